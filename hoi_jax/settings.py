@@ -1,0 +1,113 @@
+"""Configuration mappings into frozen dataclasses, refusing what they do not know.
+
+Configs are plain values (`configs/*.py`, ml_collections); the code that uses them wants checked, immutable
+objects. `from_config` is the only bridge: an unknown key, a wrong type or an impossible value raises
+`SettingsError` with the full dotted name of the key and, for an unknown one, the nearest valid name.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A configuration key is unknown, missing, of the wrong type, or has an impossible value."""
+
+
+def unknown_key(key: str, known: typing.Iterable[str], path: str) -> SettingsError:
+    """The error for a key that does not exist, naming the nearest one that does."""
+    known = list(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    hint = f"did you mean {_join(path, near[0])!r}? " if near else ""
+    return SettingsError(f"unknown key {_join(path, key)!r}: {hint}valid keys: {sorted(known)}")
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Builds the frozen dataclass `cls` (nested ones too) from a mapping.
+
+    `__post_init__` of the class checks values and raises ValueError; the message gets the path put before it.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            raise unknown_key(key, fields, path)
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _convert(hints[name], values[name], _join(path, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SettingsError(f"key {_join(path, name)!r} is required and absent")
+    try:
+        return cls(**arguments)
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"{path or cls.__name__}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, path)
+    if origin is typing.Literal:
+        if value not in args:
+            raise SettingsError(f"key {path!r} is {value!r}, expected one of {list(args)}")
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping) and not hasattr(value, "items"):
+            raise SettingsError(f"key {path!r} is {value!r}, expected a group of keys")
+        return from_config(hint, dict(value.items()), path)
+    if origin is tuple:
+        return _convert_tuple(args, value, path)
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not hasattr(value, "items"):
+            raise SettingsError(f"key {path!r} is {value!r}, expected a mapping")
+        return {k: _convert(args[1], v, _join(path, k)) for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise SettingsError(f"key {path!r} is {value!r} ({type(value).__name__}), expected {hint.__name__}")
+    return value
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    errors = []
+    for option in (a for a in args if a is not type(None)):
+        try:
+            return _convert(option, value, path)
+        except SettingsError as error:
+            errors.append(str(error))
+    raise SettingsError("; or ".join(errors))
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise SettingsError(f"key {path!r} is {value!r}, expected a sequence")
+    if len(args) == 2 and args[1] is Ellipsis:
+        return tuple(_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if len(args) != len(value):
+        raise SettingsError(f"key {path!r} has {len(value)} entries, expected {len(args)}")
+    return tuple(_convert(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+
+
+def choice(name: str, value: str, options: typing.Iterable[str]) -> None:
+    """Raises ValueError unless `value` is one of `options`; for use in `__post_init__`."""
+    options = sorted(options)
+    if value not in options:
+        near = difflib.get_close_matches(value, options, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} is {value!r}, expected one of {options}{hint}")

@@ -1,0 +1,52 @@
+"""What a HOI method is to the rest of the library: three pure functions and the batch fields they need."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+Batch = Mapping[str, Array]
+"""Fields of `schema.BATCH_FIELDS`, each with a leading batch axis."""
+Variables = Mapping[str, Any]
+"""Linen variables: {"params": ..., and mutable collections such as "batch_stats"}."""
+Predictions = Mapping[str, Array]
+"""Fields of `schema.PREDICTION_FIELDS`, each with a leading batch axis."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOutput:
+    """What a loss returns beside the scalar that is differentiated.
+
+    Attributes:
+      terms: named scalars whose sum is the loss, each normalised so that the mean over devices is its value.
+      state: new values of the mutable collections (empty for models without any).
+    """
+
+    terms: Mapping[str, Array]
+    state: Mapping[str, Any]
+
+
+jax.tree_util.register_dataclass(LossOutput, data_fields=["terms", "state"], meta_fields=[])
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """One published HOI method.
+
+    Attributes:
+      name: as in the registry and in configs.
+      needs_train, needs_predict: names of `schema.BATCH_FIELDS`; the pipeline builds only these.
+      init: (key, batch) -> variables. Uses shapes only, never values.
+      loss: (variables, batch, key, *, train, axis_name) -> (loss, LossOutput). Every random draw is keyed by
+        `fold_in(key, example_id)`; counts that normalise a term are averaged over `axis_name`.
+      predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
+    """
+
+    name: str
+    needs_train: frozenset[str]
+    needs_predict: frozenset[str]
+    init: Callable[[Array, Batch], Variables]
+    loss: Callable[..., tuple[Array, LossOutput]]
+    predict: Callable[[Variables, Batch], Predictions]

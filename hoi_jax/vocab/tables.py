@@ -1,0 +1,69 @@
+"""The shape that every dataset's class table has."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Objects, verbs and their valid combinations.
+
+    Two styles share this type. *HOI style* (HICO-DET): `hois` lists the evaluated (verb, object) classes.
+    *Action style* (V-COCO): a verb is an (action, role) combination or an action without object, `actions` is not
+    empty, and `verb_action[v]`, `verb_role[v]` lead from the verb back to the action and the slot of its role
+    (-1: the verb has no object).
+
+    Attributes:
+      name: as in `get_vocabulary`.
+      objects, verbs: names by index.
+      human_class: index of `person` in `objects`.
+      hois: (verb, object) per HOI class; empty in action style.
+      train_counts: training instances per HOI class (from a fixed table, never recounted); rare means < 10.
+      no_interaction: index of the verb that says "does not interact", or -1.
+      actions: action names; action_roles: role names of each action (one or two, or none).
+      verb_action, verb_role: see above.
+      valid_verb_object: pairs (verb, object) allowed in action style; empty means "all".
+    """
+
+    name: str
+    objects: tuple[str, ...]
+    verbs: tuple[str, ...]
+    human_class: int
+    hois: tuple[tuple[int, int], ...] = ()
+    train_counts: tuple[int, ...] = ()
+    no_interaction: int = -1
+    actions: tuple[str, ...] = ()
+    action_roles: tuple[tuple[str, ...], ...] = ()
+    verb_action: tuple[int, ...] = ()
+    verb_role: tuple[int, ...] = ()
+    valid_verb_object: tuple[tuple[int, int], ...] = ()
+
+    @functools.cached_property
+    def hoi_table(self) -> np.ndarray:
+        """[V, objects] int32: the HOI class of a verb and an object, -1 where the combination does not exist."""
+        table = np.full((len(self.verbs), len(self.objects)), -1, np.int32)
+        for hoi, (verb, obj) in enumerate(self.hois):
+            table[verb, obj] = hoi
+        return table
+
+    @functools.cached_property
+    def verb_object_mask(self) -> np.ndarray:
+        """[V, objects] bool: combinations that can occur."""
+        if self.hois:
+            return self.hoi_table >= 0
+        mask = np.zeros((len(self.verbs), len(self.objects)), bool)
+        for verb, obj in self.valid_verb_object:
+            mask[verb, obj] = True
+        return mask if self.valid_verb_object else np.ones_like(mask)
+
+    @functools.cached_property
+    def rare(self) -> np.ndarray:
+        """[C] bool: fewer than 10 training instances."""
+        return np.asarray(self.train_counts) < 10
+
+    def hoi_name(self, hoi: int) -> str:
+        """"verb object" of a HOI class."""
+        verb, obj = self.hois[hoi]
+        return f"{self.verbs[verb]} {self.objects[obj]}"
