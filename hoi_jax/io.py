@@ -1,0 +1,113 @@
+"""The one place where files are opened: bounded reads, atomic writes, errors that name the file.
+
+Nothing here runs pickled code: arrays come from npz with `allow_pickle=False`.
+"""
+
+import gzip
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MEGABYTE = 1 << 20
+DEFAULT_LIMIT = 2048 * MEGABYTE
+
+
+class DataError(ValueError):
+    """A file cannot be used; the message names it and says why."""
+
+
+class MissingFileError(DataError):
+    """The file is not there, or is not a regular file."""
+
+
+class TooLargeError(DataError):
+    """The file, or what it unpacks to, is over the limit."""
+
+
+class CorruptFileError(DataError):
+    """The content is not what the format promises."""
+
+
+def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> bytes:
+    """The content of a regular file of at most `max_bytes`; a `.gz` file is returned as it is."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    if path.stat().st_size > max_bytes:
+        raise TooLargeError(f"{path}: {path.stat().st_size} bytes, the limit is {max_bytes}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def read_text_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> bytes:
+    """Like `read_bytes`, with gzip undone by content; the limit holds for the unpacked size too."""
+    data = read_bytes(path, max_bytes=max_bytes)
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(data)) as stream:
+            unpacked = stream.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorruptFileError(f"{path}: damaged gzip data ({error})") from error
+    if len(unpacked) > max_bytes:
+        raise TooLargeError(f"{path}: unpacks to more than {max_bytes} bytes")
+    return unpacked
+
+
+def read_json(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> Any:
+    """Parsed JSON, plain or gzipped. NaN and Infinity are accepted as Python writes them."""
+    data = read_text_bytes(path, max_bytes=max_bytes)
+    try:
+        return json.loads(data)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not valid JSON ({error})") from error
+
+
+def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, np.ndarray]:
+    """All arrays of an npz file. Object arrays (pickles) are refused; so is unpacking past the limit."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > max_bytes:
+            raise TooLargeError(f"{path}: unpacks to {unpacked} bytes, the limit is {max_bytes}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorruptFileError(f"{path}: not a readable npz file ({error})") from error
+
+
+def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes the whole file or nothing: a temporary file beside it, flushed to disk, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
+    """JSON with sorted keys; NaN is refused (write null instead)."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    write_bytes_atomic(path, text.encode() + b"\n")
