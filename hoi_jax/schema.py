@@ -177,9 +177,7 @@ def _check_table(
         if dtype != field.dtype:
             raise SchemaError(f"{where}: field {name!r} has dtype {dtype}, expected {field.dtype}")
         if len(shape) != len(leading) + len(field.axes) or shape[: len(leading)] != leading:
-            raise SchemaError(
-                f"{where}: field {name!r} has shape {shape}, expected {leading} + {field.axes}"
-            )
+            raise SchemaError(f"{where}: field {name!r} has shape {shape}, expected {leading} + {field.axes}")
         for axis, size in zip(field.axes, shape[len(leading) :], strict=True):
             expected = axis if isinstance(axis, int) else axis_sizes.setdefault(axis, size)
             if size != expected:
@@ -201,7 +199,9 @@ def check_batch(batch: Mapping[str, np.ndarray], needs: Iterable[str] = (), wher
     _check_table(batch, BATCH_FIELDS, leading, {}, where)
 
 
-def check_predictions(predictions: Mapping[str, np.ndarray], batch_size: int, where: str = "predictions") -> None:
+def check_predictions(
+    predictions: Mapping[str, np.ndarray], batch_size: int, where: str = "predictions"
+) -> None:
     """Checks host predictions [B, ...] field by field. Raises SchemaError."""
     _check_table(predictions, PREDICTION_FIELDS, (batch_size,), {}, where)
 
@@ -217,9 +217,7 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
         raise SchemaError(f"{where}: record lacks {missing}")
     check_names(record, RECORD_FIELDS, where)
     arrays = {
-        name: np.asarray(value)
-        for name, value in record.items()
-        if RECORD_FIELDS[name].dtype != "bytes"
+        name: np.asarray(value) for name, value in record.items() if RECORD_FIELDS[name].dtype != "bytes"
     }
     rows: dict[str, int] = {}
     for name, array in arrays.items():

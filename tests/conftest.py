@@ -21,7 +21,11 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--golden-dir", default=None, help="folder of golden files (default: tests/golden, then ../shared/golden)")
+    parser.addoption(
+        "--golden-dir",
+        default=None,
+        help="folder of golden files (default: tests/golden, then ../shared/golden)",
+    )
     parser.addoption("--data-dir", default=None, help="folder of real annotations (default: ../shared/data)")
 
 

@@ -1,0 +1,215 @@
+"""The tf.data pipeline: records -> host batches of static shape, the same for any number of hosts.
+
+Training reads an endless stream of examples: epoch after epoch, each shuffled by (seed, epoch). Step s takes the
+examples s*B ... (s+1)*B-1 of the stream, and each host its share of them, so that the position is one number and a
+resumed run skips to it before anything is decoded. Random changes of an example depend on (seed, epoch,
+example_id) only.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from hoi_jax import schema
+from hoi_jax.data import tables, transforms
+from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
+from hoi_jax.io import DataError
+from hoi_jax.vocab import Vocabulary
+
+HostBatch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """One split of one dataset as batches with exactly the fields that a system needs.
+
+    Attributes:
+      files: the records. vocabulary: of the labels. needs: names of `schema.BATCH_FIELDS`.
+      batch_size: examples per step over all hosts. host, num_hosts: this process's place.
+    """
+
+    files: RecordFiles
+    vocabulary: Vocabulary
+    dataset: DatasetSettings
+    sizes: SizeSettings
+    options: PipelineSettings
+    augment: AugmentSettings
+    needs: frozenset[str]
+    batch_size: int
+    seed: int = 0
+    host: int = 0
+    num_hosts: int = 1
+
+    def __post_init__(self):
+        schema.check_names(self.needs, schema.BATCH_FIELDS, "needed fields")
+        if self.batch_size % self.num_hosts:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.num_hosts} hosts")
+        absent = sorted(n for n in self.needs if n.startswith("external_"))
+        if absent:
+            raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
+        self._check_capacity()
+
+    def _check_capacity(self) -> None:
+        """A table that cannot hold the split's largest example is an error, not a silent loss."""
+        limits = self.files.meta["splits"][self.files.split]["max_rows"]  # type: ignore[index]
+        if self.dataset.detections == "ground_truth":
+            limits = {**limits, "detections": limits["instances"]}
+        for table in ("instances", "detections", "pairs", "persons"):
+            used = any(name.startswith(f"{table}_") for name in self.needs)
+            if used and not self.sizes.truncate and limits[table] > getattr(self.sizes, table):
+                raise DataError(
+                    f"{self.files.directory} ({self.files.split}): an example has {limits[table]} {table}, but "
+                    f"sizes.{table} is {getattr(self.sizes, table)}; raise it, or set sizes.truncate=True to drop rows"
+                )
+
+    def train_batches(self, start_step: int) -> Iterator[HostBatch]:
+        """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
+        size = self.files.num_examples
+        first_epoch, skip = divmod(start_step * self.batch_size, size)
+        stream = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(self._epoch).skip(skip)
+        stream = self._host_share(stream.batch(self.batch_size, drop_remainder=True))
+        yield from self._iterate(stream, train=True)
+
+    def eval_batches(self) -> Iterator[HostBatch]:
+        """Every example once, in file order; the last batch is filled up with rows of `batch_valid` False."""
+        size = self.files.num_examples
+        padded = -(-size // self.batch_size) * self.batch_size
+        stream = self._epoch(tf.constant(0, tf.int64), shuffle=False).repeat().take(padded)
+        stream = stream.enumerate().map(
+            lambda position, item: (tf.where(position < size, item[0], -1), item[1], item[2])
+        )
+        stream = self._host_share(stream.batch(self.batch_size))
+        yield from self._iterate(stream, train=False)
+
+    def _epoch(self, epoch: tf.Tensor, shuffle: bool = True) -> tf.data.Dataset:
+        """(example_id, epoch, serialized) of one epoch."""
+        stream = self.files.serialized().enumerate()
+        if shuffle:
+            buffer = min(self.options.shuffle_buffer, self.files.num_examples)
+            stream = stream.shuffle(
+                buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+            )
+        return stream.map(lambda example_id, record: (example_id, epoch, record))
+
+    def _host_share(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        share = self.batch_size // self.num_hosts
+        low, high = self.host * share, (self.host + 1) * share
+        return batches.map(lambda *columns: tuple(column[low:high] for column in columns)).unbatch()
+
+    def _iterate(self, stream: tf.data.Dataset, train: bool) -> Iterator[HostBatch]:
+        threads = self.options.threads or tf.data.AUTOTUNE
+        stream = stream.map(
+            lambda i, epoch, record: self.prepare(i, epoch, record, train), threads, deterministic=True
+        )
+        stream = stream.batch(self.batch_size // self.num_hosts, drop_remainder=True)
+        stream = stream.prefetch(self.options.prefetch)
+        where = f"{self.dataset.name} ({self.files.split})"
+        try:
+            for number, batch in enumerate(stream.as_numpy_iterator()):
+                if number == 0:
+                    schema.check_batch(batch, self.needs, where)
+                yield batch
+        except tf.errors.OpError as error:
+            self._name_fault()
+            raise DataError(f"{where}: reading failed: {error.message}") from error
+
+    def _name_fault(self) -> None:
+        """Goes through the split once and raises DataError for the first record that cannot be prepared."""
+        position, name = 0, "?"
+        iterator = iter(self.files.serialized())
+        while True:
+            try:
+                record = next(iterator)
+                name = self.files.parse(record)["file_name"].numpy().decode()
+                self.prepare(tf.constant(position, tf.int64), tf.constant(0, tf.int64), record, False)
+            except StopIteration:
+                return
+            except tf.errors.OpError as error:
+                raise DataError(
+                    f"{self.files.directory} ({self.files.split}): record {position} cannot be read (picture "
+                    f"{name!r} or the one after it): {error.message.splitlines()[0]}"
+                ) from error
+            position += 1
+
+    def prepare(
+        self, example_id: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor, train: bool
+    ) -> dict[str, tf.Tensor]:
+        """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis."""
+        raw = dict(self.files.parse(record))
+        example = raw if "image" not in self.needs else transforms.decode_image(raw)
+        if "image" not in self.needs:
+            example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [3]], 0), tf.uint8)
+        if "instances_mask" in self.needs:
+            example = transforms.decode_masks(example, self.sizes.mask_hw, self.sizes.instances)
+        if train:
+            example = self._augment(example, tf.stack([self.seed * (1 << 32) + epoch, example_id]))
+        example = transforms.resize_to_fit(
+            example, self.sizes.image_hw, enlarge=self.options.enlarge, antialias=self.options.antialias
+        )
+        if "instances_mask" in self.needs:
+            example = transforms.place_masks(example, self.sizes.image_hw, self.sizes.mask_hw)
+        example = transforms.pad_image(example, self.sizes.image_hw)
+        built = self._build_tables(example)
+        built |= {
+            "image": example["image"],
+            "image_hw_px": example["image_hw_px"],
+            "original_hw_px": raw["original_hw_px"],
+            "image_id": tf.cast(raw["image_id"], tf.int32),
+            "example_id": tf.cast(tf.maximum(example_id, 0), tf.int32),
+            "source_id": tf.zeros([], tf.int32),
+            "batch_valid": example_id >= 0,
+        }
+        wanted = self.needs | schema.ALWAYS_PRESENT
+        missing = sorted(wanted - set(built))
+        if missing:
+            raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from these records")
+        return {name: built[name] for name in wanted}
+
+    def _augment(self, example: tables.Example, seed: tf.Tensor) -> tables.Example:
+        draws = tf.random.stateless_uniform([2], seed)
+        if self.augment.crop > 0:
+            size = tf.shape(example["image"])[:2]
+            window = transforms.random_window(size, self.augment.crop_min_side, seed + [1, 0])
+            whole = tf.stack([0, 0, size[1], size[0]])
+            window = tf.where(draws[0] < self.augment.crop, window, whole)
+            example = transforms.crop(example, window, min_visible=self.augment.crop_min_visible)
+        if self.augment.flip > 0:
+            flipped = transforms.flip_horizontal(example)
+            take = draws[1] < self.augment.flip
+            example = {k: v if v is flipped[k] else tf.where(take, flipped[k], v) for k, v in example.items()}
+        return example
+
+    def _build_tables(self, example: tables.Example) -> tables.Example:
+        built: tables.Example = {}
+        if self.dataset.detections == "ground_truth":
+            example = tables.detections_from_instances(example)
+        if self.uses("instances") or self.uses("pairs") or self.uses("persons"):
+            built |= tables.build_boxes(example, "instances", self.sizes.instances)
+        if self.uses("detections"):
+            built |= tables.build_boxes(example, "detections", self.sizes.detections)
+        if self.uses("pairs"):
+            if self.vocabulary.actions:
+                example = tables.pair_rows_from_persons(example, self.vocabulary)
+            built |= tables.build_pairs(
+                example, self.sizes, len(self.vocabulary.verbs), self.dataset.merge_pairs
+            )
+        if self.uses("persons"):
+            built |= tables.build_persons(example, self.sizes)
+        if "hoi_labels" in self.needs:
+            built["hoi_labels"] = tf.ensure_shape(example["hoi_labels"], (len(self.vocabulary.hois),))
+        return built
+
+    def uses(self, table: str) -> bool:
+        """Whether the system needs a column of the table."""
+        return any(name.startswith(f"{table}_") for name in self.needs)
+
+
+def example_batch(shapes_of: Pipeline, batch_size: int = 1) -> HostBatch:
+    """A batch of zeros with the pipeline's shapes, for initialising parameters."""
+    example = next(iter(shapes_of.files.serialized().take(1)))
+    zero = tf.constant(0, tf.int64)
+    prepared = shapes_of.prepare(zero, zero, example, False)
+    return {name: np.zeros((batch_size, *v.shape), v.dtype.as_numpy_dtype) for name, v in prepared.items()}

@@ -1,0 +1,92 @@
+"""Records on disk: one TFDS feature layout for every dataset, and how a record is read back.
+
+The layout is `schema.RECORD_FIELDS`, so that a builder only has to produce dictionaries of these fields. This is
+the one place that knows the file format; box conventions were changed before, where each dataset's own files
+are read (`data_prep/`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from hoi_jax import schema
+from hoi_jax.io import DataError, read_json
+
+META_FILE = "hoi_jax.json"
+"""Beside the TFDS files: vocabularies, action count, fingerprint, counts per split."""
+
+
+def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
+    """The TFDS features of a record. Encoded pictures and masks are kept as strings, decoded on reading."""
+    features: dict[str, object] = {}
+    for name, field in schema.RECORD_FIELDS.items():
+        if field.dtype == "bytes":
+            text = tfds.features.Text()
+            features[name] = text if field.axes == () else tfds.features.Sequence(text)
+            continue
+        shape = tuple(None if a == -1 else num_actions if a == "A" else a for a in field.axes)
+        dtype = np.dtype(field.dtype)
+        features[name] = (
+            tfds.features.Scalar(dtype) if shape == () else tfds.features.Tensor(shape=shape, dtype=dtype)
+        )
+    return tfds.features.FeaturesDict(features)
+
+
+class RecordFiles:
+    """One split of a built dataset: its files, its meta data, and the parser of its records.
+
+    Args:
+      directory: folder that holds the TFDS files (`<data_dir>/<name>/<config>/<version>`).
+      split: name of the split.
+
+    Raises:
+      DataError: when nothing was built there, or the split does not exist (naming those that do).
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        self.directory = Path(directory)
+        self.split = split
+        self.meta = read_meta(self.directory)
+        builder = tfds.builder_from_directory(str(self.directory))
+        if split not in builder.info.splits:
+            raise DataError(f"{directory}: no split {split!r}; there are {sorted(builder.info.splits)}")
+        info = builder.info.splits[split]
+        self.num_examples: int = info.num_examples
+        self.paths = [str(path) for path in info.filepaths]
+        self._features = builder.info.features
+
+    def serialized(self) -> tf.data.Dataset:
+        """The undecoded records, always in the same order. Corrupt files raise tf.errors.DataLossError."""
+        return tf.data.TFRecordDataset(self.paths)
+
+    def parse(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One serialized record -> tensors of `schema.RECORD_FIELDS`; pictures and masks still encoded."""
+        return self._features.deserialize_example(serialized)
+
+    def numpy_records(self) -> Iterator[dict[str, object]]:
+        """Raw records in file order, for counting and checking; slow, not for training."""
+        for serialized in self.serialized():
+            example = self.parse(serialized)
+            yield {name: value.numpy() for name, value in example.items()}
+
+
+def read_meta(directory: str | Path) -> Mapping[str, object]:
+    """The meta data of a built dataset. Raises DataError when the folder holds no finished build."""
+    path = Path(directory) / META_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{directory}: no finished dataset here; build it with `python -m data_prep.build NAME`"
+        )
+    return read_json(path)
+
+
+def write_meta(directory: str | Path, meta: Mapping[str, object]) -> None:
+    """Written last, so that its presence means the build is whole."""
+    path = Path(directory) / META_FILE
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(meta, indent=1, sort_keys=True))
+    temporary.replace(path)

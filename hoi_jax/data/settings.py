@@ -1,0 +1,100 @@
+"""What the pipeline is told: where the records are, the sizes of the tables, and how pictures are changed."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSettings:
+    """Which records, and which of their columns become the batch.
+
+    Attributes:
+      name: dataset and size as built, for example "hoi_scenes/small".
+      vocabulary: class table of the labels; action-style tables take their pairs from `persons`.
+      train_split, eval_split: names of splits.
+      data_dir: folder that holds built datasets.
+      detections: "simulated" or "stored": as in the records; "ground_truth": the annotated boxes, score 1.
+      merge_pairs: HICO-DET annotates every HOI class with boxes of its own; rows whose humans and whose objects
+        both overlap by more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows that
+        name the same two instances are merged.
+    """
+
+    name: str
+    vocabulary: str
+    train_split: str = "train"
+    eval_split: str = "test"
+    data_dir: str = "data"
+    detections: Literal["simulated", "stored", "ground_truth"] = "stored"
+    merge_pairs: float | None = None
+
+    def __post_init__(self):
+        if self.merge_pairs is not None and not 0 < self.merge_pairs < 1:
+            raise ValueError(f"merge_pairs is {self.merge_pairs}, expected an IoU between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeSettings:
+    """Static sizes. Rows beyond a capacity are an error unless `truncate` says to drop them (lowest scores first).
+
+    Attributes:
+      image_hw: height and width of the picture tensor, pixels.
+      mask_hw: grid of instance masks.
+      instances, detections, pairs, persons: rows of the tables.
+    """
+
+    image_hw: tuple[int, int]
+    instances: int
+    detections: int
+    pairs: int
+    persons: int = 0
+    mask_hw: tuple[int, int] = (64, 64)
+    truncate: bool = False
+
+    def __post_init__(self):
+        for name in ("instances", "detections", "pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if min(self.image_hw) < 8:
+            raise ValueError(f"image_hw is {self.image_hw}, expected at least 8 pixels a side")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentSettings:
+    """Changes of training pictures; evaluation only resizes.
+
+    Attributes:
+      flip: probability of mirroring.
+      crop: probability of cutting out a random window.
+      crop_min_side: smallest window side as a fraction of the picture's.
+      crop_min_visible: an instance needs this fraction of its box inside the window to stay.
+    """
+
+    flip: float = 0.0
+    crop: float = 0.0
+    crop_min_side: float = 0.6
+    crop_min_visible: float = 0.5
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{field.name} is {value}, expected a number in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineSettings:
+    """How the stream runs.
+
+    Attributes:
+      shuffle_buffer: records held for shuffling; at least the split's size gives a full permutation.
+      enlarge: whether pictures smaller than `image_hw` are enlarged to fit.
+      antialias: low-pass when shrinking.
+      threads: parallel parsers, 0 = as many as tf.data likes.
+      prefetch: batches prepared ahead.
+    """
+
+    shuffle_buffer: int = 20000
+    enlarge: bool = False
+    antialias: bool = True
+    threads: int = 0
+    prefetch: int = 4

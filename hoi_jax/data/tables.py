@@ -1,0 +1,180 @@
+"""From the raw rows of one example to padded tables of fixed size (`schema.BATCH_FIELDS`), in TensorFlow."""
+
+import numpy as np
+import tensorflow as tf
+
+from hoi_jax import schema
+from hoi_jax.data.settings import SizeSettings
+from hoi_jax.vocab import Vocabulary
+
+Example = dict[str, tf.Tensor]
+
+
+def pad_rows(rows: tf.Tensor, capacity: int, fill: int | float | bool = 0) -> tf.Tensor:
+    """The first `capacity` rows, filled up with `fill`; static shape [capacity, ...]."""
+    rows = rows[:capacity]
+    missing = capacity - tf.shape(rows)[0]
+    padding = [[0, missing]] + [[0, 0]] * (rows.shape.rank - 1)
+    padded = tf.pad(rows, padding, constant_values=tf.cast(fill, rows.dtype))
+    return tf.ensure_shape(padded, (capacity, *rows.shape[1:]))
+
+
+def detections_from_instances(example: Example) -> Example:
+    """The annotated boxes as a detector's output with score 1 (rows with the same box and class only once)."""
+    boxes, classes = example["instances_xyxy_px"], example["instances_class"]
+    same = tf.reduce_all(boxes[:, None] == boxes[None], -1) & (classes[:, None] == classes[None])
+    count = tf.shape(boxes)[0]
+    first = tf.argmax(same, axis=1, output_type=tf.int32) == tf.range(count)
+    changed = dict(example)
+    for column in ("xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px"):
+        if f"instances_{column}" in example:
+            changed[f"detections_{column}"] = tf.boolean_mask(example[f"instances_{column}"], first)
+    if "instances_inside" in example:
+        changed["detections_inside"] = tf.boolean_mask(example["instances_inside"], first)
+    changed["detections_score"] = tf.ones([tf.reduce_sum(tf.cast(first, tf.int32))])
+    return changed
+
+
+def pair_rows_from_persons(example: Example, vocabulary: Vocabulary) -> Example:
+    """Raw pair rows of an action-style dataset: one per person, role with an object, and verb."""
+    verb_of = np.full((len(vocabulary.actions), 2), -1, np.int32)
+    for verb, (action, role) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):
+        if role >= 0:
+            verb_of[action, role] = verb
+    roles = example["persons_roles"]
+    does = example["persons_actions"][..., None] == 1
+    where = tf.where(does & (roles >= 0) & (verb_of >= 0)[None])
+    person, action_role = where[:, 0], where[:, 1:]
+    return {
+        **example,
+        "pairs_human": tf.gather(example["persons_instance"], person),
+        "pairs_object": tf.gather_nd(roles, where),
+        "pairs_verb": tf.gather_nd(tf.constant(verb_of), action_role),
+        "pairs_part_states": tf.fill([tf.shape(where)[0], schema.NUM_PARTS], -1),
+    }
+
+
+def merge_overlapping_rows(
+    human_xyxy: np.ndarray, object_xyxy: np.ndarray, object_class: np.ndarray, threshold: float
+) -> np.ndarray:
+    """Which earlier row each raw pair row joins (iCAN's preparation of HICO-DET; specs of TIN, section 11).
+
+    Rows are visited in order; a row joins the first representative of the same object class whose human and
+    object both overlap its own by more than `threshold`, else it becomes a representative.
+
+    Args: boxes [n, 4], object_class [n].
+    Returns: [n] int32, index of the representative.
+    """
+    representatives: list[int] = []
+    joined = np.arange(len(human_xyxy), dtype=np.int32)
+    for row in range(len(human_xyxy)):
+        if representatives:
+            others = np.asarray(representatives)
+            overlap = np.minimum(
+                _iou_one_to_many(human_xyxy[row], human_xyxy[others]),
+                _iou_one_to_many(object_xyxy[row], object_xyxy[others]),
+            )
+            hits = np.flatnonzero((overlap > threshold) & (object_class[others] == object_class[row]))
+            if len(hits):
+                joined[row] = others[hits[0]]
+                continue
+        representatives.append(row)
+    return joined
+
+
+def _iou_one_to_many(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return shared / np.maximum(areas - shared, 1e-12)
+
+
+def _row_groups(example: Example, merge: float | None) -> tf.Tensor:
+    """[n] int64 key per raw row; rows with the same key are one pair."""
+    human, obj = tf.cast(example["pairs_human"], tf.int64), tf.cast(example["pairs_object"], tf.int64)
+    if merge is None:
+        return human * (1 << 20) + obj + 1
+    boxes, classes = example["instances_xyxy_px"], example["instances_class"]
+    rows = tf.maximum(example["pairs_object"], 0)
+    joined = tf.numpy_function(
+        lambda h, o, c: merge_overlapping_rows(h, o, c, merge),
+        [tf.gather(boxes, example["pairs_human"]), tf.gather(boxes, rows), tf.gather(classes, rows)],
+        tf.int32,
+    )
+    return tf.cast(tf.ensure_shape(joined, (None,)), tf.int64)
+
+
+def build_pairs(example: Example, sizes: SizeSettings, num_verbs: int, merge: float | None) -> Example:
+    """Raw rows -> padded `pairs_*` tables with several verbs per pair.
+
+    A pair whose human or object was cropped away is not valid. Body-part states are merged from ten to six
+    parts: a merged part acts if either side does, is unknown if no side is known.
+    """
+    groups, index = tf.unique(_row_groups(example, merge))
+    count = tf.shape(groups)[0]
+    first = tf.math.unsorted_segment_min(tf.range(tf.shape(index)[0]), index, count)
+    verbs = tf.one_hot(example["pairs_verb"], num_verbs, dtype=tf.int32)
+    verbs = tf.math.unsorted_segment_max(verbs, index, count) > 0
+    states = tf.math.unsorted_segment_max(example["pairs_part_states"], index, count)
+    states = tf.stack(
+        [
+            tf.reduce_max(
+                tf.gather(states, [r for r, m in enumerate(schema.PART_TO_MERGED) if m == merged], axis=1), 1
+            )
+            for merged in range(schema.NUM_MERGED_PARTS)
+        ],
+        axis=1,
+    )
+    human, obj = tf.gather(example["pairs_human"], first), tf.gather(example["pairs_object"], first)
+    valid = tf.ones([count], tf.bool)
+    if "instances_inside" in example:
+        inside = example["instances_inside"]
+        valid = tf.gather(inside, human) & (tf.gather(inside, tf.maximum(obj, 0)) | (obj < 0))
+    valid = valid & (human < sizes.instances) & (obj < sizes.instances)
+    return {
+        "pairs_human": pad_rows(tf.where(valid, human, -1), sizes.pairs, -1),
+        "pairs_object": pad_rows(tf.where(valid, obj, -1), sizes.pairs, -1),
+        "pairs_verbs": pad_rows(verbs & valid[:, None], sizes.pairs, False),
+        "pairs_verbs_known": pad_rows(tf.repeat(valid[:, None], num_verbs, 1), sizes.pairs, False),
+        "pairs_part_states": pad_rows(states, sizes.pairs, -1),
+        "pairs_valid": pad_rows(valid, sizes.pairs, False),
+    }
+
+
+def build_persons(example: Example, sizes: SizeSettings) -> Example:
+    """Padded `persons_*` tables; a role whose object was cropped away becomes -1, as if it were not in view."""
+    person, roles = example["persons_instance"], example["persons_roles"]
+    valid = person < sizes.instances
+    keep_role = roles < sizes.instances
+    if "instances_inside" in example:
+        inside = example["instances_inside"]
+        valid = valid & tf.gather(inside, person)
+        keep_role = keep_role & (tf.gather(inside, tf.maximum(roles, 0)) | (roles < 0))
+    rows = max(sizes.persons, 1)
+    return {
+        "persons_instance": pad_rows(tf.where(valid, person, -1), rows, -1),
+        "persons_actions": pad_rows(example["persons_actions"], rows, -1),
+        "persons_roles": pad_rows(tf.where(keep_role, roles, -1), rows, -1),
+        "persons_valid": pad_rows(valid, rows, False),
+    }
+
+
+def build_boxes(example: Example, table: str, capacity: int) -> Example:
+    """Padded columns of `instances` or `detections`; detections are ordered by falling score (ties: as stored)."""
+    columns = ["xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px", "mask"]
+    count = tf.shape(example[f"{table}_class"])[0]
+    valid = example.get(f"{table}_inside", tf.ones([count], tf.bool))
+    order = tf.range(count)
+    if table == "detections":
+        columns.append("score")
+        order = tf.argsort(example["detections_score"], direction="DESCENDING", stable=True)
+    built = {f"{table}_valid": pad_rows(tf.gather(valid, order), capacity, False)}
+    for column in columns:
+        name = f"{table}_{column}"
+        if name in example:
+            rows = tf.gather(example[name], order)
+            keep = tf.reshape(tf.gather(valid, order), [-1] + [1] * (rows.shape.rank - 1))
+            rows = tf.where(keep, rows, tf.zeros_like(rows))
+            built[name] = pad_rows(rows, capacity)
+    return built
