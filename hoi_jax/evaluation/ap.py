@@ -79,7 +79,7 @@ def _eleven_points(
     # Recall never falls, so the best precision beyond a threshold is the envelope at the first index reaching it.
     first = np.searchsorted(recall, thresholds, side="left")
     padded = np.append(envelope, envelope.dtype.type(0))
-    return float(padded[first].mean())
+    return float(padded[first].astype(np.float64).mean())
 
 
 def _area_under(recall: Float[np.ndarray, " n"], envelope: Float[np.ndarray, " n"]) -> float:

@@ -33,9 +33,7 @@ def _ranges(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return order, start, count
 
 
-def _expand(
-    rows: np.ndarray, order: np.ndarray, start: np.ndarray, count: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _expand(rows: np.ndarray, order: np.ndarray, start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.cumsum(count) - count
     within = np.arange(count.sum()) - np.repeat(offsets, count)
     return np.repeat(rows, count), order[np.repeat(start, count) + within]
@@ -98,9 +96,7 @@ def ranking(
     return np.lexsort(keys)
 
 
-def first_hits(
-    ordered_truth: Int[np.ndarray, " n"], ordered_passes: Bool[np.ndarray, " n"]
-) -> Bool[np.ndarray, " n"]:
+def first_hits(ordered_truth: Int[np.ndarray, " n"], ordered_passes: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """True for the first passing row of each ground truth, with rows given best score first within a class."""
     rows = np.flatnonzero(ordered_passes)
     hits = np.zeros(len(ordered_truth), bool)

@@ -72,9 +72,7 @@ def merge(*results: EvaluationResult) -> EvaluationResult:
     return EvaluationResult(metrics, per_class, manifest)
 
 
-def format_table(
-    result: EvaluationResult, class_names: tuple[str, ...] = (), *, arrays: tuple[str, ...] = ()
-) -> str:
+def format_table(result: EvaluationResult, class_names: tuple[str, ...] = (), *, arrays: tuple[str, ...] = ()) -> str:
     """Readable text, values in percent: the metrics, then one line per class for `arrays` of that length.
 
     Args:
