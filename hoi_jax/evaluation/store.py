@@ -164,7 +164,10 @@ class PredictionWriter:
         ratio = original / np.asarray(batch["image_hw_px"])[used]
         scale = ratio[:, [1, 0, 1, 0]]
         predictions = {name: value[used] for name, value in predictions.items()}
-        part = {"image_id": np.asarray(batch["image_id"])[used].astype(np.int64), "image_hw_px": original}
+        part: dict[str, np.ndarray] = {
+            "image_id": np.asarray(batch["image_id"])[used].astype(np.int64),
+            "image_hw_px": original,
+        }
         part.update(self._pair_columns(predictions, scale))
         part.update(_agent_columns(predictions, scale, self._images))
         scores = predictions.get("hoi_scores")

@@ -11,9 +11,6 @@ from hoi_jax.vocab.tables import Vocabulary
 
 _TABLE = io.read_json(Path(__file__).with_name("hico.json"), max_bytes=1 << 20)
 
-COCO91_IDS: tuple[int, ...] = tuple(_TABLE["coco91_ids"])
-"""COCO category id (1..90 with gaps) of each object."""
-
 TEST_COUNTS: tuple[int, ...] = tuple(row[3] for row in _TABLE["verb_object_train_test"])
 """Visible test pairs per HOI class; 33,405 in all."""
 

@@ -1,0 +1,69 @@
+"""What a system must beat: scores from class frequencies alone, without looking at the picture."""
+
+import numpy as np
+from jaxtyping import Float
+
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.matching import same_group
+from hoi_jax.evaluation.store import PredictionStore, check_store
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def verb_frequencies(train: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, "verbs objects"]:
+    """P(verb | object class) over the annotated pairs of `train`; zero for an object without pairs."""
+    obj = train.instance_rows("pairs_object")
+    verb, has_object = train["pairs_verb"], obj >= 0
+    object_class = train["instances_class"][obj[has_object]]
+    counts = np.zeros((len(vocabulary.verbs), len(vocabulary.objects)))
+    np.add.at(counts, (verb[has_object], object_class), 1.0)
+    return counts / np.maximum(counts.sum(0, keepdims=True), 1.0)
+
+
+def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabulary) -> PredictionStore:
+    """Every detected person with every other detection; score = both detector scores times P(verb | object).
+
+    Args:
+      train: where verbs are counted. test: whose `detections` are paired.
+
+    Raises:
+      ValueError: a split is not labelled in `vocabulary`, or `test` has no detections.
+    """
+    for split, name in ((train, "train"), (test, "test")):
+        if split.vocabulary_name != vocabulary.name:
+            raise ValueError(f"{name} is labelled in {split.vocabulary_name!r}, expected {vocabulary.name!r}")
+    if not len(test["detections_class"]):
+        raise ValueError("the test annotations hold no detections to pair")
+    image = test.image_rows("detections")
+    boxes, classes, confidence = (test[f"detections_{name}"] for name in ("xyxy_px", "class", "score"))
+    people = np.flatnonzero(classes == vocabulary.human_class)
+    human, obj = same_group(image[people], image)
+    human = people[human]
+    human, obj = human[human != obj], obj[human != obj]
+
+    frequency = verb_frequencies(train, vocabulary)[:, classes[obj]].T
+    pair, verb = np.nonzero(frequency)
+    score = (confidence[human] * confidence[obj])[pair] * frequency[pair, verb]
+    count, nothing = len(human), np.float32(np.nan)
+    store = PredictionStore(
+        {"vocabulary": vocabulary.name, "system": "class-frequency baseline", "train": train.fingerprint},
+        image_id=test.image_id,
+        image_hw_px=test.original_hw_px.astype(np.int64),
+        pair_image=image[human],
+        pair_human_xyxy_px=boxes[human],
+        pair_object_xyxy_px=boxes[obj],
+        pair_object_class=classes[obj].astype(np.int64),
+        pair_human_score=confidence[human],
+        pair_object_score=confidence[obj],
+        pair_interactiveness=np.full(count, nothing),
+        pair_part_scores=np.full((count, 6), nothing),
+        pair_kept=np.ones(count, bool),
+        trip_pair=pair,
+        trip_verb=verb,
+        trip_score=score.astype(np.float32),
+        agent_image=np.zeros(0, np.int64),
+        agent_xyxy_px=np.zeros((0, 4), np.float32),
+        agent_scores=np.zeros((0, len(vocabulary.verbs)), np.float32),
+        hoi_scores=np.zeros((test.num_images, 0), np.float32),
+    )
+    check_store(store, "class-frequency baseline")
+    return store
