@@ -14,12 +14,13 @@ class [N], score [N]. keypoints_px may be absent."""
 
 def fitted_hw(height: int, width: int, image_hw: tuple[int, int], *, enlarge: bool = False) -> tuple[int, int]:
     """Size with the same shape that fits into `image_hw` = (height, width); not enlarged unless asked."""
-    scale = min(image_hw[0] / height, image_hw[1] / width)
-    if scale >= 1 and not enlarge:
-        return height, width
-    # Rounding half up, as tf.data does; at least one pixel, at most what there is room for.
-    fit = (int(np.floor(height * scale + 0.5)), int(np.floor(width * scale + 0.5)))
-    return max(1, min(fit[0], image_hw[0])), max(1, min(fit[1], image_hw[1]))
+    # float32 and rounding half to even, so that the pipeline of training gives the same size.
+    old, limit = np.array([height, width], np.float32), np.array(image_hw, np.float32)
+    ratio = np.min(limit / old)
+    if not enlarge:
+        ratio = np.minimum(ratio, np.float32(1))
+    rows, columns = np.clip(np.round(old * ratio).astype(int), 1, image_hw).tolist()
+    return rows, columns
 
 
 def resize_image(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
@@ -42,7 +43,7 @@ def _empty(batch: int, image_hw: tuple[int, int], num_detections: int) -> dict[s
     for name in names:
         field = schema.BATCH_FIELDS[name]
         shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in field.axes)
-        table[name] = np.full((batch, *shape), -1 if name.endswith("_class") else 0, field.dtype)
+        table[name] = np.zeros((batch, *shape), field.dtype)
     return table
 
 
@@ -58,8 +59,8 @@ def batch_from_images(
 ) -> dict[str, np.ndarray]:
     """One host batch with the fields that prediction can need.
 
-    Pictures are shrunk with their shape kept to fit `image_hw` and padded at the right and bottom with zeros; boxes
-    and keypoints follow. Of each picture the `num_detections` best scored detections are kept.
+    Pictures are shrunk with their shape kept to fit `image_hw` and padded at the right and bottom with zeros;
+    boxes and keypoints follow. Of each picture the `num_detections` best scored detections are kept.
 
     Args:
       images: [H, W, 3] uint8 each, of any sizes.

@@ -89,9 +89,7 @@ class Pipeline:
         stream = self.files.serialized().enumerate()
         if shuffle:
             buffer = min(self.options.shuffle_buffer, self.files.num_examples)
-            stream = stream.shuffle(
-                buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
-            )
+            stream = stream.shuffle(buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
         return stream.map(lambda example_id, record: (example_id, epoch, record))
 
     def _host_share(self, batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -101,9 +99,7 @@ class Pipeline:
 
     def _iterate(self, stream: tf.data.Dataset, train: bool) -> Iterator[HostBatch]:
         threads = self.options.threads or tf.data.AUTOTUNE
-        stream = stream.map(
-            lambda i, epoch, record: self.prepare(i, epoch, record, train), threads, deterministic=True
-        )
+        stream = stream.map(lambda i, epoch, record: self.prepare(i, epoch, record, train), threads, deterministic=True)
         stream = stream.batch(self.batch_size // self.num_hosts, drop_remainder=True)
         stream = stream.prefetch(self.options.prefetch)
         where = f"{self.dataset.name} ({self.files.split})"
@@ -119,12 +115,14 @@ class Pipeline:
     def _name_fault(self) -> None:
         """Goes through the split once and raises DataError for the first record that cannot be prepared."""
         position, name = 0, "?"
+        # As a graph, like in the stream: mapping over an empty table is not the same when run eagerly.
+        prepare = tf.function(lambda position, record: self.prepare(position, position, record, False))
         iterator = iter(self.files.serialized())
         while True:
             try:
                 record = next(iterator)
                 name = self.files.parse(record)["file_name"].numpy().decode()
-                self.prepare(tf.constant(position, tf.int64), tf.constant(0, tf.int64), record, False)
+                prepare(tf.constant(position, tf.int64), record)
             except StopIteration:
                 return
             except tf.errors.OpError as error:
@@ -134,22 +132,20 @@ class Pipeline:
                 ) from error
             position += 1
 
-    def prepare(
-        self, example_id: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor, train: bool
-    ) -> dict[str, tf.Tensor]:
+    def prepare(self, example_id: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor, train: bool) -> dict[str, tf.Tensor]:
         """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis."""
         raw = dict(self.files.parse(record))
         example = raw if "image" not in self.needs else transforms.decode_image(raw)
         if "image" not in self.needs:
             example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [3]], 0), tf.uint8)
-        if "instances_mask" in self.needs:
-            example = transforms.decode_masks(example, self.sizes.mask_hw, self.sizes.instances)
+        if self._uses_masks():
+            example = transforms.decode_masks(example)
         if train:
             example = self._augment(example, tf.stack([self.seed * (1 << 32) + epoch, example_id]))
         example = transforms.resize_to_fit(
             example, self.sizes.image_hw, enlarge=self.options.enlarge, antialias=self.options.antialias
         )
-        if "instances_mask" in self.needs:
+        if self._uses_masks():
             example = transforms.place_masks(example, self.sizes.image_hw, self.sizes.mask_hw)
         example = transforms.pad_image(example, self.sizes.image_hw)
         built = self._build_tables(example)
@@ -193,23 +189,25 @@ class Pipeline:
         if self.uses("pairs"):
             if self.vocabulary.actions:
                 example = tables.pair_rows_from_persons(example, self.vocabulary)
-            built |= tables.build_pairs(
-                example, self.sizes, len(self.vocabulary.verbs), self.dataset.merge_pairs
-            )
+            built |= tables.build_pairs(example, self.sizes, len(self.vocabulary.verbs), self.dataset.merge_pairs)
         if self.uses("persons"):
             built |= tables.build_persons(example, self.sizes)
         if "hoi_labels" in self.needs:
             built["hoi_labels"] = tf.ensure_shape(example["hoi_labels"], (len(self.vocabulary.hois),))
         return built
 
+    def _uses_masks(self) -> bool:
+        return bool({"instances_mask", "detections_mask"} & self.needs)
+
     def uses(self, table: str) -> bool:
         """Whether the system needs a column of the table."""
         return any(name.startswith(f"{table}_") for name in self.needs)
 
 
-def example_batch(shapes_of: Pipeline, batch_size: int = 1) -> HostBatch:
-    """A batch of zeros with the pipeline's shapes, for initialising parameters."""
-    example = next(iter(shapes_of.files.serialized().take(1)))
+def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
+    """A batch of zeros with the pipeline's shapes and dtypes, for initialising parameters; reads nothing."""
     zero = tf.constant(0, tf.int64)
-    prepared = shapes_of.prepare(zero, zero, example, False)
-    return {name: np.zeros((batch_size, *v.shape), v.dtype.as_numpy_dtype) for name, v in prepared.items()}
+    spec = pipeline.files.serialized().map(lambda record: pipeline.prepare(zero, zero, record, False)).element_spec
+    return {
+        name: np.zeros((batch_size, *value.shape.as_list()), value.dtype.as_numpy_dtype) for name, value in spec.items()
+    }

@@ -30,9 +30,7 @@ def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
             continue
         shape = tuple(None if a == -1 else num_actions if a == "A" else a for a in field.axes)
         dtype = np.dtype(field.dtype)
-        features[name] = (
-            tfds.features.Scalar(dtype) if shape == () else tfds.features.Tensor(shape=shape, dtype=dtype)
-        )
+        features[name] = tfds.features.Scalar(dtype) if shape == () else tfds.features.Tensor(shape=shape, dtype=dtype)
     return tfds.features.FeaturesDict(features)
 
 
@@ -78,9 +76,7 @@ def read_meta(directory: str | Path) -> Mapping[str, object]:
     """The meta data of a built dataset. Raises DataError when the folder holds no finished build."""
     path = Path(directory) / META_FILE
     if not path.is_file():
-        raise DataError(
-            f"{directory}: no finished dataset here; build it with `python -m data_prep.build NAME`"
-        )
+        raise DataError(f"{directory}: no finished dataset here; build it with `python -m data_prep.build NAME`")
     return read_json(path)
 
 

@@ -26,7 +26,7 @@ def detections_from_instances(example: Example) -> Example:
     count = tf.shape(boxes)[0]
     first = tf.argmax(same, axis=1, output_type=tf.int32) == tf.range(count)
     changed = dict(example)
-    for column in ("xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px"):
+    for column in ("xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px", "mask"):
         if f"instances_{column}" in example:
             changed[f"detections_{column}"] = tf.boolean_mask(example[f"instances_{column}"], first)
     if "instances_inside" in example:
@@ -119,9 +119,7 @@ def build_pairs(example: Example, sizes: SizeSettings, num_verbs: int, merge: fl
     states = tf.math.unsorted_segment_max(example["pairs_part_states"], index, count)
     states = tf.stack(
         [
-            tf.reduce_max(
-                tf.gather(states, [r for r, m in enumerate(schema.PART_TO_MERGED) if m == merged], axis=1), 1
-            )
+            tf.reduce_max(tf.gather(states, [r for r, m in enumerate(schema.PART_TO_MERGED) if m == merged], axis=1), 1)
             for merged in range(schema.NUM_MERGED_PARTS)
         ],
         axis=1,

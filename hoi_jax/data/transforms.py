@@ -22,7 +22,7 @@ def decode_image(example: Example) -> Example:
     return {**example, "image": image}
 
 
-def decode_masks(example: Example, mask_hw: tuple[int, int], capacity: int) -> Example:
+def decode_masks(example: Example) -> Example:
     """PNG masks -> `instances_mask` bool [n, height, width] of the original picture; empty strings are empty."""
     height, width = tf.unstack(example["original_hw_px"])
 
@@ -35,12 +35,10 @@ def decode_masks(example: Example, mask_hw: tuple[int, int], capacity: int) -> E
 
         return tf.cond(tf.strings.length(png) > 0, present, absent)
 
-    masks = tf.map_fn(
-        decode,
-        example["instances_mask_png"][:capacity],
-        fn_output_signature=tf.TensorSpec((None, None), tf.bool),
-    )
-    return {**example, "instances_mask": masks}
+    # One empty mask at the end, taken off again: map_fn cannot map over an empty list.
+    files = tf.concat([example["instances_mask_png"], [""]], axis=0)
+    masks = tf.map_fn(decode, files, fn_output_signature=tf.TensorSpec((None, None), tf.bool))
+    return {**example, "instances_mask": masks[:-1]}
 
 
 def place_masks(example: Example, image_hw: tuple[int, int], mask_hw: tuple[int, int]) -> Example:
@@ -61,9 +59,7 @@ def _map_places(example: Example, boxes, points) -> Example:
         for suffix in _BOXES:
             name = table + suffix
             if name in example:
-                empty = tf.reduce_all(
-                    example[name][..., 2:] <= example[name][..., :2], axis=-1, keepdims=True
-                )
+                empty = tf.reduce_all(example[name][..., 2:] <= example[name][..., :2], axis=-1, keepdims=True)
                 moved = boxes(example[name])
                 # The zero box means "none" and must stay zero.
                 changed[name] = tf.where(empty, tf.zeros_like(moved), moved)

@@ -1,0 +1,169 @@
+"""One TFDS builder for every dataset: a reader yields raw records per split, this writes them down.
+
+The TFDS files (`tfrecord`, because tf.data cannot read array_record) are written into a temporary folder; the meta
+file that marks a finished build comes last and the folder is renamed into place, so that an interrupted build is
+never taken for a whole one. Beside them lie `annotations_<split>.npz`, everything but pixels, which is all that
+evaluation reads.
+"""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from hoi_jax import schema
+from hoi_jax.data import records
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.vocab import get_vocabulary
+
+Record = dict[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSource:
+    """What a dataset's own reader offers to the builder.
+
+    Attributes:
+      name: "<dataset>/<size or layout>", the folder below the data directory.
+      version: of the records, "1.0.0".
+      description: one line for the meta file.
+      pairs_vocabulary: vocabulary of `pairs_verb`, or "" when pairs are only in `persons`.
+      persons_vocabulary: vocabulary of `persons_actions`, or "".
+      splits: split name -> (number of records, function that yields them in order).
+      settings: plain values that, with the records, decide the fingerprint.
+    """
+
+    name: str
+    version: str
+    description: str
+    pairs_vocabulary: str
+    persons_vocabulary: str
+    splits: Mapping[str, tuple[int, Callable[[], Iterator[Record]]]]
+    settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_actions(self) -> int:
+        return len(get_vocabulary(self.persons_vocabulary).actions) if self.persons_vocabulary else 1
+
+
+class _Builder(tfds.core.GeneratorBasedBuilder):
+    """TFDS's part: serialising, sharding and the info file."""
+
+    def __init__(self, source: DatasetSource, data_dir: Path, counters: dict[str, "_Counter"]):
+        self.name, self.VERSION = source.name.replace("/", "_"), tfds.core.Version(source.version)
+        self._source, self._counters = source, counters
+        super().__init__(data_dir=str(data_dir), file_format="tfrecord")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self._source.description,
+            features=records.features_dict(self._source.num_actions),
+            disable_shuffling=True,  # Records stay in the order of the dataset's own file.
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # Nothing is downloaded.
+        return {split: self._generate_examples(split) for split in self._source.splits}
+
+    def _generate_examples(self, split: str):  # type: ignore[override]
+        count, generate = self._source.splits[split]
+        bar = tqdm(generate(), total=count, desc=f"{self._source.name} {split}", unit="img", mininterval=0.5)
+        for position, record in enumerate(bar):
+            schema.check_record(record, self._source.num_actions, f"{split} {record['file_name']!r}")
+            self._counters[split].add(record)
+            yield position, record
+
+
+class _Counter:
+    """Counts, the largest tables, a checksum, and the annotations of one split."""
+
+    def __init__(self):
+        self.digest = hashlib.sha256()
+        self.rows: dict[str, int] = dict.fromkeys(("instances", "detections", "pairs", "persons"), 0)
+        self.max_rows = dict(self.rows)
+        self.without_image: list[Record] = []
+
+    def add(self, record: Record) -> None:
+        for name in sorted(record):
+            value = record[name]
+            parts = value if isinstance(value, list) else [value]
+            for part in parts:
+                self.digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+            self.digest.update(name.encode())
+        columns = {"instances": "class", "detections": "class", "pairs": "verb", "persons": "instance"}
+        for table, column in columns.items():
+            count = len(record[f"{table}_{column}"])  # type: ignore[arg-type]
+            self.rows[table] += count
+            self.max_rows[table] = max(self.max_rows[table], count)
+        self.without_image.append({k: v for k, v in record.items() if k not in ("image", "instances_mask_png")})
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "examples": len(self.without_image),
+            "rows": self.rows,
+            "max_rows": self.max_rows,
+            "sha256": self.digest.hexdigest(),
+        }
+
+
+def dataset_directory(data_dir: str | Path, name: str) -> Path:
+    """Where the built dataset `name` lies."""
+    return Path(data_dir) / name
+
+
+def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = False) -> Path:
+    """Builds all splits of `source` below `data_dir`; returns the folder. A finished build is kept as it is.
+
+    Raises:
+      hoi_jax.schema.SchemaError: for a record that breaks the schema, naming split and picture.
+    """
+    target = dataset_directory(data_dir, source.name)
+    if (target / records.META_FILE).is_file() and not overwrite:
+        meta = records.read_meta(target)
+        if meta["settings"] == dict(source.settings) and meta["version"] == source.version:
+            return target
+        raise ValueError(
+            f"{target} was built with other settings ({meta['settings']}, version {meta['version']}); "
+            "remove it or pass --overwrite"
+        )
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    counters = {split: _Counter() for split in source.splits}
+    builder = _Builder(source, temporary, counters)
+    config = tfds.download.DownloadConfig(register_checksums=False, try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+    built = temporary / "built"
+    Path(builder.data_dir).rename(built)
+    for split, counter in counters.items():
+        annotations = Annotations.from_records(
+            counter.without_image, source.pairs_vocabulary, source.persons_vocabulary or None
+        )
+        annotations.save(built / f"annotations_{split}.npz")
+    records.write_meta(built, _meta(source, counters))
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    built.rename(target)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _meta(source: DatasetSource, counters: Mapping[str, _Counter]) -> dict[str, object]:
+    splits = {split: counter.summary() for split, counter in counters.items()}
+    together = hashlib.sha256("".join(str(splits[s]["sha256"]) for s in sorted(splits)).encode())
+    return {
+        "name": source.name,
+        "version": source.version,
+        "description": source.description,
+        "pairs_vocabulary": source.pairs_vocabulary,
+        "persons_vocabulary": source.persons_vocabulary,
+        "settings": dict(source.settings),
+        "splits": splits,
+        "fingerprint": together.hexdigest()[:16],
+    }
