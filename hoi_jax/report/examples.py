@@ -1,58 +1,46 @@
 """Which pictures a report shows: confident right predictions, confident wrong ones, interactions not found.
 
-Predictions and ground truth come as the flat tables of `evaluation.store` and `evaluation.annotations`; only their
-columns are used. The choice is deterministic: by score, ties by image and row.
+What counts as right is decided by the evaluators' own matching, so that pictures and scores agree. The choice is
+deterministic: by score, ties by the order of the store.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from hoi_jax.report.draw import Interaction
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.matching import best_truth, first_hits, ranking
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.report.draw import Box, Interaction, draw_interactions
+from hoi_jax.report.html import ExamplePicture
 from hoi_jax.vocab import Vocabulary
 
 MATCH_IOU = 0.5
-
-
-class PredictionTables(Protocol):
-    """The columns used of a prediction store; boxes in pixels of the original picture."""
-
-    @property
-    def image_id(self) -> np.ndarray: ...
-    @property
-    def pair_image(self) -> np.ndarray: ...
-    @property
-    def pair_human_xyxy_px(self) -> np.ndarray: ...
-    @property
-    def pair_object_xyxy_px(self) -> np.ndarray: ...
-    @property
-    def pair_object_class(self) -> np.ndarray: ...
-    @property
-    def pair_kept(self) -> np.ndarray: ...
-    @property
-    def trip_pair(self) -> np.ndarray: ...
-    @property
-    def trip_verb(self) -> np.ndarray: ...
-    @property
-    def trip_score(self) -> np.ndarray: ...
+"""Of both boxes, as in the HICO-DET and V-COCO protocols; continuous corners."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
-    """Ground-truth triplets of one split, one row per person, object or none, and verb.
+class Triplets:
+    """Person, verb, object: one row each, of predictions or of ground truth. Objects are always there.
 
     Attributes:
-      image: [T] row of the image. human, thing: [T, 4] boxes in original pixels, NaN for no object.
-      object_class: [T], -1 for no object. verb: [T].
+      image: row of the annotations. human, thing: boxes in pixels of the original picture.
+      object_class, verb: of the vocabulary. score: 1 for ground truth.
     """
 
-    image: np.ndarray
-    human: np.ndarray
-    thing: np.ndarray
-    object_class: np.ndarray
-    verb: np.ndarray
+    image: Int[np.ndarray, " t"]
+    human: Float[np.ndarray, "t 4"]
+    thing: Float[np.ndarray, "t 4"]
+    object_class: Int[np.ndarray, " t"]
+    verb: Int[np.ndarray, " t"]
+    score: Float[np.ndarray, " t"]
+
+    def take(self, rows: np.ndarray) -> "Triplets":
+        """Only these rows, in this order."""
+        return Triplets(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,202 +49,243 @@ class Example:
 
     Attributes:
       verdict: "right", "wrong" (predicted, not there) or "missed" (there, not found at all).
-      image_id: the dataset's own number. image_row: row of the annotations.
+      image_row: row of the annotations. image_id: the dataset's own number.
       title: e.g. "ride bicycle"; caption: what happened, in a sentence.
       predicted, true: what to draw on the left and on the right.
     """
 
     verdict: Literal["right", "wrong", "missed"]
-    image_id: int
     image_row: int
+    image_id: int
     title: str
     caption: str
     predicted: tuple[Interaction, ...]
     true: tuple[Interaction, ...]
 
 
-def truth_from_annotations(tables: Mapping[str, np.ndarray], image_count: int) -> Truth:
-    """Triplets of the columns `instances_*` and `pairs_*` (schema.RECORD_FIELDS) with their `_count` columns.
-
-    Args:
-      tables: `instances_count`, `pairs_count` [I] rows per image; the other columns concatenated over images.
-    """
-    instance_start = np.cumsum(tables["instances_count"]) - tables["instances_count"]
-    image = np.repeat(np.arange(image_count), tables["pairs_count"])
-    human_row = tables["pairs_human"] + instance_start[image]
-    has_object = tables["pairs_object"] >= 0
-    object_row = np.where(has_object, tables["pairs_object"] + instance_start[image], human_row)
-    boxes = np.asarray(tables["instances_xyxy_px"], np.float64).reshape(-1, 4)
-    return Truth(
-        image=image,
-        human=boxes[human_row],
-        thing=np.where(has_object[:, None], boxes[object_row], np.nan),
-        object_class=np.where(has_object, tables["instances_class"][object_row], -1),
-        verb=np.asarray(tables["pairs_verb"]),
-    )
-
-
-def _iou(one: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """Overlap of a box [4] with boxes [N, 4] in continuous corners; 1 where both are NaN (no object)."""
-    low, high = np.maximum(one[:2], many[:, :2]), np.minimum(one[2:], many[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    union = np.prod(one[2:] - one[:2]) + np.prod(many[:, 2:] - many[:, :2], axis=-1) - shared
-    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    both_absent = np.isnan(one[0]) & np.isnan(many[:, 0])
-    return np.where(both_absent, 1.0, np.nan_to_num(overlap))
-
-
-def match_triplets(
-    image: np.ndarray, verb: np.ndarray, object_class: np.ndarray, human: np.ndarray, thing: np.ndarray,
-    score: np.ndarray, truth: Truth,
-) -> np.ndarray:  # fmt: skip
-    """The ground-truth row that each predicted triplet finds, or -1: [T] int.
-
-    As in the HICO-DET protocol: same image, verb and object class, min(IoU_human, IoU_object) >= 0.5; the best
-    scored prediction takes the ground truth it overlaps most, and each ground truth is found once.
-    """
-    found = np.full(len(score), -1)
-    free: dict[tuple[int, int, int], list[int]] = {}
-    for row, key in enumerate(zip(truth.image, truth.verb, truth.object_class, strict=True)):
-        free.setdefault((int(key[0]), int(key[1]), int(key[2])), []).append(row)
-    for row in np.argsort(-score, kind="stable"):
-        candidates = free.get((int(image[row]), int(verb[row]), int(object_class[row])))
-        if not candidates:
-            continue
-        overlap = np.minimum(_iou(human[row], truth.human[candidates]), _iou(thing[row], truth.thing[candidates]))
-        best = int(np.argmax(overlap))
-        if overlap[best] >= MATCH_IOU:
-            found[row] = candidates.pop(best)
-    return found
-
-
-def _box(corners: np.ndarray) -> Any:
-    return None if np.isnan(corners[0]) else tuple(float(c) for c in corners)
-
-
-def _name(vocabulary: Vocabulary, verb: int, object_class: int) -> str:
-    words = [vocabulary.verbs[verb], vocabulary.objects[object_class] if object_class >= 0 else ""]
-    return " ".join(word.replace("_", " ") for word in words if word)
-
-
-def _true_interactions(truth: Truth, rows: np.ndarray, vocabulary: Vocabulary) -> tuple[Interaction, ...]:
-    """The rows of one picture, verbs of the same pair together."""
-    merged: dict[tuple[Any, ...], list[int]] = {}
-    for row in rows:
-        key = (_box(truth.human[row]), _box(truth.thing[row]), int(truth.object_class[row]))
-        merged.setdefault(key, []).append(int(truth.verb[row]))
-    return tuple(
-        Interaction(human, thing, _object_name(vocabulary, cls), tuple((vocabulary.verbs[v], None) for v in verbs))
-        for (human, thing, cls), verbs in merged.items()
-    )
-
-
-def _object_name(vocabulary: Vocabulary, object_class: int) -> str:
-    return vocabulary.objects[object_class] if object_class >= 0 else ""
-
-
 def choose_examples(
-    store: PredictionTables,
-    truth_tables: Any,
+    store: PredictionStore,
+    annotations: Annotations,
     vocabulary: Vocabulary,
     *,
     right: int = 4,
     wrong: int = 4,
     missed: int = 2,
 ) -> list[Example]:
-    """The pictures to show: at most one per image and verdict, and one per class and verdict.
+    """The pictures to show: of each verdict no two of the same picture or the same class.
+
+    Suppressed pairs, predictions without an object and the verb "no interaction" are left out.
 
     Args:
-      store: predictions; suppressed pairs (`pair_kept` False) are left out.
-      truth_tables: an `Annotations` or any object with its columns as attributes.
       right, wrong, missed: how many of each at most.
 
     Returns:
-      Right ones first, then wrong, then missed; the last come from pictures with most ground truth unfound.
-      A prediction of the verb `no_interaction` is never shown.
+      Right ones first, then wrong ones, both by falling score, then missed ones: first those from pictures where
+      most was missed.
 
     Raises:
-      ValueError: when the store holds an image that the annotations lack.
+      ValueError: the annotations have no labels in this vocabulary.
     """
-    names = (
-        "instances_count", "instances_xyxy_px", "instances_class",
-        "pairs_count", "pairs_human", "pairs_object", "pairs_verb",
-    )  # fmt: skip
-    tables = {name: np.asarray(getattr(truth_tables, name)) for name in names}
-    image_ids = np.asarray(truth_tables.image_id)
-    truth = truth_from_annotations(tables, len(image_ids))
-    row_of = {int(number): row for row, number in enumerate(image_ids)}
-    unknown = sorted(set(np.asarray(store.image_id).tolist()) - set(row_of))
-    if unknown:
-        raise ValueError(f"predictions of image {unknown[0]}, which the annotations lack (and {len(unknown) - 1} more)")
-    rows = np.array([row_of[int(number)] for number in store.image_id], int)
-
-    use = store.pair_kept[store.trip_pair] & (store.trip_verb != vocabulary.no_interaction)
-    pair = store.trip_pair[use]
-    verb, score = store.trip_verb[use], np.asarray(store.trip_score[use], np.float64)
-    thing = np.asarray(store.pair_object_xyxy_px, np.float64)[pair]
-    human = np.asarray(store.pair_human_xyxy_px, np.float64)[pair]
-    object_class = np.where(np.isnan(thing[:, 0]), -1, store.pair_object_class[pair])
-    image = rows[store.pair_image[pair]] if len(rows) else np.zeros(0, int)
-    found = match_triplets(image, verb, object_class, human, thing, score, truth)
-
-    def interaction(row: int) -> Interaction:
-        verbs = ((vocabulary.verbs[verb[row]], float(score[row])),)
-        name = _object_name(vocabulary, int(object_class[row]))
-        return Interaction(_box(human[row]), _box(thing[row]), name, verbs, bool(found[row] >= 0))
-
-    examples = []
-    order = np.argsort(-score, kind="stable")
-    for verdict, limit, wanted in (("right", right, True), ("wrong", wrong, False)):
-        chosen = [row for row in order if (found[row] >= 0) == wanted]
-        for row in _spread(chosen, image, verb, object_class, limit):
-            name = _name(vocabulary, int(verb[row]), int(object_class[row]))
-            caption = _caption(wanted, float(score[row]), image[row], int(verb[row]), truth, name)
-            examples.append(
-                _example(verdict, name, caption, int(image[row]), image_ids, (interaction(row),), truth, vocabulary)
-            )
-    hit = np.zeros(len(truth.image), bool)
-    hit[found[found >= 0]] = True
-    unseen = np.flatnonzero(~hit & (truth.verb != vocabulary.no_interaction))
-    per_image = np.bincount(truth.image[unseen], minlength=len(image_ids))
-    ranked = unseen[np.argsort(-per_image[truth.image[unseen]], kind="stable")]
-    for row in _spread(list(ranked), truth.image, truth.verb, truth.object_class, missed):
-        name = _name(vocabulary, int(truth.verb[row]), int(truth.object_class[row]))
-        best = [r for r in order if image[r] == truth.image[row]][:3]
-        caption = "No prediction has this class and overlaps both boxes; shown are the strongest of the picture."
-        drawn = tuple(interaction(r) for r in best)
-        examples.append(_example("missed", name, caption, int(truth.image[row]), image_ids, drawn, truth, vocabulary))
-    return examples
+    truth = true_triplets(annotations, vocabulary)
+    predicted = predicted_triplets(store, annotations, vocabulary)
+    hit, found = match(predicted, truth, vocabulary)
+    order = np.argsort(-predicted.score, kind="stable")
+    choice = _Choice(predicted, truth, hit, vocabulary, annotations)
+    examples = [choice.of_prediction(row) for row in _spread(order[hit[order]], predicted, right)]
+    examples += [choice.of_prediction(row) for row in _spread(order[~hit[order]], predicted, wrong)]
+    unseen = np.flatnonzero(~found & (truth.verb != vocabulary.no_interaction))
+    per_image = np.bincount(truth.image[unseen], minlength=annotations.num_images)
+    unseen = unseen[np.argsort(-per_image[truth.image[unseen]], kind="stable")]
+    return examples + [choice.of_missed(row, order) for row in _spread(unseen, truth, missed)]
 
 
-def _spread(rows: list[Any], image: np.ndarray, verb: np.ndarray, object_class: np.ndarray, limit: int) -> list[int]:
+def example_pictures(
+    examples: Iterable[Example], images: Mapping[int, Float[np.ndarray, "h w 3"] | np.ndarray]
+) -> list[ExamplePicture]:
+    """The examples drawn, for `ReportInput.examples`.
+
+    Args:
+      images: `image_id` -> picture [H, W, 3] uint8 in its original size.
+
+    Raises:
+      ValueError: the picture of an example is not among `images`.
+    """
+    pictures = []
+    for example in examples:
+        if example.image_id not in images:
+            raise ValueError(f"no picture given for image {example.image_id}, which example {example.title!r} shows")
+        image = images[example.image_id]
+        left, right = draw_interactions(image, example.predicted), draw_interactions(image, example.true)
+        caption = f"{example.caption} (Image {example.image_id}.)"
+        pictures.append(ExamplePicture(example.verdict, example.title, caption, left, right))
+    return pictures
+
+
+def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
+    """Annotated pairs with an object, each distinct one once, from `pairs` or, for actions, from `persons`."""
+    if annotations.vocabulary_name == vocabulary.name and len(annotations["pairs_verb"]):
+        image = annotations.image_rows("pairs")
+        human, thing = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
+        verb = annotations["pairs_verb"].astype(np.int64)
+    elif annotations.actions_vocabulary_name == vocabulary.name:
+        verb_of = np.full((len(vocabulary.actions), annotations["persons_roles"].shape[-1]), -1)
+        for index, (action, role) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):
+            if role >= 0:
+                verb_of[action, role] = index
+        roles = annotations.instance_rows("persons_roles")
+        person, action, slot = np.nonzero((roles >= 0) & (annotations["persons_actions"] == 1)[..., None])
+        image = annotations.image_rows("persons")[person]
+        human = annotations.instance_rows("persons_instance")[person]
+        thing, verb = roles[person, action, slot], verb_of[action, slot]
+    elif annotations.vocabulary_name == vocabulary.name:
+        image = human = thing = verb = np.zeros(0, np.int64)
+    else:
+        raise ValueError(
+            f"no labels in {vocabulary.name!r}: the annotations have pairs in {annotations.vocabulary_name!r}, "
+            f"persons in {annotations.actions_vocabulary_name!r}"
+        )
+    table = np.column_stack([image, human, thing, verb])[(thing >= 0) & (verb >= 0)]
+    image, human, thing, verb = np.unique(table, axis=0).reshape(-1, 4).T
+    boxes = annotations["instances_xyxy_px"].astype(np.float64).reshape(-1, 4)
+    classes = annotations["instances_class"].astype(np.int64)
+    return Triplets(image, boxes[human], boxes[thing], classes[thing], verb, np.ones(len(verb)))
+
+
+def predicted_triplets(store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
+    """What the evaluators count: kept pairs with an object, of annotated images, in combinations that exist."""
+    row_of = {int(number): row for row, number in enumerate(annotations.image_id)}
+    row_of_image = np.array([row_of.get(int(number), -1) for number in store.image_id], np.int64)
+    pair, verb = store.trip_pair, store.trip_verb.astype(np.int64)
+    image = row_of_image[store.pair_image[pair]]
+    object_class = store.pair_object_class[pair].astype(np.int64)
+    thing = store.pair_object_xyxy_px[pair].astype(np.float64)
+    use = store.pair_kept[pair] & (image >= 0) & (verb != vocabulary.no_interaction)
+    use &= np.isfinite(thing).all(axis=1) & (object_class >= 0) & np.isfinite(store.trip_score)
+    if vocabulary.hois:
+        use &= vocabulary.hoi_table[verb, object_class] >= 0
+    human = store.pair_human_xyxy_px[pair].astype(np.float64)
+    score = store.trip_score.astype(np.float64)
+    return Triplets(image, human, thing, object_class, verb, score).take(np.flatnonzero(use))
+
+
+def match(
+    predicted: Triplets, truth: Triplets, vocabulary: Vocabulary
+) -> tuple[Bool[np.ndarray, " predicted"], Bool[np.ndarray, " truth"]]:
+    """(which predictions are right, which ground truth is found) by the rule of the official evaluators.
+
+    Same picture and class (verb and object; in action style the verb alone), both boxes at IoU 0.5 or more; a
+    ground truth is found once, by the best-scored prediction that overlaps it most.
+    """
+
+    def label(t: Triplets) -> np.ndarray:
+        return t.verb * len(vocabulary.objects) + t.object_class if vocabulary.hois else t.verb
+
+    predicted_label, classes = label(predicted), len(vocabulary.verbs) * len(vocabulary.objects)
+    order = ranking(predicted_label, predicted.score, predicted.image)
+    best, overlap = best_truth(
+        (predicted.image * classes + predicted_label)[order],
+        (predicted.human, predicted.thing),
+        order,
+        truth.image * classes + label(truth),
+        (truth.human, truth.thing),
+        plus_one=False,
+    )
+    hits = first_hits(best, overlap >= MATCH_IOU)
+    right, found = np.zeros(len(order), bool), np.zeros(len(truth.image), bool)
+    right[order[hits]] = True
+    found[best[hits]] = True
+    return right, found
+
+
+def _spread(rows: Iterable[int], triplets: Triplets, limit: int) -> list[int]:
     """The first `limit` of `rows` that repeat neither a picture nor a class of those before."""
-    seen: set[Any] = set()
+    seen: set[tuple[int, ...]] = set()
     kept: list[int] = []
     for row in rows:
-        if len(kept) == limit:
+        if len(kept) >= limit:
             break
-        keys = {("image", int(image[row])), ("class", int(verb[row]), int(object_class[row]))}
+        keys = {(int(triplets.image[row]),), (int(triplets.verb[row]), int(triplets.object_class[row]))}
         if not keys & seen:
             seen |= keys
             kept.append(int(row))
     return kept
 
 
-def _caption(is_right: bool, score: float, image: int, verb: int, truth: Truth, name: str) -> str:
-    if is_right:
-        return f"Score {score:.2f}; person, object and verb agree with the ground truth."
-    here = truth.image == image
-    if not here.any():
-        return f"Score {score:.2f}, but the picture has no labelled interaction."
-    if not (truth.verb[here] == verb).any():
-        return f"Score {score:.2f}, but nobody in the picture is labelled with the verb of {name!r}."
-    return f"Score {score:.2f}; the verb occurs, but the boxes or the object differ, or it was found before."
+def _box(corners: np.ndarray) -> Box:
+    x1, y1, x2, y2 = (float(c) for c in corners)
+    return (x1, y1, x2, y2)
 
 
-def _example(
-    verdict: Any, name: str, caption: str, row: int, image_ids: np.ndarray,
-    predicted: tuple[Interaction, ...], truth: Truth, vocabulary: Vocabulary,
-) -> Example:  # fmt: skip
-    true = _true_interactions(truth, np.flatnonzero(truth.image == row), vocabulary)
-    return Example(verdict, int(image_ids[row]), row, name, caption, predicted, true)
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Turns chosen rows into examples."""
+
+    predicted: Triplets
+    truth: Triplets
+    hit: np.ndarray
+    vocabulary: Vocabulary
+    annotations: Annotations
+
+    def of_prediction(self, row: int) -> Example:
+        p = self.predicted
+        title = self._name(p, row)
+        verdict = "right" if self.hit[row] else "wrong"
+        return self._example(verdict, p, row, f"Score {p.score[row]:.2f}. {self._why(row)}", (self._drawn(row),), title)
+
+    def of_missed(self, row: int, order: np.ndarray) -> Example:
+        image = self.truth.image[row]
+        strongest = order[self.predicted.image[order] == image][:3]
+        caption = "No prediction has this class and fits both boxes. Drawn are the strongest of the picture."
+        if not len(strongest):
+            caption = "Nothing was predicted in this picture."
+        drawn = tuple(self._drawn(int(r)) for r in strongest)
+        return self._example("missed", self.truth, row, caption, drawn, self._name(self.truth, row))
+
+    def _why(self, row: int) -> str:
+        if self.hit[row]:
+            return "Person, object and verb agree with the ground truth."
+        here = self.truth.image == self.predicted.image[row]
+        if not here.any():
+            return "The picture has no labelled interaction."
+        if not np.any(self.truth.verb[here] == self.predicted.verb[row]):
+            return f"Nobody in the picture is labelled with {self._verb(self.predicted, row)!r}."
+        return "The verb occurs in the picture, but with another object, elsewhere, or it was found already."
+
+    def _verb(self, triplets: Triplets, row: int) -> str:
+        return self.vocabulary.verbs[triplets.verb[row]].replace("_", " ")
+
+    def _name(self, triplets: Triplets, row: int) -> str:
+        return f"{self._verb(triplets, row)} {self._object(triplets.object_class[row]).replace('_', ' ')}"
+
+    def _object(self, object_class: int) -> str:
+        return self.vocabulary.objects[object_class]
+
+    def _drawn(self, row: int) -> Interaction:
+        p = self.predicted
+        verbs = ((self.vocabulary.verbs[p.verb[row]], float(p.score[row])),)
+        name = self._object(p.object_class[row])
+        return Interaction(_box(p.human[row]), _box(p.thing[row]), name, verbs, bool(self.hit[row]))
+
+    def _true_in(self, image: int) -> tuple[Interaction, ...]:
+        """Ground truth of one picture, the verbs of a pair together."""
+        t, verbs = self.truth, dict[tuple[Box, Box, str], list[str]]()
+        for row in np.flatnonzero(t.image == image):
+            key = (_box(t.human[row]), _box(t.thing[row]), self._object(t.object_class[row]))
+            verbs.setdefault(key, []).append(self.vocabulary.verbs[t.verb[row]])
+        return tuple(
+            Interaction(human, thing, name, tuple((verb, None) for verb in names))
+            for (human, thing, name), names in verbs.items()
+        )
+
+    def _example(
+        self,
+        verdict: Literal["right", "wrong", "missed"],
+        triplets: Triplets,
+        row: int,
+        caption: str,
+        drawn: tuple[Interaction, ...],
+        title: str,
+    ) -> Example:
+        image = int(triplets.image[row])
+        number = int(self.annotations.image_id[image])
+        return Example(verdict, image, number, title, caption, drawn, self._true_in(image))

@@ -74,7 +74,7 @@ class ReportInput:
       per_class: rows of the class table, all with the same keys (its column titles); numbers are
         right-aligned, None and NaN print as "n/a".
       metrics: rows of metrics.jsonl, each with "step" and numbers.
-      charts: which keys of `metrics` to draw; None draws every key that speaks of loss in one chart.
+      charts: which keys of `metrics` to draw; None draws `standard_charts`.
       examples: pictures of right and wrong predictions.
       config: the configuration, as nested plain values.
       versions: package or program -> version.
@@ -94,12 +94,24 @@ class ReportInput:
     notes: Sequence[str] = ()
 
 
-def loss_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The chart drawn unless told otherwise: each key of `metrics` that contains "loss", by step."""
-    keys = dict.fromkeys(key for row in metrics for key in row if "loss" in key.lower())
-    series = [series_from_rows(metrics, key) for key in keys]
-    kept = tuple(s for s in series if s.x)
-    return [Chart("Training loss", kept)] if kept else []
+def standard_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """The charts drawn unless told otherwise: losses by step, and scores of evaluations during training.
+
+    Args:
+      metrics: rows of metrics.jsonl: {"step", "loss", "loss/<term>", ...} and {"step", "evaluation": {...}}.
+    """
+    scores = [{"step": row["step"], **row["evaluation"]} for row in metrics if "evaluation" in row]
+    losses = dict.fromkeys(key for row in metrics for key in row if key.split("/")[0] == "loss")
+    names = dict.fromkeys(key for row in scores for key in row if key != "step")
+    charts = []
+    for title, label, keys, rows in (
+        ("Training loss and its terms", "loss", losses, metrics),
+        ("Scores of evaluations during training", "score", names, scores),
+    ):
+        series = tuple(s for key in keys if (s := series_from_rows(rows, key)).x)
+        if series:
+            charts.append(Chart(title, series, y_label=label))
+    return charts
 
 
 def _is_number(value: Cell) -> bool:
@@ -218,7 +230,7 @@ def _configuration(config: Mapping[str, Any], versions: Mapping[str, str]) -> st
 
 def render_report(report: ReportInput) -> str:
     """The whole page as text; the same input gives the same text."""
-    charts = loss_charts(report.metrics) if report.charts is None else report.charts
+    charts = standard_charts(report.metrics) if report.charts is None else report.charts
     sections = [
         ("comparison", "Against baselines and probes", report.comparison, _comparison),
         ("examples", "Right and wrong predictions", report.examples, _examples),
