@@ -1,0 +1,1 @@
+"""One folder per published HOI method; systems never import one another."""

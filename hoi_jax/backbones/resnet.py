@@ -1,0 +1,225 @@
+"""Residual networks (He et al., CVPR 2016) of any depth and width, with padding that leaves no trace.
+
+Strides are placed as in torchvision: in the first block of a stage, in its 3x3 convolution. All convolutions pad
+symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+NormKind = Literal["frozen_batch", "group", "none"]
+BlockKind = Literal["basic", "bottleneck"]
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+def valid_cells(
+    image_hw_px: Int[Array, "batch 2"], stride: int, height: int, width: int
+) -> Bool[Array, "batch height width 1"]:
+    """True for cells of a feature map that lie over the unpadded part of the image (rounded up)."""
+    cells = -(-image_hw_px // stride)
+    rows = jnp.arange(height)[None, :] < cells[:, :1]
+    columns = jnp.arange(width)[None, :] < cells[:, 1:]
+    return rows[:, :, None, None] & columns[:, None, :, None]
+
+
+def _masked(x: Array, valid: Array | None) -> Array:
+    return x if valid is None else jnp.where(valid, x, jnp.zeros_like(x))
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with stored statistics, gain and bias; nothing is trained or updated.
+
+    All four live in the collection "batch_stats", so that no optimiser rule can touch them.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch h w channels"]) -> Float[Array, "batch h w channels"]:
+        width = x.shape[-1]
+        zeros, ones = (lambda: jnp.zeros((width,))), (lambda: jnp.ones((width,)))
+        mean = self.variable("batch_stats", "mean", zeros).value
+        var = self.variable("batch_stats", "var", ones).value
+        scale = self.variable("batch_stats", "scale", ones).value
+        bias = self.variable("batch_stats", "bias", zeros).value
+        gain = jax.lax.stop_gradient(scale * jax.lax.rsqrt(var + self.epsilon))
+        offset = jax.lax.stop_gradient(bias - mean * gain)
+        return x * gain.astype(x.dtype)[None, None, None] + offset.astype(x.dtype)[None, None, None]
+
+
+class MaskedGroupNorm(nn.Module):
+    """Group normalisation (Wu and He, ECCV 2018) whose statistics see valid cells only; float32 inside."""
+
+    channels_per_group: int = 8
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w 1"] | None
+    ) -> Float[Array, "batch h w channels"]:
+        batch, height, width, channels = x.shape
+        if channels % self.channels_per_group:
+            raise ValueError(f"{channels} channels cannot be split into groups of {self.channels_per_group}")
+        scale = self.param("scale", nn.initializers.ones, (channels,))[None, None, None]
+        bias = self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
+        groups = channels // self.channels_per_group
+
+        def group_mean(values):
+            if valid is None:
+                per_channel = jnp.mean(values, axis=(1, 2))
+            else:
+                count = jnp.maximum(jnp.sum(valid, axis=(1, 2)), 1).astype(jnp.float32)
+                per_channel = jnp.sum(jnp.where(valid, values, 0.0), axis=(1, 2)) / count
+            mean = jnp.mean(per_channel.reshape(batch, groups, -1), axis=-1)
+            return jnp.repeat(mean, self.channels_per_group, axis=-1)[:, None, None, :]
+
+        y = x.astype(jnp.float32)
+        centred = y - group_mean(y)
+        normal = centred * jax.lax.rsqrt(group_mean(jnp.square(centred)) + self.epsilon)
+        return (normal * scale + bias).astype(x.dtype)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, then normalisation, then zeros in padded cells."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    norm: NormKind = "frozen_batch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, valid: Array | None = None) -> Array:
+        pad = (self.kernel - 1) // 2
+        x = nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            strides=self.stride,
+            padding=[(pad, pad), (pad, pad)],
+            use_bias=self.norm == "none",
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        if self.norm == "frozen_batch":
+            x = FrozenBatchNorm(name="norm")(x)
+        elif self.norm == "group":
+            x = MaskedGroupNorm(name="norm")(x, valid)
+        return _masked(x, valid)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions (basic) or 1x1, 3x3, 1x1 with four times the width (bottleneck), around a skip."""
+
+    width: int
+    stride: int = 1
+    kind: BlockKind = "bottleneck"
+    norm: NormKind = "frozen_batch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
+        def conv(features, kernel, stride, name):
+            return ConvNorm(features, kernel, stride, self.norm, self.dtype, name=name)
+
+        out = self.width * EXPANSION[self.kind]
+        if self.kind == "bottleneck":
+            y = nn.relu(conv(self.width, 1, 1, "conv1")(x, valid_in))
+            y = nn.relu(conv(self.width, 3, self.stride, "conv2")(y, valid))
+            y = conv(out, 1, 1, "conv3")(y, valid)
+        else:
+            y = nn.relu(conv(self.width, 3, self.stride, "conv1")(x, valid))
+            y = conv(out, 3, 1, "conv2")(y, valid)
+        if self.stride != 1 or x.shape[-1] != out:
+            x = conv(out, 1, self.stride, "downsample")(x, valid)
+        return nn.relu(x + y)
+
+
+class ResidualStage(nn.Module):
+    """`blocks` residual blocks, the first with `stride`. Also TIN's res-stage on RoI crops (stride 1)."""
+
+    blocks: int
+    width: int
+    stride: int = 1
+    kind: BlockKind = "bottleneck"
+    norm: NormKind = "frozen_batch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
+        for number in range(self.blocks):
+            first = number == 0
+            block = ResidualBlock(
+                self.width,
+                self.stride if first else 1,
+                self.kind,
+                self.norm,
+                self.dtype,
+                name=f"block{number}",
+            )
+            x = block(x, valid, valid_in if first else valid)
+        return x
+
+
+class ResNet(nn.Module):
+    """Stem and residual stages; returns the last map. Any prefix of a ResNet, e.g. (3, 4, 6) for stride 16.
+
+    Attributes:
+      stage_sizes: blocks per stage.
+      stage_strides: stride of each stage's first block; (1, 2, 2, 2) in the paper.
+      width: channels of the stem; stage i works at width * 2**i (times 4 at the output of bottlenecks).
+      kind: "basic" or "bottleneck".
+      norm: "frozen_batch" for pretrained weights, "group" or "none" for small nets trained from scratch.
+      stem: "imagenet" (7x7 stride 2, then 3x3 max-pool stride 2) or "small" (3x3 stride 2, no pool).
+      mask_padding: keep padded cells at zero and out of statistics, so that padding changes nothing.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
+    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
+    width: int = 64
+    kind: BlockKind = "bottleneck"
+    norm: NormKind = "frozen_batch"
+    stem: Literal["imagenet", "small"] = "imagenet"
+    mask_padding: bool = True
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
+    ) -> Float[Array, "batch h w channels"]:
+        """Image (normalised; zero in padding) to features at `self.stride` pixels per cell."""
+
+        def cells(x, stride):
+            return valid_cells(image_hw_px, stride, x.shape[1], x.shape[2]) if self.mask_padding else None
+
+        kernel = 7 if self.stem == "imagenet" else 3
+        stride = 2
+        half = valid_cells(image_hw_px, 2, -(-image.shape[1] // 2), -(-image.shape[2] // 2))
+        stem = ConvNorm(self.width, kernel, 2, self.norm, self.dtype, name="stem")
+        x = nn.relu(stem(image, half if self.mask_padding else None))
+        if self.stem == "imagenet":
+            # After ReLU a zero never wins over a valid cell, so pooling needs no mask of its own.
+            x, stride = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)]), 4
+            x = _masked(x, cells(x, stride))
+        for number, (blocks, step) in enumerate(zip(self.stage_sizes, self.stage_strides, strict=True)):
+            valid_in = cells(x, stride)
+            stride *= step
+            size = -(-x.shape[1] // step), -(-x.shape[2] // step)
+            valid = valid_cells(image_hw_px, stride, *size) if self.mask_padding else None
+            stage = ResidualStage(
+                blocks, self.width * 2**number, step, self.kind, self.norm, self.dtype, name=f"stage{number}"
+            )
+            x = stage(x, valid, valid_in)
+        return x
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per cell of the result."""
+        total = 4 if self.stem == "imagenet" else 2
+        for step in self.stage_strides:
+            total *= step
+        return total

@@ -1,0 +1,270 @@
+"""Pairs and poses drawn as small maps, exactly: grid positions are integers, never rounded floats.
+
+The pair map keeps the aspect ratio of the union box U of a human and an object (a letterbox). With L the longer and
+S the other side of U, a coordinate v measured from U's corner goes to 64 v / L + 32 (1 - S / L) on the short axis;
+the last term vanishes on the long axis. A high corner then loses one, because maps are inclusive, and both are
+rounded to the nearest integer, halves to even.
+
+float32 gets some of these roundings wrong. On device, coordinates are taken as whole multiples of 1/256 pixel and
+the rest is exact integer arithmetic (coordinates up to 16,384 px fit); `*_float64` are the same steps in NumPy, in
+the order of the authors' code, for bit-for-bit comparison with it.
+
+Boxes are continuous corners. Grid boxes are inclusive integers x1, y1, x2, y2.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+MAP_SIZE = 64
+SUBPIXELS = 256
+NO_POSE_GRAY = 0.05
+LIMBS = (
+    (1, 3), (2, 4), (0, 1), (0, 2), (0, 17), (5, 17), (6, 17), (5, 7), (6, 8), (7, 9), (8, 10),
+    (11, 17), (12, 17), (11, 13), (12, 14), (13, 15), (14, 16),
+)  # fmt: skip
+"""COCO keypoints joined by lines; 17 is the neck. Later limbs cover earlier ones."""
+LIMB_GRAY = tuple(0.15 + 0.05 * limb for limb in range(len(LIMBS)))
+
+# A joint further away than this keeps its direction roughly but is pulled in, so that products fit into int32.
+_FARTHEST = 16_384
+
+
+def letterbox_float64(
+    human_xyxy: np.ndarray, object_xyxy: np.ndarray, size: int = MAP_SIZE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grid boxes [N, 4] (int64) of pairs of boxes [N, 4] on the host, by the authors' order of operations."""
+    human, obj = (np.array(box, np.float64) for box in (human_xyxy, object_xyxy))
+    low = np.minimum(human[:, :2], obj[:, :2])
+    extent = np.maximum(human[:, 2:], obj[:, 2:]) - low
+    longest = extent.max(axis=1, keepdims=True)
+    tall = extent[:, 1] > extent[:, 0]
+    for box in (human, obj):
+        box[:, :2] = size * (box[:, :2] - low) / longest
+        box[:, 2:] = size * (box[:, 2:] - low) / longest - 1
+    rows, long_axis = np.arange(len(human)), tall.astype(int)
+    human_last = human[rows, 2 + long_axis] > obj[rows, 2 + long_axis]
+    human[rows[human_last], 2 + long_axis[human_last]] = size - 1
+    obj[rows[~human_last], 2 + long_axis[~human_last]] = size - 1
+    short = 1 - long_axis
+    shift = size / 2 - (np.maximum(human[rows, 2 + short], obj[rows, 2 + short]) + 1) / 2
+    for box in (human, obj):
+        box[rows, short] += shift
+        box[rows, 2 + short] += shift
+    return np.rint(human).astype(np.int64), np.rint(obj).astype(np.int64)
+
+
+def pose_joints_float64(
+    keypoints_px: np.ndarray, human_xyxy: np.ndarray, human_grid: np.ndarray, size: int = MAP_SIZE
+) -> np.ndarray:
+    """Joint pixels [N, 18, 2] (int64) on the host; see `pose_joints`."""
+    corner, extent = human_xyxy[:, None, :2], human_xyxy[:, None, 2:] - human_xyxy[:, None, :2]
+    grid_extent = human_grid[:, None, 2:] - human_grid[:, None, :2] + 1
+    at = (keypoints_px[..., :2] - corner) / extent * grid_extent + human_grid[:, None, :2]
+    away = np.copysign(np.floor(np.abs(at) + 0.5), at)
+    joints = np.clip(away, -_FARTHEST, size - 1).astype(np.int64)
+    neck = np.trunc((joints[:, 5] + joints[:, 6]) / 2).astype(np.int64)
+    return np.concatenate([joints, neck[:, None]], axis=1)
+
+
+def _divide_half_even(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator > 0, rounded to the nearest integer, halves to even."""
+    floor = numerator // denominator
+    twice = 2 * (numerator - floor * denominator)
+    odd = (floor % 2) == 1
+    return floor + ((twice > denominator) | ((twice == denominator) & odd)).astype(floor.dtype)
+
+
+def _divide_half_away(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator > 0, rounded to the nearest integer, halves away from zero."""
+    return jnp.sign(numerator) * ((2 * jnp.abs(numerator) + denominator) // (2 * denominator))
+
+
+def _cells(size: int, ndim: int, axis: int = -1) -> Array:
+    """0 ... size - 1 along `axis` of an array of `ndim` axes, all others of length one."""
+    shape = [1] * ndim
+    shape[axis] = size
+    return jnp.arange(size, dtype=jnp.int32).reshape(shape)
+
+
+def _subpixels(values: Array) -> Array:
+    return jnp.round(values * SUBPIXELS).astype(jnp.int32)
+
+
+def letterbox(
+    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], size: int = MAP_SIZE
+) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
+    """Grid boxes of human and object in the letterboxed map of their union (module docstring).
+
+    An empty union (a padded row) gives grid boxes without area.
+    """
+    human, obj = _subpixels(human_xyxy), _subpixels(object_xyxy)
+    low = jnp.minimum(human[..., :2], obj[..., :2])
+    extent = jnp.maximum(human[..., 2:], obj[..., 2:]) - low
+    longest = jnp.maximum(jnp.max(extent, axis=-1, keepdims=True), 1)
+    shift = (size // 2) * (longest - extent)
+
+    def grid(box):
+        first = size * (box[..., :2] - low) + shift
+        last = size * (box[..., 2:] - low) + shift - longest
+        return jnp.concatenate([_divide_half_even(v, longest) for v in (first, last)], axis=-1)
+
+    return grid(human), grid(obj)
+
+
+def pose_joints(
+    keypoints_px: Float[Array, "*batch 17 3"],
+    human_xyxy: Float[Array, "*batch 4"],
+    human_grid: Int[Array, "*batch 4"],
+    size: int = MAP_SIZE,
+) -> Int[Array, "*batch 18 2"]:
+    """Pixel (x, y) of every joint in the pair map, and of the neck as joint 17.
+
+    A joint keeps its relative position inside the human's box, mapped to the human's grid box, rounded with halves
+    away from zero and held below `size`; it may be negative. The neck is the mean of the shoulder pixels,
+    truncated towards zero.
+    """
+    box = _subpixels(human_xyxy)[..., None, :]
+    extent = jnp.maximum(box[..., 2:] - box[..., :2], 1)
+    grid = human_grid[..., None, :]
+    grid_extent = grid[..., 2:] - grid[..., :2] + 1
+    at = (_subpixels(keypoints_px[..., :2]) - box[..., :2]) * grid_extent + grid[..., :2] * extent
+    joints = jnp.clip(_divide_half_away(at, extent), -_FARTHEST, size - 1)
+    neck = jax.lax.div(joints[..., 5, :] + joints[..., 6, :], 2)
+    return jnp.concatenate([joints, neck[..., None, :]], axis=-2)
+
+
+def box_maps(grid_boxes: Int[Array, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
+    """True inside the grid box, its last row and column included; axes are (y, x)."""
+    cells = _cells(size, grid_boxes.ndim)
+
+    def inside(first, last):
+        return (cells >= first[..., None]) & (cells <= last[..., None])
+
+    rows = inside(grid_boxes[..., 1], grid_boxes[..., 3])
+    columns = inside(grid_boxes[..., 0], grid_boxes[..., 2])
+    return rows[..., :, None] & columns[..., None, :]
+
+
+def _move_end(here: Array, other: Array, axis: int, size: int) -> Array:
+    """Moves one end of a segment onto the map's border along `axis`, if it lies outside (OpenCV's clipLine)."""
+    beyond = (here[..., axis] < 0) | (here[..., axis] > size - 1)
+    edge = jnp.where(here[..., axis] < 0, 0, size - 1)
+    along, across = other[..., axis] - here[..., axis], other[..., 1 - axis] - here[..., 1 - axis]
+    # Truncated integer division equals OpenCV's float64 quotient cut to an integer.
+    moved = here[..., 1 - axis] + jax.lax.div((edge - here[..., axis]) * across, jnp.where(along == 0, 1, along))
+    ends = (edge, moved) if axis == 0 else (moved, edge)
+    return jnp.where(beyond[..., None], jnp.stack(ends, axis=-1), here)
+
+
+def _clip_segments(
+    first: Int[Array, "*batch 2"], last: Int[Array, "*batch 2"], size: int
+) -> tuple[Array, Array, Array]:
+    """Ends on the map and whether anything is left; y before x, first end before last, as OpenCV does."""
+
+    def outside_together(axis):
+        both_low = (first[..., axis] < 0) & (last[..., axis] < 0)
+        return both_low | ((first[..., axis] > size - 1) & (last[..., axis] > size - 1))
+
+    visible = ~(outside_together(0) | outside_together(1))
+    first = _move_end(first, last, 1, size)
+    last = _move_end(last, first, 1, size)
+    visible &= ~outside_together(0)
+    first = _move_end(first, last, 0, size)
+    last = _move_end(last, first, 0, size)
+    on_map = jnp.all((first >= 0) & (first < size) & (last >= 0) & (last < size), axis=-1)
+    return first, last, visible & on_map
+
+
+def line_profiles(
+    segments_xyxy: Int[Array, "*batch 4"], size: int = MAP_SIZE
+) -> tuple[Int[Array, "*batch size"], Int[Array, "*batch size"]]:
+    """The 8-connected line of each segment, as OpenCV draws it, in two tables.
+
+    Returns:
+      row of the line in every column (flat lines) and its column in every row (steep lines); -1 where it has none.
+      A line uses one of the two tables only.
+    """
+    first, last, visible = _clip_segments(segments_xyxy[..., :2], segments_xyxy[..., 2:], size)
+    swap = (first[..., 0] > last[..., 0])[..., None]
+    first, last = jnp.where(swap, last, first), jnp.where(swap, first, last)
+    dx, dy = last[..., 0] - first[..., 0], last[..., 1] - first[..., 1]
+    run, rise, sign = dx, jnp.abs(dy), jnp.where(dy < 0, -1, 1)
+    flat = run >= rise
+    cells = _cells(size, segments_xyxy.ndim)
+
+    def profile(step, long, short, start, direction, chosen):
+        length = jnp.maximum(long, 1)[..., None]
+        at = start[..., None] + direction * ((2 * short[..., None] * step + length - 1) // (2 * length))
+        return jnp.where(chosen[..., None] & (step >= 0) & (step <= long[..., None]), at, -1)
+
+    column_step = cells - first[..., 0, None]
+    rows = profile(column_step, run, rise, first[..., 1], sign[..., None], visible & flat)
+    row_step = (cells - first[..., 1, None]) * sign[..., None]
+    columns = profile(row_step, rise, run, first[..., 0], jnp.ones_like(sign)[..., None], visible & ~flat)
+    return rows, columns
+
+
+def line_maps(segments_xyxy: Int[Array, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
+    """One-pixel lines between integer end points (x1, y1, x2, y2), which may lie off the map; axes (y, x)."""
+    rows, columns = line_profiles(segments_xyxy, size)
+    return _hits(rows, columns, size)
+
+
+def _hits(rows: Array, columns: Array, size: int) -> Array:
+    """[..., y, x] bool: cells on the line that `line_profiles` describes."""
+    row_here = rows[..., None, :] == _cells(size, rows.ndim + 1, -2)
+    return row_here | (columns[..., :, None] == _cells(size, columns.ndim + 1))
+
+
+def pose_map(
+    joints: Int[Array, "*batch 18 2"],
+    present: Bool[Array, "*batch 18"],
+    human_grid: Int[Array, "*batch 4"],
+    size: int = MAP_SIZE,
+) -> Float[Array, "*batch size size"]:
+    """Limbs as lines of gray 0.15 ... 0.95, later limbs over earlier ones (TIN, section 3.3).
+
+    Args:
+      joints: pixel of every joint and the neck (`pose_joints`).
+      present: a limb with an absent end is not drawn; a person without any joint becomes a filled box of 0.05.
+      human_grid: the human's grid box.
+    """
+    starts, ends = np.array(LIMBS).T
+    segments = jnp.concatenate([joints[..., starts, :], joints[..., ends, :]], axis=-1)
+    rows, columns = line_profiles(segments, size)
+    drawn = present[..., starts] & present[..., ends]
+    rows = jnp.where(drawn[..., None], rows, -1)
+    columns = jnp.where(drawn[..., None], columns, -1)
+    picture = jnp.where(
+        box_maps(human_grid, size) & ~jnp.any(present, axis=-1)[..., None, None], NO_POSE_GRAY, 0.0
+    ).astype(jnp.float32)
+    # Unrolled on purpose: seventeen selects fuse into one pass over the map, a 17-deep reduction would not.
+    for limb, gray in enumerate(LIMB_GRAY):
+        picture = jnp.where(_hits(rows[..., limb, :], columns[..., limb, :], size), np.float32(gray), picture)
+    return picture
+
+
+def joints_present(keypoints_px: Float[Array, "*batch 17 3"], min_score: float) -> Bool[Array, "*batch 18"]:
+    """Joints to draw: confidence at least `min_score`; the neck needs both shoulders; none for a missing pose."""
+    score = keypoints_px[..., 2]
+    seen = (score >= min_score) & jnp.any(score > 0, axis=-1)[..., None]
+    return jnp.concatenate([seen, (seen[..., 5] & seen[..., 6])[..., None]], axis=-1)
+
+
+def pair_maps(
+    human_xyxy: Float[Array, "*batch 4"],
+    object_xyxy: Float[Array, "*batch 4"],
+    keypoints_px: Float[Array, "*batch 17 3"] | None = None,
+    *,
+    min_score: float = 0.05,
+    size: int = MAP_SIZE,
+) -> Float[Array, "*batch size size channels"]:
+    """Human map, object map and, when keypoints are given, the pose map of each pair: 2 or 3 channels in [0, 1]."""
+    human_grid, object_grid = letterbox(human_xyxy, object_xyxy, size)
+    channels = [box_maps(grid, size).astype(jnp.float32) for grid in (human_grid, object_grid)]
+    if keypoints_px is not None:
+        joints = pose_joints(keypoints_px, human_xyxy, human_grid, size)
+        channels.append(pose_map(joints, joints_present(keypoints_px, min_score), human_grid, size))
+    return jnp.stack(channels, axis=-1)

@@ -1,0 +1,31 @@
+"""Names of the systems and where they are built. A new method adds one line to `_BUILDERS`."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from hoi_jax.system import System
+from hoi_jax.vocab.tables import Vocabulary
+
+_BUILDERS = {
+    "tin": "hoi_jax.systems.tin",
+}
+
+
+def system_names() -> tuple[str, ...]:
+    """Every name that `build_system` accepts, sorted."""
+    return tuple(sorted(_BUILDERS))
+
+
+def build_system(name: str, model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """Builds a system by name; its module is imported only now.
+
+    Raises:
+      ValueError: for an unknown name, with the nearest known one; `SettingsError` for a bad `model_config`.
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown system {name!r}: {hint}systems: {list(system_names())}")
+    return importlib.import_module(_BUILDERS[name]).build(model_config, vocabulary)

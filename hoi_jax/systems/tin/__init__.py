@@ -1,0 +1,49 @@
+"""TIN: transferable interactiveness knowledge for human-object interaction detection (Li et al., CVPR 2019).
+
+Read `model.py` for the network, `sampling.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.settings import SettingsError, from_config
+from hoi_jax.system import Batch, System, Variables
+from hoi_jax.systems.tin.config import TinConfig
+from hoi_jax.systems.tin.loss import make_loss, training_fields
+from hoi_jax.systems.tin.model import TinNet
+from hoi_jax.systems.tin.predict import PREDICTION_NEEDS, make_predict
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """TIN for a vocabulary of either style.
+
+    HOI style: the network's outputs are HOI classes. Action style: its outputs are verbs; the human stream learns all
+    actions of a person and gives the agent scores, and pairs score verbs that take an object.
+
+    Raises:
+      SettingsError: for a key or value of `model_config` that is not valid.
+    """
+    config = from_config(TinConfig, model_config, "model")
+    if not vocabulary.hois and not vocabulary.verb_role:
+        raise SettingsError(f"vocabulary {vocabulary.name!r} lists neither HOI classes nor the roles of its verbs")
+    net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs))
+
+    def init(key: Array, batch: Batch) -> Variables:
+        # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
+        size = 2 * 2 ** (len(config.backbone.stage_sizes) + 2)
+        box, row = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), jnp.int32)
+        image, hw = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32)
+        return net.init(key, image, hw, box, box, jnp.zeros((1, 1, 17, 3)), row, row)
+
+    return System(
+        name="tin",
+        needs_train=training_fields(vocabulary),
+        needs_predict=PREDICTION_NEEDS,
+        init=init,
+        loss=make_loss(net, config, vocabulary),
+        predict=make_predict(net, config, vocabulary),
+    )

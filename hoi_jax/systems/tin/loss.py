@@ -1,0 +1,96 @@
+"""TIN's joint loss: L = L_C + L_P, sigmoid cross-entropy on three streams of C and on P (paper, section 3.4)."""
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from hoi_jax.losses.classification import binary_cross_entropy, log_frequency_weights
+from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.system import Batch, LossOutput, Variables
+from hoi_jax.systems.tin.config import TinConfig
+from hoi_jax.systems.tin.model import TinNet
+from hoi_jax.systems.tin.sampling import sample_pairs
+from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
+from hoi_jax.vocab.tables import Vocabulary
+
+_PAIR_FIELDS = ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")
+_PERSON_FIELDS = ("persons_instance", "persons_actions", "persons_roles", "persons_valid")
+_BOX_COLUMNS = ("xyxy_px", "class", "keypoints_px", "valid")
+
+
+def training_fields(vocabulary: Vocabulary) -> frozenset[str]:
+    """Batch fields that the loss reads."""
+    boxes = [f"{table}_{column}" for table in ("instances", "detections") for column in _BOX_COLUMNS]
+    persons = () if vocabulary.hois else _PERSON_FIELDS
+    return frozenset(("image", "image_hw_px", "detections_score", *boxes, *_PAIR_FIELDS, *persons))
+
+
+def logit_weights(config: TinConfig, vocabulary: Vocabulary) -> np.ndarray:
+    """[K] float32 factors on training logits; all one where the vocabulary has no counts or weighting is off."""
+    outputs = len(vocabulary.hois) or len(vocabulary.verbs)
+    if config.loss.weighting == "none" or len(vocabulary.train_counts) != outputs:
+        return np.ones(outputs, np.float32)
+    return log_frequency_weights(np.asarray(vocabulary.train_counts)).astype(np.float32)
+
+
+def _terms(
+    logits: Mapping[str, Array], targets: Targets, valid: Array, config: TinConfig, weights: Array, axis_name
+) -> dict[str, Array]:
+    """Named loss terms; `targets` with a batch axis, `valid` [B] for examples that only fill up a batch."""
+    places = targets.human.shape[1]
+    mean = functools.partial(valid_mean, axis_name=axis_name)
+    used = valid[:, None, None]
+    # The human and object streams learn on positives, the spatial stream on all pairs.
+    parts = {
+        "human": (targets.human, targets.human_known),
+        "object": (targets.pair[:, :places], targets.pair_known[:, :places]),
+        "spatial": (targets.pair, targets.pair_known),
+    }
+    terms = {}
+    for name in config.classifier.streams:
+        labels, known = parts[name]
+        entropy = binary_cross_entropy(logits[name][:, : labels.shape[1]] * weights, labels)
+        terms[name] = getattr(config.loss, name) * mean(entropy, known & used)
+    if config.interactiveness.streams:
+        entropy = binary_cross_entropy(logits["interactiveness"], targets.interactive)
+        known = targets.interactive_known & valid[:, None]
+        terms["interactiveness"] = config.loss.interactiveness * mean(entropy, known)
+    return terms
+
+
+def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
+    """The `loss` function of a System (see `system.System`)."""
+    weights = jnp.asarray(logit_weights(config, vocabulary))[None, None]
+    fields = training_fields(vocabulary)
+    make_targets = hoi_targets if vocabulary.hois else action_targets
+
+    def draw(key, example):
+        sample = sample_pairs(key, example, vocabulary.human_class, config)
+        return sample, make_targets(sample, example, vocabulary, config)
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
+    ) -> tuple[Array, LossOutput]:
+        keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(batch["example_id"])
+        examples = {name: batch[name] for name in fields - {"image"}}
+        sample, targets = jax.vmap(draw)(keys[:, 0], examples)
+        logits = net.apply(
+            variables,
+            batch["image"],
+            batch["image_hw_px"],
+            sample.human_xyxy_px,
+            sample.object_xyxy_px,
+            sample.human_keypoints_px,
+            sample.human_index,
+            sample.object_index,
+            keys[:, 1] if train else None,
+        )
+        terms = _terms(logits, targets, batch["batch_valid"], config, weights, axis_name)
+        state = {name: value for name, value in variables.items() if name != "params"}
+        return sum(terms.values(), jnp.zeros(())), LossOutput(terms=terms, state=state)
+
+    return loss

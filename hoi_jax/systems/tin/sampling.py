@@ -1,0 +1,181 @@
+"""Image-centric sampling (TIN, section 5.2): jittered annotated pairs, and detected pairs that are not annotated.
+
+Everything here is written for one image and mapped over the batch; every size is fixed and unused places are
+masked. Draws depend on the image's own key only.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.ops.boxes import clip_boxes, iou
+from hoi_jax.ops.pairs import enumerate_pairs, random_rows, take_rows, top_rows, unannotated_pairs
+from hoi_jax.system import Batch
+from hoi_jax.systems.tin.config import SamplingConfig, TinConfig
+
+
+class Sample(NamedTuple):
+    """Training pairs of one image (a batch axis comes first after mapping).
+
+    S positive places come before R negative ones, in the pair axis P = S + R; the box tables hold the S positive
+    boxes first, then detected people (objects).
+
+    Attributes:
+      human_xyxy_px, human_keypoints_px: [N, 4], [N, 17, 3], N = S + detected people.
+      object_xyxy_px: [M, 4].
+      human_index, object_index: [P] rows of these tables.
+      truth: [P] row of the batch's `pairs`, 0 for negatives.
+      positive, negative: [P] which places hold an annotated, or a sampled unannotated, pair; padding is neither.
+      has_object: [P] False for an annotated person who acts without an object.
+      object_class: [P].
+    """
+
+    human_xyxy_px: Array
+    human_keypoints_px: Array
+    object_xyxy_px: Array
+    human_index: Array
+    object_index: Array
+    truth: Array
+    positive: Array
+    negative: Array
+    has_object: Array
+    object_class: Array
+
+
+def group_size(pair_count: Array | int, group: Array | int, limit: int) -> Array:
+    """Pairs in the group-th group when an image's pairs are split into consecutive groups of at most `limit`."""
+    return jnp.clip(jnp.asarray(pair_count) - jnp.asarray(group) * limit, 0, limit)
+
+
+def copies_layout(
+    group_pairs: Int[Array, ""], places: int, augment: int
+) -> tuple[Int[Array, "places"], Bool[Array, "places"], Bool[Array, "places"]]:
+    """Which pair of the group each place shows: every pair once as annotated, and `augment` copies in all.
+
+    Each of the first G - 1 pairs gets floor(augment / G) copies, the last one the rest; G + augment places are used.
+
+    Returns:
+      index of the pair within the group, whether the place is the original, whether it is used at all.
+    """
+    place = jnp.arange(places)
+    each = 1 + augment // jnp.maximum(group_pairs, 1)
+    pair = jnp.clip(place // each, 0, jnp.maximum(group_pairs - 1, 0))
+    used = (group_pairs > 0) & (place < group_pairs + augment)
+    return pair, used & (place == pair * each), used
+
+
+def jitter_boxes(
+    key: Array,
+    boxes_xyxy_px: Float[Array, "rows 4"],
+    image_hw_px: Int[Array, "2"],
+    *,
+    min_iou: float = 0.7,
+    tries: int = 4,
+) -> Float[Array, "rows 4"]:
+    """A random neighbour of each box, cut to the picture (iCAN's augmentation).
+
+    Both sides are scaled by the same 1 + k / 100, k in -10 ... 10, and the centre moves by a tenth of a whole number
+    of pixels, at most a tenth of the side. The first of `tries` proposals that overlaps the box by more than
+    `min_iou` is taken; the box itself when none does (about one proposal in a hundred fails).
+    """
+    scale_key, shift_key = jax.random.split(key)
+    rows = boxes_xyxy_px.shape[0]
+    size = boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]
+    centre = (boxes_xyxy_px[:, 2:] + boxes_xyxy_px[:, :2]) / 2
+    percent = jax.random.randint(scale_key, (tries, rows, 1), -10, 11)
+    reach = jnp.floor(size).astype(jnp.int32)[None]
+    tenths = jax.random.randint(shift_key, (tries, rows, 2), -reach, reach + 1)
+    half = size[None] * (1 + 0.01 * percent) / 2
+    moved = centre[None] + 0.1 * tenths
+    proposals = jnp.concatenate([moved - half, moved + half], axis=-1)
+    proposals = clip_boxes(proposals, jnp.broadcast_to(image_hw_px, (tries, 2)))
+    good = iou(proposals, jnp.broadcast_to(boxes_xyxy_px, proposals.shape)) > min_iou  # [tries, rows]
+    first = jnp.argmax(good, axis=0)
+    chosen = jnp.take_along_axis(proposals, first[None, :, None], axis=0)[0]
+    return jnp.where(jnp.any(good, axis=0)[:, None], chosen, boxes_xyxy_px)
+
+
+def _positives(key: Array, example: Batch, config: SamplingConfig) -> tuple[Array, ...]:
+    """Boxes, keypoints, source row, used and has_object of the S positive places."""
+    group_key, human_key, object_key = jax.random.split(key, 3)
+    valid = example["pairs_valid"]
+    order = jnp.argsort(~valid, stable=True)  # valid rows first, in file order
+    count = jnp.sum(valid)
+    groups = jnp.maximum(-(-count // config.group), 1)
+    group = jax.random.randint(group_key, (), 0, groups)
+    places = config.places
+    pair, original, used = copies_layout(group_size(count, group, config.group), places, config.augment)
+    truth = jnp.take(order, jnp.minimum(group * config.group + pair, valid.shape[0] - 1))
+    human = jnp.take(example["pairs_human"], truth)
+    obj = jnp.take(example["pairs_object"], truth)
+    has_object = used & (obj >= 0)
+    boxes = example["instances_xyxy_px"]
+    human_xyxy = take_rows(boxes, jnp.maximum(human, 0), used)
+    object_xyxy = take_rows(boxes, jnp.maximum(obj, 0), has_object)
+    jitter = functools.partial(
+        jitter_boxes,
+        image_hw_px=example["image_hw_px"],
+        min_iou=config.jitter_iou,
+        tries=config.jitter_tries,
+    )
+    keep = original[:, None]
+    human_xyxy = jnp.where(keep, human_xyxy, jitter(human_key, human_xyxy))
+    object_xyxy = jnp.where(keep, object_xyxy, jitter(object_key, object_xyxy))
+    keypoints = take_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
+    object_class = take_rows(example["instances_class"], jnp.maximum(obj, 0), has_object)
+    return human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class
+
+
+def choose_detections(
+    example: Batch, human_class: int, human_score: float, object_score: float, config: TinConfig
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """(rows, used) of the detections that serve as people, and of those that serve as objects, best first."""
+    valid, score = example["detections_valid"], example["detections_score"]
+    person = valid & (example["detections_class"] == human_class) & (score > human_score)
+    thing = valid & (score > object_score)
+    return top_rows(score, person, config.max_humans), top_rows(score, thing, config.max_objects)
+
+
+def _truth_boxes(example: Batch) -> tuple[Array, Array, Array]:
+    valid = example["pairs_valid"] & (example["pairs_object"] >= 0)
+    boxes = example["instances_xyxy_px"]
+    human = take_rows(boxes, jnp.maximum(example["pairs_human"], 0), valid)
+    obj = take_rows(boxes, jnp.maximum(example["pairs_object"], 0), valid)
+    return human, obj, valid
+
+
+def sample_pairs(key: Array, example: Batch, human_class: int, config: TinConfig) -> Sample:
+    """Positive and negative training pairs of one image (fields without batch axis)."""
+    s = config.sampling
+    positive_key, negative_key = jax.random.split(key)
+    human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class = _positives(positive_key, example, s)
+    (human_rows, human_used), (object_rows, object_used) = choose_detections(
+        example, human_class, s.human_score, s.object_score, config
+    )
+    found_humans = take_rows(example["detections_xyxy_px"], human_rows, human_used)
+    found_objects = take_rows(example["detections_xyxy_px"], object_rows, object_used)
+    candidates = enumerate_pairs(found_humans, found_objects, human_used, object_used)
+    candidates &= unannotated_pairs(found_humans, found_objects, *_truth_boxes(example), overlap=s.overlap)
+    drawn, negative = random_rows(negative_key, candidates.reshape(-1), s.negatives)
+    human_of, object_of = drawn // found_objects.shape[0], drawn % found_objects.shape[0]
+
+    places, draws = used.shape[0], drawn.shape[0]
+    found_class = take_rows(example["detections_class"], object_rows, object_used)
+    empty = jnp.zeros((draws,), bool)
+    return Sample(
+        human_xyxy_px=jnp.concatenate([human_xyxy, found_humans]),
+        human_keypoints_px=jnp.concatenate(
+            [keypoints, take_rows(example["detections_keypoints_px"], human_rows, human_used)]
+        ),
+        object_xyxy_px=jnp.concatenate([object_xyxy, found_objects]),
+        human_index=jnp.concatenate([jnp.arange(places), places + human_of]),
+        object_index=jnp.concatenate([jnp.arange(places), places + object_of]),
+        truth=jnp.concatenate([truth, jnp.zeros((draws,), truth.dtype)]),
+        positive=jnp.concatenate([used, empty]),
+        negative=jnp.concatenate([jnp.zeros((places,), bool), negative]),
+        has_object=jnp.concatenate([has_object, negative]),
+        object_class=jnp.concatenate([object_class, jnp.take(found_class, object_of)]),
+    )

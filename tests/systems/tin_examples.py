@@ -1,0 +1,95 @@
+"""Small vocabularies, configurations and random batches for the tests of TIN."""
+
+import numpy as np
+
+from hoi_jax.vocab.tables import Vocabulary
+
+HOI_STYLE = Vocabulary(
+    name="toy_hoi",
+    objects=("person", "ball", "chair"),
+    verbs=("no_interaction", "kick", "hold", "sit_on"),
+    human_class=0,
+    hois=((0, 0), (0, 1), (0, 2), (1, 1), (2, 1), (3, 2), (2, 0)),
+    train_counts=(40, 30, 20, 12, 8, 10, 2),
+    no_interaction=0,
+)
+ACTION_STYLE = Vocabulary(
+    name="toy_action",
+    objects=("person", "ball", "chair"),
+    verbs=("hold_obj", "walk", "cut_instr", "cut_obj"),
+    human_class=0,
+    actions=("hold", "walk", "cut"),
+    action_roles=(("obj",), (), ("instr", "obj")),
+    verb_action=(0, 1, 2, 2),
+    verb_role=(0, -1, 0, 1),
+)
+
+
+def small_config(**groups) -> dict:
+    """A configuration that runs in a blink; `groups` are merged in, group by group."""
+    config = {
+        "backbone": {
+            "stage_sizes": (1, 1), "stage_strides": (1, 2), "width": 8, "kind": "basic", "norm": "group",
+            "frozen": False, "roi_blocks": 1, "roi_width": 16,
+        },
+        "maps": {"features": (4, 4)},
+        "classifier": {"appearance_layers": (16, 16), "spatial_layers": (16,), "dropout": 0.1},
+        "interactiveness": {"stream_layers": (16,), "pair_layers": (16,), "dropout": 0.1},
+        "sampling": {"group": 3, "augment": 3, "negatives": 4, "human_score": 0.1, "object_score": 0.1},
+        "max_humans": 4, "max_objects": 6, "max_pairs": 16,
+    }  # fmt: skip
+    for name, values in groups.items():
+        config[name] = {**config[name], **values} if isinstance(values, dict) and name in config else values
+    return config
+
+
+def random_boxes(rng, rows: int, height: int, width: int) -> np.ndarray:
+    corner = rng.uniform(0, 0.5, (rows, 2)) * (width, height)
+    size = rng.uniform(0.2, 0.5, (rows, 2)) * (width, height)
+    return np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+
+
+def random_batch(
+    vocabulary: Vocabulary, batch: int = 2, instances: int = 5, detections: int = 6, pairs: int = 4,
+    size: int = 48, seed: int = 0,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Random pictures, boxes and labels with every field that TIN reads; rows 0 and 1 are people."""
+    rng = np.random.default_rng(seed)
+    verbs, objects = len(vocabulary.verbs), len(vocabulary.objects)
+    actions = max(len(vocabulary.actions), 1)
+
+    def table(prefix: str, rows: int) -> dict[str, np.ndarray]:
+        classes = rng.integers(1, objects, (batch, rows))
+        classes[:, :2] = 0
+        keypoints = rng.uniform(0, size, (batch, rows, 17, 3))
+        keypoints[..., 2] = rng.uniform(0, 1, (batch, rows, 17)) * (classes == 0)[..., None]
+        boxes = [random_boxes(rng, rows, size, size) for _ in range(batch)]
+        return {
+            f"{prefix}_xyxy_px": np.stack(boxes),
+            f"{prefix}_class": classes.astype(np.int32),
+            f"{prefix}_keypoints_px": keypoints.astype(np.float32),
+            f"{prefix}_valid": np.ones((batch, rows), bool),
+        }
+
+    roles = np.where(rng.random((batch, 2, actions, 2)) < 0.5, -1, 2)
+    return {
+        "image": rng.integers(0, 256, (batch, size, size, 3)).astype(np.uint8),
+        "image_hw_px": np.full((batch, 2), size, np.int32),
+        "original_hw_px": np.full((batch, 2), size, np.int32),
+        "image_id": np.arange(batch, dtype=np.int32),
+        "example_id": np.arange(10, 10 + batch, dtype=np.int32),
+        "source_id": np.zeros(batch, np.int32),
+        "batch_valid": np.ones(batch, bool),
+        **table("instances", instances),
+        **table("detections", detections),
+        "detections_score": rng.uniform(0.7, 1.0, (batch, detections)).astype(np.float32),
+        "pairs_human": rng.integers(0, 2, (batch, pairs)).astype(np.int32),
+        "pairs_object": rng.integers(2, instances, (batch, pairs)).astype(np.int32),
+        "pairs_verbs": rng.random((batch, pairs, verbs)) < 0.4,
+        "pairs_verbs_known": np.ones((batch, pairs, verbs), bool),
+        "pairs_valid": np.arange(pairs)[None] < rng.integers(1, pairs + 1, (batch, 1)),
+        "persons_instance": np.tile(np.arange(2, dtype=np.int32), (batch, 1)),
+        "persons_actions": rng.integers(0, 2, (batch, 2, actions)).astype(np.int32),
+        "persons_roles": roles.astype(np.int32),
+        "persons_valid": np.ones((batch, 2), bool),
+    }
