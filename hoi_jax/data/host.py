@@ -1,11 +1,16 @@
 """A batch made on the host from pictures and detections, for prediction without tf.data. NumPy and Pillow only."""
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hoi_jax import schema
+from hoi_jax.io import MEGABYTE, CorruptFileError, DataError, TooLargeError, read_bytes
 
 Detections = Mapping[str, np.ndarray]
 """Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the picture,
@@ -108,3 +113,24 @@ def _fill_detections(batch: dict[str, np.ndarray], row: int, table: Detections, 
     if "keypoints_px" in table:
         keypoints = np.asarray(table["keypoints_px"])[kept] * np.append(scale_xy, 1.0)
         batch["detections_keypoints_px"][slot] = np.where(keypoints[..., 2:] > 0, keypoints, 0.0)
+
+
+def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels: int = 100_000_000) -> np.ndarray:
+    """A picture file as [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
+
+    Raises:
+      DataError: naming the file, when it is missing, too large, or no picture that Pillow can read whole.
+    """
+    data = read_bytes(path, max_bytes=max_bytes)
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if image.width * image.height > max_pixels:
+                raise TooLargeError(f"{path}: {image.width} x {image.height} pixels, the limit is {max_pixels}")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except DataError:
+        raise
+    # Broken files make Pillow raise almost anything; none of it may stop a run over a folder.
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise CorruptFileError(f"{path}: not a readable picture ({error})") from error
+    except (struct.error, zlib.error, MemoryError, Image.DecompressionBombError) as error:
+        raise CorruptFileError(f"{path}: not a readable picture ({error})") from error

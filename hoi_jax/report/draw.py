@@ -125,12 +125,12 @@ def draw_interactions(
     canvas = Image.fromarray(image_rgb)
     canvas = canvas if scale == 1 else canvas.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
-    font_size = int(np.clip(round(max(size) / 42), 15, 96))
+    font_size = int(np.clip(round(max(size) / 34), 16, 96))
     line_width = max(2, round(max(size) / 320))
 
     scaled = [_scaled(interaction, scale, size) for interaction in interactions]
     _draw_shapes(draw, scaled, line_width)
-    taken: list[Rectangle] = []
+    taken = _small_objects(scaled, size)
     if title:
         block = fit_text([title], font_size=font_size, max_width=size[0])
         place = (0, 0, block.width, block.height)
@@ -145,6 +145,12 @@ def draw_interactions(
             _label(draw, place, block, _verdict_colour(interaction, index))
             taken.append(place)
     return canvas
+
+
+def _small_objects(interactions: Sequence[Interaction], size: tuple[int, int]) -> list[Rectangle]:
+    """Objects that a label could hide entirely: labels keep off them."""
+    boxes = dict.fromkeys(i.object_xyxy_px for i in interactions if i.object_xyxy_px is not None)
+    return [b for b in boxes if (b[2] - b[0]) * (b[3] - b[1]) < 0.015 * size[0] * size[1]]
 
 
 def _label_anchor(interaction: Interaction, every: Sequence[Interaction]) -> Box:

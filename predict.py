@@ -1,0 +1,351 @@
+"""Finds what people do in pictures: writes predictions.json and a drawn picture each.
+
+Example:
+  python predict.py photos/ --checkpoint runs/tin --detections boxes.json --out predictions
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_jax import schema
+from hoi_jax.data.coco_results import DetectionFile, image_number
+from hoi_jax.data.host import batch_from_images, read_image
+from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
+from hoi_jax.report.draw import Interaction, draw_interactions
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+
+Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Host batch -> host predictions (`schema.PREDICTION_FIELDS`)."""
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+JPEG_QUALITY = 92
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What prediction needs to know beside the model.
+
+    Attributes:
+      image_hw, num_detections, batch_size: the one static shape of all batches.
+      enlarge: whether small pictures are enlarged to `image_hw`, as in training.
+      min_score: verbs below it are left out. top: most (pair, verb) rows per picture.
+      draw: whether pictures are drawn.
+    """
+
+    image_hw: tuple[int, int]
+    num_detections: int
+    batch_size: int = 4
+    enlarge: bool = False
+    min_score: float = 0.1
+    top: int = 12
+    draw: bool = True
+
+
+def collect_pictures(arguments: Sequence[str]) -> list[Path]:
+    """Files as given, and the pictures of folders (not of folders inside them) by name. Raises DataError."""
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+            if not inside:
+                raise DataError(f"{path}: no pictures here ({', '.join(PICTURE_ENDINGS)})")
+            found.update(dict.fromkeys(inside))
+        elif path.is_file():
+            found[path] = None
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    return list(found)
+
+
+def pairs_of_image(
+    predictions: Mapping[str, np.ndarray],
+    row: int,
+    scale_xy: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    min_score: float,
+    top: int,
+) -> list[dict[str, Any]]:
+    """The pairs of one picture as plain JSON values, best first, boxes times `scale_xy` [2].
+
+    A pair that the system suppressed is left out. Verbs without an object (action style) come from the people
+    (`agent_*`) and have object null.
+    """
+    candidates: list[tuple[float, int, int]] = []
+    agents_from = predictions["pair_valid"].shape[1] if "pair_valid" in predictions else 0
+    if agents_from:
+        used = predictions["pair_valid"][row]
+        if "kept" in predictions:
+            used = used & predictions["kept"][row]
+        candidates += _strong(predictions["verb_scores"][row], used, min_score, 0)
+    if "agent_valid" in predictions:
+        alone = np.array([role < 0 for role in vocabulary.verb_role] or [False] * len(vocabulary.verbs))
+        scores = np.where(alone, predictions["agent_scores"][row], -np.inf)
+        candidates += _strong(scores, predictions["agent_valid"][row], min_score, agents_from)
+    candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
+    groups: dict[int, dict[str, Any]] = {}
+    for score, pair, verb in candidates[:top]:
+        if pair not in groups:
+            groups[pair] = _pair(predictions, row, pair, agents_from, scale_xy, vocabulary)
+            groups[pair]["score"] = score
+        groups[pair]["verbs"].append({"verb": vocabulary.verbs[verb], "score": score})
+    return list(groups.values())
+
+
+def _strong(scores: np.ndarray, used: np.ndarray, min_score: float, offset: int) -> list[tuple[float, int, int]]:
+    """(score, row + offset, verb) of every score of a used row that is at least `min_score`."""
+    good = np.isfinite(scores) & (scores >= min_score) & used[:, None]
+    return [(float(scores[r, v]), int(r) + offset, int(v)) for r, v in np.argwhere(good)]
+
+
+def _pair(
+    predictions: Mapping[str, np.ndarray],
+    row: int,
+    pair: int,
+    agents_from: int,
+    scale_xy: np.ndarray,
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    def box(name: str, index: int) -> list[float] | None:
+        corners = predictions[name][row, index] * np.tile(scale_xy, 2)
+        return [round(float(c), 2) for c in corners] if np.isfinite(corners).all() else None
+
+    def number(name: str) -> float | None:
+        value = float(predictions[name][row, pair]) if name in predictions else np.nan
+        return value if np.isfinite(value) else None
+
+    empty = {"object": None, "object_xyxy_px": None, "object_score": None, "interactiveness": None}
+    if pair >= agents_from:
+        human = box("agent_xyxy_px", pair - agents_from)
+        return {"human_xyxy_px": human, "human_score": None, **empty, "verbs": []}
+    thing = box("object_xyxy_px", pair)
+    values = {"human_xyxy_px": box("human_xyxy_px", pair), "human_score": number("human_score"), **empty}
+    values["interactiveness"] = number("interactiveness")
+    if thing is not None:
+        name = vocabulary.objects[int(predictions["object_class"][row, pair])]
+        values |= {"object": name, "object_xyxy_px": thing, "object_score": number("object_score")}
+    return {**values, "verbs": []}
+
+
+def interactions_of(pairs: Sequence[Mapping[str, Any]], hidden_verb: str | None) -> list[Interaction]:
+    """What to draw for the pairs of one picture; the verb that says "does nothing" is not drawn."""
+    drawn = []
+    for pair in pairs:
+        verbs = tuple((v["verb"], v["score"]) for v in pair["verbs"] if v["verb"] != hidden_verb)
+        if verbs:
+            thing = tuple(pair["object_xyxy_px"]) if pair["object_xyxy_px"] else None
+            drawn.append(Interaction(tuple(pair["human_xyxy_px"]), thing, pair["object"] or "", verbs))
+    return drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    path: Path
+    image: np.ndarray
+    detections: Mapping[str, np.ndarray]
+
+
+def _predicted_pairs(
+    group: Sequence[_Picture], predict: Predict, vocabulary: Vocabulary, options: Options
+) -> list[list[dict[str, Any]]]:
+    """Pairs of each picture of a group that fits into one batch."""
+    if not any(len(p.detections["score"]) for p in group):
+        return [[] for _ in group]
+    batch = batch_from_images(
+        [p.image for p in group],
+        [p.detections for p in group],
+        image_hw=options.image_hw,
+        num_detections=options.num_detections,
+        image_ids=list(range(len(group))),
+        batch_size=options.batch_size,
+        enlarge=options.enlarge,
+    )
+    predictions = {name: np.asarray(value) for name, value in predict(batch).items()}
+    schema.check_predictions(predictions, options.batch_size)
+    scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
+    rule = {"min_score": options.min_score, "top": options.top}
+    return [
+        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
+        for row, picture in enumerate(group)
+    ]
+
+
+class Progress:
+    """A line on standard error per picture; on a terminal the line is rewritten."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._start = total, 0, time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._clear = "\r\033[K" if self._terminal else ""
+
+    def say(self, text: str) -> None:
+        print(f"{self._clear}{text}", file=sys.stderr)
+
+    def advance(self, name: str) -> None:
+        self._done += 1
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        line = f"[{self._done}/{self._total}] {name}  {rate:.1f} pictures/s"
+        end = "" if self._terminal and self._done < self._total else "\n"
+        print(f"{self._clear}{line}", end=end, file=sys.stderr, flush=True)
+
+
+def _groups(
+    paths: Sequence[Path], detections: DetectionFile, size: int, failed: list[dict[str, str]], progress: Progress
+) -> Iterator[list[_Picture]]:
+    """Readable pictures in groups of at most `size`; an unreadable one is reported and joins `failed`."""
+    group: list[_Picture] = []
+    for path in paths:
+        try:
+            group.append(_Picture(path, read_image(path), detections.of(path)))
+        except DataError as error:
+            failed.append({"file_name": path.name, "error": str(error)})
+            progress.say(f"error: {error}")
+            progress.advance(path.name)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def predict_pictures(
+    paths: Sequence[Path],
+    detections: DetectionFile,
+    predict: Predict,
+    vocabulary: Vocabulary,
+    options: Options,
+    out: Path,
+    manifest: Mapping[str, Any],
+) -> int:
+    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many pictures could not be read."""
+    progress, failed = Progress(len(paths)), list[dict[str, str]]()
+    rows: list[dict[str, Any]] = []
+    names: set[str] = set()
+    hidden = vocabulary.verbs[vocabulary.no_interaction] if vocabulary.no_interaction >= 0 else None
+    for group in _groups(paths, detections, options.batch_size, failed, progress):
+        for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
+            height, width = picture.image.shape[:2]
+            row = {
+                "file_name": picture.path.name,
+                "image_id": image_number(picture.path),
+                "height": height,
+                "width": width,
+                "num_detections": len(picture.detections["score"]),
+                "pairs": pairs,
+            }
+            if not row["num_detections"]:
+                progress.say(f"warning: {picture.path}: the detections file has no boxes for it")
+            if options.draw:
+                row["drawn"] = f"drawn/{_unused(picture.path.stem, names)}.jpg"
+                data = BytesIO()
+                drawn = draw_interactions(picture.image, interactions_of(pairs, hidden))
+                drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+                write_bytes_atomic(out / row["drawn"], data.getvalue())
+            rows.append(row)
+            progress.advance(picture.path.name)
+    head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
+    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
+    return len(failed)
+
+
+def _unused(stem: str, names: set[str]) -> str:
+    """`stem`, with a number behind it where pictures of two folders share their name."""
+    name, number = stem, 2
+    while name in names:
+        name, number = f"{stem}-{number}", number + 1
+    names.add(name)
+    return name
+
+
+def load_predictor(workdir: Path, which: str) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
+    """(jitted prediction, vocabulary, config, step) of a checkpoint.
+
+    Raises:
+      ValueError: the system needs batch fields that pictures and detections do not give.
+      CheckpointError: there is no such checkpoint.
+    """
+    import jax
+
+    from hoi_jax.systems.registry import build_system
+    from hoi_jax.training.checkpoint import load_for_evaluation
+
+    variables, config_text, metadata = load_for_evaluation(workdir, which=which)
+    config = json.loads(config_text)
+    vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
+    system = build_system(config["system"], config["model"], vocabulary)
+    needs = system.needs_predict | schema.ALWAYS_PRESENT
+    probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
+    missing = sorted(needs - set(probe))
+    if missing:
+        raise ValueError(f"system {system.name!r} needs {missing}, which pictures and detections do not give")
+    jitted = jax.jit(system.predict)
+
+    def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return jax.device_get(jitted(variables, {name: batch[name] for name in sorted(needs)}))
+
+    return predict, vocabulary, config, metadata.step
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; `--help` explains it and the format of the detections."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="The detections file is a list in the COCO results format: {image_id or file_name, category_id, "
+        "bbox [x, y, width,\nheight], score, optional keypoints [17 x (x, y, score)]}. image_id is the number at "
+        "the end of the file name. For\nhico_det and vcoco category_id is COCO's (1 to 90), else the object class. "
+        "Exit status: 0 all done, 1 some pictures\ncould not be read, 2 nothing could be done.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture, or folder of pictures")
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="workdir of train.py")
+    parser.add_argument("--which", default="best", help="best, last, or a step (default: %(default)s)")
+    parser.add_argument("--detections", required=True, type=Path, metavar="JSON", help="boxes of a detector")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
+    parser.add_argument("--min-score", type=float, default=0.1, help="leave out weaker verbs (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=12, help="most verbs per picture (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=4, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--no-drawing", action="store_true", help="write predictions.json only")
+    parsed = parser.parse_args(arguments)
+    if parsed.top < 1 or parsed.batch_size < 1:
+        parser.error("--top and --batch-size must be at least 1")
+    return parsed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    args = parse_arguments(arguments)
+    try:
+        paths = collect_pictures(args.images)
+        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which)
+        detections = DetectionFile(args.detections, vocabulary)
+        sizes = config["sizes"]
+        options = Options(
+            image_hw=tuple(sizes["image_hw"]),
+            num_detections=sizes["detections"],
+            batch_size=args.batch_size,
+            enlarge=config.get("pipeline", {}).get("enlarge", False),
+            min_score=args.min_score,
+            top=args.top,
+            draw=not args.no_drawing,
+        )
+        manifest = {"system": config["system"], "step": step}
+        failures = predict_pictures(paths, detections, predict, vocabulary, options, args.out, manifest)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out / 'predictions.json'}: {len(paths) - failures} pictures, {failures} could not be read")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
