@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 from data_prep.builder import DatasetSource, Record
 from data_prep.hico_det import instance_columns
@@ -23,7 +24,6 @@ from data_prep.pictures import PictureFolder
 from hoi_jax import schema
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 
 def vcoco_source(name: str, files: Mapping[str, Path], images: Path, coco_instances: Sequence[Path]) -> DatasetSource:
@@ -47,7 +47,7 @@ def vcoco_source(name: str, files: Mapping[str, Path], images: Path, coco_instan
         name=name,
         version="1.0.0",
         description="V-COCO",
-        pairs_vocabulary="",
+        pairs_vocabulary="vcoco",
         persons_vocabulary="vcoco",
         splits=splits,
         settings={"layout": "+".join(sorted(layouts))},
@@ -110,10 +110,24 @@ def persons_from_pairs(row: Mapping[str, Any], class_to_verb: np.ndarray, vocabu
         action, role = vocabulary.verb_action[verb], vocabulary.verb_role[verb]
         actions[person, action] = 1
         roles[person, action, role] = target
-    return instance_columns(unique[:, 1:], unique[:, 0]) | {
-        "persons_instance": people.astype(np.int32),
+    return instance_columns(unique[:, 1:], unique[:, 0]) | persons_and_pairs(
+        people.astype(np.int32), actions, roles, vocabulary
+    )
+
+
+def persons_and_pairs(instance: np.ndarray, actions: np.ndarray, roles: np.ndarray, vocabulary: Vocabulary) -> Record:
+    """The `persons_*` columns, and a raw pair row for every role with an object."""
+    verbs = range(len(vocabulary.verbs))
+    verb_of = {(vocabulary.verb_action[v], vocabulary.verb_role[v]): v for v in verbs}
+    where = [(p, a, r) for p, a, r in np.argwhere((actions[..., None] == 1) & (roles >= 0)) if (a, r) in verb_of]
+    return {
+        "persons_instance": instance,
         "persons_actions": actions,
         "persons_roles": roles,
+        "pairs_human": np.asarray([instance[p] for p, _, _ in where], np.int32),
+        "pairs_object": np.asarray([roles[p, a, r] for p, a, r in where], np.int32),
+        "pairs_verb": np.asarray([verb_of[a, r] for _, a, r in where], np.int32),
+        "pairs_part_states": np.full((len(where), schema.NUM_PARTS), -1, np.int32),
     }
 
 
@@ -212,9 +226,6 @@ def iterate_official(table: OfficialTable, coco: CocoInstances, folder: PictureF
             np.asarray([a["id"] for a in annotations], np.int64),
         )
         roles = np.vectorize(lambda i, rows=row_of: rows.get(i, -1), otypes=[np.int32])(table.role_ann_id[persons])
-        record |= {
-            "persons_instance": np.asarray([row_of[i] for i in table.ann_id[persons]], np.int32),
-            "persons_actions": table.label[persons],
-            "persons_roles": roles,
-        }
+        instance = np.asarray([row_of[i] for i in table.ann_id[persons]], np.int32)
+        record |= persons_and_pairs(instance, table.label[persons], roles, vocabulary)
         yield record

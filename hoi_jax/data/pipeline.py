@@ -50,6 +50,11 @@ class Pipeline:
         absent = sorted(n for n in self.needs if n.startswith("external_"))
         if absent:
             raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
+        labels = {self.files.meta["pairs_vocabulary"], self.files.meta["persons_vocabulary"]}
+        if self.vocabulary.name not in labels:
+            raise DataError(
+                f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.vocabulary.name!r}"
+            )
         self._check_capacity()
 
     def _check_capacity(self) -> None:
@@ -57,6 +62,8 @@ class Pipeline:
         limits = self.files.meta["splits"][self.files.split]["max_rows"]  # type: ignore[index]
         if self.dataset.detections == "ground_truth":
             limits = {**limits, "detections": limits["instances"]}
+        if self.files.meta["pairs_vocabulary"] != self.vocabulary.name:
+            limits = {**limits, "pairs": 0}  # Made from persons; never more than their roles.
         for table in ("instances", "detections", "pairs", "persons"):
             used = any(name.startswith(f"{table}_") for name in self.needs)
             if used and not self.sizes.truncate and limits[table] > getattr(self.sizes, table):
@@ -187,7 +194,7 @@ class Pipeline:
         if self.uses("detections"):
             built |= tables.build_boxes(example, "detections", self.sizes.detections)
         if self.uses("pairs"):
-            if self.vocabulary.actions:
+            if self.files.meta["pairs_vocabulary"] != self.vocabulary.name:
                 example = tables.pair_rows_from_persons(example, self.vocabulary)
             built |= tables.build_pairs(example, self.sizes, len(self.vocabulary.verbs), self.dataset.merge_pairs)
         if self.uses("persons"):

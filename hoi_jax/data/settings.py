@@ -12,7 +12,6 @@ class DatasetSettings:
       name: dataset and size as built, for example "hoi_scenes/small".
       vocabulary: class table of the labels; action-style tables take their pairs from `persons`.
       train_split, eval_split: names of splits.
-      data_dir: folder that holds built datasets.
       detections: "simulated" or "stored": as in the records; "ground_truth": the annotated boxes, score 1.
       merge_pairs: HICO-DET annotates every HOI class with boxes of its own; rows whose humans and whose objects
         both overlap by more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows that
@@ -23,7 +22,6 @@ class DatasetSettings:
     vocabulary: str
     train_split: str = "train"
     eval_split: str = "test"
-    data_dir: str = "data"
     detections: Literal["simulated", "stored", "ground_truth"] = "stored"
     merge_pairs: float | None = None
 

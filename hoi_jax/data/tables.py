@@ -24,7 +24,8 @@ def detections_from_instances(example: Example) -> Example:
     boxes, classes = example["instances_xyxy_px"], example["instances_class"]
     same = tf.reduce_all(boxes[:, None] == boxes[None], -1) & (classes[:, None] == classes[None])
     count = tf.shape(boxes)[0]
-    first = tf.argmax(same, axis=1, output_type=tf.int32) == tf.range(count)
+    earlier = tf.range(count)[None] < tf.range(count)[:, None]
+    first = ~tf.reduce_any(same & earlier, axis=1)
     changed = dict(example)
     for column in ("xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px", "mask"):
         if f"instances_{column}" in example:

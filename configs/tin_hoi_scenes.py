@@ -1,0 +1,40 @@
+"""TIN (paper form) on the embedded scenes, small enough for two CPU cores.
+
+Run:     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
+Expect:  see README.md, section "What it reaches".
+
+The paper starts from a detector's frozen ResNet-50; here R is small and learned together with the rest.
+"""
+
+from configs import common
+
+STEPS = 1500
+
+
+def get_config():
+    config = common.base(system="tin", batch_size=16)
+    config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
+    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
+    config.augment = dict(flip=0.5)
+    config.model = dict(
+        backbone=dict(
+            stage_sizes=(1, 1, 1), stage_strides=(1, 2, 2), width=16, kind="basic", norm="group", stem="small",
+            frozen=False, roi_blocks=1, roi_width=64,
+        ),
+        maps=dict(features=(16, 16)),
+        classifier=dict(appearance_layers=(128, 128), spatial_layers=(128, 128), dropout=0.2),
+        interactiveness=dict(stream_layers=(128, 128), pair_layers=(128, 128)),
+        sampling=dict(augment=6, negatives=16),
+        # Scores of the simulated detector lie lower than Faster R-CNN's.
+        score=dict(human_threshold=0.3, object_threshold=0.3),
+        max_humans=10, max_objects=20, max_pairs=96,
+    )  # fmt: skip
+    config.optimizer = dict(
+        name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=1.0,
+        schedule=dict(kind="cosine", warmup_steps=100),
+    )  # fmt: skip
+    config.train = dict(
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=500, checkpoint_every=250, best_metric="default/full"
+    )
+    config.evaluation = dict(batch_size=16, metrics=("hoi",))
+    return config

@@ -1,0 +1,25 @@
+"""TIN over-fitted to 30 real photographs with V-COCO labels: does the whole path work on real pictures?
+
+Build:   python -m data_prep.build vcoco/mini --images DIR/images --annotations DIR/vcoco_mini.json
+Run:     python train.py --config configs/tin_vcoco_mini.py --workdir runs/mini
+Expect:  role AP over the annotated pairs at least 90 on the same pictures. This is not AP_role, and no benchmark.
+"""
+
+from configs import tin_hoi_scenes
+
+
+def get_config():
+    config = tin_hoi_scenes.get_config()
+    config.batch_size = 10
+    config.dataset = dict(
+        name="vcoco/mini", vocabulary="vcoco", train_split="union", eval_split="union", detections="ground_truth"
+    )
+    config.sizes = dict(image_hw=(192, 192), instances=32, detections=32, pairs=32, persons=16)
+    config.augment = dict(flip=0.0)
+    config.pipeline = dict(enlarge=True)
+    config.model.classifier.dropout = 0.0
+    config.model.interactiveness.dropout = 0.0
+    config.train = dict(seed=0, num_steps=600, log_every=20, evaluate_every=300, checkpoint_every=300,
+                        best_metric="pairs_role_ap/24")  # fmt: skip
+    config.evaluation = dict(batch_size=10, metrics=("role_pairs",))
+    return config

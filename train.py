@@ -1,0 +1,106 @@
+"""Trains a system.
+
+    python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
+    python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.train.num_steps=3000
+
+A workdir that holds a checkpoint is resumed from it, exactly. Ctrl-C saves and exits. The workdir gets checkpoints,
+metrics.jsonl, TensorBoard files, the predictions and scores of every evaluation.
+
+Several processes (pods): give every process --coordinator HOST:PORT --num_processes N --process_id I.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; --config.key=value changes a value.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run: checkpoints, logs, predictions.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of built datasets.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def ensure_dataset(name: str, data_dir: str) -> Path:
+    """The folder of a built dataset; `hoi_scenes` is built on first use, others have their own command."""
+    from data_prep.builder import build, dataset_directory
+    from hoi_jax.data.records import META_FILE
+
+    directory = dataset_directory(data_dir, name)
+    if name.startswith("hoi_scenes/") and not (directory / META_FILE).is_file():
+        from data_prep.hoi_scenes import scenes_source
+
+        print(f"building {name} in {directory} (once)", flush=True)
+        build(scenes_source(name.partition("/")[2]), data_dir)
+    return directory
+
+
+def run(config: dict, workdir: str, data_dir: str) -> None:
+    """Trains `config` in `workdir`; evaluates on its evaluation split as often as the config says."""
+    import jax
+
+    from hoi_jax import experiment as ex
+    from hoi_jax.data.pipeline import example_batch
+    from hoi_jax.data.records import read_meta
+    from hoi_jax.training import train
+
+    experiment = ex.load_experiment(config)
+    directory = ensure_dataset(experiment.dataset.name, data_dir)
+    system = experiment.build_system()
+    place = {"host": jax.process_index(), "num_hosts": jax.process_count()}
+    pipeline = ex.train_pipeline(experiment, directory, system.needs_train, **place)
+    split = experiment.dataset.eval_split
+    annotations = ex.load_annotations(directory, split)
+    eval_pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
+
+    def evaluate(step: int, predict) -> dict[str, float]:
+        path = Path(workdir) / f"predictions_{split}.npz"
+        if jax.process_index():
+            path = path.with_suffix(f".process{jax.process_index()}.npz")
+        manifest = {"system": system.name, "step": step, "split": split}
+        store = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
+        result = ex.score(experiment.evaluation, store, annotations, experiment.vocabulary)
+        result.write(path.with_name(f"metrics_{split}.json"))
+        return {name: value for name, value in result.metrics.items() if value == value}
+
+    train(
+        system,
+        experiment.train,
+        experiment.optimizer,
+        pipeline.train_batches,
+        workdir,
+        config_text=ex.config_text(config),
+        dataset_fingerprint=str(read_meta(directory)["fingerprint"]),
+        init_batch=example_batch(pipeline, pipeline.batch_size // pipeline.num_hosts),
+        evaluate=evaluate if experiment.train.evaluate_every else None,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"unknown arguments {arguments[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    import jax
+    import tensorflow as tf
+
+    from hoi_jax.io import DataError
+    from hoi_jax.settings import SettingsError
+
+    tf.config.set_visible_devices([], "GPU")
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    try:
+        run(_CONFIG.value.to_dict(), _WORKDIR.value, _DATA_DIR.value)
+    except (SettingsError, DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)
