@@ -1,0 +1,60 @@
+"""Training: one loop for every `System`, on any number of devices and processes.
+
+    state = train(system, TrainSettings(num_steps=1000), OptimizerSettings(), make_batches, workdir,
+                  config_text=..., dataset_fingerprint=..., init_batch=...)
+
+In reading order: `settings` (what a run can be told), `state`, `optimizer` and `schedules`, `step` (one update, per
+device),
+`accumulate`, `parallel` (the only file that speaks of devices), `checkpoint`, `init_from`, `hooks`, `failure`,
+`interrupt`, `lock`, and `loop`, which puts them together. For evaluation: `load_for_evaluation` gives a checkpoint's
+variables and `make_predictor` spreads a system's `predict` over the devices.
+"""
+
+from hoi_jax.training.checkpoint import CheckpointError, Metadata, load_for_evaluation
+from hoi_jax.training.failure import NonFiniteError
+from hoi_jax.training.hooks import Hook, StepInfo
+from hoi_jax.training.init_from import InitFromError, InitReport, init_from
+from hoi_jax.training.interrupt import TrainingInterrupted
+from hoi_jax.training.lock import WorkdirLock, WorkdirLockedError
+from hoi_jax.training.loop import DataEndedError, train
+from hoi_jax.training.optimizer import Optimizer, RuleError, make_optimizer
+from hoi_jax.training.parallel import HostBatch, Parallel, make_predictor
+from hoi_jax.training.settings import (
+    InitFromSettings,
+    OptimizerSettings,
+    ParameterRule,
+    ScheduleSettings,
+    TrainSettings,
+)
+from hoi_jax.training.state import TrainState
+from hoi_jax.training.step import make_train_step
+
+__all__ = [
+    "CheckpointError",
+    "DataEndedError",
+    "Hook",
+    "HostBatch",
+    "InitFromError",
+    "InitFromSettings",
+    "InitReport",
+    "Metadata",
+    "NonFiniteError",
+    "Optimizer",
+    "OptimizerSettings",
+    "Parallel",
+    "ParameterRule",
+    "RuleError",
+    "ScheduleSettings",
+    "StepInfo",
+    "TrainSettings",
+    "TrainState",
+    "TrainingInterrupted",
+    "WorkdirLock",
+    "WorkdirLockedError",
+    "init_from",
+    "load_for_evaluation",
+    "make_optimizer",
+    "make_predictor",
+    "make_train_step",
+    "train",
+]

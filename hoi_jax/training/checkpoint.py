@@ -1,0 +1,233 @@
+"""Checkpoints with Orbax: written in the background, whole or not at all, readable on any number of devices.
+
+A checkpoint is host arrays (one copy, whatever the devices) and a JSON part: config text, dataset fingerprint, position
+in the data, metrics. Layout: `workdir/checkpoints/<step>/{state,meta}`.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from hoi_jax.training.optimizer import path_name
+from hoi_jax.training.settings import TrainSettings
+from hoi_jax.training.state import TrainState
+
+
+class CheckpointError(RuntimeError):
+    """No usable checkpoint, or one of another run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """The JSON part of a checkpoint.
+
+    Attributes:
+      step: completed updates; data_position: the next batch to read.
+      metrics: of the evaluation at this step, {} without one.
+    """
+
+    step: int
+    data_position: int
+    config_text: str
+    dataset_fingerprint: str
+    metrics: dict[str, float]
+
+
+def _to_saved(state: TrainState) -> dict[str, Any]:
+    """Plain nested dicts; the optimiser's named tuples become a flat dict by path, so no class is stored."""
+    optimiser = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(state.opt_state)}
+    saved = {
+        "step": state.step,
+        "params": state.params,
+        "model_state": state.model_state,
+        "opt_state": optimiser,
+        "ema_params": state.ema_params,
+        "key": state.key,
+    }
+    # Orbax cannot tell an empty dict from an absent one; neither is written.
+    return {name: tree for name, tree in saved.items() if jax.tree.leaves(tree)}
+
+
+def _from_saved(saved: dict[str, Any], like: TrainState, where: str) -> TrainState:
+    flat = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(saved)}
+    expected = _to_saved(like)
+
+    def take(path: Any, leaf: Any) -> np.ndarray:
+        name = path_name(path)
+        value = flat.pop(name, None)
+        if value is None:
+            raise CheckpointError(f"{where}: {name!r} is not in the checkpoint")
+        if value.shape != leaf.shape or value.dtype != leaf.dtype:
+            raise CheckpointError(
+                f"{where}: {name!r} is {value.dtype}{value.shape}, the model has {leaf.dtype}{leaf.shape}"
+            )
+        return value
+
+    restored = jax.tree_util.tree_map_with_path(take, expected)
+    if flat:
+        raise CheckpointError(f"{where}: {sorted(flat)[:5]} are in the checkpoint and not in the model")
+    optimiser = restored.pop("opt_state", {})
+    opt_state = jax.tree_util.tree_map_with_path(lambda p, _: optimiser[path_name(p)], like.opt_state)
+    return like.replace(opt_state=opt_state, healthy=np.ones((), bool), **restored)
+
+
+def goodness(metrics: dict[str, float], name: str | None, mode: str) -> float:
+    """Larger is better; a checkpoint without the metric, or with NaN, is worse than any other."""
+    value = metrics.get(name or "", math.nan)
+    return -math.inf if math.isnan(value) else -value if mode == "min" else value
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, for its writer.
+
+    Opening it clears away what a killed run left half-written.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], settings: TrainSettings):
+        keep: list[Any] = [policies.LatestN(settings.keep_last)]
+        metric = settings.best_metric
+        self._metric, self._mode = metric, settings.best_mode
+        if metric is not None and settings.keep_best:
+            keep.append(policies.BestN(get_metric_fn=self._goodness, n=settings.keep_best))
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        self._manager = _manager(
+            self.folder,
+            cleanup_tmp_directories=True,
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            best_fn=None if metric is None else self._goodness,
+        )
+
+    def _goodness(self, metrics: dict[str, float]) -> float:
+        return goodness(metrics, self._metric, self._mode)
+
+    def latest_step(self) -> int | None:
+        """Step of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, metadata: Metadata) -> None:
+        """Starts writing a host state; returns before it is on disk. A step that is already saved is left alone.
+
+        The arrays must not change until `wait` (give copies). Raises CheckpointError for a state that is not healthy
+        and for metrics that lack the configured best metric.
+        """
+        if not bool(state.healthy):
+            raise CheckpointError(f"step {metadata.step}: the state holds non-finite values and is not saved")
+        if metadata.step in self._manager.all_steps():
+            return
+        metrics = metadata.metrics
+        if metrics and self._metric is not None and self._metric not in metrics:
+            raise CheckpointError(f"best_metric {self._metric!r} is not among the metrics {sorted(metrics)}")
+        meta = {**dataclasses.asdict(metadata), "best_metric": self._metric, "best_mode": self._mode}
+        self._manager.save(
+            metadata.step,
+            metrics=None if self._metric is None else metrics,
+            args=ocp.args.Composite(
+                state=ocp.args.PyTreeSave(_to_saved(state)),
+                meta=ocp.args.JsonSave(meta),
+            ),
+        )
+
+    def restore(self, like: TrainState, step: int | None = None) -> tuple[TrainState, Metadata]:
+        """The newest (or given) checkpoint as host arrays in the structure of `like`.
+
+        Raises CheckpointError when there is none or when it does not fit `like`, naming the array.
+        """
+        step = self.latest_step() if step is None else step
+        if step is None:
+            raise CheckpointError(f"{self.folder}: no checkpoint")
+        saved, meta = _read(self._manager, step)
+        return _from_saved(saved, like, f"{self.folder}/{step}"), _metadata(meta)
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises what went wrong while writing."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+
+    def close(self) -> None:
+        """Waits and releases Orbax's threads."""
+        self._manager.close()
+
+
+def _manager(folder: Path, **options: Any) -> ocp.CheckpointManager:
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager(folder, item_handlers=handlers, options=ocp.CheckpointManagerOptions(**options))
+
+
+def _read(manager: ocp.CheckpointManager, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All arrays as NumPy, wherever and on however many devices they were saved."""
+    tree = manager.item_metadata(step)["state"].tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    restored = manager.restore(
+        step,
+        args=ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=as_numpy), meta=ocp.args.JsonRestore()),
+    )
+    return restored["state"], restored["meta"]
+
+
+def _metadata(meta: dict[str, Any]) -> Metadata:
+    return Metadata(**{field.name: meta[field.name] for field in dataclasses.fields(Metadata)})
+
+
+def check_same_run(metadata: Metadata, config_text: str, dataset_fingerprint: str) -> None:
+    """Raises CheckpointError naming the config lines or the fingerprint in which a resumed run differs."""
+    if metadata.config_text != config_text:
+        lines = difflib.unified_diff(
+            metadata.config_text.splitlines(), config_text.splitlines(), "checkpoint", "now", n=0, lineterm=""
+        )
+        changed = "\n".join(line for line in lines if not line.startswith("@@"))
+        raise CheckpointError(f"the workdir holds a run with another configuration:\n{changed}")
+    if metadata.dataset_fingerprint != dataset_fingerprint:
+        raise CheckpointError(
+            f"the workdir holds a run on another dataset: fingerprint {metadata.dataset_fingerprint!r}, "
+            f"now {dataset_fingerprint!r}"
+        )
+
+
+def load_for_evaluation(
+    workdir: str | os.PathLike[str], which: str | int = "best"
+) -> tuple[dict[str, Any], str, Metadata]:
+    """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
+
+    Args:
+      which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
+    Raises:
+      CheckpointError: when there is no such checkpoint, listing those there are.
+    """
+    folder = Path(workdir).absolute() / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no checkpoints here")
+    manager = _manager(folder, read_only=True)
+    try:
+        step = _choose(manager, which, folder)
+        saved, meta = _read(manager, step)
+    finally:
+        manager.close()
+    params = saved.get("ema_params") or saved["params"]
+    return {"params": params, **saved.get("model_state", {})}, meta["config_text"], _metadata(meta)
+
+
+def _choose(manager: ocp.CheckpointManager, which: str | int, folder: Path) -> int:
+    steps = sorted(manager.all_steps())
+    if not steps:
+        raise CheckpointError(f"{folder}: no checkpoint")
+    if which == "last":
+        return steps[-1]
+    if which == "best":
+        ranked = []
+        for step in steps:
+            restored = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+            meta = restored["meta"]
+            if meta["best_metric"] in meta["metrics"]:
+                ranked.append((goodness(meta["metrics"], meta["best_metric"], meta["best_mode"]), step))
+        return max(ranked)[1] if ranked else steps[-1]
+    if not str(which).isdigit() or int(which) not in steps:
+        raise CheckpointError(f"{folder}: no checkpoint {which!r}; there are {steps}, 'best' and 'last'")
+    return int(which)

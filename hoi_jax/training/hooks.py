@@ -1,0 +1,213 @@
+"""Things that watch a run: log files, the progress line, the profiler."""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+import jax
+
+from hoi_jax.training.tensorboard import EventWriter
+
+
+@dataclasses.dataclass(frozen=True)
+class StepInfo:
+    """One finished, finite step.
+
+    Attributes:
+      step: 1-based number of the update; total_steps: of the run.
+      metrics: "loss", "loss/<term>", "gradient_norm", "learning_rate".
+      images: examples of all processes; seconds: since the previous step was done; wait: of these, spent
+        waiting for data.
+    """
+
+    step: int
+    total_steps: int
+    metrics: Mapping[str, float]
+    images: int
+    seconds: float
+    wait: float
+
+
+class Hook:
+    """Base of hooks: every method does nothing. Hooks run in the first process only."""
+
+    def start(self, step: int, total_steps: int) -> None:
+        """Training begins after `step` completed updates."""
+
+    def before_step(self, step: int) -> None:
+        """The update number `step` (1-based) is about to be dispatched."""
+
+    def after_step(self, info: StepInfo) -> None:
+        """An update was found finite. May come one update late, but always before a checkpoint of its step."""
+
+    def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """An evaluation after `step` updates."""
+
+    def close(self) -> None:
+        """Training ended, in whatever way."""
+
+
+class JsonLinesHook(Hook):
+    """`workdir/metrics.jsonl`: one line per logged step or evaluation, nothing that depends on time.
+
+    On start, lines of steps after the restored one are dropped, so that a resumed run's file ends up byte for byte as
+    an uninterrupted run's. Lines are on disk before the checkpoint of their step is begun.
+    """
+
+    def __init__(self, workdir: Path, every: int):
+        self.path, self._every = workdir / "metrics.jsonl", every
+        self._file: TextIO | None = None
+
+    def start(self, step: int, total_steps: int) -> None:
+        kept = b""
+        if self.path.exists():
+            for line in self.path.read_bytes().splitlines(keepends=True):
+                # A line cut short by a kill belongs to a step after the checkpoint, as do all behind it.
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+                kept += line
+            with open(self.path, "r+b") as old:
+                old.truncate(len(kept))
+        self._file = open(self.path, "a")  # noqa: SIM115
+
+    def _write(self, entry: dict[str, object]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def after_step(self, info: StepInfo) -> None:
+        if info.step % self._every == 0 or info.step == info.total_steps:
+            self._write({"step": info.step, **info.metrics})
+
+    def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._write({"step": step, "evaluation": dict(metrics)})
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+class _Window:
+    """Sums of steps since the last report."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = self.wait = 0.0
+
+    def add(self, info: StepInfo) -> None:
+        self.images += info.images
+        self.seconds += info.seconds
+        self.wait += info.wait
+
+    def rates(self) -> dict[str, float]:
+        seconds = max(self.seconds, 1e-9)
+        return {"images_per_second": self.images / seconds, "data_wait_share": min(self.wait / seconds, 1.0)}
+
+
+class TensorBoardHook(Hook):
+    """Event files under `workdir/tensorboard`, with images/s and data-wait share."""
+
+    def __init__(self, workdir: Path, every: int):
+        self._folder, self._every = workdir / "tensorboard", every
+        self._writer: EventWriter | None = None
+        self._window = _Window()
+
+    def start(self, step: int, total_steps: int) -> None:
+        self._writer = EventWriter(self._folder, step)
+
+    def after_step(self, info: StepInfo) -> None:
+        self._window.add(info)
+        if self._writer is not None and (info.step % self._every == 0 or info.step == info.total_steps):
+            speed = {f"speed/{name}": value for name, value in self._window.rates().items()}
+            self._writer.scalars(info.step, {**info.metrics, **speed})
+            self._window = _Window()
+
+    def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            self._writer.scalars(step, {f"evaluation/{name}": value for name, value in metrics.items()})
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class ProgressHook(Hook):
+    """A line on stderr: step, loss and its terms, images/s, share of waiting for data, time left.
+
+    On a terminal the line rewrites itself twice a second; elsewhere a new one comes every `seconds`.
+    """
+
+    def __init__(self, stream: TextIO | None = None, seconds: float = 10.0):
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._interval = 0.5 if self._live else seconds
+        self._window = _Window()
+        self._first = self._last = 0.0
+        self._begun: int | None = None
+
+    def start(self, step: int, total_steps: int) -> None:
+        self._last = time.monotonic()
+        print(f"training from step {step} to {total_steps}", file=self._stream, flush=True)
+
+    def after_step(self, info: StepInfo) -> None:
+        now = time.monotonic()
+        if self._begun is None:  # the first step compiles: its time says nothing about the others
+            self._begun, self._first = info.step, now
+        else:
+            self._window.add(info)
+        if now - self._last < self._interval and info.step != info.total_steps:
+            return
+        self._last = now
+        done = info.step - self._begun
+        left = (now - self._first) / done * (info.total_steps - info.step) if done else float("nan")
+        self._stream.write(("\r\x1b[K" if self._live else "") + progress_text(info, self._window.rates(), left))
+        self._stream.write("" if self._live and info.step != info.total_steps else "\n")
+        self._stream.flush()
+        self._window = _Window()
+
+    def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"{chr(10) if self._live else ''}evaluation at step {step}: {values}", file=self._stream, flush=True)
+
+
+def progress_text(info: StepInfo, rates: Mapping[str, float], seconds_left: float) -> str:
+    """One line for people."""
+    terms = "  ".join(
+        f"{name.removeprefix('loss/')} {value:.4f}" for name, value in info.metrics.items() if name.startswith("loss")
+    )
+    left = "?"
+    if seconds_left == seconds_left:  # not NaN
+        minutes, seconds = divmod(int(seconds_left), 60)
+        left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    return (
+        f"step {info.step}/{info.total_steps}  {terms}  {rates['images_per_second']:.1f} images/s  "
+        f"data wait {100 * rates['data_wait_share']:.0f} %  left {left}"
+    )
+
+
+class ProfilerHook(Hook):
+    """A `jax.profiler` trace of the updates `first` to `last` under `workdir/profile`."""
+
+    def __init__(self, workdir: Path, first: int, last: int):
+        self._folder, self._first, self._last = workdir / "profile", first, last
+        self._running = False
+
+    def before_step(self, step: int) -> None:
+        if step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after_step(self, info: StepInfo) -> None:
+        if info.step >= self._last:
+            self.close()
+
+    def close(self) -> None:
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False

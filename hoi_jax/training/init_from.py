@@ -1,0 +1,107 @@
+"""Starting from parts of another run's variables, by name, with a report of what happened to each."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hoi_jax.io import read_npz
+from hoi_jax.training.checkpoint import load_for_evaluation
+from hoi_jax.training.optimizer import path_name
+from hoi_jax.training.settings import InitFromSettings
+
+
+class InitFromError(ValueError):
+    """Nothing could be loaded, or, when strict, not everything."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InitReport:
+    """Names ("params/backbone/conv1/kernel") by fate; `str()` is the text to print.
+
+    Attributes:
+      loaded: taken over.
+      missing: included here, absent in the source.
+      unfit: included and present, of another shape (with both shapes).
+      excluded: matched by no include pattern.
+      unused: in the source only.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unfit: tuple[str, ...]
+    excluded: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"init_from {self.source}:"]
+        for name in ("loaded", "missing", "unfit", "excluded", "unused"):
+            entries = getattr(self, name)
+            lines.append(f"  {name}: {len(entries)}")
+            lines += [f"    {entry}" for entry in entries]
+        return "\n".join(lines)
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b/c": leaf}."""
+    return {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(dict(variables))}
+
+
+def merge(
+    variables: Mapping[str, Any], source: Mapping[str, np.ndarray], settings: InitFromSettings
+) -> tuple[dict[str, Any], InitReport]:
+    """Replaces leaves of `variables` by those of the flat `source` with the same (renamed) name and shape.
+
+    Raises:
+      InitFromError: when nothing was loaded; when two source names become one; when `strict` and something included
+        is missing or does not fit.
+    """
+    renamed: dict[str, np.ndarray] = {}
+    for name, value in source.items():
+        for pattern, replacement in settings.rename:
+            name = re.sub(pattern, replacement, name)
+        if name in renamed:
+            raise InitFromError(f"init_from {settings.path}: two arrays are renamed to {name!r}")
+        renamed[name] = value
+    fates: dict[str, list[str]] = {"loaded": [], "missing": [], "unfit": [], "excluded": []}
+    used: set[str] = set()
+
+    def choose(path: Any, leaf: Any) -> Any:
+        name = path_name(path)
+        if not any(re.fullmatch(pattern, name) for pattern in settings.include):
+            fates["excluded"].append(name)
+            return leaf
+        if name not in renamed:
+            fates["missing"].append(name)
+            return leaf
+        used.add(name)
+        value = renamed[name]
+        if np.shape(value) != np.shape(leaf):
+            fates["unfit"].append(f"{name}: source {np.shape(value)}, model {np.shape(leaf)}")
+            return leaf
+        fates["loaded"].append(name)
+        return np.asarray(value, leaf.dtype)
+
+    merged = jax.tree_util.tree_map_with_path(choose, dict(variables))
+    unused = tuple(name for name in renamed if name not in used)
+    report = InitReport(settings.path, **{k: tuple(v) for k, v in fates.items()}, unused=unused)
+    if not report.loaded:
+        raise InitFromError(f"nothing was loaded\n{report}")
+    if settings.strict and (report.missing or report.unfit):
+        raise InitFromError(f"strict, and not everything fits\n{report}")
+    return merged, report
+
+
+def init_from(variables: Mapping[str, Any], settings: InitFromSettings) -> tuple[dict[str, Any], InitReport]:
+    """`merge` with the file or workdir that the settings name. Raises DataError or CheckpointError for a bad source."""
+    path = Path(settings.path)
+    if path.suffix == ".npz":
+        source: Mapping[str, Any] = read_npz(path)
+    else:
+        source = flatten(load_for_evaluation(path, settings.which)[0])
+    return merge(variables, source, settings)

@@ -1,0 +1,116 @@
+"""Optimisers whose groups are chosen by parameter names."""
+
+import dataclasses
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hoi_jax.training.schedules import Schedule, make_schedule
+from hoi_jax.training.settings import OptimizerSettings, ParameterRule
+
+
+class RuleError(ValueError):
+    """A parameter matches no rule, or a rule no parameter."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optax transformation with what the step needs beside it.
+
+    Attributes:
+      tx: gradients -> updates.
+      frozen: tree of bools like the parameters; the step stops gradients there.
+      learning_rate: step -> the base learning rate, for logs.
+      ema_decay: of the parameter average, or None.
+    """
+
+    tx: optax.GradientTransformation
+    frozen: Any
+    learning_rate: Schedule
+    ema_decay: float | None
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A key path of `jax.tree_util` as "a/b/c"."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def match_rules(rules: tuple[ParameterRule, ...], params: Any) -> Any:
+    """Tree like `params` with the index of the first rule that matches each parameter's whole path.
+
+    Raises:
+      RuleError: naming the parameters without a rule, or the rules that no parameter's first match is.
+    """
+    compiled = [re.compile(rule.pattern) for rule in rules]
+    unmatched: list[str] = []
+
+    def first_match(path: tuple[Any, ...], _: Any) -> int:
+        name = path_name(path)
+        for index, pattern in enumerate(compiled):
+            if pattern.fullmatch(name):
+                return index
+        unmatched.append(name)
+        return -1
+
+    labels = jax.tree_util.tree_map_with_path(first_match, params)
+    if unmatched:
+        raise RuleError(f"no optimiser rule matches the parameters {unmatched}; rules: {[r.pattern for r in rules]}")
+    unused = [rule.pattern for i, rule in enumerate(rules) if i not in set(jax.tree.leaves(labels))]
+    if unused:
+        raise RuleError(f"the optimiser rules {unused} match no parameter (or only ones that earlier rules take)")
+    return labels
+
+
+def clip_by_leaf_norm(max_norm: float) -> optax.GradientTransformation:
+    """Scales every leaf by its own factor so that its norm is at most `max_norm`."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def clip(g: jax.Array) -> jax.Array:
+            norm = jnp.sqrt(jnp.sum(jnp.square(g)))
+            return g * jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-16))
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _group(settings: OptimizerSettings, rule: ParameterRule, schedule: Schedule) -> optax.GradientTransformation:
+    if rule.frozen:
+        return optax.set_to_zero()
+    base = settings.learning_rate if rule.learning_rate is None else rule.learning_rate
+    peak = base * rule.multiplier
+    decay = settings.weight_decay if rule.weight_decay is None else rule.weight_decay
+    decayed = [optax.add_decayed_weights(decay)] if decay else []
+    scale = optax.scale_by_learning_rate(lambda count: peak * schedule(jnp.asarray(count)))
+    if settings.name == "adamw":
+        adam = optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps)
+        return optax.chain(adam, *decayed, scale)
+    trace = [optax.trace(settings.momentum, settings.nesterov)] if settings.name == "momentum" else []
+    return optax.chain(*decayed, *trace, scale)
+
+
+def make_optimizer(settings: OptimizerSettings, params: Any, num_steps: int) -> Optimizer:
+    """Builds the optimiser for these parameters. Raises RuleError (see `match_rules`).
+
+    Clipping comes first and sees all parameters that move; frozen ones have zero gradients and do not count.
+    """
+    labels = match_rules(settings.rules, params)
+    schedule = make_schedule(settings.schedule, num_steps)
+    groups: dict[Hashable, optax.GradientTransformation] = {
+        i: _group(settings, rule, schedule) for i, rule in enumerate(settings.rules)
+    }
+    clips = {
+        "none": [],
+        "global": [optax.clip_by_global_norm(settings.clip_norm)],
+        "leaf": [clip_by_leaf_norm(settings.clip_norm)],
+    }[settings.clip]
+    return Optimizer(
+        tx=optax.chain(*clips, optax.multi_transform(groups, labels)),
+        frozen=jax.tree.map(lambda label: settings.rules[label].frozen, labels),
+        learning_rate=lambda step: settings.learning_rate * schedule(step),
+        ema_decay=settings.ema_decay,
+    )

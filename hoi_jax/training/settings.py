@@ -1,0 +1,194 @@
+"""What a training run can be told: frozen, checked settings, filled from a config by `settings.from_config`."""
+
+import dataclasses
+import re
+
+from hoi_jax.settings import choice
+
+
+def _positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def _not_negative(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} is {value}, expected 0 or more")
+
+
+def _patterns(name: str, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{name} has {pattern!r}, not a regular expression ({error})") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleSettings:
+    """The shape of the learning rate over steps, a factor in [0, 1] of each group's learning rate.
+
+    Attributes:
+      kind: "constant"; "cosine" (to `final_factor` at the last step); "step" (times `step_factor` at each of
+        `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017: period `restart_period`, each next one
+        `restart_growth` times longer and starting `restart_factor` times lower).
+      warmup_steps: linear rise from 0 over so many steps, in front of every kind.
+    """
+
+    kind: str = "constant"
+    warmup_steps: int = 0
+    final_factor: float = 0.0
+    step_at: tuple[int, ...] = ()
+    step_factor: float = 0.1
+    restart_period: int | None = None
+    restart_growth: float = 2.0
+    restart_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        choice("kind", self.kind, ("constant", "cosine", "step", "cosine_restarts"))
+        _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor)
+        _positive(step_factor=self.step_factor, restart_period=self.restart_period)
+        if self.kind == "step" and not self.step_at:
+            raise ValueError("step_at is empty, kind 'step' needs at least one step")
+        if list(self.step_at) != sorted(set(self.step_at)):
+            raise ValueError(f"step_at is {self.step_at}, expected rising steps")
+        if self.kind == "cosine_restarts" and self.restart_period is None:
+            raise ValueError("restart_period is None, kind 'cosine_restarts' needs it")
+        if self.restart_growth < 1 or not 0 < self.restart_factor <= 1:
+            raise ValueError(
+                f"restart_growth is {self.restart_growth} (expected >= 1), "
+                f"restart_factor is {self.restart_factor} (expected in (0, 1])"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterRule:
+    """What happens to the parameters whose whole path ("backbone/conv1/kernel") matches `pattern`.
+
+    Attributes:
+      pattern: regular expression, matched in full.
+      frozen: the parameters never change and cost no backward pass.
+      learning_rate: replaces the optimiser's one; `multiplier` multiplies whichever holds.
+      weight_decay: replaces the optimiser's one.
+    """
+
+    pattern: str
+    frozen: bool = False
+    learning_rate: float | None = None
+    multiplier: float = 1.0
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        _patterns("pattern", (self.pattern,))
+        _not_negative(learning_rate=self.learning_rate, multiplier=self.multiplier, weight_decay=self.weight_decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """The update rule and which parameters it moves how.
+
+    Attributes:
+      name: "sgd", "momentum" (both with weight decay added to the gradient, as Caffe and PyTorch do), or "adamw"
+        (decoupled weight decay, Loshchilov & Hutter 2019).
+      rules: the first matching rule wins. A parameter without a rule and a rule without a parameter are errors.
+      clip: "none"; "global" scales all gradients by one factor to norm at most `clip_norm`; "leaf" each by its own.
+      ema_decay: keeps an exponential moving average of the parameters, used by evaluation; None = off.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    rules: tuple[ParameterRule, ...] = (ParameterRule(".*"),)
+    schedule: ScheduleSettings = ScheduleSettings()
+    clip: str = "none"
+    clip_norm: float = 1.0
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        choice("name", self.name, ("sgd", "momentum", "adamw"))
+        choice("clip", self.clip, ("none", "global", "leaf"))
+        _positive(learning_rate=self.learning_rate, eps=self.eps, clip_norm=self.clip_norm)
+        _not_negative(weight_decay=self.weight_decay)
+        for name in ("momentum", "b1", "b2", "ema_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}, expected a number in [0, 1)")
+        if not self.rules:
+            raise ValueError("rules is empty, every parameter needs a rule")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitFromSettings:
+    """Parameters to start from, taken from another run by name.
+
+    Attributes:
+      path: a workdir with checkpoints, or an npz file with keys such as "params/backbone/conv1/kernel".
+      which: "best", "last" or a step number, for a workdir.
+      include: only names of *this* model matching one of these patterns in full are loaded.
+      rename: (pattern, replacement) pairs for `re.sub` on the source's names, all applied in order.
+      strict: a missing or ill-fitting included parameter is an error instead of a line in the report.
+    """
+
+    path: str
+    which: str = "last"
+    include: tuple[str, ...] = (".*",)
+    rename: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        _patterns("include", self.include)
+        _patterns("rename", tuple(pattern for pattern, _ in self.rename))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """How long, on what, and what is kept.
+
+    Attributes:
+      num_steps: optimiser updates of the whole run.
+      seed: of the first parameters and of every random draw.
+      parallel: "pmap" or "shard_map"; `num_devices` None = all.
+      accumulate: micro-batches per step on each device; must divide its share of the batch.
+      log_every, evaluate_every, checkpoint_every: in steps; 0 = never (a checkpoint is always written at the end
+        and after an evaluation).
+      keep_last, keep_best: how many checkpoints stay; best by `best_metric` of the evaluation.
+      init_from: applied in order to a fresh run, not to a resumed one.
+      profile_steps: (first, last) step of a profiler trace under `workdir/profile`.
+    """
+
+    num_steps: int
+    seed: int = 0
+    parallel: str = "pmap"
+    num_devices: int | None = None
+    accumulate: int = 1
+    log_every: int = 10
+    evaluate_every: int = 0
+    checkpoint_every: int = 1000
+    keep_last: int = 2
+    keep_best: int = 1
+    best_metric: str | None = None
+    best_mode: str = "max"
+    init_from: tuple[InitFromSettings, ...] = ()
+    profile_steps: tuple[int, int] | None = None
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        choice("parallel", self.parallel, ("pmap", "shard_map"))
+        choice("best_mode", self.best_mode, ("max", "min"))
+        _positive(num_steps=self.num_steps, num_devices=self.num_devices, accumulate=self.accumulate)
+        _positive(keep_last=self.keep_last, log_every=self.log_every)
+        _not_negative(
+            seed=self.seed,
+            evaluate_every=self.evaluate_every,
+            checkpoint_every=self.checkpoint_every,
+            keep_best=self.keep_best,
+        )
+        if self.profile_steps is not None and not 1 <= self.profile_steps[0] <= self.profile_steps[1]:
+            raise ValueError(f"profile_steps is {self.profile_steps}, expected first <= last, from 1")

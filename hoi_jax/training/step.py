@@ -1,0 +1,114 @@
+"""One training step as one device sees it: loss, averaged gradients, update, and what was not finite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from hoi_jax.system import Batch, System
+from hoi_jax.training.accumulate import accumulated_value_and_grad
+from hoi_jax.training.optimizer import Optimizer, path_name
+from hoi_jax.training.state import TrainState
+
+AXIS = "batch"
+
+StepReport = dict[str, Any]
+"""{"metrics": {name: float32[]}, "nonfinite": {kind: {name: bool[]}}, "healthy": bool[]}."""
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
+
+
+def step_key(root_key_data: Array, step: Array) -> Array:
+    """The typed key of one step; systems fold the example's number into it."""
+    return jax.random.fold_in(jax.random.wrap_key_data(root_key_data), step)
+
+
+def _nonfinite_groups(tree: Any, depth: int = 2) -> dict[str, Array]:
+    """One flag per group of leaves that share the first `depth` names of their path."""
+    flags: dict[str, Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = path_name(path[:depth])
+        bad = jnp.logical_not(jnp.all(jnp.isfinite(leaf)))
+        flags[name] = jnp.logical_or(flags[name], bad) if name in flags else bad
+    return flags
+
+
+def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., tuple[Array, tuple[Any, Any]]]:
+    """(params, model state, batch, axis names) -> (loss, (terms, new model state)), gradients stopped at `frozen`."""
+
+    def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any) -> tuple[Array, tuple[Any, Any]]:
+        params = jax.tree.map(lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen)
+        variables = {"params": params, **model_state}
+        value, output = system.loss(variables, batch, key, train=True, axis_name=axis_name)
+        if value.dtype != jnp.float32:
+            raise TypeError(f"system {system.name!r}: the loss is {value.dtype}, expected float32")
+        return value, (dict(output.terms), {**model_state, **output.state})
+
+    return loss
+
+
+def make_gradients(
+    system: System, optimizer: Optimizer, accumulate: int = 1, axis_name: str = AXIS
+) -> Callable[[TrainState, Batch], tuple[Array, dict[str, Array], Any, Any]]:
+    """(state, the device's batch) -> (loss, terms, new model state, gradients), all averaged over devices."""
+
+    def gradients(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array], Any, Any]:
+        loss = make_loss(system, optimizer.frozen, step_key(state.key, state.step))
+        if accumulate > 1:
+            (value, terms, model_state), grads = accumulated_value_and_grad(
+                loss, state.params, state.model_state, batch, accumulate, axis_name
+            )
+        else:
+            (value, (terms, model_state)), grads = jax.value_and_grad(loss, has_aux=True)(
+                state.params, state.model_state, batch, axis_name
+            )
+        return jax.lax.pmean((value, terms, model_state, grads), axis_name)
+
+    return gradients
+
+
+def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, axis_name: str = AXIS) -> TrainStep:
+    """The per-device step; `Parallel.compile_step` runs it over devices with the named axis bound.
+
+    A step whose loss, gradients or new parameters are not finite leaves everything but `healthy` as it was, and so do
+    all steps after it: the host may look one step late and still finds the last good state.
+    """
+    gradients = make_gradients(system, optimizer, accumulate, axis_name)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        loss, terms, model_state, grads = gradients(state, batch)
+        updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        nonfinite = {
+            "loss": {name: ~jnp.isfinite(value) for name, value in {**terms, "(total)": loss}.items()},
+            "gradient": _nonfinite_groups(grads),
+            "updated parameter": _nonfinite_groups(params),
+            "model state": _nonfinite_groups(model_state),
+        }
+        healthy = state.healthy & ~jnp.any(jnp.stack(jax.tree.leaves(nonfinite)))
+        metrics = {f"loss/{name}": value for name, value in terms.items()}
+        metrics |= {
+            "loss": loss,
+            "gradient_norm": optax.tree.norm(grads),
+            "learning_rate": optimizer.learning_rate(state.step),
+        }
+        new = state.replace(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema_params=_average(state.ema_params, params, optimizer.ema_decay),
+        )
+        kept = jax.tree.map(lambda fresh, old: jnp.where(healthy, fresh, old), new, state)
+        report = {"metrics": metrics, "nonfinite": nonfinite, "healthy": healthy}
+        return kept.replace(healthy=healthy), report
+
+    return step
+
+
+def _average(ema: Any, params: Any, decay: float | None) -> Any:
+    if decay is None:
+        return ema
+    return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
