@@ -1,0 +1,212 @@
+"""How people, objects and backgrounds look: lists of coloured shapes, painted once in colour and once as an id map.
+
+A shape is (kind, coordinates in pixels, line width, colour). The colour picture is painted at twice the size and
+reduced (smooth edges); the id map tells for every pixel which entity is visible there.
+"""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from hoi_jax.scenes.dice import Dice
+from hoi_jax.scenes.geometry import Point
+from hoi_jax.scenes.looks import LOOKS
+from hoi_jax.scenes.objects import Thing
+from hoi_jax.scenes.people import (
+    ARM_RADIUS,
+    HAND_RADIUS,
+    LEG_RADIUS,
+    SHOULDER_HALF,
+    Colour,
+    Person,
+)
+
+Shape = tuple[str, tuple[float, ...], float, Colour]
+SMOOTHING = 2
+BLACK, WHITE, GREY = (20, 20, 22), (250, 250, 250), (120, 120, 125)
+
+
+def dot(x: float, y: float, rx: float, colour: Colour, ry: float | None = None) -> Shape:
+    ry = rx if ry is None else ry
+    return ("ellipse", (x - rx, y - ry, x + rx, y + ry), 0.0, colour)
+
+
+def line(points: tuple[Point, ...], width: float, colour: Colour) -> Shape:
+    return ("line", tuple(v for point in points for v in point), width, colour)
+
+
+def polygon(points: tuple[Point, ...], colour: Colour) -> Shape:
+    return ("polygon", tuple(v for point in points for v in point), 0.0, colour)
+
+
+def darker(colour: Colour, share: float = 0.72) -> Colour:
+    return (int(colour[0] * share), int(colour[1] * share), int(colour[2] * share))
+
+
+def _limb(points: tuple[Point, ...], width: float, colour: Colour) -> list[Shape]:
+    joints = [dot(*point, width / 2, colour) for point in points[1:]]
+    return [line(points, width, colour), *joints]
+
+
+def person_shapes(person: Person) -> list[Shape]:
+    """A person from the back to the front: far limbs, trunk, head with a face, near limbs."""
+    k, h, look = person.keypoints, person.height, person.look
+    arm, leg = 2 * ARM_RADIUS * h, 2 * LEG_RADIUS * h
+    near_right = person.facing > 0
+    sides = (((5, 7, 9), (11, 13, 15)), ((6, 8, 10), (12, 14, 16)))
+    far, near = sides if near_right else sides[::-1]
+    shapes: list[Shape] = []
+    for (shoulder, elbow, wrist), (hip, knee, ankle), shade in ((*far, 0.8), (*near, 1.0)):
+        legs = _limb((k[hip], k[knee], k[ankle]), leg, darker(look.trousers, shade))
+        foot = dot(k[ankle][0] + 0.025 * h * person.facing, k[ankle][1] + 0.005 * h, 0.055 * h, look.shoes, 0.03 * h)
+        arms = [
+            *_limb((k[shoulder], k[elbow]), arm, darker(look.shirt, shade)),
+            line((k[elbow], k[wrist]), 0.9 * arm, darker(look.skin, shade)),
+            dot(*k[wrist], HAND_RADIUS * h, darker(look.skin, shade)),
+        ]
+        if shade < 1.0:
+            shapes += arms + legs + [foot] + _trunk(person)
+        else:
+            shapes += legs + [foot] + _head_shapes(person) + arms
+    return shapes
+
+
+def _trunk(person: Person) -> list[Shape]:
+    h, s = person.height, SHOULDER_HALF * person.height
+    (nx, ny), (px, py) = person.neck, person.pelvis
+    shirt = person.look.shirt
+    corners = ((nx - s, ny), (nx + s, ny), (px + 0.8 * s, py + 0.03 * h), (px - 0.8 * s, py + 0.03 * h))
+    return [
+        dot(px, py + 0.02 * h, 0.085 * h, person.look.trousers, 0.05 * h),
+        polygon(corners, shirt),
+        dot(nx - 0.8 * s, ny + 0.025 * h, 0.035 * h, shirt), dot(nx + 0.8 * s, ny + 0.025 * h, 0.035 * h, shirt),
+    ]  # fmt: skip
+
+
+def _head_shapes(person: Person) -> list[Shape]:
+    (x, y), r, (gx, gy), look = person.head, person.head_radius, person.gaze, person.look
+    k = person.keypoints
+    shapes = [
+        line((person.neck, person.head), 0.7 * r, look.skin),
+        dot(x - 0.18 * r * gx, y - 0.1 * r, r, look.hair),
+        dot(x + 0.2 * r * gx, y + r * (0.12 + 0.12 * gy), 0.84 * r, look.skin),
+    ]
+    nose = k[0]
+    for eye in (k[1], k[2]):
+        shapes.append(dot(*eye, 0.21 * r, WHITE))
+        shapes.append(dot(eye[0] + 0.1 * r * gx, eye[1] + 0.1 * r * gy, 0.12 * r, BLACK))
+    if person.gaze == (0.0, 0.0):
+        shapes.append(dot(*nose, 0.13 * r, darker(look.skin, 0.75)))
+    else:
+        tip = (x + 1.35 * r * gx, y + r * (0.1 + 1.25 * gy))
+        base = 0.22 * r
+        root = (x + 0.6 * r * gx, y + r * (0.1 + 0.55 * gy))
+        side = ((root[0] - base * gy, root[1] + base * gx), (root[0] + base * gy, root[1] - base * gx))
+        shapes.append(polygon((tip, *side), (235, 90, 60)))
+    mx, my = person.mouth
+    shapes.append(line(((mx - 0.25 * r, my), (mx + 0.2 * r, my)), 0.14 * r, (150, 30, 40)))
+    return shapes
+
+
+def _strokes(thing: Thing, rows: tuple[tuple, ...]) -> list[Shape]:
+    """Shapes from rows in the object's own coordinates; line widths and radii are shares of the width.
+
+    Rows: ("dot", x, y, r, colour[, ry share of height]), ("line", width, colour, points...), ("poly", colour, points...).
+    """
+    shapes: list[Shape] = []
+    for row in rows:
+        if row[0] == "dot":
+            ry = row[5] * thing.height if len(row) > 5 else None
+            shapes.append(dot(*thing.at((row[1], row[2])), row[3] * thing.width, row[4], ry))
+        elif row[0] == "line":
+            shapes.append(line(tuple(thing.at(point) for point in row[3:]), row[1] * thing.width, row[2]))
+        else:
+            shapes.append(polygon(tuple(thing.at(point) for point in row[2:]), row[1]))
+    return shapes
+
+
+def thing_shapes(thing: Thing) -> list[Shape]:
+    """An object in its own look; lines and dots follow the contact outline of its kind."""
+    return _strokes(thing, LOOKS[thing.name](thing.colour))
+
+
+def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: int | None = None) -> None:
+    """Draws shapes at `scale` times their coordinates, in their colours or all in the value `fill`."""
+    for kind, coordinates, width, colour in shapes:
+        xy = [value * scale for value in coordinates]
+        ink = colour if fill is None else fill
+        if kind == "line":
+            canvas.line(xy, ink, max(1, round(width * scale)), "curve" if len(xy) > 4 else None)
+        elif kind == "ellipse":
+            canvas.ellipse(xy, ink)
+        else:
+            canvas.polygon(xy, ink)
+
+
+def background_shapes(dice: Dice, height: int, width: int) -> list[Shape]:
+    """Sky, ground and clutter (hills, trees, posts, houses, stains) in muted colours."""
+    horizon = height * dice.between(0.3, 0.5)
+    tone = dice.below(5)
+    ground = ((140, 165, 115), (175, 165, 140), (150, 150, 150), (185, 170, 150), (120, 145, 130))[tone]
+    sky = ((180, 205, 225), (205, 210, 215), (220, 205, 190), (165, 185, 200), (195, 215, 205))[dice.below(5)]
+    shapes = [
+        polygon(((0, 0), (width, 0), (width, horizon), (0, horizon)), sky),
+        polygon(((0, horizon), (width, horizon), (width, height), (0, height)), ground),
+    ]
+    unit = min(height, width)
+    for _ in range(dice.integer(2, 6)):
+        x, kind = dice.between(0, width), dice.below(4)
+        size = unit * dice.between(0.08, 0.25)
+        if kind == 0:
+            shapes.append(dot(x, horizon, 1.6 * size, darker(ground, 0.88), size))
+            shapes.append(
+                polygon(((0, horizon), (width, horizon), (width, horizon + size), (0, horizon + size)), ground)
+            )
+        elif kind == 1:
+            shapes.append(line(((x, horizon + 0.2 * size), (x, horizon - size)), 0.16 * size, (105, 90, 75)))
+            shapes.append(dot(x, horizon - 1.1 * size, 0.5 * size, (105, 135, 100), 0.7 * size))
+        elif kind == 2:
+            wall = (170 + dice.below(30), 160, 150)
+            box = ((x, horizon - size), (x + size, horizon - size), (x + size, horizon + 2), (x, horizon + 2))
+            shapes.append(polygon(box, wall))
+            shapes.append(polygon((box[0], (x + size / 2, horizon - 1.5 * size), box[1]), (145, 115, 105)))
+        else:
+            y = dice.between(horizon, height)
+            shapes.append(dot(x, y, size, darker(ground, dice.between(0.85, 1.1)), 0.25 * size))
+    return [(kind, xy, w, tuple(min(255, c) for c in colour)) for kind, xy, w, colour in shapes]  # type: ignore[misc]
+
+
+def plinth_shapes(thing: Thing) -> list[Shape]:
+    """The plinth below a thing that nobody holds; it belongs to the background."""
+    if thing.plinth is None:
+        return []
+    x, top, half = thing.centre[0], thing.bottom, max(0.45 * thing.width, 0.08 * thing.width)
+    body = ((x - half, top), (x + half, top), (x + 0.8 * half, thing.plinth), (x - 0.8 * half, thing.plinth))
+    return [polygon(body, (160, 155, 150)), line((body[0], body[1]), 1.5, (130, 125, 120))]
+
+
+def render(
+    entities: list[Person | Thing], background: list[Shape], height: int, width: int
+) -> tuple[Image.Image, np.ndarray]:
+    """Paints a scene.
+
+    Args:
+      entities: in drawing order, farthest first; entity n gets the value n + 1 in the id map.
+
+    Returns:
+      The RGB picture, and the id map [height, width] uint8 with 0 for the background.
+    """
+    big = Image.new("RGB", (width * SMOOTHING, height * SMOOTHING))
+    ids = Image.new("L", (width, height), 0)
+    canvas, map_canvas = ImageDraw.Draw(big), ImageDraw.Draw(ids)
+    paint(canvas, background, SMOOTHING)
+    for index, entity in enumerate(entities):
+        if isinstance(entity, Thing):
+            plinth = plinth_shapes(entity)
+            paint(canvas, plinth, SMOOTHING)
+            paint(map_canvas, plinth, 1, 0)
+            shapes = thing_shapes(entity)
+        else:
+            shapes = person_shapes(entity)
+        paint(canvas, shapes, SMOOTHING)
+        paint(map_canvas, shapes, 1, index + 1)
+    return big.reduce(SMOOTHING), np.asarray(ids)

@@ -1,0 +1,161 @@
+"""A stage: the spot where one activity is played, with its scale and direction, and helpers to put things on it.
+
+Positions on a stage are (u, v) in heights of its people: u forwards from the actor, v upwards from the ground.
+"""
+
+import dataclasses
+import math
+
+from hoi_jax.scenes.dice import Dice
+from hoi_jax.scenes.geometry import Point, unit
+from hoi_jax.scenes.objects import KINDS, Thing, make_thing
+from hoi_jax.scenes.people import (
+    SHOULDER_HALF,
+    SOLE,
+    STANDING_PELVIS,
+    TORSO,
+    Colour,
+    Look,
+    Person,
+    build_person,
+    face_points,
+)
+
+SKINS: tuple[Colour, ...] = ((255, 224, 196), (241, 194, 150), (224, 172, 120), (170, 115, 75), (110, 72, 48))
+HAIRS: tuple[Colour, ...] = ((30, 22, 18), (90, 56, 30), (150, 100, 50), (235, 200, 110), (170, 60, 30))
+SHIRTS: tuple[Colour, ...] = (
+    (200, 50, 50), (50, 100, 200), (245, 245, 245), (60, 170, 90), (240, 190, 60), (150, 80, 170), (80, 80, 90),
+    (240, 130, 160), (60, 180, 200),
+)  # fmt: skip
+TROUSERS: tuple[Colour, ...] = ((40, 50, 90), (60, 60, 65), (110, 80, 55), (30, 90, 100), (150, 150, 155))
+SHOES: tuple[Colour, ...] = ((20, 20, 20), (230, 230, 230), (150, 30, 30))
+
+CAMERA: Point = (0.0, 0.0)
+
+
+@dataclasses.dataclass
+class Stage:
+    """Where an activity happens: actor's ground point (x, ground) in pixels, people's height in pixels, direction."""
+
+    dice: Dice
+    x: float
+    ground: float
+    height: float
+    facing: int
+
+    def spot(self, u: float, v: float) -> Point:
+        """Pixel position of (u forwards, v upwards)."""
+        return (self.x + self.facing * u * self.height, self.ground - v * self.height)
+
+    def forward(self, point: Point) -> float:
+        """The u of a pixel position."""
+        return (point[0] - self.x) * self.facing / self.height
+
+    def up(self, point: Point) -> float:
+        """The v of a pixel position."""
+        return (self.ground - point[1]) / self.height
+
+    def look(self) -> Look:
+        pick = self.dice.pick
+        return Look(pick(SKINS), pick(HAIRS), pick(SHIRTS), pick(TROUSERS), pick(SHOES))
+
+    def thing(self, name: str, u: float, v: float, *, flip: int = 1, front: float = 0.0) -> Thing:
+        """An object whose centre is at (u, v); flip -1 turns its front towards the actor."""
+        return make_thing(
+            name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.dice.below(6),
+            depth=self.ground + front, scale=self.dice.between(0.92, 1.1),
+        )  # fmt: skip
+
+    def grounded(self, name: str, u: float, *, flip: int = 1, front: float = 0.0) -> Thing:
+        """An object that stands on the ground at u."""
+        draft = self.thing(name, u, 0.5 * KINDS[name].height, flip=flip, front=front)
+        drop = self.ground - draft.bottom
+        return dataclasses.replace(draft, centre=(draft.centre[0], draft.centre[1] + drop))
+
+    def hold_at(self, draft: Thing, anchor: Point, goal: Point) -> Thing:
+        """Moves an object so that its own point `anchor` comes to lie on the pixel position `goal`."""
+        here = draft.at(anchor)
+        centre = (draft.centre[0] + goal[0] - here[0], draft.centre[1] + goal[1] - here[1])
+        return dataclasses.replace(draft, centre=centre)
+
+    def free_gaze(self) -> Point:
+        """A look at nothing in particular: into the camera or somewhere about the horizontal."""
+        if self.dice.chance(0.25):
+            return CAMERA
+        side = self.facing if self.dice.chance(0.7) else -self.facing
+        angle = self.dice.between(-0.6, 0.75)
+        return (side * math.cos(angle), math.sin(angle))
+
+    def gaze_to(self, head: Point, goal: Point) -> Point:
+        return unit(goal[0] - head[0], goal[1] - head[1])
+
+    def free_hand(self, u: float, lead: bool, calm: float) -> Point:
+        """Where an idle hand is: it hangs down, rests on the hip, or (share 1 - calm) is raised or stretched out."""
+        forward = SHOULDER_HALF if lead else -SHOULDER_HALF
+        side = 1.0 if lead else -1.0
+        if not self.dice.chance(calm):
+            kind = self.dice.below(3)
+            if kind == 0:
+                return self.spot(u + forward + side * self.dice.between(0.05, 0.15), self.dice.between(0.92, 1.08))
+            if kind == 1:
+                return self.spot(u + forward + side * 0.5, self.dice.between(0.55, 0.95))
+            return self.spot(u + forward + side * self.dice.between(0.15, 0.22), self.dice.between(0.6, 0.75))
+        if self.dice.chance(0.15):
+            return self.spot(u + 1.2 * forward, 0.5)
+        return self.spot(u + forward + side * self.dice.between(0.02, 0.07), self.dice.between(0.4, 0.45))
+
+    def person(
+        self,
+        u: float = 0.0,
+        *,
+        pelvis_v: float = STANDING_PELVIS,
+        lean: float = 0.0,
+        turn: int = 1,
+        gaze: Point | None = None,
+        look_to: Point | None = None,
+        lead_hand: Point | None = None,
+        trail_hand: Point | None = None,
+        lead_foot: Point | None = None,
+        trail_foot: Point | None = None,
+        front: float = 0.0,
+        calm: float = 0.9,
+    ) -> Person:
+        """A person with the pelvis at (u, pelvis_v); turn -1 makes it face back to the actor.
+
+        lead/trail: the limb on the side to which the person faces, and the other one. Positions are pixels; hands
+        and feet left out hang down and stand on the ground. `look_to` is a pixel position to look at.
+        """
+        stage = dataclasses.replace(self, facing=self.facing * turn)
+        own_u = stage.forward(self.spot(u, 0.0))
+        trunk_shift = math.sin(lean) * TORSO
+        shoulder_drop = STANDING_PELVIS + TORSO - pelvis_v - TORSO * math.cos(lean)
+
+        def idle(lead: bool) -> Point:
+            x, y = stage.free_hand(own_u + trunk_shift, lead, calm)
+            return (x, y + shoulder_drop * self.height)
+
+        def foot(forward: float) -> Point:
+            return stage.spot(own_u + forward + self.dice.between(-0.02, 0.03), SOLE)
+
+        lead_hand = lead_hand or idle(True)
+        trail_hand = trail_hand or idle(False)
+        lead_foot, trail_foot = lead_foot or foot(0.07), trail_foot or foot(-0.07)
+        left_leads = stage.facing > 0
+        pelvis = stage.spot(own_u, pelvis_v)
+        draft = build_person(
+            self.height, pelvis, facing=stage.facing, look=self.look(), depth=self.ground + front,
+            gaze=gaze or CAMERA, lean=lean,
+            left_hand=lead_hand if left_leads else trail_hand,
+            right_hand=trail_hand if left_leads else lead_hand,
+            left_foot=lead_foot if left_leads else trail_foot,
+            right_foot=trail_foot if left_leads else lead_foot,
+        )  # fmt: skip
+        if look_to is not None:
+            gaze = self.gaze_to(draft.head, look_to)
+        return turn_head(draft, stage.free_gaze() if gaze is None else gaze)
+
+
+def turn_head(person: Person, gaze: Point) -> Person:
+    """The same person with another direction of look (the face points move, the rest stays)."""
+    face = face_points(person.head, person.head_radius, gaze)
+    return dataclasses.replace(person, gaze=gaze, keypoints=(*face, *person.keypoints[5:]))

@@ -1,0 +1,171 @@
+"""Sampling of a scene: which activities, where, how large, and who stands beside them.
+
+Proposals are kept only if the rules of `verbs` find in them exactly what was intended, with and without wide
+tolerances, and if nothing that is already on the scene gains or loses a label. So labels are decided by geometry,
+and the frequency of every class by the table `WEIGHTS`.
+"""
+
+import dataclasses
+import itertools
+import math
+
+from hoi_jax.scenes.activities import ACTIVITIES, Play, idle, lone_thing
+from hoi_jax.scenes.dice import Dice
+from hoi_jax.scenes.geometry import Box, overlap_share
+from hoi_jax.scenes.objects import KINDS, Thing
+from hoi_jax.scenes.people import Person
+from hoi_jax.scenes.settings import TEST_OFFSET, WEIGHTS, SceneSettings
+from hoi_jax.scenes.stage import Stage
+from hoi_jax.scenes.verbs import WIDE, Entity, disturbs, scene_verbs, sight_distance
+
+PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS.items() for verb in verbs)
+_CUMULATIVE = list(itertools.accumulate(WEIGHTS[obj][verb] for verb, obj in PLAYS))
+_TEST_STRIDE = 37  # coprime with the number of plays, so that few test scenes already meet many classes
+_MAIN_TRIES, _SIDE_TRIES = 60, 8
+NEAR_USED_THING = 0.65
+"""Share of bystanders who are put beside something that is there already."""
+
+
+@dataclasses.dataclass
+class World:
+    """Entities placed so far. `sights`: distance along the look of a person to its target, infinite without one."""
+
+    height: int
+    width: int
+    crowded: bool
+    entities: list[Entity] = dataclasses.field(default_factory=list)
+    sights: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def frame(self) -> Box:
+        return (0.0, 0.0, float(self.width), float(self.height))
+
+    def add(self, play: Play) -> None:
+        """Puts a play on the scene."""
+        for index, entity in enumerate(play.entities):
+            sight = math.inf
+            for (person, target), verbs in play.verbs.items():
+                if person == index and "look_at" in verbs and isinstance(entity, Person):
+                    along = sight_distance(entity.head, entity.gaze, play.entities[target], math.inf, 0.0)
+                    sight = min(sight, along if along is not None else math.inf)
+            self.entities.append(entity)
+            self.sights.append(sight)
+
+
+def inside_share(box: Box, frame: Box) -> float:
+    """Share of a box that lies inside the frame."""
+    width = min(box[2], frame[2]) - max(box[0], frame[0])
+    height = min(box[3], frame[3]) - max(box[1], frame[1])
+    return max(0.0, width) * max(0.0, height) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def is_consistent(play: Play) -> bool:
+    """Whether the rules see exactly the intended verbs, with exact and with wide tolerances."""
+    wanted = {pair: frozenset(verbs) for pair, verbs in play.verbs.items()}
+    return scene_verbs(play.entities) == wanted == scene_verbs(play.entities, WIDE)
+
+
+def _fits(world: World, play: Play) -> bool:
+    """Whether a play is in view, hides little of the others, and neither gives nor takes labels."""
+    crowd = 0.65 if world.crowded else 0.45
+    for entity in play.entities:
+        if inside_share(entity.box, world.frame) < (0.62 if isinstance(entity, Person) else 0.8):
+            return False
+        if any(overlap_share(entity.box, other.box) > crowd for other in world.entities):
+            return False
+    sights = World(world.height, world.width, world.crowded)
+    sights.add(play)
+    for entity, sight in zip(play.entities, sights.sights, strict=True):
+        for other, other_sight in zip(world.entities, world.sights, strict=True):
+            if isinstance(entity, Person) and disturbs(entity, other, sight):
+                return False
+            if isinstance(other, Person) and disturbs(other, entity, other_sight):
+                return False
+    return True
+
+
+def _stage(world: World, dice: Dice, base: float, near: Entity | None = None) -> Stage:
+    """A spot for a play: people lower in the picture are nearer and larger; `near` puts it beside something."""
+    unit = min(world.height, world.width)
+    depth = dice.between(0.0, 1.0)
+    ground = world.height * (0.6 + 0.38 * depth if world.crowded else 0.74 + 0.24 * depth)
+    height = base * unit * (0.85 + 0.25 * depth)
+    if near is None:
+        return Stage(dice, dice.between(0.08, 0.92) * world.width, ground, height, dice.sign())
+    half = 0.5 * (near.box[2] - near.box[0])
+    offset = dice.sign() * (half + dice.between(0.05, 0.35) * height)
+    x = 0.5 * (near.box[0] + near.box[2]) + offset
+    return Stage(dice, x, near.depth + dice.between(-0.04, 0.04) * unit, height, dice.sign())
+
+
+def _place(world: World, dice: Dice, verb: str, obj: str, base: float, tries: int) -> bool:
+    """Tries to put one activity on the scene, smaller and smaller if it finds no room."""
+    for attempt in range(tries):
+        stage = _stage(world, dice, base * 0.88 ** (attempt // 5))
+        play = ACTIVITIES[verb](stage, obj)
+        if _fits(world, play) and is_consistent(play):
+            world.add(play)
+            return True
+    return False
+
+
+def _add_bystander(world: World, dice: Dice, base: float) -> None:
+    far = not world.crowded and dice.chance(0.12)
+    for _ in range(_SIDE_TRIES):
+        near = dice.pick(world.entities) if world.entities and not far and dice.chance(NEAR_USED_THING) else None
+        stage = _stage(world, dice, base * dice.between(0.85, 1.1), near)
+        if far:
+            unit = min(world.height, world.width)
+            stage = dataclasses.replace(stage, ground=0.56 * world.height, height=dice.between(0.13, 0.2) * unit)
+        play = idle(stage)
+        if _fits(world, play) and is_consistent(play):
+            world.add(play)
+            return
+
+
+def _add_lone_thing(world: World, dice: Dice, base: float) -> None:
+    used = [entity.name for entity in world.entities if isinstance(entity, Thing)]
+    for _ in range(_SIDE_TRIES):
+        again = bool(used) and dice.chance(0.4)
+        name = dice.pick(used) if again else dice.pick(tuple(KINDS))
+        near = dice.pick(world.entities) if world.entities and dice.chance(0.5) else None
+        play = lone_thing(_stage(world, dice, base, near), name)
+        if _fits(world, play):
+            world.add(play)
+            return
+
+
+def main_play(index: int, dice: Dice) -> tuple[str, str]:
+    """The activity that a scene must show: by weight, but every second test scene takes its turn in a cycle.
+
+    The cycle gives every HOI class about the same number of test scenes beyond the long tail, so that rare classes
+    can be measured; training scenes follow the tail alone.
+    """
+    if index >= TEST_OFFSET and (index - TEST_OFFSET) % 2 == 0:
+        return PLAYS[(index - TEST_OFFSET) // 2 * _TEST_STRIDE % len(PLAYS)]
+    return PLAYS[dice.weighted(_CUMULATIVE)]
+
+
+def sample_world(settings: SceneSettings, index: int) -> tuple[World, Dice]:
+    """Places everything of scene `index`; also returns the dice for what is drawn later (the background)."""
+    dice = Dice(settings.seed, index, 0)
+    crowded = dice.chance(settings.crowded_fraction)
+    verb, obj = main_play(index, dice)
+    world = World(settings.height_px, settings.width_px, crowded)
+    if crowded:
+        base = dice.between(0.3, 0.45)
+        plays, people, things = dice.integer(2, 4), dice.integer(3, 7), dice.integer(1, 3)
+    else:
+        close = dice.chance(0.12)
+        base = dice.between(0.8, 1.1) if close else dice.between(0.42, 0.72)
+        plays, people, things = dice.integer(1, 3), dice.integer(0, 3), dice.integer(0, 2)
+    _place(world, dice, verb, obj, base, _MAIN_TRIES)
+    for _ in range(plays - 1):
+        side_verb, side_obj = PLAYS[dice.weighted(_CUMULATIVE)]
+        _place(world, dice, side_verb, side_obj, base, _SIDE_TRIES)
+    for _ in range(things):
+        _add_lone_thing(world, dice, base)
+    for _ in range(people):
+        _add_bystander(world, dice, base)
+    world.entities.sort(key=lambda entity: entity.depth)
+    return world, dice

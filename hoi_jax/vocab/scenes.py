@@ -1,0 +1,115 @@
+"""The two vocabularies of the embedded dataset `hoi_scenes`.
+
+`SCENES` is in the style of HICO-DET: (verb, object) classes with one `no_interaction` per object. `SCENES_ACTIONS`
+is in the style of V-COCO: actions with roles. The two share objects but not verbs: the first has verbs that the
+second lacks (wear, stand_on, compete_for, talk_to, push_together), the second has actions without an object
+(stand, walk, raise_arm) and splits `eat` by role. Meaning of every verb: `hoi_jax/scenes/verbs.py`.
+"""
+
+from hoi_jax.vocab.tables import Vocabulary
+
+OBJECTS = (
+    "person", "ball", "bicycle", "horse", "bench", "chair", "cup", "apple", "hat", "bag", "phone",
+    "umbrella", "dog", "skateboard", "cart",
+)  # fmt: skip
+
+VERBS = (
+    "no_interaction", "kick", "sit_on", "ride", "stand_on", "hold", "carry", "push", "wear", "eat", "talk_on",
+    "look_at", "point_at", "push_together", "compete_for", "talk_to", "hug",
+)  # fmt: skip
+
+VERBS_OF_OBJECT = {
+    "person": ("look_at", "talk_to", "hug", "hold", "push", "point_at", "kick"),
+    "ball": ("kick", "hold", "carry", "look_at", "point_at", "compete_for", "sit_on", "stand_on"),
+    "bicycle": ("ride", "push", "hold", "look_at", "sit_on", "point_at"),
+    "horse": ("ride", "hold", "look_at", "point_at", "sit_on", "push"),
+    "bench": ("sit_on", "stand_on", "push", "look_at", "ride", "push_together"),
+    "chair": ("sit_on", "carry", "push", "look_at", "stand_on", "kick"),
+    "cup": ("hold", "eat", "carry", "look_at", "talk_on", "wear"),
+    "apple": ("hold", "eat", "look_at", "point_at", "wear", "kick"),
+    "hat": ("wear", "hold", "look_at", "carry"),
+    "bag": ("hold", "carry", "look_at", "wear", "kick"),
+    "phone": ("hold", "talk_on", "look_at"),
+    "umbrella": ("hold", "look_at", "carry", "point_at"),
+    "dog": ("hold", "look_at", "carry", "point_at", "ride"),
+    "skateboard": ("stand_on", "carry", "hold", "kick", "sit_on", "look_at"),
+    "cart": ("push", "push_together", "sit_on", "look_at", "stand_on", "ride"),
+}
+"""Verbs that an object can have beside `no_interaction`."""
+
+_HOIS = tuple(
+    (VERBS.index(verb), index)
+    for index, name in enumerate(OBJECTS)
+    for verb in ("no_interaction", *VERBS_OF_OBJECT[name])
+)
+
+TRAIN_COUNTS = (0,) * len(_HOIS)
+
+SCENES = Vocabulary(
+    name="hoi_scenes",
+    objects=OBJECTS,
+    verbs=VERBS,
+    human_class=0,
+    hois=_HOIS,
+    train_counts=TRAIN_COUNTS,
+    no_interaction=0,
+)
+
+_ACTION_ROLES: dict[str, tuple[str, ...]] = {
+    "hold": ("obj",),
+    "carry": ("obj",),
+    "push": ("obj",),
+    "kick": ("obj",),
+    "sit": ("instr",),
+    "ride": ("instr",),
+    "look": ("obj",),
+    "point": ("instr",),
+    "eat": ("obj", "instr"),
+    "talk_on_phone": ("instr",),
+    "hug": ("obj",),
+    "stand": (),
+    "walk": (),
+    "raise_arm": (),
+}
+
+SCENE_ACTION_OF_VERB = {
+    "hold": ("hold", 0), "carry": ("carry", 0), "push": ("push", 0), "kick": ("kick", 0), "sit_on": ("sit", 0),
+    "ride": ("ride", 0), "look_at": ("look", 0), "point_at": ("point", 0), "talk_on": ("talk_on_phone", 0),
+    "hug": ("hug", 0), "eat": ("eat", 0),
+}  # fmt: skip
+"""Verb of the first view -> (action, role slot) of the second; `eat` of a cup takes slot 1 (instrument)."""
+
+
+def _combinations() -> tuple[tuple[str, int, int], ...]:
+    """(name, action, role slot) of every verb of the action view; slot -1 for actions without object."""
+    rows = []
+    for action, (name, roles) in enumerate(_ACTION_ROLES.items()):
+        rows += [(f"{name} {role}", action, slot) for slot, role in enumerate(roles)] or [(name, action, -1)]
+    return tuple(rows)
+
+
+def _valid_objects() -> tuple[tuple[int, int], ...]:
+    names = tuple(_ACTION_ROLES)
+    rows = set()
+    for verb, (_, action, slot) in enumerate(_combinations()):
+        for index, obj in enumerate(OBJECTS):
+            wanted = [
+                v for v in VERBS_OF_OBJECT[obj]
+                if v in SCENE_ACTION_OF_VERB and SCENE_ACTION_OF_VERB[v][0] == names[action]
+            ]  # fmt: skip
+            if wanted and slot == (1 if (names[action], obj) == ("eat", "cup") else 0):
+                rows.add((verb, index))
+    return tuple(sorted(rows))
+
+
+SCENES_ACTIONS = Vocabulary(
+    name="hoi_scenes_actions",
+    objects=OBJECTS,
+    verbs=tuple(name for name, _, _ in _combinations()),
+    human_class=0,
+    actions=tuple(_ACTION_ROLES),
+    action_roles=tuple(_ACTION_ROLES.values()),
+    verb_action=tuple(action for _, action, _ in _combinations()),
+    verb_role=tuple(slot for _, _, slot in _combinations()),
+    valid_verb_object=_valid_objects(),
+)
