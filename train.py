@@ -49,6 +49,7 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
     from hoi_jax import experiment as ex
     from hoi_jax.data.pipeline import example_batch
     from hoi_jax.data.records import read_meta
+    from hoi_jax.evaluation.scoring import score
     from hoi_jax.training import train
 
     experiment = ex.load_experiment(config)
@@ -66,7 +67,7 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
             path = path.with_suffix(f".process{jax.process_index()}.npz")
         manifest = {"system": system.name, "step": step, "split": split}
         store = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
-        result = ex.score(experiment.evaluation, store, annotations, experiment.vocabulary)
+        result = score(experiment.evaluation, store, annotations, experiment.vocabulary)
         result.write(path.with_name(f"metrics_{split}.json"))
         return {name: value for name, value in result.metrics.items() if value == value}
 

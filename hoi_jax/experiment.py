@@ -14,40 +14,14 @@ import numpy as np
 from hoi_jax.data.pipeline import HostBatch, Pipeline
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.evaluation import protocols
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.result import EvaluationResult, merge
+from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.evaluation.store import PredictionStore, PredictionWriter
-from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, role_ap_over_pairs
 from hoi_jax.settings import from_config
 from hoi_jax.system import System
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, TrainSettings
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationSettings:
-    """How predictions are scored.
-
-    Attributes:
-      batch_size: pictures at a time.
-      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" (role AP over
-        annotated pairs only, for label files that hold nothing else).
-      protocol: named HOI protocol.
-      max_triplets: verb scores kept per picture, None = all.
-    """
-
-    batch_size: int = 8
-    metrics: tuple[str, ...] = ("hoi",)
-    protocol: str = "official"
-    max_triplets: int | None = None
-
-    def __post_init__(self):
-        unknown = set(self.metrics) - {"hoi", "actions", "role_pairs"}
-        if unknown or not self.metrics:
-            raise ValueError(f"metrics is {self.metrics}, expected some of hoi, actions, role_pairs")
-        protocols.hoi_protocol(self.protocol)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,24 +113,3 @@ def predict_split(
             writer.add(batch, predict(batch))
             progress(int(batch["batch_valid"].sum()))
     return writer.store()
-
-
-def score(
-    settings: EvaluationSettings,
-    store: PredictionStore,
-    annotations: Annotations,
-    vocabulary: Vocabulary,
-    *,
-    use_nis: bool = True,
-) -> EvaluationResult:
-    """All metrics that the settings ask for."""
-    results = []
-    for name in settings.metrics:
-        if name == "hoi":
-            protocol = protocols.hoi_protocol(settings.protocol)
-            results.append(evaluate_store(store, annotations, vocabulary, protocol, use_nis=use_nis))
-        elif name == "actions":
-            results.append(evaluate_actions_store(store, annotations, vocabulary, use_nis=use_nis))
-        else:
-            results.append(role_ap_over_pairs(store, annotations, vocabulary, use_nis=use_nis))
-    return merge(*results)

@@ -6,7 +6,7 @@ are read (`data_prep/`).
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,16 @@ class RecordFiles:
         for serialized in self.serialized():
             example = self.parse(serialized)
             yield {name: value.numpy() for name, value in example.items()}
+
+    def pictures(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
+        """image_id -> decoded picture [H, W, 3] uint8, for showing; one pass over the split."""
+        found = {}
+        for serialized in self.serialized():
+            example = self.parse(serialized)
+            if (number := int(example["image_id"])) in image_ids:
+                picture = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+                found[number] = picture.numpy()
+        return found
 
 
 def read_meta(directory: str | Path) -> Mapping[str, object]:

@@ -1,0 +1,92 @@
+"""Imports point down only, and each heavy package stays where it belongs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BOTTOM = {"schema", "settings", "io"}
+ALLOWED = {
+    "schema": set(),
+    "settings": set(),
+    "io": set(),
+    "system": {"schema"},
+    "vocab": BOTTOM,
+    "ops": {"schema"},
+    "losses": {"schema", "ops"},
+    "nn": {"schema", "ops"},
+    "backbones": BOTTOM | {"ops", "nn"},
+    "systems": BOTTOM | {"system", "vocab", "ops", "losses", "nn", "backbones"},
+    "evaluation": BOTTOM | {"vocab"},
+    "scenes": BOTTOM | {"vocab"},
+    "data": BOTTOM | {"vocab"},
+    "training": BOTTOM | {"system"},
+    "report": BOTTOM | {"vocab", "evaluation"},
+    "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
+}
+FORBIDDEN = {  # third-party package -> parts of the library that may not import it
+    "jax": {"schema", "settings", "io", "vocab", "evaluation", "scenes", "report", "data"},
+    "flax": {"schema", "settings", "io", "vocab", "evaluation", "scenes", "report", "data"},
+    "tensorflow": set(ALLOWED) - {"data"},
+    "torch": set(ALLOWED),
+    "pickle": set(ALLOWED),
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def library_files() -> list[Path]:
+    return sorted(p for p in (ROOT / "hoi_jax").rglob("*.py") if p != ROOT / "hoi_jax" / "__init__.py")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "hoi_jax").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", library_files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_only_point_downwards(path):
+    part = part_of(path)
+    for name in imports_of(path):
+        if name.startswith("hoi_jax."):
+            imported = name.split(".")[1]
+            assert imported in ALLOWED[part] | {part}, f"{path} imports {name}"
+        for package, parts in FORBIDDEN.items():
+            assert name.split(".")[0] != package or part not in parts, f"{path} imports {name}"
+
+
+def test_systems_do_not_import_one_another():
+    for path in (ROOT / "hoi_jax" / "systems").rglob("*/*.py"):
+        for name in imports_of(path):
+            if name.startswith("hoi_jax.systems."):
+                assert name.split(".")[2] == path.parent.name, f"{path} imports {name}"
+
+
+def test_only_parallel_speaks_of_pmap_and_shard_map():
+    for path in library_files():
+        if path.name != "parallel.py":
+            attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            assert not attributes & {"pmap", "shard_map", "make_mesh"}, path
+
+
+def test_configs_import_nothing_of_the_library():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert not [name for name in imports_of(path) if name.startswith("hoi_jax")], path
+
+
+def test_every_file_is_opened_without_pickle():
+    for path in [*library_files(), *(ROOT / "data_prep").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "np":
+                    arguments = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+                    assert arguments.get("allow_pickle") is False, path
