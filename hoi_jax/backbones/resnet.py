@@ -202,8 +202,9 @@ class ResNet(nn.Module):
         stem = ConvNorm(self.width, kernel, 2, self.norm, self.dtype, name="stem")
         x = nn.relu(stem(image, half if self.mask_padding else None))
         if self.stem == "imagenet":
-            # After ReLU a zero never wins over a valid cell, so pooling needs no mask of its own.
-            x, stride = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)]), 4
+            # After ReLU a zero never wins over a valid cell, so zeros may surround the map and fill its padding.
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            x, stride = nn.max_pool(x, (3, 3), strides=(2, 2)), 4
             x = _masked(x, cells(x, stride))
         for number, (blocks, step) in enumerate(zip(self.stage_sizes, self.stage_strides, strict=True)):
             valid_in = cells(x, stride)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -78,16 +79,19 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(batch["example_id"])
         examples = {name: batch[name] for name in fields - {"image"}}
         sample, targets = jax.vmap(draw)(keys[:, 0], examples)
-        logits = net.apply(
-            variables,
-            batch["image"],
-            batch["image_hw_px"],
-            sample.human_xyxy_px,
-            sample.object_xyxy_px,
-            sample.human_keypoints_px,
-            sample.human_index,
-            sample.object_index,
-            keys[:, 1] if train else None,
+        logits = cast(
+            dict[str, Array],
+            net.apply(
+                dict(variables),
+                batch["image"],
+                batch["image_hw_px"],
+                sample.human_xyxy_px,
+                sample.object_xyxy_px,
+                sample.human_keypoints_px,
+                sample.human_index,
+                sample.object_index,
+                keys[:, 1] if train else None,
+            ),
         )
         terms = _terms(logits, targets, batch["batch_valid"], config, weights, axis_name)
         state = {name: value for name, value in variables.items() if name != "params"}

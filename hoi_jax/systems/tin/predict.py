@@ -1,5 +1,7 @@
 """From detections to ranked interactions: pairing, LIS, fusion and NIS (TIN, sections 3.3 to 3.5)."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,20 +87,23 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         examples = {name: batch[name] for name in PREDICTION_NEEDS - {"image"}}
         p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, config))(examples)
         human, obj, valid = p["human_index"], p["object_index"], p["pair_valid"]
-        logits = net.apply(
-            variables,
-            batch["image"],
-            batch["image_hw_px"],
-            p["human_xyxy_px"],
-            p["object_xyxy_px"],
-            p["human_keypoints_px"],
-            human,
-            obj,
+        logits = cast(
+            dict[str, Array],
+            net.apply(
+                dict(variables),
+                batch["image"],
+                batch["image_hw_px"],
+                p["human_xyxy_px"],
+                p["object_xyxy_px"],
+                p["human_keypoints_px"],
+                human,
+                obj,
+            ),
         )
         score = {name: jax.nn.sigmoid(value.astype(jnp.float32)) for name, value in logits.items()}
-        by_pair = {"spatial": score.get("spatial")}
-        by_pair |= {n: pair_of(score[n], i) for n, i in (("human", human), ("object", obj)) if n in c}
-        fused = sum(by_pair[name] for name in c)
+        rows = {"human": human, "object": obj}
+        streams = [pair_of(score[name], rows[name]) if name in rows else score[name] for name in c]
+        fused = sum(streams, jnp.zeros_like(streams[0]))
         human_score, object_score = pair_of(p["human_score"], human), pair_of(p["object_score"], obj)
         s_pair = detector_weight(human_score, config.score) * detector_weight(object_score, config.score)
         kept = valid

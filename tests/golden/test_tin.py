@@ -1,0 +1,227 @@
+"""TIN's helpers against numbers from the authors' code (tin.npz, described by its notes).
+
+Boxes in the file are inclusive pixels; the library's are continuous, so the high corners move by one.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hoi_jax import io
+from hoi_jax.losses.classification import log_frequency_weights
+from hoi_jax.ops import boxes, raster
+from hoi_jax.ops.roi_align import crop_and_resize
+from hoi_jax.ops.scoring import lis_weight
+from hoi_jax.systems.tin import sampling
+
+RELEASE_PRESET = {
+    "vcoco_hand_prior", "hico_no_interaction_hoi_1based", "hico_hoi_range_1based", "hico_images_without_pairs",
+    "vcoco_nis_bounds", "aug_len_tiny_box", "aug_len_normal_box", "toy_batch_actions_nonzero", "toy_batch_binary",
+    "vcoco_toy_prior_mask", "hico_toy_scores600", "hico_toy_d_inter", "hico_toy_d_nointer",
+    "lis_vcoco_code_6_6_7", "lis_hico_code_6_10_1p4",
+}  # fmt: skip
+"""Rules of the authors' released code (priors, per-class bounds, its batches): not part of the paper preset."""
+ELSEWHERE = {"vcoco_ap_tp", "vcoco_ap_npos", "vcoco_ap_value", "iou_hico_binary"}
+"""Evaluation protocols; they belong to the evaluators' tests."""
+HIGH_CORNER = np.array([0.0, 0.0, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir):
+    return io.read_npz(golden_dir / "tin.npz", max_bytes=2**28)
+
+
+def take(golden, *names):
+    missing = [name for name in names if name not in golden]
+    if missing:
+        pytest.skip(f"the file lacks {missing}")
+    return [golden[name] for name in names]
+
+
+def continuous(xyxy):
+    return np.asarray(xyxy, np.float64) + HIGH_CORNER
+
+
+def grids(golden):
+    human, obj = take(golden, "spatial_human_box64", "spatial_object_box64")
+    return jnp.asarray(human, jnp.int32), jnp.asarray(obj, jnp.int32)
+
+
+def test_every_key_is_either_tested_here_or_named_as_belonging_elsewhere(golden):
+    tested = {
+        "pair_human_xyxy", "pair_object_xyxy", "spatial_human_box64", "spatial_object_box64", "spatial_maps",
+        "pose_keypoints51", "pose_joints_px", "pose_maps", "pose_map_none", "limb_pairs", "limb_gray",
+        "line_segments_xyxy", "line_maps", "iou_pairs", "iou_jitter_boxes", "iou_jitter", "lis_x",
+        "lis_paper_T8p4_k12_w10", "lis_paper_T8p38_k12_w10", "hico_hoi_logit_weight", "hico_hoi_counts_implied",
+        "vcoco_HO_logit_weight", "vcoco_HO_counts_implied", "vcoco_H_logit_weight", "vcoco_H_counts_implied",
+        "aug_stats", "aug_gt", "aug_example_boxes", "aug_accept_in_151_tries", "toy_batch_num_pos",
+        "toy_batch_num_total", "toy_batch_manyneg_totals", "toy_numpos_by_gtcount", "group_input_image_ids",
+        "group_output", "derived_crop_feat", "derived_crop_boxes", "derived_crop_out",
+    }  # fmt: skip
+    known = tested | RELEASE_PRESET | ELSEWHERE
+    assert tested & set(golden), "the file holds no case that this test knows"
+    assert not set(golden) - known
+
+
+def test_grid_boxes_equal_the_authors_bit_for_bit(golden):
+    human, obj = take(golden, "pair_human_xyxy", "pair_object_xyxy")
+    got = raster.letterbox_float64(continuous(human), continuous(obj))
+    np.testing.assert_array_equal(got[0], golden["spatial_human_box64"])
+    np.testing.assert_array_equal(got[1], golden["spatial_object_box64"])
+
+
+def test_box_maps_equal_the_authors_bit_for_bit(golden):
+    (maps,) = take(golden, "spatial_maps")
+    got = np.stack([raster.box_maps(grid, maps.shape[1]) for grid in grids(golden)], axis=-1)
+    np.testing.assert_array_equal(got, maps)
+
+
+def test_joint_pixels_equal_the_authors(golden):
+    keypoints, human, joints = take(golden, "pose_keypoints51", "pair_human_xyxy", "pose_joints_px")
+    grid = np.asarray(golden["spatial_human_box64"], np.int64)
+    got = raster.pose_joints_float64(keypoints.reshape(len(keypoints), -1, 3), continuous(human), grid)
+    np.testing.assert_array_equal(got, joints)
+
+
+def test_pose_maps_without_filter_equal_the_authors_bit_for_bit(golden):
+    joints, maps = take(golden, "pose_joints_px", "pose_maps")
+    everything = jnp.ones(joints.shape[:2], bool)
+    got = raster.pose_map(jnp.asarray(joints), everything, grids(golden)[0], maps.shape[1])
+    np.testing.assert_array_equal(got, maps)
+
+
+def test_a_missing_pose_fills_the_human_with_0_05(golden):
+    joints, maps = take(golden, "pose_joints_px", "pose_map_none")
+    nothing = jnp.zeros(joints.shape[:2], bool)
+    got = raster.pose_map(jnp.asarray(joints), nothing, grids(golden)[0], maps.shape[1])[: len(maps)]
+    np.testing.assert_array_equal(got, maps.astype(np.float32))
+
+
+def test_limb_table_and_grays_are_the_authors(golden):
+    pairs, gray = take(golden, "limb_pairs", "limb_gray")
+    np.testing.assert_array_equal(raster.LIMBS, pairs)
+    np.testing.assert_allclose(raster.LIMB_GRAY, gray, rtol=1e-12)
+
+
+def test_lines_equal_opencv_bit_for_bit(golden):
+    segments, maps = take(golden, "line_segments_xyxy", "line_maps")
+    np.testing.assert_array_equal(raster.line_maps(jnp.asarray(segments), maps.shape[1]), maps > 0)
+
+
+@pytest.mark.parametrize(("key", "scale"), [("lis_paper_T8p4_k12_w10", 8.4), ("lis_paper_T8p38_k12_w10", 8.38)])
+def test_lis_curve(golden, key, scale):
+    x, curve = take(golden, "lis_x", key)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(lis_weight(jnp.asarray(x), scale=scale), curve, rtol=1e-6)
+    # float32, as the library runs it: one rounding of the exponent, which is at most 12 in size.
+    np.testing.assert_allclose(lis_weight(jnp.asarray(x, jnp.float32), scale=scale), curve, rtol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [("pair_human_xyxy", "pair_object_xyxy", "iou_pairs"), ("pair_human_xyxy", "iou_jitter_boxes", "iou_jitter")],
+)
+def test_iou_of_inclusive_boxes_is_the_continuous_iou_of_moved_corners(golden, first, second, key):
+    a, b, expected = take(golden, first, second, key)
+    with jax.enable_x64(True):
+        got = boxes.iou(jnp.asarray(continuous(a)), jnp.asarray(continuous(b)))
+        table = boxes.pairwise_iou(jnp.asarray(continuous(a)), jnp.asarray(continuous(b)))
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(np.diagonal(table), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("prefix", ["hico_hoi", "vcoco_HO", "vcoco_H"])
+def test_logit_weights_are_the_log_of_inverse_frequency(golden, prefix):
+    counts, weights = take(golden, f"{prefix}_counts_implied", f"{prefix}_logit_weight")
+    seen = counts > 0  # the others are masked in the authors' table
+    np.testing.assert_allclose(log_frequency_weights(counts)[seen], weights[seen], rtol=2e-6)
+
+
+def test_crop_samples_both_ends_without_half_pixel_shift(golden):
+    feature, box, out = take(golden, "derived_crop_feat", "derived_crop_boxes", "derived_crop_out")
+    hw = jnp.asarray([feature.shape[:2]])
+    with jax.enable_x64(True):
+        arrays = jnp.asarray(feature, jnp.float64)[None], jnp.asarray(box, jnp.float64)[None]
+        got = crop_and_resize(*arrays, hw, stride=16, size=out.shape[1])[0]
+    np.testing.assert_allclose(got, out, rtol=1e-6, atol=1e-9)
+    single = crop_and_resize(
+        jnp.asarray(feature)[None], jnp.asarray(box, jnp.float32)[None], hw, stride=16, size=out.shape[1]
+    )[0]
+    np.testing.assert_allclose(single, out, rtol=1e-5, atol=1e-5 * np.abs(out).max())
+
+
+def test_groups_of_at_most_five_in_file_order(golden):
+    ids, expected = take(golden, "group_input_image_ids", "group_output")
+    limit = int(expected[:, 1].max())
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    counts = np.diff(np.append(starts, len(ids)))
+    got = [
+        (ids[start], int(sampling.group_size(int(count), group, limit)))
+        for start, count in zip(starts, counts, strict=True)
+        for group in range(-(-int(count) // limit))
+    ]
+    np.testing.assert_array_equal(got, expected)
+
+
+def positive_places(pairs: int, augment: int) -> tuple[int, np.ndarray]:
+    layout = sampling.copies_layout(jnp.asarray(pairs), pairs + augment + 7, augment)
+    pair, original, used = (np.asarray(part) for part in layout)
+    assert original.sum() == pairs
+    return int(used.sum()), np.bincount(pair[used & ~original], minlength=pairs)
+
+
+def test_positives_are_the_pairs_and_fifteen_copies_shared_out(golden):
+    (table,) = take(golden, "toy_numpos_by_gtcount")
+    for pairs, total in table:
+        augment = int(total - pairs)
+        places, copies = positive_places(int(pairs), augment)
+        assert places == total
+        assert list(copies[:-1]) == [augment // pairs] * (len(copies) - 1)
+        assert copies.sum() == augment
+
+
+def test_batch_sizes_of_the_toy_images(golden):
+    positives, total, many = take(golden, "toy_batch_num_pos", "toy_batch_num_total", "toy_batch_manyneg_totals")
+    places, _ = positive_places(2, 15)
+    assert places == positives == many[0]
+    for available, expected in ((int(total - positives), total), (100, many[1])):
+        key, valid = jax.random.key(0), jnp.ones(available, bool)
+        _, drawn = sampling.random_rows(key, valid, 60)
+        assert places + int(drawn.sum()) == expected
+
+
+def test_jitter_has_the_authors_statistics(golden):
+    gt, stats, example = take(golden, "aug_gt", "aug_stats", "aug_example_boxes")
+    box = jnp.asarray(np.tile(continuous(gt), (4000, 1)), jnp.float32)
+    hw = jnp.asarray([480, 640])
+    got = np.asarray(sampling.jitter_boxes(jax.random.key(0), box, hw), np.float64)
+    size, width = got[:, 2:] - got[:, :2], continuous(gt)[2:] - continuous(gt)[:2]
+    shift = ((got[:, 2:] + got[:, :2]) - (continuous(gt)[2:] + continuous(gt)[:2])) / 2 / width
+    ratio = size[:, 0] / width[0]
+    overlap = np.asarray(boxes.iou(jnp.asarray(got, jnp.float32), box))
+    # The authors' rows hold the box itself once in sixteen.
+    mean_iou = overlap.mean() * 15 / 16 + 1 / 16
+    np.testing.assert_allclose(overlap.min(), stats[0], atol=0.02)
+    np.testing.assert_allclose(mean_iou, stats[1], atol=0.02)
+    np.testing.assert_allclose([ratio.min(), ratio.max()], stats[2:4], atol=0.002)
+    np.testing.assert_allclose(np.abs(shift).max(axis=0), stats[4:6], atol=0.002)
+    np.testing.assert_allclose([*shift.std(axis=0), ratio.std()], stats[6:9], atol=0.004)
+    example_shift = np.abs(example[:, 1:3] + example[:, 3:5] - gt[:2] - gt[2:]) / 2
+    assert np.all(example_shift <= 0.1 * width + 1e-6)
+
+
+def test_most_proposals_are_accepted(golden):
+    accepted, gt = take(golden, "aug_accept_in_151_tries", "aug_gt")
+    box = jnp.asarray(np.tile(continuous(gt), (4000, 1)), jnp.float32)
+    one = sampling.jitter_boxes(jax.random.key(1), box, jnp.asarray([480, 640]), tries=1)
+    refused = float(jnp.mean(jnp.all(one == box, axis=-1)))
+    np.testing.assert_allclose(1 - refused, accepted.mean() / 151, atol=0.01)
+
+
+def test_the_toy_file_of_the_release_preset_is_whole(golden_dir):
+    """Its outputs belong to the release preset (priors, two-sided NIS); here only the layout is checked."""
+    toy = io.read_json(golden_dir / "tin_toy.json", max_bytes=2**24)
+    release = {"vcoco_toy_input", "vcoco_action_index", "vcoco_toy_outputs", "hico_toy_input"}
+    assert release <= set(toy)
+    assert all(key in release or key.startswith("hico_toy_") for key in toy)
