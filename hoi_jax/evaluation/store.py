@@ -174,7 +174,7 @@ class PredictionWriter:
         part["hoi_scores"] = np.zeros((len(used), 0), np.float32) if scores is None else scores
         self._parts.append(part)
         self._images += len(used)
-        self._pairs += len(part["pair_image"])
+        self._pairs += len(part.get("pair_image", ()))
 
     def _pair_columns(self, predictions: Mapping[str, np.ndarray], scale: np.ndarray) -> dict[str, np.ndarray]:
         if "pair_valid" not in predictions:

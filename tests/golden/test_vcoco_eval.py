@@ -14,9 +14,7 @@ def scored(request, golden_dir):
     name = f"vcoco_eval_{request.param}"
     truth = io.read_npz(golden_dir / f"{name}_gt.npz")
     detections = io.read_npz(golden_dir / f"{name}_preds.npz")
-    result = evaluate_actions(
-        truth_from_flat(truth), detections_from_flat(detections, truth["image_ids"]), VCOCO
-    )
+    result = evaluate_actions(truth_from_flat(truth), detections_from_flat(detections, truth["image_ids"]), VCOCO)
     summary = io.read_json(golden_dir / "vcoco_eval_summary.json")[request.param]["summary"]
     return result, io.read_npz(golden_dir / f"{name}_results.npz"), summary
 
@@ -33,9 +31,7 @@ def test_role_ap_of_every_class_equals_the_official_script(scored, scenario):
     where = [VCOCO.verb_action[v] for v in roles], [VCOCO.verb_role[v] for v in roles]
     reference = expected[f"official/scenario_{scenario}_ap"]
     assert np.isnan(reference).sum() == reference.size - len(roles)
-    np.testing.assert_allclose(
-        result.per_class[f"role_s{scenario}/ap"], reference[where], rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(result.per_class[f"role_s{scenario}/ap"], reference[where], rtol=0, atol=1e-6)
 
 
 def test_positives_equal_the_official_script(scored):

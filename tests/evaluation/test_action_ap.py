@@ -1,0 +1,211 @@
+"""V-COCO style scores: an independent scalar oracle on random small worlds, and properties."""
+
+import dataclasses
+
+import numpy as np
+import oracle
+import pytest
+
+from hoi_jax.evaluation.protocols import ActionProtocol
+from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
+from hoi_jax.evaluation.vcoco_flat import truth_from_flat
+from hoi_jax.io import DataError
+from hoi_jax.vocab.tables import Vocabulary
+from hoi_jax.vocab.vcoco import VCOCO
+
+TOY = Vocabulary(
+    name="toy_actions",
+    objects=("person", "cup"),
+    verbs=("cut_instr", "cut_obj", "stand"),
+    human_class=0,
+    actions=("cut", "stand"),
+    action_roles=(("instr", "obj"), ()),
+    verb_action=(0, 0, 1),
+    verb_role=(0, 1, -1),
+)
+
+
+def random_boxes(random, count):
+    return np.sort(random.integers(0, 7, (count, 2, 2)), axis=1).reshape(count, 4).astype(float)
+
+
+def random_world(seed):
+    random = np.random.default_rng(seed)
+    images, people, found, roles = (int(random.integers(low, high)) for low, high in ((1, 4), (0, 6), (1, 7), (0, 14)))
+    labels = random.integers(0, 2, (people, 2))
+    labels[random.random(people) < 0.2] = -1
+    role_boxes = random_boxes(random, people * 4).reshape(people, 2, 2, 4)
+    role_boxes[random.random((people, 2, 2)) < 0.3] = np.nan
+    truth = ActionTruth(images, random.integers(0, images, people), random_boxes(random, people), labels, role_boxes)
+    image, boxes = random.integers(0, images, found), random_boxes(random, found)
+    for row in range(found):
+        if people and random.random() < 0.7:
+            source = random.integers(people)
+            image[row], boxes[row] = truth.person_image[source], truth.person_xyxy_px[source]
+    agent = random.integers(1, 5, (found, 2)) / 4
+    agent[random.random((found, 2)) < 0.2] = np.nan
+    role_box = random_boxes(random, roles)
+    detection, action, slot = random.integers(0, found, roles), np.zeros(roles, int), random.integers(0, 2, roles)
+    for row in range(roles):
+        choice = random.random()
+        if choice < 0.2:
+            role_box[row] = 0 if choice < 0.1 else np.nan
+        elif people and choice < 0.8:
+            role_box[row] = role_boxes[random.integers(people), 0, slot[row]]
+    score = random.integers(1, 5, roles) / 4
+    score[random.random(roles) < 0.05] = np.nan
+    return truth, ActionDetections(image, boxes, agent, detection, action, slot, role_box, score)
+
+
+def plain(truth, found):
+    people = [
+        {
+            "image": truth.person_image[k],
+            "box": truth.person_xyxy_px[k].tolist(),
+            "labels": truth.labels[k].tolist(),
+            "roles": {
+                (a, s): truth.role_xyxy_px[k, a, s].tolist()
+                for a in range(2)
+                for s in range(2)
+                if not np.isnan(truth.role_xyxy_px[k, a, s, 0])
+            },
+        }
+        for k in range(len(truth.labels))
+    ]
+    detections = [
+        {"image": found.image[d], "box": found.person_xyxy_px[d].tolist(), "agent": found.agent_scores[d].tolist()}
+        for d in range(len(found.image))
+    ]
+    roles = [
+        {
+            "detection": found.role_detection[r],
+            "action": found.role_action[r],
+            "slot": found.role_slot[r],
+            "box": found.role_xyxy_px[r].tolist(),
+            "score": found.role_score[r],
+        }
+        for r in range(len(found.role_score))
+    ]
+    return people, detections, roles
+
+
+def check_against_oracle(seeds):
+    hits = 0
+    for seed in seeds:
+        truth, found = random_world(seed)
+        result = evaluate_actions(truth, found, TOY)
+        people, detections, roles = plain(truth, found)
+        agent = [oracle.agent_ap(people, detections, action) for action in range(2)]
+        np.testing.assert_allclose(result.per_class["agent/ap"], agent, rtol=0, atol=1e-12, err_msg=str(seed))
+        for scenario in (1, 2):
+            expected = [oracle.role_ap(people, detections, roles, 0, slot, scenario) for slot in range(2)]
+            ours = result.per_class[f"role_s{scenario}/ap"]
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12, err_msg=f"{seed} {scenario}")
+            hits += np.nansum(expected) > 0
+    return hits
+
+
+def test_random_worlds_score_as_the_scalar_oracle_says():
+    assert check_against_oracle(range(250)) > 60
+
+
+@pytest.mark.slow
+def test_many_random_worlds_score_as_the_scalar_oracle_says():
+    check_against_oracle(range(1000, 6000))
+
+
+def one_person(role_box, predicted_box):
+    """One person who cuts, with one role box and one prediction for the instrument."""
+    box = np.array([[0.0, 0.0, 9.0, 9.0]])
+    roles = np.full((1, 2, 2, 4), np.nan)
+    roles[0, 0, 0] = role_box
+    truth = ActionTruth(1, np.array([0]), box, np.array([[1, 0]]), roles)
+    row = np.zeros(1, int)
+    found = ActionDetections(
+        row, box, np.array([[0.5, np.nan]]), row, row, row, np.array([predicted_box], float), np.array([0.5])
+    )
+    return evaluate_actions(truth, found, TOY)
+
+
+BOX, NOTHING = [20.0, 20, 29, 29], [np.nan] * 4
+
+
+@pytest.mark.parametrize(
+    ("role_box", "predicted", "scenario_1", "scenario_2"),
+    [
+        (BOX, BOX, 1, 1),
+        (BOX, NOTHING, 0, 0),
+        (BOX, [0.0] * 4, 0, 0),
+        (BOX, [40.0, 40, 49, 49], 0, 0),
+        (NOTHING, NOTHING, 1, 1),
+        (NOTHING, [0.0] * 4, 1, 1),
+        (NOTHING, [0, 0, 0.1, 0.1], 0, 1),
+        (NOTHING, BOX, 0, 1),
+    ],
+)
+def test_scenarios_treat_absent_roles_as_defined(role_box, predicted, scenario_1, scenario_2):
+    result = one_person(role_box, predicted)
+    assert (result.per_class["role_s1/ap"][0], result.per_class["role_s2/ap"][0]) == (scenario_1, scenario_2)
+
+
+def test_an_action_without_positives_is_left_out_of_the_mean():
+    result = one_person(BOX, BOX)
+    assert np.isnan(result.per_class["agent/ap"][1]) and result.metrics["agent/2"] == 1.0
+
+
+def test_detections_on_unlabelled_people_are_neither_right_nor_wrong():
+    truth, found = random_world(3)
+    base = evaluate_actions(truth, found, TOY)
+    far = np.array([[100.0, 100, 109, 109]])
+    more = dataclasses.replace(
+        truth,
+        person_image=np.append(truth.person_image, 0),
+        person_xyxy_px=np.append(truth.person_xyxy_px, far, 0),
+        labels=np.append(truth.labels, [[-1, -1]], 0),
+        role_xyxy_px=np.append(truth.role_xyxy_px, np.full((1, 2, 2, 4), np.nan), 0),
+    )
+    extra = dataclasses.replace(
+        found,
+        image=np.append(found.image, 0),
+        person_xyxy_px=np.append(found.person_xyxy_px, far, 0),
+        agent_scores=np.append(found.agent_scores, [[9.0, 9.0]], 0),
+    )
+    np.testing.assert_array_equal(evaluate_actions(more, extra, TOY).per_class["agent/ap"], base.per_class["agent/ap"])
+
+
+def test_predictions_without_people_are_false_positives_or_an_error():
+    truth = ActionTruth(2, np.array([0]), np.array([[0.0, 0, 9, 9]]), np.array([[1, 0]]), np.full((1, 2, 2, 4), np.nan))
+    found = ActionDetections(
+        np.array([1, 0]), np.array([[0.0, 0, 9, 9]] * 2), np.array([[0.9, np.nan], [0.5, np.nan]]),
+        np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0),
+    )  # fmt: skip
+    result = evaluate_actions(truth, found, TOY)
+    assert result.per_class["agent/ap"][0] == 0.5
+    assert result.manifest["detections_without_person_in_image"] == 1
+    with pytest.raises(ValueError, match="1 detections in images without people, first in image row 1"):
+        evaluate_actions(truth, found, TOY, ActionProtocol(empty_person_images="error"))
+
+
+def test_vcoco_prints_24_and_25_roles_with_point_left_out_of_the_headline():
+    headline = headline_roles(VCOCO)
+    assert (headline.sum(), len(headline)) == (24, 25)
+    nobody = ActionTruth(1, np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 26), int), np.zeros((0, 26, 2, 4)))
+    nothing = ActionDetections(
+        np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 26)), np.zeros(0, int), np.zeros(0, int),
+        np.zeros(0, int), np.zeros((0, 4)), np.zeros(0),
+    )  # fmt: skip
+    metrics = evaluate_actions(nobody, nothing, VCOCO).metrics
+    assert list(metrics) == ["agent/26", "role_s1/24", "role_s1/25", "role_s2/24", "role_s2/25"]
+    assert all(np.isnan(value) for value in metrics.values())
+
+
+def test_a_role_of_an_unknown_annotation_is_refused():
+    arrays = {
+        "image_ids": np.array([7]), "ann_id": np.array([1]), "ann_image": np.array([7]),
+        "ann_category": np.array([1]), "ann_xyxy": np.array([[0.0, 0, 9, 9]]), "person_ann_id": np.array([1]),
+        "label": np.ones((1, 26), int), "role_ann_id": np.zeros((1, 26, 2), int),
+    }  # fmt: skip
+    assert truth_from_flat(arrays).person_xyxy_px.tolist() == [[0.0, 0.0, 8.0, 8.0]]
+    arrays["role_ann_id"][0, 0, 0] = 99
+    with pytest.raises(DataError, match="role annotation 99 is unknown"):
+        truth_from_flat(arrays)

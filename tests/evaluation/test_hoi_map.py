@@ -1,0 +1,249 @@
+"""HOI mAP: an independent scalar oracle on random small worlds, and properties."""
+
+import dataclasses
+
+import numpy as np
+import oracle
+import pytest
+
+from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
+from hoi_jax.evaluation.matching import _CHUNK, best_truth, same_group
+from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from hoi_jax.vocab.tables import Vocabulary
+
+TOY = Vocabulary(
+    name="toy",
+    objects=("person", "cup", "dog"),
+    verbs=("no_interaction", "hold", "see"),
+    human_class=0,
+    hois=((0, 1), (1, 1), (2, 1), (0, 2), (2, 2)),
+    train_counts=(3, 20, 30, 40, 9),
+    no_interaction=0,
+)
+OBJECT_OF_CLASS = [obj for _, obj in TOY.hois]
+
+
+def random_boxes(random, count):
+    corners = np.sort(random.integers(0, 7, (count, 2, 2)), axis=1).reshape(count, 4)
+    return (corners + [0, 0, 1, 1]).astype(float)
+
+
+def random_world(seed):
+    """A few images with coarse boxes and coarse scores, so that ties, duplicates and exact halves are common."""
+    random = np.random.default_rng(seed)
+    num_images, count = random.integers(1, 4), random.integers(0, 7)
+    truth = PairTruth(
+        int(num_images),
+        random.integers(0, num_images, count),
+        random_boxes(random, count),
+        random_boxes(random, count),
+        random.integers(0, 5, count),
+    )
+    pairs, trips = int(random.integers(0, 10)), int(random.integers(0, 20))
+    trips = trips if pairs else 0
+    human, obj = random_boxes(random, pairs), random_boxes(random, pairs)
+    image, copied = random.integers(0, num_images, pairs), np.full(pairs, -1)
+    for row in range(pairs):
+        if count and random.random() < 0.7:  # a copy, exact or with one side moved by a pixel
+            source = random.integers(count)
+            human[row], obj[row] = truth.human_xyxy_px[source] - 1, truth.object_xyxy_px[source] - 1
+            image[row], copied[row] = truth.image[source], truth.label[source]
+            if random.random() < 0.5:
+                obj[row, random.integers(2, 4)] += 1
+    score = random.integers(1, 5, trips) / 4
+    score[random.random(trips) < 0.05] = np.nan
+    trip_pair = random.integers(0, pairs, trips) if pairs else np.zeros(0, np.int64)
+    label = random.integers(-1, 5, trips)
+    if trips:
+        label = np.where(random.random(trips) < 0.5, copied[trip_pair], label)
+    return truth, PairDetections(image, human, obj, trip_pair, label, score)
+
+
+def oracle_rows(truth, found):
+    real = list(zip(truth.image, truth.label, truth.human_xyxy_px.tolist(), truth.object_xyxy_px.tolist(), strict=True))
+    rows = [
+        (
+            found.pair_image[pair],
+            label,
+            found.pair_human_xyxy_px[pair].tolist(),
+            found.pair_object_xyxy_px[pair].tolist(),
+            score,
+        )
+        for pair, label, score in zip(found.trip_pair, found.trip_label, found.trip_score, strict=True)
+    ]
+    return real, rows
+
+
+PROTOCOLS = {
+    **{name: preset for name, preset in HOI_PRESETS.items() if preset.precision == "float64"},
+    "cap2": HoiProtocol(max_per_image=2),
+    "area": HoiProtocol(ap="area", skip_images_without_gt=True),
+    "tenths_continuous": HoiProtocol(thresholds="tenths", plus_one=False),
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_random_worlds_score_as_the_scalar_oracle_says(name):
+    protocol, hits = PROTOCOLS[name], 0
+    for seed in range(60):
+        truth, found = random_world(seed)
+        result = evaluate_hoi(truth, found, TOY, protocol)
+        real, rows = oracle_rows(truth, found)
+        for setting, known in (("default", False), ("known_object", True)):
+            expected = oracle.hoi_ap(real, rows, 5, OBJECT_OF_CLASS, protocol, known)
+            np.testing.assert_allclose(
+                result.per_class[f"{setting}/ap"], expected, rtol=0, atol=1e-12, err_msg=f"{seed} {setting}"
+            )
+            hits += np.nansum(expected) > 0
+    assert hits > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_many_random_worlds_score_as_the_scalar_oracle_says(name):
+    protocol = PROTOCOLS[name]
+    for seed in range(1000, 3000):
+        truth, found = random_world(seed)
+        result = evaluate_hoi(truth, found, TOY, protocol)
+        expected = oracle.hoi_ap(*oracle_rows(truth, found), 5, OBJECT_OF_CLASS, protocol, False)
+        np.testing.assert_allclose(result.per_class["default/ap"], expected, rtol=0, atol=1e-12, err_msg=str(seed))
+
+
+def perfect(truth, scores=None):
+    count = len(truth.label)
+    scores = np.linspace(0.9, 0.1, count) if scores is None else scores
+    return PairDetections(
+        truth.image, truth.human_xyxy_px - 1, truth.object_xyxy_px - 1, np.arange(count), truth.label, scores
+    )
+
+
+def spread_truth():
+    """Distinct far-apart pairs of all five classes in four images; image 3 is empty."""
+    start = np.arange(10) * 20.0
+    human = np.stack([start, start, start + 9, start + 9], 1)
+    return PairTruth(4, np.arange(10) % 3, human, human + [3, 3, 6, 6], np.arange(10) % 5)
+
+
+def test_ground_truth_as_prediction_scores_one_everywhere():
+    result = evaluate_hoi(spread_truth(), perfect(spread_truth()), TOY, hoi_protocol("official"))
+    assert all(value == pytest.approx(1.0, abs=1e-15) for value in result.metrics.values())
+
+
+def test_known_object_is_never_below_default_and_sometimes_above():
+    above = 0
+    for seed in range(500):
+        result = evaluate_hoi(*random_world(seed), TOY, hoi_protocol("official"))
+        default, known = result.per_class["default/ap"], result.per_class["known_object/ap"]
+        defined = ~np.isnan(default)
+        assert np.all(known[defined] >= default[defined])
+        above += np.any(known[defined] > default[defined])
+    assert above > 5
+
+
+def test_permuting_images_and_rows_changes_nothing_when_scores_are_distinct():
+    for seed in range(30):
+        truth, found = random_world(seed)
+        random = np.random.default_rng(seed)
+        found = dataclasses.replace(found, trip_score=random.permutation(len(found.trip_label)) + 1.0)
+        image, order = random.permutation(truth.num_images), random.permutation(len(found.trip_label))
+        moved_truth = dataclasses.replace(truth, image=image[truth.image])
+        moved = dataclasses.replace(
+            found,
+            pair_image=image[found.pair_image],
+            trip_pair=found.trip_pair[order],
+            trip_label=found.trip_label[order],
+            trip_score=found.trip_score[order],
+        )
+        before = evaluate_hoi(truth, found, TOY, hoi_protocol("official")).per_class["default/ap"]
+        after = evaluate_hoi(moved_truth, moved, TOY, hoi_protocol("official")).per_class["default/ap"]
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_second_prediction_on_a_found_pair_is_a_false_positive():
+    truth = spread_truth()
+    once = PairDetections(
+        truth.image[:1], truth.human_xyxy_px[:1] - 1, truth.object_xyxy_px[:1] - 1,
+        np.array([0, 0]), truth.label[[0, 0]], np.array([0.9, 0.8]),
+    )  # fmt: skip
+    one = evaluate_hoi(PairTruth(4, *(getattr(truth, n)[:1] for n in _COLUMNS)), once, TOY, hoi_protocol("official"))
+    assert one.per_class["default/ap"][0] == pytest.approx(1.0)
+    two = PairTruth(4, *(np.concatenate([getattr(truth, n)[:1]] * 2) for n in _COLUMNS))
+    assert evaluate_hoi(two, once, TOY, hoi_protocol("official")).per_class["default/max_recall"][0] == 0.5
+
+
+_COLUMNS = ("image", "human_xyxy_px", "object_xyxy_px", "label")
+
+
+def test_no_predictions_score_zero_and_unannotated_classes_are_left_out():
+    truth = PairTruth(4, *(getattr(spread_truth(), n)[:2] for n in _COLUMNS))
+    nothing = PairDetections(
+        np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int), np.zeros(0)
+    )
+    result = evaluate_hoi(truth, nothing, TOY, hoi_protocol("official"))
+    assert result.metrics["default/full"] == 0.0
+    assert np.isnan(result.per_class["default/ap"]).tolist() == [False, False, True, True, True]
+    assert result.manifest["classes_without_ground_truth"] == 3
+    empty = PairTruth(2, np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0, int))
+    assert np.isnan(evaluate_hoi(empty, nothing, TOY, hoi_protocol("official")).metrics["default/full"])
+
+
+def test_image_labels_widen_the_known_object_images():
+    truth = spread_truth()
+    found = perfect(truth, np.full(10, 0.5))
+    wrong = dataclasses.replace(  # a better-scored cup in the image without any annotated pair
+        found,
+        pair_image=np.append(found.pair_image, 3),
+        pair_human_xyxy_px=np.append(found.pair_human_xyxy_px, [[0.0, 0.0, 9.0, 9.0]], 0),
+        pair_object_xyxy_px=np.append(found.pair_object_xyxy_px, [[0.0, 0.0, 9.0, 9.0]], 0),
+        trip_pair=np.append(found.trip_pair, 10),
+        trip_label=np.append(found.trip_label, 0),
+        trip_score=np.append(found.trip_score, 0.9),
+    )
+    labels = np.full((4, 5), -1)
+    labels[truth.image, truth.label] = 1
+    visible = evaluate_hoi(truth, wrong, TOY, hoi_protocol("official"))
+    by_label = hoi_protocol("official", known_object_source="image_labels")
+    denied = evaluate_hoi(truth, wrong, TOY, by_label, image_labels=labels)
+    labels[3, 2] = 1  # any class of the object will do
+    granted = evaluate_hoi(truth, wrong, TOY, by_label, image_labels=labels)
+    assert visible.per_class["known_object/ap"][0] == denied.per_class["known_object/ap"][0] == pytest.approx(1.0)
+    assert granted.per_class["known_object/ap"][0] == granted.per_class["default/ap"][0] < 1.0
+
+
+def test_contradicting_or_absent_image_labels_are_refused():
+    by_label = hoi_protocol("official", known_object_source="image_labels")
+    with pytest.raises(ValueError, match="needs image-level labels"):
+        evaluate_hoi(spread_truth(), perfect(spread_truth()), TOY, by_label)
+    with pytest.raises(ValueError, match="3 images hold annotated pairs"):
+        evaluate_hoi(spread_truth(), perfect(spread_truth()), TOY, by_label, image_labels=np.zeros((4, 5), int))
+
+
+def test_numbers_outside_their_range_are_refused_by_name():
+    found = dataclasses.replace(perfect(spread_truth()), trip_label=np.full(10, 5))
+    with pytest.raises(ValueError, match="trip_label has values 5..5, expected 0..4"):
+        evaluate_hoi(spread_truth(), found, TOY, hoi_protocol("official"))
+
+
+def test_unknown_presets_and_values_are_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'official'"):
+        hoi_protocol("oficial")
+    with pytest.raises(ValueError, match="thresholds"):
+        hoi_protocol("official", thresholds="linspace")
+    with pytest.raises(ValueError, match="max_per_image"):
+        hoi_protocol("official", max_per_image=0)
+
+
+def test_a_changed_preset_says_so_in_its_name():
+    assert hoi_protocol("qpic", ap="area").name == "qpic,ap=area"
+
+
+def test_matching_in_pieces_equals_matching_at_once(monkeypatch):
+    random = np.random.default_rng(5)
+    boxes, truth = random_boxes(random, 300), random_boxes(random, 200)
+    groups, truth_groups = random.integers(0, 9, 300), random.integers(0, 9, 200)
+    arguments = (groups, (boxes,), np.arange(300), truth_groups, (truth,))
+    whole = best_truth(*arguments, plus_one=True)
+    assert len(same_group(groups, truth_groups)[0]) < _CHUNK
+    monkeypatch.setattr("hoi_jax.evaluation.matching._CHUNK", 50)
+    pieces = best_truth(*arguments, plus_one=True)
+    np.testing.assert_array_equal(whole, pieces)

@@ -1,0 +1,380 @@
+"""Scores of stores against annotations, results on disk, and the class-frequency baseline."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hoi_jax import io
+from hoi_jax.evaluation import stored
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.baselines import frequency_baseline, verb_frequencies
+from hoi_jax.evaluation.hico_det import PairTruth, evaluate_hoi
+from hoi_jax.evaluation.hico_flat import detections_from_flat, truth_from_json
+from hoi_jax.evaluation.protocols import hoi_protocol
+from hoi_jax.evaluation.result import EvaluationResult, format_table, merge, read_result
+from hoi_jax.evaluation.store import PredictionWriter
+from hoi_jax.schema import empty_record
+from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.vcoco import VCOCO
+
+
+def fill_instances(record, boxes, classes):
+    count = len(boxes)
+    record["instances_xyxy_px"] = np.array(boxes, np.float32).reshape(-1, 4)
+    record["instances_class"] = np.array(classes, np.int32)
+    record["instances_annotation_id"] = np.full(count, -1, np.int64)
+    record["instances_keypoints_px"] = np.zeros((count, 17, 3), np.float32)
+    record["instances_face_xyxy_px"] = np.zeros((count, 4), np.float32)
+    record["instances_parts_xyxy_px"] = np.zeros((count, 10, 4), np.float32)
+
+
+def fill_pairs(record, human, obj, verb):
+    record["pairs_human"], record["pairs_object"] = np.array(human, np.int32), np.array(obj, np.int32)
+    record["pairs_verb"] = np.array(verb, np.int32)
+    record["pairs_part_states"] = np.full((len(verb), 10), -1, np.int32)
+
+
+def record_of(image_id, num_actions=1):
+    record = empty_record(num_actions)
+    record["image_id"], record["file_name"] = np.int64(image_id), f"{image_id}.jpg".encode()
+    record["original_hw_px"] = np.array([200, 400], np.int32)
+    return record
+
+
+def hico_split(seed, num_images=12):
+    """Random valid HICO pairs on integer boxes; the first two people of every image have an object each."""
+    random, records = np.random.default_rng(seed), []
+    for image in range(num_images):
+        record = record_of(image + 100)
+        hois = random.integers(0, 600, 4)
+        corners = np.sort(random.integers(0, 200, (8, 2, 2)), axis=1).reshape(8, 4) + [0, 0, 8, 8]
+        fill_instances(record, corners, [0] * 4 + [HICO.hois[hoi][1] for hoi in hois])
+        fill_pairs(record, range(4), range(4, 8), [HICO.hois[hoi][0] for hoi in hois])
+        record["detections_xyxy_px"] = record["instances_xyxy_px"]
+        record["detections_class"] = record["instances_class"]
+        record["detections_score"] = np.linspace(0.9, 0.5, 8, dtype=np.float32)
+        record["detections_keypoints_px"] = np.zeros((8, 17, 3), np.float32)
+        record["detections_face_xyxy_px"] = np.zeros((8, 4), np.float32)
+        records.append(record)
+    return Annotations.from_records(records, "hico_det")
+
+
+def store_of(annotations, jitter=0, kept=True):
+    """Predictions made on half-size pictures: each annotated pair with its verb, boxes moved by `jitter` pixels."""
+    count, random = annotations.num_images, np.random.default_rng(0)
+    pairs, verbs = annotations.counts["pairs"].max(), len(HICO.verbs)
+    fields = {
+        "human_xyxy_px": np.zeros((count, pairs, 4), np.float32),
+        "object_xyxy_px": np.zeros((count, pairs, 4), np.float32),
+        "object_class": np.zeros((count, pairs), np.int32),
+        "verb_scores": np.zeros((count, pairs, verbs), np.float32),
+        "kept": np.full((count, pairs), kept),
+        "pair_valid": np.zeros((count, pairs), bool),
+    }
+    boxes = annotations["instances_xyxy_px"]
+    human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
+    image = annotations.image_rows("pairs")
+    slot = np.arange(len(image)) - np.searchsorted(image, image)
+    moved = random.integers(-jitter, jitter + 1, (2, len(image), 4))
+    fields["human_xyxy_px"][image, slot] = (boxes[human] + moved[0]) / 2
+    fields["object_xyxy_px"][image, slot] = (boxes[obj] + moved[1]) / 2
+    fields["object_class"][image, slot] = annotations["instances_class"][obj]
+    fields["pair_valid"][image, slot] = True
+    score = np.linspace(0.9, 0.1, len(image))
+    fields["verb_scores"][image, slot, annotations["pairs_verb"]] = score
+    fields["verb_scores"][image, slot, 3] = score / 2  # a verb that forms no class with most objects
+    batch = {
+        "image_id": annotations.image_id.astype(np.int32),
+        "batch_valid": np.ones(count, bool),
+        "image_hw_px": annotations.original_hw_px // 2,
+        "original_hw_px": annotations.original_hw_px,
+    }
+    writer = PredictionWriter("unused.npz", annotations.vocabulary_name, {"system": "copy"})
+    writer.add(batch, fields)
+    return writer.store()
+
+
+def test_annotated_pairs_as_predictions_score_one():
+    annotations = hico_split(1)
+    result = stored.evaluate(store_of(annotations), annotations)
+    assert result.metrics["default/mean_max_recall"] == result.metrics["known_object/mean_max_recall"] == 1.0
+    assert result.metrics["known_object/full"] >= result.metrics["default/full"] > 0.99
+    assert result.manifest["invalid_combinations"] > 0
+    assert result.manifest["annotations_fingerprint"] == annotations.fingerprint
+
+
+@pytest.mark.parametrize("preset", ["official", "qpic", "upt", "consnet"])
+def test_a_store_scores_as_its_boxes_do_in_the_frame_of_the_official_files(preset):
+    annotations = hico_split(2)
+    store = store_of(annotations, jitter=6)
+    boxes = annotations["instances_xyxy_px"].astype(float)
+    human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
+    hoi = HICO.hoi_table[annotations["pairs_verb"], annotations["instances_class"][obj]]
+    # The official file counts pixels from 1 and names the last pixel inside; predictions count from 0.
+    truth = PairTruth(
+        annotations.num_images, annotations.image_rows("pairs"), boxes[human] + [1, 1, 0, 0],
+        boxes[obj] + [1, 1, 0, 0], hoi,
+    )  # fmt: skip
+    flat = {
+        "pair_image": store.pair_image,
+        "pair_hbox": store.pair_human_xyxy_px - np.float32([0, 0, 1, 1]),
+        "pair_obox": store.pair_object_xyxy_px - np.float32([0, 0, 1, 1]),
+        "pair_object": store.pair_object_class,
+        "trip_pair": store.trip_pair,
+        "trip_verb": store.trip_verb,
+        "trip_score": store.trip_score,
+    }
+    expected = evaluate_hoi(truth, detections_from_flat(flat, HICO), HICO, hoi_protocol(preset))
+    result = stored.evaluate(store, annotations, protocol=preset)
+    assert 0.1 < result.metrics["default/full"] < 0.99
+    for name, column in expected.per_class.items():
+        np.testing.assert_array_equal(result.per_class[name], column)
+
+
+def test_suppressed_pairs_count_only_without_nis():
+    annotations = hico_split(3)
+    store = store_of(annotations, kept=False)
+    assert stored.evaluate(store, annotations).metrics["default/full"] == 0.0
+    free = stored.evaluate(store, annotations, use_nis=False)
+    assert free.metrics["default/mean_max_recall"] == 1.0
+    assert free.manifest["pairs_suppressed"] == 48
+
+
+def test_unknown_images_are_ignored_and_missing_ones_counted():
+    annotations = hico_split(4)
+    store = store_of(annotations)
+    ids = store.image_id.copy()
+    ids[:2] = [9001, 9002]
+    result = stored.evaluate(dataclasses.replace(store, image_id=ids), annotations)
+    assert result.manifest["unknown_images_ignored"] == 2
+    assert result.manifest["images_without_predictions_entry"] == 2
+    assert result.manifest["num_detections"] < len(store.trip_pair)
+
+
+def test_foreign_vocabularies_and_classes_are_refused():
+    annotations = hico_split(5)
+    store = store_of(annotations)
+    with pytest.raises(ValueError, match="'vcoco'.*'hico_det'"):
+        foreign = dataclasses.replace(store, manifest={"vocabulary": "vcoco"}, trip_verb=store.trip_verb * 0)
+        stored.evaluate(foreign, annotations)
+    with pytest.raises(io.DataError, match="trip_verb"):
+        stored.evaluate(dataclasses.replace(store, trip_verb=store.trip_verb + 117), annotations)
+
+
+def vcoco_split():
+    """One picture: a person who holds an object, one who stands, one without labels, one cutting unseen."""
+    record = record_of(1, num_actions=26)
+    boxes = [[0, 0, 40, 80], [30, 30, 50, 60], [100, 0, 140, 80], [200, 0, 240, 80], [300, 0, 340, 80]]
+    fill_instances(record, boxes, [0, 39, 0, 0, 0])
+    actions = np.zeros((3, 26), np.int32)
+    hold, stand, cut = (VCOCO.actions.index(name) for name in ("hold", "stand", "cut"))
+    actions[0, hold] = actions[1, stand] = actions[2, cut] = 1
+    roles = np.full((3, 26, 2), -1, np.int32)
+    roles[0, hold, 0] = 1
+    record["persons_instance"] = np.array([0, 2, 4], np.int32)
+    record["persons_actions"], record["persons_roles"] = actions, roles
+    fill_pairs(record, [0], [1], [VCOCO.verbs.index("hold_obj")])
+    return Annotations.from_records([record], "vcoco", "vcoco")
+
+
+def vcoco_store(rows, agents=()):
+    """Rows: human box, object box, verb name, score. Agents: box, verb name, score."""
+    writer = PredictionWriter("unused.npz", "vcoco")
+    batch = {
+        "image_id": np.array([1], np.int32),
+        "batch_valid": np.ones(1, bool),
+        "image_hw_px": np.array([[200, 400]], np.int32),
+        "original_hw_px": np.array([[200, 400]], np.int32),
+    }
+    fields = {
+        "human_xyxy_px": np.array([[row[0] for row in rows]], np.float32).reshape(1, -1, 4),
+        "object_xyxy_px": np.array([[row[1] for row in rows]], np.float32).reshape(1, -1, 4),
+        "verb_scores": np.zeros((1, len(rows), 29), np.float32),
+        "pair_valid": np.ones((1, len(rows)), bool),
+    }
+    for number, (_, _, verb, score) in enumerate(rows):
+        fields["verb_scores"][0, number, VCOCO.verbs.index(verb)] = score
+    if agents:
+        fields["agent_xyxy_px"] = np.array([[box for box, _, _ in agents]], np.float32)
+        fields["agent_scores"] = np.full((1, len(agents), 29), np.nan, np.float32)
+        for number, (_, verb, score) in enumerate(agents):
+            fields["agent_scores"][0, number, VCOCO.verbs.index(verb)] = score
+        fields["agent_valid"] = np.ones((1, len(agents)), bool)
+    writer.add(batch, fields)
+    return writer.store()
+
+
+HOLDER, BOTTLE, STANDER, UNLABELLED, CUTTER = (
+    [0, 0, 40, 80], [30, 30, 50, 60], [100, 0, 140, 80], [200, 0, 240, 80], [300, 0, 340, 80],
+)  # fmt: skip
+NOTHING = [np.nan] * 4
+
+
+def action_ap(result, action):
+    return result.per_class["agent/ap"][VCOCO.actions.index(action)]
+
+
+def role_ap(result, name, verb):
+    return result.per_class[name][result.manifest["role_classes"].index(verb)]
+
+
+def test_vcoco_truth_as_prediction_scores_one_in_both_scenarios():
+    store = vcoco_store(
+        [
+            (HOLDER, BOTTLE, "hold_obj", 0.9),
+            (STANDER, NOTHING, "stand", 0.8),
+            (UNLABELLED, BOTTLE, "hold_obj", 0.95),
+            (CUTTER, NOTHING, "cut_obj", 0.7),
+            (CUTTER, NOTHING, "cut_instr", 0.6),
+        ]
+    )
+    result = stored.evaluate(store, vcoco_split())
+    for metric in ("agent/26", "role_s1/24", "role_s1/25", "role_s2/24", "role_s2/25"):
+        assert result.metrics[metric] == 1.0
+    # Where labels are pairs only, the unlabelled person's prediction is a false positive ranked first.
+    assert result.metrics["pairs_role_ap/24"] == 0.5
+    assert result.manifest["role_classes_with_pairs"] == 1
+
+
+def test_a_box_for_an_unseen_role_is_wrong_in_scenario_1_only():
+    result = stored.evaluate(vcoco_store([(CUTTER, BOTTLE, "cut_obj", 0.7)]), vcoco_split())
+    assert role_ap(result, "role_s1/ap", "cut_obj") == 0.0
+    assert role_ap(result, "role_s2/ap", "cut_obj") == 1.0
+
+
+def test_several_objects_of_one_person_are_one_agent_but_several_roles():
+    far = [200, 100, 240, 140]
+    rows = [(HOLDER, far, "hold_obj", 0.9), (HOLDER, BOTTLE, "hold_obj", 0.8)]
+    result = stored.evaluate(vcoco_store(rows), vcoco_split())
+    assert action_ap(result, "hold") == 1.0
+    assert role_ap(result, "role_s1/ap", "hold_obj") == 0.5
+    assert result.metrics["pairs_role_ap/24"] == 0.5
+
+
+def test_agents_take_the_place_of_scores_from_pairs():
+    rows = [(HOLDER, BOTTLE, "hold_obj", 0.9)]
+    result = stored.evaluate(vcoco_store(rows, [(STANDER, "hold_obj", 0.9)]), vcoco_split())
+    assert action_ap(result, "hold") == 0.0
+    assert role_ap(result, "role_s1/ap", "hold_obj") == 1.0
+
+
+def test_vcoco_boxes_are_counted_in_the_frame_of_the_official_script():
+    truth = stored.action_truth(vcoco_split(), VCOCO)
+    assert truth.person_xyxy_px[0].tolist() == [0.0, 0.0, 39.0, 79.0]
+    assert len(truth.person_image) == 4  # the unlabelled person is there, to be ignored
+    assert (truth.labels == -1).all(1).tolist() == [False, False, True, False]
+    # Half the width, exactly: 20 of 40 pixels make an IoU of 0.5, which counts.
+    half = vcoco_store([([0, 0, 20, 80], BOTTLE, "hold_obj", 0.9)])
+    assert action_ap(stored.evaluate(half, vcoco_split()), "hold") == 1.0
+    less = vcoco_store([([0, 0, 19.9, 80], BOTTLE, "hold_obj", 0.9)])
+    assert action_ap(stored.evaluate(less, vcoco_split()), "hold") == 0.0
+
+
+def test_identical_annotations_of_a_pair_count_once():
+    record = record_of(1, num_actions=26)
+    fill_instances(record, [HOLDER, BOTTLE, HOLDER, BOTTLE], [0, 39, 0, 39])
+    hold = VCOCO.verbs.index("hold_obj")
+    fill_pairs(record, [0, 2], [1, 3], [hold, hold])
+    annotations = Annotations.from_records([record], "vcoco", None)
+    result = stored.evaluate(vcoco_store([(HOLDER, BOTTLE, "hold_obj", 0.9)]), annotations)
+    assert result.metrics == {"pairs_role_ap/24": 1.0}
+
+
+def test_frequencies_are_shares_of_the_verbs_of_an_object():
+    record = record_of(1)
+    ride, hold = HICO.verbs.index("ride"), HICO.verbs.index("hold")
+    fill_instances(record, [HOLDER, BOTTLE], [0, 1])
+    fill_pairs(record, [0] * 4, [1] * 4, [ride, ride, ride, hold])
+    table = verb_frequencies(Annotations.from_records([record], "hico_det"), HICO)
+    assert (table[ride, 1], table[hold, 1], table.sum()) == (0.75, 0.25, 1.0)
+
+
+def test_the_baseline_pairs_every_person_with_every_other_detection():
+    train, test = hico_split(6), hico_split(7)
+    store = frequency_baseline(train, test, HICO)
+    people = [int((np.array(record) == 0).sum()) for record in np.split(test["detections_class"], 12)]
+    assert len(store.pair_image) == sum(count * 7 for count in people)
+    table = verb_frequencies(train, HICO)
+    pair, verb = store.trip_pair[5], store.trip_verb[5]
+    share = table[verb, store.pair_object_class[pair]]
+    expected = store.pair_human_score[pair] * store.pair_object_score[pair] * share
+    assert store.trip_score[5] == pytest.approx(expected, rel=1e-6)
+    assert np.all(store.trip_score > 0)
+    assert stored.evaluate(store, test).metrics["default/full"] < 0.5
+
+
+def test_the_baseline_needs_detections_and_the_right_vocabulary():
+    with pytest.raises(ValueError, match="no detections"):
+        frequency_baseline(hico_split(6), Annotations.from_records([record_of(1)], "hico_det"), HICO)
+    with pytest.raises(ValueError, match="train is labelled in 'hico_det', expected 'vcoco'"):
+        frequency_baseline(hico_split(6), hico_split(7), VCOCO)
+
+
+def test_results_survive_the_disk_with_nan_as_null(tmp_path):
+    result = EvaluationResult(
+        {"default/full": 0.25, "x": float("nan")}, {"ap": np.array([0.5, np.nan])}, {"n": np.int64(3)}
+    )
+    result.write(tmp_path / "metrics.json")
+    text = (tmp_path / "metrics.json").read_text()
+    assert "NaN" not in text and "null" in text
+    loaded = read_result(tmp_path / "metrics.json")
+    assert loaded.metrics["default/full"] == 0.25 and np.isnan(loaded.metrics["x"])
+    np.testing.assert_array_equal(loaded.per_class["ap"], [0.5, np.nan])
+    assert loaded.manifest == {"n": 3}
+
+
+def test_malformed_results_are_refused_with_file_and_field(tmp_path):
+    (tmp_path / "m.json").write_text('{"metrics": {}, "manifest": {}}')
+    with pytest.raises(io.DataError, match="m.json: field 'per_class'"):
+        read_result(tmp_path / "m.json")
+    (tmp_path / "m.json").write_text('{"metrics": {"a": "b"}, "manifest": {}, "per_class": {}}')
+    with pytest.raises(io.DataError, match="m.json"):
+        read_result(tmp_path / "m.json")
+
+
+def test_the_table_shows_percent_and_a_dash_for_undefined_values():
+    result = EvaluationResult(
+        {"default/full": 0.4861, "x": float("nan")},
+        {"default/ap": np.array([0.5, np.nan]), "num_positives": np.array([4, 0]), "other": np.zeros(3)},
+        {},
+    )
+    lines = format_table(result, ("ride horse", "eat")).splitlines()
+    assert lines[0].split() == ["default/full", "48.61"] and lines[1].split() == ["x", "-"]
+    assert lines[3].split() == ["default/ap", "num_positives"]
+    assert lines[4].split() == ["ride", "horse", "50.00", "4"] and lines[5].split() == ["eat", "-", "0"]
+
+
+def test_merging_results_refuses_a_clash():
+    one = EvaluationResult({"a": 1.0}, {}, {})
+    assert merge(one, EvaluationResult({"b": 0.5}, {}, {})).metrics == {"a": 1.0, "b": 0.5}
+    with pytest.raises(ValueError, match="'a'"):
+        merge(one, one)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "'annotation' is absent"),
+        ({"annotation": [{"boxes_h": [], "boxes_o": []}]}, "annotation 0: field 'hoi'"),
+        ({"annotation": [{"boxes_h": [[1, 2, 3]], "boxes_o": [], "hoi": []}]}, "annotation 0: field 'boxes_h'"),
+        ({"annotation": [{"boxes_h": [], "boxes_o": [], "hoi": [1]}]}, "annotation 0: fields have different"),
+    ],
+)
+def test_malformed_hico_json_is_refused_with_record_and_field(content, message):
+    with pytest.raises(io.DataError, match=message):
+        truth_from_json(content)
+
+
+def test_flat_predictions_name_what_they_lack():
+    with pytest.raises(io.DataError, match="'trip_score'"):
+        detections_from_flat({"pair_image": np.zeros(0)}, HICO)
+
+
+def test_evaluation_needs_neither_jax_nor_tensorflow():
+    modules = "annotations baselines hico_flat protocols result store stored vcoco_flat".split()
+    code = "import sys\n" + "".join(f"import hoi_jax.evaluation.{name}\n" for name in modules)
+    code += "assert not {'jax', 'tensorflow', 'flax'} & set(sys.modules), 'a heavy package was imported'"
+    subprocess.run([sys.executable, "-c", code], check=True)
