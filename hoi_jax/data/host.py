@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hoi_jax import schema
 from hoi_jax.io import MEGABYTE, CorruptFileError, DataError, TooLargeError, read_bytes
@@ -129,6 +129,8 @@ def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except DataError:
         raise
+    except UnidentifiedImageError as error:  # its own message holds a memory address
+        raise CorruptFileError(f"{path}: not a picture, or of a format that Pillow does not know") from error
     # Broken files make Pillow raise almost anything; none of it may stop a run over a folder.
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise CorruptFileError(f"{path}: not a readable picture ({error})") from error

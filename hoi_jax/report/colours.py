@@ -6,7 +6,7 @@ BLACK: Colour = (16, 18, 22)
 WHITE: Colour = (255, 255, 255)
 PERSON: Colour = (56, 132, 255)
 OBJECT: Colour = (255, 190, 11)
-RIGHT: Colour = (17, 138, 62)
+RIGHT: Colour = (12, 124, 54)
 WRONG: Colour = (200, 30, 45)
 MISSED: Colour = (126, 58, 173)
 

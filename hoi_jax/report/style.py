@@ -2,7 +2,7 @@
 
 CSS = """
 :root { --ink: #1b1f24; --soft: #4c5561; --rule: #d9dee5; --paper: #ffffff; --tint: #f4f6f9;
-  --accent: #005fa3; --right: #118a3e; --wrong: #c81e2d; --missed: #7e3aad; }
+  --accent: #005fa3; --right: #0c7c36; --wrong: #c81e2d; --missed: #7e3aad; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }

@@ -1,0 +1,96 @@
+"""Detections files: numbering, look-up by picture, and errors that name the entry."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hoi_jax.data.coco_results import DetectionFile, category_classes, image_number
+from hoi_jax.io import DataError
+from hoi_jax.vocab import get_vocabulary
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+
+SCENES = get_vocabulary("hoi_scenes")
+GOOD = {"image_id": 328, "category_id": 0, "bbox": [10, 20, 30, 40], "score": 0.5}
+
+
+def load(tmp_path, content, vocabulary=SCENES):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(content))
+    return DetectionFile(path, vocabulary)
+
+
+def test_coco_numbers_are_1_to_90_without_the_ten_that_coco_left_out():
+    left_out = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # street sign, hat, shoe, ... of the COCO paper's list of 91
+    assert set(COCO_CATEGORY_IDS) == set(range(1, 91)) - left_out
+    assert list(COCO_CATEGORY_IDS) == sorted(COCO_CATEGORY_IDS) and len(COCO_CATEGORY_IDS) == 80
+
+
+@pytest.mark.parametrize("name", ["hico_det", "vcoco"])
+def test_coco_vocabularies_use_coco_numbers(name):
+    vocabulary = get_vocabulary(name)
+    classes = category_classes(vocabulary)
+    for number, word in ((1, "person"), (13, "stop"), (18, "dog"), (44, "bottle"), (90, "toothbrush")):
+        assert vocabulary.objects[classes[number]].startswith(word)
+
+
+def test_other_vocabularies_use_the_class_itself():
+    assert category_classes(SCENES) == {i: i for i in range(len(SCENES.objects))}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("COCO_val2014_000000000328.jpg", 328), ("12.png", 12), ("dog.png", None), ("a1b.png", None)]
+)
+def test_image_number_is_at_the_end_of_the_name(name, number):
+    assert image_number(Path(name)) == number
+
+
+def test_boxes_become_corners_and_keypoints_rows(tmp_path):
+    keypoints = [float(n % 3 != 2) * n + (n % 3 == 2) * 0.9 for n in range(51)]
+    columns = load(tmp_path, [{**GOOD, "keypoints": keypoints}, GOOD]).of(Path("x/COCO_val2014_000000000328.jpg"))
+    np.testing.assert_array_equal(columns["xyxy_px"], [[10, 20, 40, 60]] * 2)
+    np.testing.assert_allclose(columns["keypoints_px"][0, 1], [3, 4, 0.9], rtol=1e-6)
+    assert not columns["keypoints_px"][1].any()
+    assert columns["score"].tolist() == [0.5, 0.5] and columns["class"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("key", [{"file_name": "dir/dog.png"}, {"image_id": "dog"}, {"image_id": "dog.png"}])
+def test_a_picture_is_found_by_name(tmp_path, key):
+    entry = {k: v for k, v in GOOD.items() if k != "image_id"} | key
+    found = load(tmp_path, [entry])
+    assert len(found.of(Path("dog.png"))["score"]) == 1
+    assert len(found.of(Path("cat.png"))["score"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 99}, "unknown 'category_id' 99; the 15 categories of 'hoi_scenes' are numbered 0 to 14"),
+        ({"category_id": "person"}, "unknown 'category_id' 'person'"),
+        ({"category_id": [1]}, "unknown 'category_id'"),
+        ({"bbox": [1, 2, 3]}, "expected 4 finite numbers"),
+        ({"bbox": [1, 2, float("nan"), 3]}, "expected 4 finite numbers"),
+        ({"bbox": [1, 2, 0, 3]}, "'bbox' has width 0"),
+        ({"bbox": "left"}, "expected 4 finite numbers"),
+        ({"score": 1.5}, "'score' is 1.5"),
+        ({"score": None}, "'score' is None"),
+        ({"keypoints": [1, 2, 3]}, "expected 51 finite numbers"),
+        ({"image_id": None}, "neither 'image_id' nor 'file_name'"),
+    ],
+)
+def test_a_bad_entry_is_named_by_its_position(tmp_path, change, message):
+    with pytest.raises(DataError, match="boxes.json: detection 1: ") as error:
+        load(tmp_path, [GOOD, {**GOOD, **change}])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", [{"annotations": []}, 3, "x"])
+def test_a_file_that_holds_no_list_is_refused(tmp_path, content):
+    with pytest.raises(DataError, match="expected a list"):
+        load(tmp_path, content)
+
+
+def test_an_entry_that_is_no_group_is_refused(tmp_path):
+    with pytest.raises(DataError, match="detection 0: is 3"):
+        load(tmp_path, [3])

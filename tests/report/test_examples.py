@@ -1,0 +1,162 @@
+"""Which examples are chosen, and that right and wrong agree with the evaluators."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.report.examples import choose_examples, example_pictures, match, predicted_triplets, true_triplets
+from hoi_jax.schema import empty_record
+from hoi_jax.vocab import get_vocabulary
+
+VOCABULARY = get_vocabulary("hoi_scenes")
+PERSON, BALL, CUP = (VOCABULARY.objects.index(n) for n in ("person", "ball", "cup"))
+KICK, HOLD, LOOK = (VOCABULARY.verbs.index(n) for n in ("kick", "hold", "look_at"))
+MAN, THING, FAR = (10.0, 10.0, 50.0, 90.0), (60.0, 60.0, 80.0, 80.0), (5.0, 92.0, 30.0, 99.0)
+
+
+def record(image_id, pairs):
+    """A picture of a man, a ball, a cup further on; `pairs` are (instance, verb) of the man."""
+    row = empty_record(0)
+    row |= {
+        "image_id": np.int64(image_id),
+        "file_name": b"x.png",
+        "original_hw_px": np.array([100, 100], np.int32),
+        "instances_xyxy_px": np.array([MAN, THING, FAR], np.float32),
+        "instances_class": np.array([PERSON, BALL, CUP], np.int32),
+        "pairs_human": np.zeros(len(pairs), np.int32),
+        "pairs_object": np.array([p for p, _ in pairs], np.int32),
+        "pairs_verb": np.array([v for _, v in pairs], np.int32),
+        "pairs_part_states": np.full((len(pairs), 10), -1, np.int32),
+    }
+    for name, shape in (("annotation_id", ()), ("keypoints_px", (17, 3)), ("face_xyxy_px", (4,))):
+        row[f"instances_{name}"] = np.zeros((3, *shape), row[f"instances_{name}"].dtype)
+    row["instances_parts_xyxy_px"] = np.zeros((3, 10, 4), np.float32)
+    return row
+
+
+def annotations(*images):
+    return Annotations.from_records([record(i + 100, pairs) for i, pairs in enumerate(images)], "hoi_scenes")
+
+
+def store(rows, image_ids, kept=None):
+    """Rows (image row, human, object, class, verb, score), one pair each."""
+    image, human, thing, cls, verb, score = zip(*rows, strict=True)
+    p, i = len(rows), len(image_ids)
+    nan = np.full(p, np.nan, np.float32)
+    return PredictionStore(
+        {"vocabulary": "hoi_scenes"},
+        np.array(image_ids), np.full((i, 2), 100), np.array(image),
+        np.array(human, np.float32), np.array(thing, np.float32), np.array(cls),
+        nan, nan, nan, np.full((p, 6), np.nan, np.float32),
+        np.ones(p, bool) if kept is None else np.array(kept),
+        np.arange(p), np.array(verb), np.array(score, np.float32),
+        np.zeros(0, int), np.zeros((0, 4), np.float32), np.zeros((0, len(VOCABULARY.verbs)), np.float32),
+        np.zeros((i, 0), np.float32),
+    )  # fmt: skip
+
+
+def summary(examples):
+    return [(e.verdict, e.image_id, e.title) for e in examples]
+
+
+def test_right_wrong_and_missed_are_told_apart():
+    truth = annotations([(1, KICK)], [(2, HOLD)], [(1, LOOK)])
+    rows = [
+        (0, MAN, THING, BALL, KICK, 0.9),
+        (1, MAN, THING, BALL, HOLD, 0.8),  # the man holds the cup, not the ball
+        (0, MAN, FAR, BALL, KICK, 0.3),
+    ]
+    examples = choose_examples(store(rows, [100, 101]), truth, VOCABULARY)
+    # The third prediction shares its class with none of the wrong ones, its picture neither.
+    assert summary(examples) == [
+        ("right", 100, "kick ball"),
+        ("wrong", 101, "hold ball"),
+        ("wrong", 100, "kick ball"),
+        ("missed", 101, "hold cup"),
+        ("missed", 102, "look at ball"),
+    ]
+    assert examples[0].predicted[0].correct is True and examples[1].predicted[0].correct is False
+    assert examples[3].true[0].verbs == (("hold", None),) and examples[3].true[0].object_name == "cup"
+    assert "Nothing was predicted" in examples[4].caption
+
+
+def test_a_ground_truth_is_found_once_and_by_the_best_score():
+    truth = annotations([(1, KICK)])
+    rows = [(0, MAN, THING, BALL, KICK, 0.5), (0, MAN, THING, BALL, KICK, 0.7)]
+    predicted = predicted_triplets(store(rows, [100]), truth, VOCABULARY)
+    right, found = match(predicted, true_triplets(truth, VOCABULARY), VOCABULARY)
+    assert right.tolist() == [False, True] and found.tolist() == [True]
+
+
+@pytest.mark.parametrize(("shift", "hit"), [(6.0, True), (7.0, False)])
+def test_both_boxes_need_half_overlap(shift, hit):
+    # Two 20 px squares shifted by s overlap with IoU (20-s)/(20+s): 14/26 and 13/27.
+    moved = (THING[0] + shift, THING[1], THING[2] + shift, THING[3])
+    truth = annotations([(1, KICK)])
+    predicted = predicted_triplets(store([(0, MAN, moved, BALL, KICK, 0.5)], [100]), truth, VOCABULARY)
+    right, _ = match(predicted, true_triplets(truth, VOCABULARY), VOCABULARY)
+    assert right.tolist() == [hit]
+
+
+def test_suppressed_pairs_no_interaction_and_missing_objects_are_not_shown():
+    truth = annotations([(1, KICK)])
+    nothing = (np.nan,) * 4
+    rows = [
+        (0, MAN, THING, BALL, KICK, 0.9),
+        (0, MAN, THING, BALL, VOCABULARY.no_interaction, 0.8),
+        (0, MAN, nothing, BALL, KICK, 0.7),
+    ]
+    examples = choose_examples(store(rows, [100], kept=[False, True, True]), truth, VOCABULARY)
+    assert summary(examples) == [("missed", 100, "kick ball")]
+
+
+def test_no_picture_and_no_class_comes_twice_with_one_verdict():
+    truth = annotations(*[[(1, KICK), (2, HOLD), (1, LOOK)]] * 4)
+    rows = [
+        (image, MAN, THING if v != HOLD else FAR, BALL if v != HOLD else CUP, v, 0.9 - 0.1 * image - 0.01 * v)
+        for image in range(4)
+        for v in (KICK, HOLD, LOOK)
+    ]
+    examples = choose_examples(store(rows, [100, 101, 102, 103]), truth, VOCABULARY, right=9)
+    assert summary(examples) == [
+        ("right", 100, "kick ball"), ("right", 101, "hold cup"), ("right", 102, "look at ball"),
+    ]  # fmt: skip
+
+
+def test_right_predictions_are_those_that_the_evaluator_counts():
+    """Right predictions per class over its 12 ground truths is the recall that the evaluator reports."""
+    rng = np.random.default_rng(3)
+    truth = annotations(*[[(1, KICK), (2, HOLD)] for _ in range(12)])
+    rows = []
+    for image in range(12):
+        for box, cls, verb in ((THING, BALL, KICK), (FAR, CUP, HOLD)):
+            jitter = rng.normal(0, 4, 4)
+            rows.append((image, np.add(MAN, jitter), np.add(box, jitter / 2), cls, verb, rng.uniform(0.1, 1)))
+    every = store(rows, list(range(100, 112)))
+    predicted = predicted_triplets(every, truth, VOCABULARY)
+    right, found = match(predicted, true_triplets(truth, VOCABULARY), VOCABULARY)
+    assert 0 < right.sum() < len(right)
+    recall = evaluate_store(every, truth, VOCABULARY).per_class["default/max_recall"]
+    for verb, cls in ((KICK, BALL), (HOLD, CUP)):
+        expected = right[predicted.verb == verb].sum() / 12
+        assert recall[VOCABULARY.hoi_table[verb, cls]] == pytest.approx(expected)
+    assert found.sum() == right.sum()
+
+
+def test_labels_of_another_vocabulary_are_refused():
+    other = dataclasses.replace(annotations([(1, KICK)]), vocabulary_name="hico_det")
+    with pytest.raises(ValueError, match="no labels in 'hoi_scenes'"):
+        true_triplets(other, VOCABULARY)
+
+
+def test_examples_become_pictures_and_a_missing_picture_is_named():
+    truth = annotations([(1, KICK)])
+    examples = choose_examples(store([(0, MAN, THING, BALL, KICK, 0.9)], [100]), truth, VOCABULARY)
+    drawn = example_pictures(examples, {100: np.zeros((100, 100, 3), np.uint8)})
+    assert [(d.verdict, d.prediction.size, d.truth.size) for d in drawn] == [("right", (640, 640), (640, 640))]
+    with pytest.raises(ValueError, match="image 100"):
+        example_pictures(examples, {})

@@ -1,0 +1,204 @@
+"""The report page: well-formed, self-contained, escaped, the same every time; charts with true axes."""
+
+import base64
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hoi_jax.report.charts import Chart, Series, line_chart, series_from_rows, thinned, ticks
+from hoi_jax.report.html import (
+    ExamplePicture,
+    Headline,
+    ReportInput,
+    ScoreRow,
+    render_report,
+    standard_charts,
+    write_report,
+)
+
+EVIL = "<script>alert(\"x\")</script> & 'co'"
+VOID = {"meta", "img", "line", "path", "br", "link"}
+METRICS = [
+    {"step": 1, "loss": 4.0, "loss/human": 2.5, "gradient_norm": 9.0},
+    {"step": 2, "loss": 2.0, "loss/human": 1.5, "gradient_norm": 7.0},
+    {"step": 2, "evaluation": {"default/full": 0.25, "default/rare": None}},
+]
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects elements and text."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    def text(self):
+        return " ".join(data for tag, data in self.texts if tag not in ("script", "style"))
+
+
+def picture(noise=False):
+    pixels = np.full((40, 60, 3), 200, np.uint8)
+    if noise:
+        pixels = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def full_report(name="hold cup"):
+    return ReportInput(
+        title=f"Report {name}",
+        summary="What was done.",
+        headlines=[Headline(f"mAP {name}", 41.26, "Higher is better.", " %"), Headline("Rare", math.nan, "None.")],
+        comparison=[ScoreRow(name, {"Full": 41.0}, "ours", True), ScoreRow("baseline", {"Full": 7.0}, name)],
+        per_class=[
+            {"class": name, "AP": 50.0, "pairs": 3},
+            {"class": "b", "AP": math.nan, "pairs": 10},
+            {"class": "c", "AP": None, "pairs": 2},
+        ],
+        metrics=METRICS,
+        examples=[
+            ExamplePicture("right", name, "caption", picture(), picture()),
+            ExamplePicture("wrong", name, name, picture(noise=True), picture()),
+        ],
+        config={"system": "tin", "note": name},
+        versions={"jax": "0.10"},
+        notes=[name],
+    )
+
+
+def test_page_is_well_formed_and_has_every_part():
+    page = Page(render_report(full_report()))
+    text = page.text()
+    for wanted in ("Report hold cup", "41.3 %", "n/a", "baseline", "Press a column", "Ground truth", '"system": "tin"'):
+        assert wanted in text
+    assert len(page.all("svg")) == 2 and len(page.all("img")) == 4
+
+
+def test_page_asks_for_nothing_outside_itself():
+    text = render_report(full_report())
+    assert not re.search(r"https?://|url\(|@import", text)
+    page = Page(text)
+    for _, attrs in page.elements:
+        assert attrs.get("href", "#").startswith("#")
+        assert attrs.get("src", "data:image/").startswith("data:image/")
+    assert not page.all("link") and not page.all("iframe")
+    policy = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy[0].startswith("default-src 'none'")
+
+
+def test_names_from_outside_are_text_never_markup():
+    page = Page(render_report(full_report(EVIL)))
+    assert len(page.all("script")) == 1
+    assert page.text().count(EVIL) >= 7
+    assert any(EVIL in attrs["alt"] for attrs in page.all("img"))
+
+
+def test_every_picture_says_what_it_is_and_can_be_read_back():
+    images = Page(render_report(full_report())).all("img")
+    assert all(attrs["alt"] for attrs in images)
+    for attrs, kind in zip(images, ("png", "png", "jpeg", "png"), strict=True):
+        head, data = attrs["src"].split(",", 1)
+        assert head == f"data:image/{kind};base64"
+        opened = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert opened.size == (int(attrs["width"]), int(attrs["height"]))
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    for name in ("a.html", "b.html"):
+        write_report(tmp_path / name, full_report())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_parts_without_content_are_left_out():
+    page = Page(render_report(ReportInput("t", "s")))
+    assert not page.all("section") and not page.all("table") and not page.all("svg")
+
+
+def test_links_at_the_top_lead_to_sections():
+    page = Page(render_report(full_report()))
+    anchors = {attrs["id"] for attrs in page.all("section") if "id" in attrs}
+    assert {attrs["href"][1:] for attrs in page.all("a")} == anchors
+
+
+def test_sort_keys_are_the_full_numbers_and_empty_where_undefined():
+    cells = [attrs.get("data-value") for attrs in Page(render_report(full_report())).all("td")]
+    assert [c for c in cells if c is not None] == ["hold cup", "50.0", "3", "b", "", "10", "c", "", "2"]
+
+
+def test_standard_charts_are_losses_and_scores_of_evaluations():
+    losses, scores = standard_charts(METRICS)
+    assert [(s.name, s.x, s.y) for s in losses.series] == [
+        ("loss", (1.0, 2.0), (4.0, 2.0)),
+        ("loss/human", (1.0, 2.0), (2.5, 1.5)),
+    ]
+    assert scores.series[0].y == (0.25,) and math.isnan(scores.series[1].y[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (3, 1499, [200, 400, 600, 800, 1000, 1200, 1400]),
+        (2, 2, [2]),
+    ],
+)
+def test_ticks_are_round_numbers_inside_the_range(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def path_points(svg):
+    data = re.search(r'class="line" d="([^"]*)"', svg).group(1)
+    return [tuple(map(float, p.split(","))) for p in re.findall(r"[ML]([\d.]+,[\d.]+)", data)]
+
+
+def test_line_runs_through_the_places_that_its_axes_name():
+    svg = line_chart(Chart("c", (Series("s", (0.0, 10.0), (0.0, 4.0)),)))
+    points = path_points(svg)
+    tick = {float(t): float(x) for x, t in re.findall(r'<text x="([\d.]+)" y="273"[^>]*>([\d.]+)<', svg)}
+    assert points[0][0] == pytest.approx(tick[0.0]) and points[-1][0] == pytest.approx(tick[10.0])
+    assert points[-1][1] < points[0][1]  # larger values lie higher
+
+
+def test_a_missing_value_breaks_the_line():
+    svg = line_chart(Chart("c", (Series("s", (0.0, 1.0, 2.0, 3.0), (1.0, math.nan, 2.0, 3.0)),)))
+    assert re.search(r'class="line" d="([^"]*)"', svg).group(1).count("M") == 2
+
+
+def test_an_empty_chart_says_so():
+    assert "No values" in line_chart(Chart("c", (Series("s", (1.0,), (math.nan,)),)))
+
+
+def test_thinning_keeps_the_mean_and_the_bound():
+    y = np.random.default_rng(0).normal(size=3000)
+    thin = thinned(Series("s", tuple(np.arange(3000.0)), tuple(y)), most=300)
+    assert len(thin.x) == 300
+    assert np.mean(thin.y) == pytest.approx(y.mean())
+
+
+def test_rows_without_the_key_are_skipped():
+    assert series_from_rows(METRICS, "gradient_norm").y == (9.0, 7.0)
