@@ -4,24 +4,20 @@ import dataclasses
 from collections.abc import Iterator
 
 from data_prep.builder import DatasetSource, Record
-from hoi_jax.scenes import SCENE_SIZES, SceneSettings, make_scene
-
-TEST_OFFSET = 1_000_000
-"""First index of test scenes, so that no split shares a scene with another."""
+from hoi_jax.scenes import SCENE_HW_PX, SceneSettings, make_scene, scene_indices
 
 
 def scenes_source(size: str, *, seed: int = 0, noise: float = 1.0) -> DatasetSource:
     """Splits `train` and `test` of one size. Raises ValueError for a size that does not exist."""
-    if size not in SCENE_SIZES:
-        raise ValueError(f"unknown size {size!r} of hoi_scenes; there are {sorted(SCENE_SIZES)}")
-    world = SCENE_SIZES[size]
-    settings = dataclasses.replace(world.settings, seed=seed, detector_noise=noise)
+    indices = {split: scene_indices(size, split) for split in ("train", "test")}
+    height, width = SCENE_HW_PX[size]
+    settings = SceneSettings(height_px=height, width_px=width, seed=seed, detector_noise=noise)
 
-    def scenes(first: int, count: int):
+    def scenes(split: str):
         def generate() -> Iterator[Record]:
-            return (make_scene(settings, first + index) for index in range(count))
+            return (make_scene(settings, index) for index in indices[split])
 
-        return count, generate
+        return len(indices[split]), generate
 
     suffix = "" if (seed, noise) == (0, 1.0) else f"_seed{seed}_noise{noise:g}"
     return DatasetSource(
@@ -30,9 +26,6 @@ def scenes_source(size: str, *, seed: int = 0, noise: float = 1.0) -> DatasetSou
         description="Procedural human-object interaction scenes",
         pairs_vocabulary="hoi_scenes",
         persons_vocabulary="hoi_scenes_actions",
-        splits={"train": scenes(0, world.train), "test": scenes(TEST_OFFSET, world.test)},
+        splits={split: scenes(split) for split in indices},
         settings=dataclasses.asdict(settings),
     )
-
-
-__all__ = ["SceneSettings", "scenes_source"]
