@@ -14,7 +14,7 @@ from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import read_bytes
 from hoi_jax.report.examples import choose_examples, example_pictures
-from hoi_jax.report.html import Headline, ReportInput, ScoreRow, write_report
+from hoi_jax.report.html import Cell, Headline, ReportInput, ScoreRow, write_report
 from hoi_jax.vocab import Vocabulary
 
 PACKAGES = ("hoi_jax", "jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
-def class_rows(results: Mapping[str, EvaluationResult], vocabulary: Vocabulary) -> list[dict[str, object]]:
+def class_rows(results: Mapping[str, EvaluationResult], vocabulary: Vocabulary) -> list[dict[str, Cell]]:
     """One row per HOI class, empty for action-style results."""
     model = results["model"]
     if "default/ap" not in model.per_class or not vocabulary.hois:
