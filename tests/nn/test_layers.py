@@ -1,0 +1,50 @@
+"""Shared layers: sizes of the paper, and dropout that follows the example."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hoi_jax.nn.mlp import MLP, example_dropout
+from hoi_jax.nn.streams import PairMapStream
+
+
+def test_the_spatial_stream_flattens_to_5408():
+    maps = jax.ShapeDtypeStruct((1, 2, 64, 64, 2), jnp.float32)
+    out, _ = jax.eval_shape(PairMapStream().init_with_output, jax.random.key(0), maps)
+    assert out.shape == (1, 2, 5408)
+
+
+def test_the_stream_equals_convolve_relu_pool_written_out():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(1, 1, 8, 8, 2)).astype(np.float32)
+    net = PairMapStream(features=(3,), kernel=3)
+    variables = net.init(jax.random.key(0), jnp.asarray(maps))
+    kernel, bias = (np.asarray(variables["params"]["conv0"][name]) for name in ("kernel", "bias"))
+    conv = np.zeros((6, 6, 3))
+    for y in range(6):
+        for x in range(6):
+            conv[y, x] = np.einsum("hwc,hwco->o", maps[0, 0, y : y + 3, x : x + 3], kernel) + bias
+    pooled = np.maximum(conv, 0).reshape(3, 2, 3, 2, 3).max(axis=(1, 3))
+    got = net.apply(variables, jnp.asarray(maps))
+    np.testing.assert_allclose(got[0, 0], pooled.ravel(), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_depends_on_the_key_of_the_example_not_on_its_place():
+    x, keys = jnp.ones((3, 2, 50)), jax.random.split(jax.random.key(0), 3)
+    here = example_dropout(x, keys, 0.5, "layer")
+    there = example_dropout(x, keys[::-1], 0.5, "layer")
+    np.testing.assert_array_equal(here, there[::-1])
+
+
+def test_dropout_keeps_the_mean_and_differs_between_places():
+    x, keys = jnp.ones((4, 10, 500)), jax.random.split(jax.random.key(0), 4)
+    a, b = (np.asarray(example_dropout(x, keys, 0.2, tag)) for tag in ("a", "b"))
+    np.testing.assert_allclose(a.mean(), 1.0, atol=0.02)
+    np.testing.assert_allclose((a == 0).mean(), 0.2, atol=0.02)
+    assert not np.array_equal(a, b)
+
+
+def test_an_mlp_without_keys_drops_nothing():
+    net, x = MLP((8, 4), dropout=0.5), jnp.ones((1, 2, 3))
+    variables = net.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(net.apply(variables, x), net.apply(variables, x))
