@@ -127,15 +127,14 @@ def test_twenty_kills_leave_no_trace(tmp_path, tmp_path_factory):
     assert_identical(tmp_path, reference, steps)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_saves_says_so_and_the_run_goes_on_exactly(tmp_path, reference, number, code):
+def test_ctrl_c_saves_says_so_and_the_run_goes_on_exactly(tmp_path, reference):
     process = start(tmp_path)
     assert wait_for(lambda: logged(tmp_path) >= 3, process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE)
-    assert process.returncode == code, err
+    assert process.returncode == 130, err
     stopped_at = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
-    assert f"stopped by signal {int(number)} after step {stopped_at}; saved" in out
+    assert f"stopped by signal 2 after step {stopped_at}; saved" in out
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == stopped_at < STEPS
     finish(start(tmp_path))
     assert_identical(tmp_path, reference)
