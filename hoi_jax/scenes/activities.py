@@ -77,8 +77,8 @@ def hold(stage: Stage, name: str) -> Play:
     if name == "person":
         turn, gap = stage.dice.sign(), stage.dice.between(0.4, 0.52)
         meet = stage.spot(gap / 2, stage.dice.between(0.42, 0.52))
-        hands = {"lead_hand": meet} if turn < 0 else {"trail_hand": meet}
-        pair = [stage.person(lead_hand=meet), stage.person(gap, turn=turn, **hands)]
+        lead, trail = (meet, None) if turn < 0 else (None, meet)
+        pair = [stage.person(lead_hand=meet), stage.person(gap, turn=turn, lead_hand=lead, trail_hand=trail)]
         return Play(list(pair), {(0, 1): {"hold"}, (1, 0): {"hold"}})
     if name in LARGE:
         distance = {"bicycle": 0.45, "horse": 0.75, "dog": 0.42}[name]
@@ -197,14 +197,13 @@ def ride(stage: Stage, name: str) -> Play:
     u, v = stage.forward(seat), stage.up(seat) + 0.02
     foot_v = max(SOLE, v - 0.37)
     spread = 0.17 if foot_v > SOLE else 0.27
-    hands, verbs = {}, {"ride"}
-    hands["lead_hand"] = stage.spot(u + 0.15, v + 0.18)
+    hand, verbs = stage.spot(u + 0.15, v + 0.18), {"ride"}
     if name in RIDE_GRIP and stage.dice.chance(0.5):
-        hands["lead_hand"] = thing.at(RIDE_GRIP[name])
+        hand = thing.at(RIDE_GRIP[name])
         verbs.add("hold")
     actor = stage.person(
         u, pelvis_v=v, lean=0.3 if "hold" in verbs else 0.05, trail_hand=stage.spot(u + 0.02, v + 0.18),
-        lead_foot=stage.spot(u + spread, foot_v), trail_foot=stage.spot(u - spread, foot_v), front=1, **hands,
+        lead_foot=stage.spot(u + spread, foot_v), trail_foot=stage.spot(u - spread, foot_v), front=1, lead_hand=hand,
     )  # fmt: skip
     return Play([actor, thing], {(0, 1): verbs})
 
@@ -252,8 +251,8 @@ def talk_on(stage: Stage, name: str) -> Play:
     centre = (ear[0] + side * 0.25 * draft.width, ear[1] + 0.01 * stage.height)
     thing = dataclasses.replace(draft, centre=centre)
     hand = (thing.centre[0] + side * 0.25 * thing.width, thing.centre[1] + 0.42 * thing.height)
-    hands = {"lead_hand": hand} if side == stage.facing else {"trail_hand": hand}
-    return Play([stage.person(gaze=gaze, **hands), thing], {(0, 1): {"talk_on", "hold"}})
+    lead, trail = (hand, None) if side == stage.facing else (None, hand)
+    return Play([stage.person(gaze=gaze, lead_hand=lead, trail_hand=trail), thing], {(0, 1): {"talk_on", "hold"}})
 
 
 def _target(stage: Stage, name: str, u: float) -> Entity:

@@ -43,7 +43,7 @@ def _shake(boxes: np.ndarray, dice: Dice, amount: float, height: int, width: int
     """Boxes [N, 4] with every side moved; empty ones stay empty, others keep at least 2 px where they were."""
     size = np.tile(boxes[:, 2:] - boxes[:, :2], (1, 2))
     moved = _clip(boxes + dice.normal(boxes.shape) * amount * size, height, width)
-    broken = (moved[:, 2:] - moved[:, :2] < 2.0).any(axis=1)
+    broken = np.any(moved[:, 2:] - moved[:, :2] < 2.0, axis=1)
     return np.where(broken[:, None], boxes, moved)
 
 
@@ -87,7 +87,7 @@ def detect(truth: Instances, noise: float, dice: Dice, height: int, width: int) 
     if noise > 0.0:
         keypoints = _shake_keypoints(keypoints, boxes, dice, noise)
         shaken = _shake(faces, dice, 2 * JITTER * noise, height, width)
-        faces = np.where((faces[:, 2:] > faces[:, :2]).all(axis=1)[:, None], shaken, faces)
+        faces = np.where(np.all(faces[:, 2:] > faces[:, :2], axis=1)[:, None], shaken, faces)
         boxes = _shake(boxes, dice, JITTER * noise, height, width)
         score = np.clip(0.97 - SCORE_LOSS * noise * np.abs(dice.normal((len(source),))), 0.05, 1.0)
         extra, extra_classes, extra_score = _false_positives(dice, noise, height, width)

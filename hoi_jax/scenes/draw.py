@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from hoi_jax.scenes.dice import Dice
 from hoi_jax.scenes.geometry import Point
-from hoi_jax.scenes.looks import LOOKS
+from hoi_jax.scenes.looks import LOOKS, Rows
 from hoi_jax.scenes.objects import Thing
 from hoi_jax.scenes.people import (
     ARM_RADIUS,
@@ -107,10 +107,11 @@ def _head_shapes(person: Person) -> list[Shape]:
     return shapes
 
 
-def _strokes(thing: Thing, rows: tuple[tuple, ...]) -> list[Shape]:
+def _strokes(thing: Thing, rows: Rows) -> list[Shape]:
     """Shapes from rows in the object's own coordinates; line widths and radii are shares of the width.
 
-    Rows: ("dot", x, y, r, colour[, ry share of height]), ("line", width, colour, points...), ("poly", colour, points...).
+    Rows: ("dot", x, y, r, colour[, ry share of height]), ("line", width, colour, points...),
+    ("poly", colour, points...).
     """
     shapes: list[Shape] = []
     for row in rows:

@@ -4,13 +4,14 @@ Outlines agree with the contact capsules in `objects.KINDS`; lines and radii are
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from hoi_jax.scenes.people import Colour
 
 BLACK, WHITE, GREY, STEEL = (20, 20, 22), (250, 250, 250), (120, 120, 125), (185, 190, 200)
 WOOD, SCREEN, LEAF, TYRE = (150, 100, 50), (90, 200, 255), (40, 140, 40), (45, 45, 50)
 
-Rows = tuple[tuple, ...]
+Rows = tuple[Any, ...]  # of tuples with different fields, see draw._strokes
 
 
 def _dark(colour: Colour) -> Colour:

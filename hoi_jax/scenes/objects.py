@@ -184,7 +184,7 @@ class Thing:
 def make_thing(
     name: str, centre: Point, person_height: float, *, flip: int, colour: int, depth: float, scale: float = 1.0
 ) -> Thing:
-    """An object of class `name` in the size that fits people of `person_height` pixels; `colour` picks a palette row."""
+    """An object of class `name`, sized for people of `person_height` pixels; `colour` picks a row of its palette."""
     kind = KINDS[name]
     palette = kind.colours
     return Thing(

@@ -21,7 +21,7 @@ from hoi_jax.scenes.verbs import WIDE, Entity, disturbs, scene_verbs, sight_dist
 PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS.items() for verb in verbs)
 _CUMULATIVE = list(itertools.accumulate(WEIGHTS[obj][verb] for verb, obj in PLAYS))
 _TEST_STRIDE = 37  # coprime with the number of plays, so that few test scenes already meet many classes
-_MAIN_TRIES, _SIDE_TRIES = 60, 8
+_MAIN_TRIES, _SIDE_TRIES = 60, 12
 NEAR_USED_THING = 0.65
 """Share of bystanders who are put beside something that is there already."""
 
@@ -126,7 +126,7 @@ def _add_bystander(world: World, dice: Dice, base: float) -> None:
 def _add_lone_thing(world: World, dice: Dice, base: float) -> None:
     used = [entity.name for entity in world.entities if isinstance(entity, Thing)]
     for _ in range(_SIDE_TRIES):
-        again = bool(used) and dice.chance(0.4)
+        again = bool(used) and dice.chance(0.6)
         name = dice.pick(used) if again else dice.pick(tuple(KINDS))
         near = dice.pick(world.entities) if world.entities and dice.chance(0.5) else None
         play = lone_thing(_stage(world, dice, base, near), name)
@@ -154,11 +154,11 @@ def sample_world(settings: SceneSettings, index: int) -> tuple[World, Dice]:
     world = World(settings.height_px, settings.width_px, crowded)
     if crowded:
         base = dice.between(0.3, 0.45)
-        plays, people, things = dice.integer(2, 4), dice.integer(3, 7), dice.integer(1, 3)
+        plays, people, things = dice.integer(2, 4), dice.integer(3, 7), dice.integer(1, 4)
     else:
         close = dice.chance(0.12)
         base = dice.between(0.8, 1.1) if close else dice.between(0.42, 0.72)
-        plays, people, things = dice.integer(1, 3), dice.integer(0, 3), dice.integer(0, 2)
+        plays, people, things = dice.integer(1, 3), dice.integer(1, 3), dice.integer(1, 3)
     _place(world, dice, verb, obj, base, _MAIN_TRIES)
     for _ in range(plays - 1):
         side_verb, side_obj = PLAYS[dice.weighted(_CUMULATIVE)]
