@@ -20,7 +20,7 @@ from tqdm import tqdm
 from hoi_jax import schema
 from hoi_jax.data import records
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.vocab import get_vocabulary
+from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Record = dict[str, object]
 
@@ -52,6 +52,24 @@ class DatasetSource:
         return len(get_vocabulary(self.persons_vocabulary).actions) if self.persons_vocabulary else 1
 
 
+def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
+    """Raises SchemaError for a class or verb outside the vocabulary, or a HOI class that does not exist."""
+    classes, verbs = np.asarray(record["instances_class"]), np.asarray(record["pairs_verb"])
+    for name, values, known in (
+        ("instances_class", classes, vocabulary.objects),
+        ("detections_class", np.asarray(record["detections_class"]), vocabulary.objects),
+        ("pairs_verb", verbs, vocabulary.verbs),
+    ):
+        if values.size and (values.min() < 0 or values.max() >= len(known)):
+            raise schema.SchemaError(f"{where}: field {name!r} holds a number outside 0..{len(known) - 1}")
+    if vocabulary.hois and len(verbs):
+        objects = classes[np.asarray(record["pairs_object"])]
+        for verb, obj in zip(verbs, objects, strict=True):
+            if vocabulary.hoi_table[verb, obj] < 0:
+                name = f"{vocabulary.verbs[verb]} {vocabulary.objects[obj]}"
+                raise schema.SchemaError(f"{where}: {name!r} is no HOI class of {vocabulary.name!r}")
+
+
 class _Builder(tfds.core.GeneratorBasedBuilder):
     """TFDS's part: serialising, sharding and the info file."""
 
@@ -76,7 +94,9 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
         count, generate = self._source.splits[split]
         bar = tqdm(generate(), total=count, desc=f"{self._source.name} {split}", unit="img", mininterval=0.5)
         for position, record in enumerate(bar):
-            schema.check_record(record, self._source.num_actions, f"{split} {record['file_name']!r}")
+            where = f"{self._source.name} {split} {record['file_name']!r}"
+            schema.check_record(record, self._source.num_actions, where)
+            check_labels(record, get_vocabulary(self._source.pairs_vocabulary), where)
             self._counters[split].add(record)
             yield position, record
 

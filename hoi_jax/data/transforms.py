@@ -49,7 +49,7 @@ def place_masks(example: Example, image_hw: tuple[int, int], mask_hw: tuple[int,
     inside = tf.maximum(tf.cast(tf.round(valid * scale), tf.int32), 1)
     small = tf.image.resize(masks, inside, method="area")[..., 0] >= 0.5
     padding = [[0, 0], [0, mask_hw[0] - inside[0]], [0, mask_hw[1] - inside[1]]]
-    return {**example, "instances_mask": tf.pad(small, padding)}
+    return {**example, "instances_mask": tf.ensure_shape(tf.pad(small, padding), (None, *mask_hw))}
 
 
 def _map_places(example: Example, boxes, points) -> Example:

@@ -1,0 +1,173 @@
+"""The stream: the same examples for any number of hosts, any starting step, and with nothing lost."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data_prep.builder import DatasetSource, build
+from hoi_jax import schema
+from hoi_jax.data.pipeline import Pipeline, example_batch
+from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
+from hoi_jax.io import DataError
+from hoi_jax.scenes import SceneSettings, make_scene
+from hoi_jax.vocab import get_vocabulary
+
+COUNT = 11
+SETTINGS = SceneSettings()
+EVERYTHING = frozenset(n for n in schema.BATCH_FIELDS if not n.startswith("external_")) - {
+    "detections_mask",
+    "detections_parts_xyxy_px",
+}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    source = DatasetSource(
+        name="hoi_scenes/test",
+        version="1.0.0",
+        description="a few scenes",
+        pairs_vocabulary="hoi_scenes",
+        persons_vocabulary="hoi_scenes_actions",
+        splits={"train": (COUNT, lambda: (make_scene(SETTINGS, i) for i in range(COUNT)))},
+    )
+    return build(source, tmp_path_factory.mktemp("data"))
+
+
+def pipeline(directory, *, vocabulary="hoi_scenes", detections="stored", needs=EVERYTHING, **changes):
+    settings = {
+        "files": RecordFiles(directory, "train"),
+        "vocabulary": get_vocabulary(vocabulary),
+        "dataset": DatasetSettings("hoi_scenes/test", vocabulary, detections=detections),
+        "sizes": SizeSettings((128, 128), instances=24, detections=24, pairs=48, persons=16),
+        "options": PipelineSettings(threads=2),
+        "augment": AugmentSettings(flip=0.5, crop=0.5),
+        "needs": needs,
+        "batch_size": 4,
+        "seed": 5,
+    }
+    return Pipeline(**(settings | changes))
+
+
+def take(iterator, count):
+    batches = [next(iterator) for _ in range(count)]
+    iterator.close()
+    return batches
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_starting_at_a_step_gives_the_batches_from_there_on(directory):
+    whole = take(pipeline(directory).train_batches(0), 9)
+    for start in (1, 5, 8):
+        for a, b in zip(take(pipeline(directory).train_batches(start), 9 - start), whole[start:], strict=True):
+            assert_same(a, b)
+
+
+def test_two_hosts_together_read_what_one_reads(directory):
+    whole = take(pipeline(directory).train_batches(0), 4)
+    parts = [take(pipeline(directory, host=h, num_hosts=2).train_batches(0), 4) for h in range(2)]
+    for step, batch in enumerate(whole):
+        joined = {name: np.concatenate([p[step][name] for p in parts]) for name in batch}
+        assert_same(batch, joined)
+
+
+def test_every_epoch_holds_each_example_once_in_another_order(directory):
+    ids = np.concatenate([b["example_id"] for b in take(pipeline(directory).train_batches(0), 11)])
+    epochs = ids.reshape(4, COUNT)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(COUNT))
+    assert len({tuple(e) for e in epochs}) == 4
+
+
+def test_evaluation_reads_everything_once_and_marks_the_rest(directory):
+    batches = list(pipeline(directory).eval_batches())
+    valid = np.concatenate([b["batch_valid"] for b in batches])
+    ids = np.concatenate([b["example_id"] for b in batches])
+    assert valid.sum() == COUNT and len(valid) == 12
+    assert ids[valid].tolist() == list(range(COUNT))
+
+
+def test_batches_have_the_declared_shapes_and_the_example_batch_too(directory):
+    stream = pipeline(directory)
+    batch = take(stream.train_batches(0), 1)[0]
+    schema.check_batch(batch, EVERYTHING)
+    zeros = example_batch(stream, 4)
+    assert {k: (v.shape, v.dtype) for k, v in zeros.items()} == {k: (v.shape, v.dtype) for k, v in batch.items()}
+
+
+def test_tables_hold_the_rows_of_the_scene(directory):
+    batch = next(pipeline(directory).eval_batches())
+    for row in range(4):
+        scene = make_scene(SETTINGS, int(batch["image_id"][row]))
+        count = len(scene["instances_class"])
+        assert batch["instances_valid"][row].sum() == count
+        np.testing.assert_array_equal(batch["instances_xyxy_px"][row, :count], scene["instances_xyxy_px"])
+        raw = set(zip(scene["pairs_human"], scene["pairs_object"], scene["pairs_verb"], strict=True))
+        pairs, verbs = np.nonzero(batch["pairs_verbs"][row])
+        human, obj = batch["pairs_human"][row], batch["pairs_object"][row]
+        assert {(human[p], obj[p], v) for p, v in zip(pairs, verbs, strict=True)} == raw
+        assert np.all(np.diff(batch["detections_score"][row]) <= 0)
+
+
+def test_action_view_takes_its_pairs_from_persons(directory):
+    vocabulary = get_vocabulary("hoi_scenes_actions")
+    stream = pipeline(directory, vocabulary="hoi_scenes_actions", needs=EVERYTHING - {"hoi_labels"})
+    batch = next(stream.eval_batches())
+    for row in range(4):
+        scene = make_scene(SETTINGS, int(batch["image_id"][row]))
+        expected = set()
+        for person, actions, roles in zip(
+            scene["persons_instance"], scene["persons_actions"], scene["persons_roles"], strict=True
+        ):
+            for verb, (action, slot) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):
+                if slot >= 0 and actions[action] == 1 and roles[action, slot] >= 0:
+                    expected.add((person, roles[action, slot], verb))
+        pairs, verbs = np.nonzero(batch["pairs_verbs"][row])
+        human, obj = batch["pairs_human"][row], batch["pairs_object"][row]
+        assert {(human[p], obj[p], v) for p, v in zip(pairs, verbs, strict=True)} == expected
+
+
+def test_ground_truth_detections_are_the_instances_with_score_one(directory):
+    batch = next(pipeline(directory, detections="ground_truth").eval_batches())
+    np.testing.assert_array_equal(batch["detections_score"] == 1, batch["detections_valid"])
+    for row in range(4):
+        truth = batch["instances_xyxy_px"][row][batch["instances_valid"][row]]
+        found = batch["detections_xyxy_px"][row][batch["detections_valid"][row]]
+        assert {tuple(b) for b in truth} == {tuple(b) for b in found}
+
+
+def test_a_table_that_is_too_small_is_an_error_that_names_it(directory):
+    small = SizeSettings((128, 128), instances=2, detections=24, pairs=48, persons=16)
+    with pytest.raises(DataError, match=r"sizes\.instances is 2"):
+        pipeline(directory, sizes=small)
+    stream = pipeline(directory, sizes=dataclasses.replace(small, truncate=True))
+    assert next(stream.eval_batches())["pairs_human"].max() < 2
+
+
+def test_a_corrupt_record_names_itself(directory, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    path = next(copy.glob("*train.tfrecord*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"record \d+ cannot be read"):
+        list(pipeline(copy).eval_batches())
+
+
+def test_labels_of_another_vocabulary_are_refused(directory):
+    with pytest.raises(DataError, match="not in 'hico_det'"):
+        pipeline(directory, vocabulary="hico_det")
+
+
+def test_an_unbuilt_dataset_says_how_to_build_it(tmp_path):
+    with pytest.raises(DataError, match="data_prep.build"):
+        RecordFiles(tmp_path / "nothing", "train")
