@@ -13,12 +13,12 @@ def box_area(boxes_xyxy_px: Float[np.ndarray, "*n 4"], *, plus_one: bool = False
     """Width times height in square pixels, as float64; negative sides count as zero."""
     boxes = np.asarray(boxes_xyxy_px, np.float64)
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2] + plus_one, 0.0)
-    return sides[..., 0] * sides[..., 1]
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def matched_iou(
-    a_xyxy_px: Float[np.ndarray, "*n 4"], b_xyxy_px: Float[np.ndarray, "*n 4"], *, plus_one: bool = False
-) -> Float[np.ndarray, "*n"]:
+    a_xyxy_px: Float[np.ndarray, "*#n 4"], b_xyxy_px: Float[np.ndarray, "*#n 4"], *, plus_one: bool = False
+) -> Float[np.ndarray, "..."]:
     """Intersection over union, row by row (leading axes broadcast), as float64.
 
     0 where the boxes do not overlap, where both have no area, and where a coordinate is NaN.

@@ -86,7 +86,7 @@ def format_table(result: EvaluationResult, class_names: tuple[str, ...] = (), *,
         name_width = max(len(name) for name in class_names)
         lines += ["", " " * name_width + "".join(f"  {name:>24}" for name in columns)]
         for row, name in enumerate(class_names):
-            cells = (_cell(column, result.per_class[column][row]) for column in columns)
+            cells = (_cell(column, float(result.per_class[column][row])) for column in columns)
             lines.append(f"{name:<{name_width}}" + "".join(f"  {cell:>24}" for cell in cells))
     return "\n".join(lines)
 

@@ -99,26 +99,30 @@ def load_predictions(path: str | os.PathLike[str]) -> PredictionStore:
     content, meta = arrays.load_npz(path)
     arrays.meta_text(meta, "vocabulary", path)
     columns = {name: arrays.take(content, name, kind, len(axes), path) for name, (kind, axes) in _COLUMNS.items()}
-    store = PredictionStore(meta, **columns)
-    check_store(store, os.fspath(path))
-    return store
+    _check_columns(columns, os.fspath(path))
+    return PredictionStore(meta, **columns)
 
 
 def check_store(store: PredictionStore, where: str) -> None:
+    """Raises io.DataError, naming `where` and the field, for a store that `load_predictions` would refuse."""
+    _check_columns({name: getattr(store, name) for name in _COLUMNS}, where)
+
+
+def _check_columns(columns: Mapping[str, np.ndarray], where: str) -> None:
     """Raises io.DataError where sizes disagree, an index points nowhere, or an image number is repeated."""
     sizes: dict[str | int, int] = {}
     for name, (_, axes) in _COLUMNS.items():
-        for axis, size in zip(axes, getattr(store, name).shape, strict=True):
+        for axis, size in zip(axes, columns[name].shape, strict=True):
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             if size != expected:
                 raise io.DataError(f"{where}: field {name!r} has size {size} on axis {axis}, not {expected}")
     for name, axis in _INDEX_INTO.items():
-        index = getattr(store, name)
+        index = columns[name]
         if len(index) and (index.min() < 0 or index.max() >= sizes[axis]):
             raise io.DataError(f"{where}: field {name!r} points outside its {sizes[axis]} rows")
-    if len(store.trip_verb) and store.trip_verb.min() < 0:
+    if len(columns["trip_verb"]) and columns["trip_verb"].min() < 0:
         raise io.DataError(f"{where}: field 'trip_verb' has negative entries")
-    if len(np.unique(store.image_id)) != len(store.image_id):
+    if len(np.unique(columns["image_id"])) != len(columns["image_id"]):
         raise io.DataError(f"{where}: field 'image_id' has repeated numbers")
 
 
@@ -231,9 +235,8 @@ class PredictionWriter:
             "nan_scores_dropped": self._nan_scores,
             "max_triplets_per_image": self._limit,
         }
-        store = PredictionStore({**self._manifest, "counts": counts}, **columns)
-        check_store(store, os.fspath(self._path))
-        return store
+        _check_columns(columns, os.fspath(self._path))
+        return PredictionStore({**self._manifest, "counts": counts}, **columns)
 
     def __enter__(self) -> "PredictionWriter":
         return self

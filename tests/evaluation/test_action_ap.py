@@ -134,6 +134,8 @@ BOX, NOTHING = [20.0, 20, 29, 29], [np.nan] * 4
     ("role_box", "predicted", "scenario_1", "scenario_2"),
     [
         (BOX, BOX, 1, 1),
+        (BOX, [20.0, 20, 29, 24], 1, 1),  # an IoU of exactly 0.5
+        (BOX, [20.0, 20, 29, 23.9], 0, 0),
         (BOX, NOTHING, 0, 0),
         (BOX, [0.0] * 4, 0, 0),
         (BOX, [40.0, 40, 49, 49], 0, 0),

@@ -174,6 +174,18 @@ def test_a_second_prediction_on_a_found_pair_is_a_false_positive():
 _COLUMNS = ("image", "human_xyxy_px", "object_xyxy_px", "label")
 
 
+def test_an_overlap_of_exactly_half_counts_unless_the_protocol_is_strict():
+    box, half = np.array([[1.0, 1.0, 10.0, 10.0]]), np.array([[0.0, 0.0, 9.0, 4.0]])
+    zero = np.zeros(1, int)
+    truth = PairTruth(1, zero, box, box, zero)
+    found = PairDetections(zero, box - 1, half, zero, zero, np.ones(1))
+    scores = {
+        strict: evaluate_hoi(truth, found, TOY, HoiProtocol(strict_iou=strict)).per_class["default/ap"][0]
+        for strict in (False, True)
+    }
+    assert scores == {False: pytest.approx(1.0), True: 0.0}
+
+
 def test_no_predictions_score_zero_and_unannotated_classes_are_left_out():
     truth = PairTruth(4, *(getattr(spread_truth(), n)[:2] for n in _COLUMNS))
     nothing = PairDetections(
