@@ -25,7 +25,7 @@ HUG_DISTANCE = 0.32
 SIGHT_RANGE = 3.0
 TALK_RANGE = 1.4
 CONTEST_RANGE = 1.0
-STRAIGHT_ARM = 0.96
+STRAIGHT_ARM, ARM_LIFT = 0.96, 0.24
 OFF_GROUND = 0.06
 
 
@@ -76,8 +76,15 @@ def touch(person: Person, target: Entity, margin: float = 0.0) -> Touch | None:
     return result if any(result) else None
 
 
-def contact_verbs(person: Person, target: Entity, parts: Touch) -> set[str]:
-    """Verbs that follow from contact alone.
+def _either(positive: str, negative: str, amount: float, margin: float) -> set[str]:
+    """One verb or the other by the sign of `amount`; both where it is within `margin` of zero."""
+    if abs(amount) < margin:
+        return {positive, negative}
+    return {positive if amount > 0.0 else negative}
+
+
+def contact_verbs(person: Person, target: Entity, parts: Touch, margin: float = 0.0) -> set[str]:
+    """Verbs that follow from contact alone; nearer than `margin` to a border between two verbs, both of them.
 
     sit_on: hips on the top, both ankles on the same side of the hips. ride: hips on the top, one ankle on either
     side (astride). stand_on: both feet on the top. kick: exactly one foot touches, stretched away from the hips.
@@ -89,21 +96,22 @@ def contact_verbs(person: Person, target: Entity, parts: Touch) -> set[str]:
     verbs = set()
     if parts.hip:
         sides = [k[i][0] - person.pelvis[0] for i in (15, 16)]
-        verbs.add("ride" if min(sides) < -ASTRIDE * h and max(sides) > ASTRIDE * h else "sit_on")
+        astride = min(-min(sides), max(sides)) / h - ASTRIDE
+        verbs |= _either("ride", "sit_on", astride, margin)
     elif parts.feet_on_top:
         verbs.add("stand_on")
     elif parts.left_foot != parts.right_foot:
         foot = k[15] if parts.left_foot else k[16]
-        if abs(foot[0] - person.pelvis[0]) >= KICK_STRIDE * h:
+        if abs(foot[0] - person.pelvis[0]) >= (KICK_STRIDE - margin) * h:
             verbs.add("kick")
     if parts.hands == 1 or (parts.hands and parts.hip):
         verbs.add("hold")
     elif parts.hands == 2 and isinstance(target, Person):
-        close = abs(person.pelvis[0] - target.pelvis[0]) < HUG_DISTANCE * h
-        verbs.add("hug" if close else "push")
+        apart = abs(person.pelvis[0] - target.pelvis[0]) / h
+        verbs |= _either("hug", "push", HUG_DISTANCE - apart, margin)
     elif parts.hands == 2:
-        lifted = target.box[3] < max(k[15][1], k[16][1]) - OFF_GROUND * h
-        verbs.add("carry" if lifted else "push")
+        lifted = (max(k[15][1], k[16][1]) - target.box[3]) / h
+        verbs |= _either("carry", "push", lifted - OFF_GROUND, margin)
     if parts.crown and not parts.hands:
         verbs.add("wear")
     if parts.mouth and parts.hands:
@@ -123,13 +131,13 @@ def sight_distance(origin: Point, direction: Point, target: Entity, reach: float
     return best
 
 
-def pointing_rays(person: Person) -> list[tuple[int, Point, Point]]:
+def pointing_rays(person: Person, margin: float = 0.0) -> list[tuple[int, Point, Point]]:
     """(wrist keypoint, shoulder, unit direction) of every arm that is stretched and lifted."""
     rays, k = [], person.keypoints
     for shoulder, wrist in ((5, 9), (6, 10)):
         dx, dy = k[wrist][0] - k[shoulder][0], k[wrist][1] - k[shoulder][1]
-        straight = math.hypot(dx, dy) >= STRAIGHT_ARM * (UPPER_ARM + FOREARM) * person.height
-        if straight and dy <= 0.24 * person.height:
+        straight = math.hypot(dx, dy) >= (STRAIGHT_ARM - margin) * (UPPER_ARM + FOREARM) * person.height
+        if straight and dy <= (ARM_LIFT + margin) * person.height:
             rays.append((wrist, k[shoulder], unit(dx, dy)))
     return rays
 
@@ -141,7 +149,7 @@ def _first_hit(
     nearest, hit = math.inf, None
     for index, target in enumerate(entities):
         if index != person and index not in skip:
-            along = sight_distance(origin, direction, target, SIGHT_RANGE * height, 1.6 * margin * height)
+            along = sight_distance(origin, direction, target, (SIGHT_RANGE + margin) * height, 1.6 * margin * height)
             if along is not None and along < nearest:
                 nearest, hit = along, index
     return hit
@@ -152,7 +160,7 @@ def _faces(person: Person) -> int:
     return (person.gaze[0] > 0.5) - (person.gaze[0] < -0.5)
 
 
-def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str]]) -> None:
+def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str]], margin: float) -> None:
     """Adds the verbs whose evidence lies on another person.
 
     talk_to: two people look at each other. push_together: another person pushes the same thing and looks to the
@@ -163,7 +171,7 @@ def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str
         if not isinstance(me, Person):
             continue
         if isinstance(target, Person):
-            near = math.dist(me.head, target.head) <= TALK_RANGE * max(me.height, target.height)
+            near = math.dist(me.head, target.head) <= (TALK_RANGE + margin) * max(me.height, target.height)
             if near and "look_at" in found and "look_at" in verbs.get((j, i), ()):
                 found.add("talk_to")
             continue
@@ -174,7 +182,8 @@ def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str
             if "push" in found and "push" in theirs and _faces(me) == _faces(partner) != 0:
                 found.add("push_together")
             mine, yours = target.centre[0] - me.head[0], target.centre[0] - partner.head[0]
-            close = abs(mine) <= CONTEST_RANGE * me.height and abs(yours) <= CONTEST_RANGE * partner.height
+            reach = CONTEST_RANGE + margin
+            close = abs(mine) <= reach * me.height and abs(yours) <= reach * partner.height
             if "look_at" in found and "look_at" in theirs and mine * yours < 0.0 and close:
                 found.add("compete_for")
 
@@ -195,19 +204,19 @@ def scene_verbs(entities: Sequence[Entity], margin: float = 0.0) -> PairVerbs:
             if parts is not None:
                 touched.add(j)
                 busy = [busy[0] or parts.left_hand, busy[1] or parts.right_hand]
-                found = contact_verbs(person, target, parts)
+                found = contact_verbs(person, target, parts, margin)
                 if found:
                     verbs[i, j] = found
         if person.gaze != (0.0, 0.0):
             seen = _first_hit(entities, i, person.head, person.gaze, touched, margin)
             if seen is not None:
                 verbs.setdefault((i, seen), set()).add("look_at")
-        for wrist, shoulder, direction in pointing_rays(person):
+        for wrist, shoulder, direction in pointing_rays(person, margin):
             if not busy[wrist - 9]:
                 shown = _first_hit(entities, i, shoulder, direction, touched, margin)
                 if shown is not None:
                     verbs.setdefault((i, shown), set()).add("point_at")
-    _crew_verbs(entities, verbs)
+    _crew_verbs(entities, verbs, margin)
     return {pair: frozenset(found) for pair, found in verbs.items()}
 
 
@@ -217,17 +226,21 @@ def disturbs(person: Person, target: Entity, sees_within: float = math.inf) -> b
     `sees_within`: distance along the look to what the person looks at now; targets behind that do not disturb.
     """
     h = person.height
-    parts = touch(person, target, WIDE)
-    if parts is not None and (contact_verbs(person, target, parts) or parts.hands):
-        return True
-    slack, reach = 1.6 * WIDE * h, SIGHT_RANGE * h
+    wide = touch(person, target, WIDE)
+    if wide is not None:
+        exact = touch(person, target)
+        if wide.hands or contact_verbs(person, target, wide, WIDE):
+            return True
+        if exact is not None and contact_verbs(person, target, exact):
+            return True
+    slack, reach = 1.6 * WIDE * h, (SIGHT_RANGE + WIDE) * h
     if person.gaze != (0.0, 0.0):
         along = sight_distance(person.head, person.gaze, target, min(reach, sees_within), slack)
         if along is not None:
             return True
     return any(
         sight_distance(shoulder, direction, target, reach, slack) is not None
-        for _, shoulder, direction in pointing_rays(person)
+        for _, shoulder, direction in pointing_rays(person, WIDE)
     )
 
 
