@@ -46,7 +46,7 @@ def evaluate(
 ) -> EvaluationResult:
     """Every score that the annotations allow for the vocabulary of the store.
 
-    HOI style: `evaluate_store`. Action style: `evaluate_actions_store` where persons carry action labels, and
+    HOI style: `evaluate_store`. Action style: `evaluate_actions_store` where persons are labelled for all actions, and
     `role_ap_over_pairs` where pairs carry verbs.
 
     Args:
@@ -62,7 +62,7 @@ def evaluate(
         hoi = hoi_protocol(protocol) if isinstance(protocol, str) else protocol
         return evaluate_store(store, annotations, vocabulary, hoi, use_nis=use_nis)
     results = []
-    if annotations.actions_vocabulary_name == vocabulary.name and len(annotations["persons_instance"]):
+    if annotations.actions_vocabulary_name == vocabulary.name and has_whole_action_labels(annotations):
         results.append(evaluate_actions_store(store, annotations, vocabulary, use_nis=use_nis))
     if pairs_fit and len(annotations["pairs_verb"]):
         results.append(role_ap_over_pairs(store, annotations, vocabulary, use_nis=use_nis))
@@ -270,12 +270,28 @@ def evaluate_actions_store(
     *,
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """Official V-COCO scores of a store (also for hoi_scenes_actions); see `vcoco.evaluate_actions`."""
+    """Official V-COCO scores of a store (also for hoi_scenes_actions); see `vcoco.evaluate_actions`.
+
+    Raises:
+      ValueError: no person is labelled, or only for some actions.
+    """
+    if not has_whole_action_labels(annotations):
+        raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` can be told")
     aligned = _align(store, annotations, use_nis)
     truth = action_truth(annotations, vocabulary)
     detections = _action_detections(store, aligned, vocabulary)
     result = evaluate_actions(truth, detections, vocabulary, protocol)
     return dataclasses.replace(result, manifest={**result.manifest, **aligned.manifest})
+
+
+def has_whole_action_labels(annotations: Annotations) -> bool:
+    """Whether persons carry the labels that the official score needs.
+
+    Labels rebuilt from a list of pairs say nothing of actions without an object (-1 for everybody), and lack the
+    people without one: a score from them must not carry the official name.
+    """
+    labelled = annotations["persons_actions"] >= 0
+    return bool(labelled.any() and (labelled.all(1) | ~labelled.any(1)).all())
 
 
 def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTruth:

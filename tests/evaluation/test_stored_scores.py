@@ -273,6 +273,17 @@ def test_vcoco_boxes_are_counted_in_the_frame_of_the_official_script():
     assert action_ap(stored.evaluate(less, vcoco_split()), "hold") == 0.0
 
 
+def test_labels_rebuilt_from_pairs_never_get_the_official_name():
+    whole = vcoco_split()
+    partial = whole["persons_actions"].copy()
+    partial[:, VCOCO.actions.index("stand")] = -1
+    annotations = dataclasses.replace(whole, columns={**whole.columns, "persons_actions": partial})
+    store = vcoco_store([(HOLDER, BOTTLE, "hold_obj", 0.9)])
+    assert stored.evaluate(store, annotations).metrics == {"pairs_role_ap/24": 1.0}
+    with pytest.raises(ValueError, match="role_ap_over_pairs"):
+        stored.evaluate_actions_store(store, annotations, VCOCO)
+
+
 def test_identical_annotations_of_a_pair_count_once():
     record = record_of(1, num_actions=26)
     fill_instances(record, [HOLDER, BOTTLE, HOLDER, BOTTLE], [0, 39, 0, 39])
