@@ -9,6 +9,7 @@ import pytest
 
 from hoi_jax import io
 from hoi_jax.evaluation import stored
+from hoi_jax.evaluation.action_frame import action_truth
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import frequency_baseline, verb_frequencies
 from hoi_jax.evaluation.hico_det import PairTruth, evaluate_hoi
@@ -262,7 +263,7 @@ def test_agents_take_the_place_of_scores_from_pairs():
 
 
 def test_vcoco_boxes_are_counted_in_the_frame_of_the_official_script():
-    truth = stored.action_truth(vcoco_split(), VCOCO)
+    truth = action_truth(vcoco_split(), VCOCO)
     assert truth.person_xyxy_px[0].tolist() == [0.0, 0.0, 39.0, 79.0]
     assert len(truth.person_image) == 4  # the unlabelled person is there, to be ignored
     assert (truth.labels == -1).all(1).tolist() == [False, False, True, False]
