@@ -275,10 +275,12 @@ def load_predictor(workdir: Path, which: str) -> tuple[Predict, Vocabulary, Mapp
       CheckpointError: there is no such checkpoint.
     """
     import jax
+    from absl import logging
 
     from hoi_jax.systems.registry import build_system
     from hoi_jax.training.checkpoint import load_for_evaluation
 
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     variables, config_text, metadata = load_for_evaluation(workdir, which=which)
     config = json.loads(config_text)
     vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
