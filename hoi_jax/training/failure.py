@@ -99,7 +99,9 @@ def stop_on_nonfinite(
     layer = None
     if kind == "loss":
         variables = {"params": state.params, **state.model_state}
-        layer = first_nonfinite_layer(system, variables, batch, step_key(jnp.asarray(state.key), state.step))
+        layer = first_nonfinite_layer(
+            system, variables, batch, step_key(jnp.asarray(state.key), jnp.asarray(state.step))
+        )
     if layer is not None:
         where = f"layer {layer!r} (then {where})"
     return NonFiniteError(step, where, path, f"flagged: {details}")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import jax
 
@@ -61,7 +61,7 @@ class JsonLinesHook(Hook):
 
     def __init__(self, workdir: Path, every: int):
         self.path, self._every = workdir / "metrics.jsonl", every
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
 
     def start(self, step: int, total_steps: int) -> None:
         kept = b""
@@ -143,7 +143,7 @@ class ProgressHook(Hook):
     On a terminal the line rewrites itself twice a second; elsewhere a new one comes every `seconds`.
     """
 
-    def __init__(self, stream: TextIO | None = None, seconds: float = 10.0):
+    def __init__(self, stream: IO[str] | None = None, seconds: float = 10.0):
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._interval = 0.5 if self._live else seconds

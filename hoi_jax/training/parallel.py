@@ -79,7 +79,7 @@ class Parallel:
 
         def one(x: jax.Array) -> np.ndarray:
             part = np.array(x.addressable_shards[0].data, copy=True)
-            return part[0] if self.kind == "pmap" else part
+            return np.asarray(part[0]) if self.kind == "pmap" else part
 
         return jax.tree.map(one, tree)
 

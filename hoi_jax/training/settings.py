@@ -2,17 +2,18 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from hoi_jax.settings import choice
 
 
-def _positive(**values: float | None) -> None:
+def _positive(**values: Any) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}, expected a number above 0")
 
 
-def _not_negative(**values: float | None) -> None:
+def _not_negative(**values: Any) -> None:
     for name, value in values.items():
         if value is not None and not value >= 0:
             raise ValueError(f"{name} is {value}, expected 0 or more")

@@ -7,13 +7,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
 
 from hoi_jax.system import System
 
 
 class TrainState(flax.struct.PyTreeNode):
     """What a checkpoint holds and a step maps to its successor.
+
+    Fields are arrays on devices or on the host, or whatever a tree function puts in their place; hence `Any`.
 
     Attributes:
       step: int32[], completed updates; also the position in the data.
@@ -26,13 +27,13 @@ class TrainState(flax.struct.PyTreeNode):
         so the other fields stay those of the last good step.
     """
 
-    step: Array
+    step: Any
     params: Any
     model_state: Any
-    opt_state: optax.OptState
+    opt_state: Any
     ema_params: Any
-    key: Array
-    healthy: Array
+    key: Any
+    healthy: Any
 
 
 def init_variables(system: System, seed: int, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The log files: truncated on resume, readable by TensorFlow's own reader; the progress line."""
 
-import io
 import json
 import struct
 
@@ -70,12 +69,13 @@ def test_the_progress_line_names_terms_speed_wait_and_time_left():
     assert text == "step 5/10  loss 0.5000  verbs 0.4000  16.0 images/s  data wait 20 %  left 1:02:05"
 
 
-def test_progress_off_a_terminal_writes_whole_lines_and_always_the_last_step():
-    stream = io.StringIO()
-    hook = ProgressHook(stream, seconds=1e9)
-    hook.start(0, 10)
-    for step in range(1, 11):
-        hook.after_step(info(step))
-    out = stream.getvalue().splitlines()
+def test_progress_off_a_terminal_writes_whole_lines_and_always_the_last_step(tmp_path):
+    with open(tmp_path / "stderr", "w+") as stream:
+        hook = ProgressHook(stream, seconds=1e9)
+        hook.start(0, 10)
+        for step in range(1, 11):
+            hook.after_step(info(step))
+        stream.seek(0)
+        out = stream.read().splitlines()
     assert out[0] == "training from step 0 to 10"
     assert len(out) == 2 and out[1].startswith("step 10/10  loss 0.5000")
