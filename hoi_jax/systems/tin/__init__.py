@@ -14,7 +14,7 @@ from hoi_jax.system import Batch, System, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.loss import make_loss, training_fields
 from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.predict import PREDICTION_NEEDS, make_predict
+from hoi_jax.systems.tin.predict import make_predict, prediction_fields
 from hoi_jax.vocab.tables import Vocabulary
 
 
@@ -41,8 +41,8 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
 
     return System(
         name="tin",
-        needs_train=training_fields(vocabulary),
-        needs_predict=PREDICTION_NEEDS,
+        needs_train=training_fields(vocabulary, config),
+        needs_predict=prediction_fields(config),
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),

@@ -13,21 +13,21 @@ from hoi_jax.losses.classification import binary_cross_entropy, log_frequency_we
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.sampling import sample_pairs
+from hoi_jax.systems.tin.model import TinNet, picture_of
+from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, sample_pairs
 from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
 from hoi_jax.vocab.tables import Vocabulary
 
 _PAIR_FIELDS = ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")
 _PERSON_FIELDS = ("persons_instance", "persons_actions", "persons_roles", "persons_valid")
-_BOX_COLUMNS = ("xyxy_px", "class", "keypoints_px", "valid")
+_BOX_FIELDS = ("instances_xyxy_px", "instances_class", "instances_keypoints_px", *DETECTION_FIELDS)
 
 
-def training_fields(vocabulary: Vocabulary) -> frozenset[str]:
+def training_fields(vocabulary: Vocabulary, config: TinConfig) -> frozenset[str]:
     """Batch fields that the loss reads."""
-    boxes = [f"{table}_{column}" for table in ("instances", "detections") for column in _BOX_COLUMNS]
-    persons = () if vocabulary.hois else _PERSON_FIELDS
-    return frozenset(("image", "image_hw_px", "detections_score", *boxes, *_PAIR_FIELDS, *persons))
+    style = () if vocabulary.hois else _PERSON_FIELDS
+    picture = ("image",) if config.uses_pixels else ()
+    return frozenset(("image_hw_px", *picture, *_BOX_FIELDS, *_PAIR_FIELDS, *style))
 
 
 def logit_weights(config: TinConfig, vocabulary: Vocabulary) -> np.ndarray:
@@ -66,7 +66,7 @@ def _terms(
 def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     """The `loss` function of a System (see `system.System`)."""
     weights = jnp.asarray(logit_weights(config, vocabulary))[None, None]
-    fields = training_fields(vocabulary)
+    fields = training_fields(vocabulary, config)
     make_targets = hoi_targets if vocabulary.hois else action_targets
 
     def draw(key, example):
@@ -83,7 +83,7 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
             dict[str, Array],
             net.apply(
                 dict(variables),
-                batch["image"],
+                picture_of(batch, config),
                 batch["image_hw_px"],
                 sample.human_xyxy_px,
                 sample.object_xyxy_px,

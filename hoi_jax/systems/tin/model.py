@@ -17,6 +17,7 @@ from hoi_jax.nn.mlp import MLP
 from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.ops.raster import pair_maps
 from hoi_jax.ops.roi_align import crop_and_resize
+from hoi_jax.system import Batch
 from hoi_jax.systems.tin.config import TinConfig
 
 # Inclusive pixels: the released crops run from the first to the last pixel of a box, ours are continuous.
@@ -26,6 +27,13 @@ _LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
 def gather_rows(rows: Float[Array, "batch rows dim"], index: Int[Array, "batch pairs"]) -> Array:
     """[B, P, dim]: the row of each pair's person or object."""
     return jnp.take_along_axis(rows, index[:, :, None], axis=1)
+
+
+def picture_of(batch: Batch, config: TinConfig) -> Array:
+    """The batch's image, or a black pixel per example for a network that never looks at it."""
+    if config.uses_pixels:
+        return batch["image"]
+    return jnp.zeros((batch["detections_valid"].shape[0], 1, 1, 3), jnp.uint8)
 
 
 class Appearance(nn.Module):

@@ -11,14 +11,14 @@ from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
 from hoi_jax.ops.scoring import lis_weight, suppress_pairs, verb_scores_of_class
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.tin.config import ScoreConfig, TinConfig
-from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.sampling import choose_detections
+from hoi_jax.systems.tin.model import TinNet, picture_of
+from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, choose_detections
 from hoi_jax.vocab.tables import Vocabulary
 
-PREDICTION_NEEDS = frozenset(
-    ("image", "image_hw_px")
-    + tuple(f"detections_{column}" for column in ("xyxy_px", "class", "score", "keypoints_px", "valid"))
-)
+
+def prediction_fields(config: TinConfig) -> frozenset[str]:
+    """Batch fields that prediction reads."""
+    return frozenset(DETECTION_FIELDS + (("image", "image_hw_px") if config.uses_pixels else ()))
 
 
 def detector_weight(score: Float[Array, "*batch"], config: ScoreConfig) -> Float[Array, "*batch"]:
@@ -84,15 +84,16 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         return jax.vmap(lambda rows, at: jnp.take(rows, at, axis=0))(table, index)
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
-        examples = {name: batch[name] for name in PREDICTION_NEEDS - {"image"}}
+        examples = {name: batch[name] for name in DETECTION_FIELDS}
         p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, config))(examples)
+        hw = batch["image_hw_px"] if config.uses_pixels else jnp.ones((len(p["pair_valid"]), 2), jnp.int32)
         human, obj, valid = p["human_index"], p["object_index"], p["pair_valid"]
         logits = cast(
             dict[str, Array],
             net.apply(
                 dict(variables),
-                batch["image"],
-                batch["image_hw_px"],
+                picture_of(batch, config),
+                hw,
                 p["human_xyxy_px"],
                 p["object_xyxy_px"],
                 p["human_keypoints_px"],

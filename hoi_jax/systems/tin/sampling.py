@@ -4,7 +4,6 @@ Everything here is written for one image and mapped over the batch; every size i
 masked. Draws depend on the image's own key only.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -15,6 +14,8 @@ from hoi_jax.ops.boxes import clip_boxes, iou
 from hoi_jax.ops.pairs import enumerate_pairs, random_rows, take_rows, top_rows, unannotated_pairs
 from hoi_jax.system import Batch
 from hoi_jax.systems.tin.config import SamplingConfig, TinConfig
+
+DETECTION_FIELDS = tuple(f"detections_{column}" for column in ("xyxy_px", "class", "score", "keypoints_px", "valid"))
 
 
 class Sample(NamedTuple):
@@ -81,13 +82,13 @@ def jitter_boxes(
     of pixels, at most a tenth of the side. The first of `tries` proposals that overlaps the box by more than
     `min_iou` is taken; the box itself when none does (about one proposal in a hundred fails).
     """
-    scale_key, shift_key = jax.random.split(key)
     rows = boxes_xyxy_px.shape[0]
+    draws = jax.random.uniform(key, (tries, rows, 3))
     size = boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]
     centre = (boxes_xyxy_px[:, 2:] + boxes_xyxy_px[:, :2]) / 2
-    percent = jax.random.randint(scale_key, (tries, rows, 1), -10, 11)
-    reach = jnp.floor(size).astype(jnp.int32)[None]
-    tenths = jax.random.randint(shift_key, (tries, rows, 2), -reach, reach + 1)
+    percent = jnp.floor(21 * draws[..., :1]) - 10
+    reach = jnp.floor(size)[None]
+    tenths = jnp.floor((2 * reach + 1) * draws[..., 1:]) - reach
     half = size[None] * (1 + 0.01 * percent) / 2
     moved = centre[None] + 0.1 * tenths
     proposals = jnp.concatenate([moved - half, moved + half], axis=-1)
@@ -100,12 +101,12 @@ def jitter_boxes(
 
 def _positives(key: Array, example: Batch, config: SamplingConfig) -> tuple[Array, ...]:
     """Boxes, keypoints, source row, used and has_object of the S positive places."""
-    group_key, human_key, object_key = jax.random.split(key, 3)
+    group_key, jitter_key = jax.random.split(key)
     valid = example["pairs_valid"]
-    order = jnp.argsort(~valid, stable=True)  # valid rows first, in file order
+    order, _ = top_rows(-jnp.arange(valid.shape[0], dtype=jnp.float32), valid, valid.shape[0])  # in file order
     count = jnp.sum(valid)
     groups = jnp.maximum(-(-count // config.group), 1)
-    group = jax.random.randint(group_key, (), 0, groups)
+    group = jnp.floor(jax.random.uniform(group_key) * groups).astype(groups.dtype)
     places = config.places
     pair, original, used = copies_layout(group_size(count, group, config.group), places, config.augment)
     truth = jnp.take(order, jnp.minimum(group * config.group + pair, valid.shape[0] - 1))
@@ -115,15 +116,12 @@ def _positives(key: Array, example: Batch, config: SamplingConfig) -> tuple[Arra
     boxes = example["instances_xyxy_px"]
     human_xyxy = take_rows(boxes, jnp.maximum(human, 0), used)
     object_xyxy = take_rows(boxes, jnp.maximum(obj, 0), has_object)
-    jitter = functools.partial(
-        jitter_boxes,
-        image_hw_px=example["image_hw_px"],
-        min_iou=config.jitter_iou,
-        tries=config.jitter_tries,
+    both = jnp.concatenate([human_xyxy, object_xyxy])
+    jittered = jitter_boxes(
+        jitter_key, both, example["image_hw_px"], min_iou=config.jitter_iou, tries=config.jitter_tries
     )
-    keep = original[:, None]
-    human_xyxy = jnp.where(keep, human_xyxy, jitter(human_key, human_xyxy))
-    object_xyxy = jnp.where(keep, object_xyxy, jitter(object_key, object_xyxy))
+    keep = jnp.concatenate([original, original])[:, None]
+    human_xyxy, object_xyxy = jnp.split(jnp.where(keep, both, jittered), 2)
     keypoints = take_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
     object_class = take_rows(example["instances_class"], jnp.maximum(obj, 0), has_object)
     return human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class
