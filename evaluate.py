@@ -114,8 +114,8 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
     store_path = options.workdir / f"predictions_{split}.npz"
     with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
-        predict = make_predictor(system, variables)
-        store = ex.predict_split(experiment, pipeline.eval_batches(), predict, store_path, manifest, bar.update)
+        predict, batches = make_predictor(system, variables), pipeline.eval_batches()
+        store = ex.predict_split(experiment, batches, predict, store_path, manifest, lambda n: bar.update(n))
     annotations = ex.load_annotations(directory, split)
     train = ex.load_annotations(directory, experiment.dataset.train_split)
     results = score_all(store, annotations, train, experiment.evaluation, experiment.vocabulary)

@@ -69,7 +69,7 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
         store = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
         result = score(experiment.evaluation, store, annotations, experiment.vocabulary)
         result.write(path.with_name(f"metrics_{split}.json"))
-        return {name: value for name, value in result.metrics.items() if value == value}
+        return dict(result.metrics)
 
     train(
         system,
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> None:
     if _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     try:
-        run(_CONFIG.value.to_dict(), _WORKDIR.value, _DATA_DIR.value)
+        run(_CONFIG.value.to_dict(), str(_WORKDIR.value), _DATA_DIR.value)
     except (SettingsError, DataError) as error:
         sys.exit(f"error: {error}")
 

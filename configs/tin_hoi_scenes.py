@@ -8,7 +8,7 @@ The paper starts from a detector's frozen ResNet-50; here R is small and learned
 
 from configs import common
 
-STEPS = 1500
+STEPS = 700
 
 
 def get_config():
@@ -19,22 +19,22 @@ def get_config():
     config.model = dict(
         backbone=dict(
             stage_sizes=(1, 1, 1), stage_strides=(1, 2, 2), width=16, kind="basic", norm="group", stem="small",
-            frozen=False, roi_blocks=1, roi_width=64,
+            frozen=False, roi_blocks=1, roi_width=32, roi_size=5,
         ),
-        maps=dict(features=(16, 16)),
+        maps=dict(size=32, features=(8, 16)),
         classifier=dict(appearance_layers=(128, 128), spatial_layers=(128, 128), dropout=0.2),
         interactiveness=dict(stream_layers=(128, 128), pair_layers=(128, 128)),
-        sampling=dict(augment=6, negatives=16),
+        sampling=dict(augment=3, negatives=8),
         # Scores of the simulated detector lie lower than Faster R-CNN's.
         score=dict(human_threshold=0.3, object_threshold=0.3),
-        max_humans=10, max_objects=20, max_pairs=96,
+        max_humans=8, max_objects=14, max_pairs=96,
     )  # fmt: skip
     config.optimizer = dict(
         name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=1.0,
         schedule=dict(kind="cosine", warmup_steps=100),
     )  # fmt: skip
     config.train = dict(
-        seed=0, num_steps=STEPS, log_every=20, evaluate_every=500, checkpoint_every=250, best_metric="default/full"
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=350, checkpoint_every=100, best_metric="default/full"
     )
     config.evaluation = dict(batch_size=16, metrics=("hoi",))
     return config

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 from data_prep.builder import DatasetSource, Record
 from data_prep.hico_det import instance_columns
@@ -24,6 +23,7 @@ from data_prep.pictures import PictureFolder
 from hoi_jax import schema
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 
 def vcoco_source(name: str, files: Mapping[str, Path], images: Path, coco_instances: Sequence[Path]) -> DatasetSource:

@@ -104,7 +104,7 @@ def predict_split(
     predict: Callable[[HostBatch], Mapping[str, np.ndarray]],
     path: Path,
     manifest: Mapping[str, Any],
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> PredictionStore:
     """Runs `predict` over all batches and writes the prediction store to `path`."""
     limit = experiment.evaluation.max_triplets

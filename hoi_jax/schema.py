@@ -98,9 +98,7 @@ BATCH_FIELDS: Mapping[str, Field] = {
     "external_valid": Field(("E",), "bool", "row is used"),
 }
 
-ALWAYS_PRESENT = frozenset(
-    {"image_hw_px", "original_hw_px", "image_id", "example_id", "source_id", "batch_valid"}
-)
+ALWAYS_PRESENT = frozenset({"image_hw_px", "original_hw_px", "image_id", "example_id", "source_id", "batch_valid"})
 
 # Axis letters of predictions: Q predicted pairs, M predicted people, I predicted instances.
 PREDICTION_FIELDS: Mapping[str, Field] = {
@@ -181,9 +179,7 @@ def _check_table(
         for axis, size in zip(field.axes, shape[len(leading) :], strict=True):
             expected = axis if isinstance(axis, int) else axis_sizes.setdefault(axis, size)
             if size != expected:
-                raise SchemaError(
-                    f"{where}: axis {axis} of field {name!r} has size {size}, expected {expected}"
-                )
+                raise SchemaError(f"{where}: axis {axis} of field {name!r} has size {size}, expected {expected}")
 
 
 def check_batch(batch: Mapping[str, np.ndarray], needs: Iterable[str] = (), where: str = "batch") -> None:
@@ -199,9 +195,7 @@ def check_batch(batch: Mapping[str, np.ndarray], needs: Iterable[str] = (), wher
     _check_table(batch, BATCH_FIELDS, leading, {}, where)
 
 
-def check_predictions(
-    predictions: Mapping[str, np.ndarray], batch_size: int, where: str = "predictions"
-) -> None:
+def check_predictions(predictions: Mapping[str, np.ndarray], batch_size: int, where: str = "predictions") -> None:
     """Checks host predictions [B, ...] field by field. Raises SchemaError."""
     _check_table(predictions, PREDICTION_FIELDS, (batch_size,), {}, where)
 
@@ -216,9 +210,7 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
     if missing:
         raise SchemaError(f"{where}: record lacks {missing}")
     check_names(record, RECORD_FIELDS, where)
-    arrays = {
-        name: np.asarray(value) for name, value in record.items() if RECORD_FIELDS[name].dtype != "bytes"
-    }
+    arrays = {name: np.asarray(value) for name, value in record.items() if RECORD_FIELDS[name].dtype != "bytes"}
     rows: dict[str, int] = {}
     for name, array in arrays.items():
         expected = tuple(num_actions if axis == "A" else axis for axis in RECORD_FIELDS[name].axes)
@@ -249,6 +241,7 @@ def empty_record(num_actions: int) -> dict[str, object]:
         elif field.axes == ():
             record[name] = np.int64(-1)
         else:
-            shape = tuple(0 if a == -1 else num_actions if a == "A" else a for a in field.axes)
+            sizes = {-1: 0, "A": num_actions}
+            shape = tuple(int(sizes.get(axis, axis)) for axis in field.axes)
             record[name] = np.zeros(shape, field.dtype)
     return record

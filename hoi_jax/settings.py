@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ class SettingsError(ValueError):
     """A configuration key is unknown, missing, of the wrong type, or has an impossible value."""
 
 
-def unknown_key(key: str, known: typing.Iterable[str], path: str) -> SettingsError:
+def unknown_key(key: str, known: Iterable[str], path: str) -> SettingsError:
     """The error for a key that does not exist, naming the nearest one that does."""
     known = list(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -77,6 +77,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return {k: _convert(args[1], v, _join(path, k)) for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if not isinstance(hint, type):
+        raise TypeError(f"{path}: fields of type {hint} cannot be read from a config")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise SettingsError(f"key {path!r} is {value!r} ({type(value).__name__}), expected {hint.__name__}")
     return value
@@ -104,7 +106,7 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
     return tuple(_convert(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
 
 
-def choice(name: str, value: str, options: typing.Iterable[str]) -> None:
+def choice(name: str, value: str, options: Iterable[str]) -> None:
     """Raises ValueError unless `value` is one of `options`; for use in `__post_init__`."""
     options = sorted(options)
     if value not in options:

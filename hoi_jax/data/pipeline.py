@@ -8,13 +8,14 @@ example_id) only.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
 from hoi_jax import schema
 from hoi_jax.data import tables, transforms
-from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.records import RecordFiles, Tensor
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.vocab import Vocabulary
@@ -50,7 +51,7 @@ class Pipeline:
         absent = sorted(n for n in self.needs if n.startswith("external_"))
         if absent:
             raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
-        labels = {self.files.meta["pairs_vocabulary"], self.files.meta["persons_vocabulary"]}
+        labels = {str(self.files.meta[f"{table}_vocabulary"]) for table in ("pairs", "persons")}
         if self.vocabulary.name not in labels:
             raise DataError(
                 f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.vocabulary.name!r}"
@@ -91,7 +92,7 @@ class Pipeline:
         stream = self._host_share(stream.batch(self.batch_size))
         yield from self._iterate(stream, train=False)
 
-    def _epoch(self, epoch: tf.Tensor, shuffle: bool = True) -> tf.data.Dataset:
+    def _epoch(self, epoch: Tensor, shuffle: bool = True) -> tf.data.Dataset:
         """(example_id, epoch, serialized) of one epoch."""
         stream = self.files.serialized().enumerate()
         if shuffle:
@@ -111,7 +112,7 @@ class Pipeline:
         stream = stream.prefetch(self.options.prefetch)
         where = f"{self.dataset.name} ({self.files.split})"
         try:
-            for number, batch in enumerate(stream.as_numpy_iterator()):
+            for number, batch in enumerate(cast(Iterator[HostBatch], stream.as_numpy_iterator())):
                 if number == 0:
                     schema.check_batch(batch, self.needs, where)
                 yield batch
@@ -139,7 +140,7 @@ class Pipeline:
                 ) from error
             position += 1
 
-    def prepare(self, example_id: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor, train: bool) -> dict[str, tf.Tensor]:
+    def prepare(self, example_id: Tensor, epoch: Tensor, record: Tensor, train: bool) -> dict[str, Tensor]:
         """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis."""
         raw = dict(self.files.parse(record))
         example = raw if "image" not in self.needs else transforms.decode_image(raw)
@@ -171,7 +172,7 @@ class Pipeline:
             raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from these records")
         return {name: built[name] for name in wanted}
 
-    def _augment(self, example: tables.Example, seed: tf.Tensor) -> tables.Example:
+    def _augment(self, example: tables.Example, seed: Tensor) -> tables.Example:
         draws = tf.random.stateless_uniform([2], seed)
         if self.augment.crop > 0:
             size = tf.shape(example["image"])[:2]
@@ -214,7 +215,7 @@ class Pipeline:
 def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
     """A batch of zeros with the pipeline's shapes and dtypes, for initialising parameters; reads nothing."""
     zero = tf.constant(0, tf.int64)
-    spec = pipeline.files.serialized().map(lambda record: pipeline.prepare(zero, zero, record, False)).element_spec
+    spec: Any = pipeline.files.serialized().map(lambda record: pipeline.prepare(zero, zero, record, False)).element_spec
     return {
         name: np.zeros((batch_size, *value.shape.as_list()), value.dtype.as_numpy_dtype) for name, value in spec.items()
     }

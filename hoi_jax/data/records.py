@@ -8,6 +8,7 @@ are read (`data_prep/`).
 import json
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,9 @@ import tensorflow_datasets as tfds
 
 from hoi_jax import schema
 from hoi_jax.io import DataError, read_json
+
+Tensor = Any
+"""A `tf.Tensor`. TensorFlow's own annotations reject slices with an ellipsis, so checkers see Any."""
 
 META_FILE = "hoi_jax.json"
 """Beside the TFDS files: vocabularies, action count, fingerprint, counts per split."""
@@ -28,7 +32,7 @@ def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
             text = tfds.features.Text()
             features[name] = text if field.axes == () else tfds.features.Sequence(text)
             continue
-        shape = tuple(None if a == -1 else num_actions if a == "A" else a for a in field.axes)
+        shape: Any = tuple(None if a == -1 else num_actions if a == "A" else a for a in field.axes)
         dtype = np.dtype(field.dtype)
         features[name] = tfds.features.Scalar(dtype) if shape == () else tfds.features.Tensor(shape=shape, dtype=dtype)
     return tfds.features.FeaturesDict(features)
@@ -49,7 +53,7 @@ class RecordFiles:
         self.directory = Path(directory)
         self.split = split
         self.meta = read_meta(self.directory)
-        builder = tfds.builder_from_directory(str(self.directory))
+        builder: Any = tfds.builder_from_directory(str(self.directory))
         if split not in builder.info.splits:
             raise DataError(f"{directory}: no split {split!r}; there are {sorted(builder.info.splits)}")
         info = builder.info.splits[split]
@@ -61,7 +65,7 @@ class RecordFiles:
         """The undecoded records, always in the same order. Corrupt files raise tf.errors.DataLossError."""
         return tf.data.TFRecordDataset(self.paths)
 
-    def parse(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    def parse(self, serialized: Tensor) -> dict[str, Tensor]:
         """One serialized record -> tensors of `schema.RECORD_FIELDS`; pictures and masks still encoded."""
         return self._features.deserialize_example(serialized)
 

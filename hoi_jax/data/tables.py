@@ -4,13 +4,14 @@ import numpy as np
 import tensorflow as tf
 
 from hoi_jax import schema
+from hoi_jax.data.records import Tensor
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.vocab import Vocabulary
 
-Example = dict[str, tf.Tensor]
+Example = dict[str, Tensor]
 
 
-def pad_rows(rows: tf.Tensor, capacity: int, fill: int | float | bool = 0) -> tf.Tensor:
+def pad_rows(rows: Tensor, capacity: int, fill: int | float | bool = 0) -> Tensor:
     """The first `capacity` rows, filled up with `fill`; static shape [capacity, ...]."""
     rows = rows[:capacity]
     missing = capacity - tf.shape(rows)[0]
@@ -91,7 +92,7 @@ def _iou_one_to_many(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas - shared, 1e-12)
 
 
-def _row_groups(example: Example, merge: float | None) -> tf.Tensor:
+def _row_groups(example: Example, merge: float | None) -> Tensor:
     """[n] int64 key per raw row; rows with the same key are one pair."""
     human, obj = tf.cast(example["pairs_human"], tf.int64), tf.cast(example["pairs_object"], tf.int64)
     if merge is None:

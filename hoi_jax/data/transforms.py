@@ -8,8 +8,9 @@ Boxes are continuous corners, so mirroring is x -> width - x.
 import tensorflow as tf
 
 from hoi_jax import schema
+from hoi_jax.data.records import Tensor
 
-Example = dict[str, tf.Tensor]
+Example = dict[str, Tensor]
 
 _BOXES = ("_xyxy_px", "_face_xyxy_px", "_parts_xyxy_px")
 _TABLES = ("instances", "detections")
@@ -26,7 +27,7 @@ def decode_masks(example: Example) -> Example:
     """PNG masks -> `instances_mask` bool [n, height, width] of the original picture; empty strings are empty."""
     height, width = tf.unstack(example["original_hw_px"])
 
-    def decode(png: tf.Tensor) -> tf.Tensor:
+    def decode(png: Tensor) -> Tensor:
         def present():
             return tf.io.decode_png(png, channels=1)[..., 0] > 0
 
@@ -128,7 +129,7 @@ def flip_horizontal(example: Example) -> Example:
     return flipped
 
 
-def crop(example: Example, window_xyxy_px: tf.Tensor, *, min_visible: float) -> Example:
+def crop(example: Example, window_xyxy_px: Tensor, *, min_visible: float) -> Example:
     """Cuts out a window of whole pixels [4]; boxes are clipped to it.
 
     Sets `instances_inside` and `detections_inside` [n] bool: at least `min_visible` of the box area is left.
@@ -160,11 +161,11 @@ def crop(example: Example, window_xyxy_px: tf.Tensor, *, min_visible: float) -> 
     return moved
 
 
-def _area(xyxy: tf.Tensor) -> tf.Tensor:
+def _area(xyxy: Tensor) -> Tensor:
     return (xyxy[..., 2] - xyxy[..., 0]) * (xyxy[..., 3] - xyxy[..., 1])
 
 
-def random_window(image_hw: tf.Tensor, min_side: float, seed: tf.Tensor) -> tf.Tensor:
+def random_window(image_hw: Tensor, min_side: float, seed: Tensor) -> Tensor:
     """A window [4] int32 (x1, y1, x2, y2) whose sides are uniform between `min_side` and all of the picture's."""
     draws = tf.random.stateless_uniform([4], seed)
     size = tf.cast(image_hw, tf.float32)

@@ -20,7 +20,5 @@ def get_vocabulary(name: str) -> Vocabulary:
     elif name == "hoi_scenes_actions":
         from hoi_jax.vocab.scenes import SCENES_ACTIONS as table
     else:
-        raise ValueError(
-            f"unknown vocabulary {name!r}; there are hico_det, vcoco, hoi_scenes, hoi_scenes_actions"
-        )
+        raise ValueError(f"unknown vocabulary {name!r}; there are hico_det, vcoco, hoi_scenes, hoi_scenes_actions")
     return table

@@ -64,6 +64,6 @@ class Vocabulary:
         return np.asarray(self.train_counts) < 10
 
     def hoi_name(self, hoi: int) -> str:
-        """"verb object" of a HOI class."""
+        """ "verb object" of a HOI class."""
         verb, obj = self.hois[hoi]
         return f"{self.verbs[verb]} {self.objects[obj]}"
