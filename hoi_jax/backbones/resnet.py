@@ -4,7 +4,7 @@ Strides are placed as in torchvision: in the first block of a stage, in its 3x3 
 symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -90,7 +90,7 @@ class ConvNorm(nn.Module):
     kernel: int
     stride: int = 1
     norm: NormKind = "frozen_batch"
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None) -> Array:
@@ -119,7 +119,7 @@ class ResidualBlock(nn.Module):
     stride: int = 1
     kind: BlockKind = "bottleneck"
     norm: NormKind = "frozen_batch"
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
@@ -147,7 +147,7 @@ class ResidualStage(nn.Module):
     stride: int = 1
     kind: BlockKind = "bottleneck"
     norm: NormKind = "frozen_batch"
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
@@ -185,7 +185,7 @@ class ResNet(nn.Module):
     norm: NormKind = "frozen_batch"
     stem: Literal["imagenet", "small"] = "imagenet"
     mask_padding: bool = True
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(

@@ -1,6 +1,7 @@
 """Fully connected stacks, with dropout that does not depend on where an example lies in the batch."""
 
 import zlib
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,7 +33,7 @@ class MLP(nn.Module):
 
     features: tuple[int, ...]
     dropout: float = 0.0
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(

@@ -1,5 +1,7 @@
 """The convolutional stream over pair maps that TIN and its successors share."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -20,7 +22,7 @@ class PairMapStream(nn.Module):
 
     features: tuple[int, ...] = (64, 32)
     kernel: int = 5
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, maps: Float[Array, "batch pairs size size channels"]) -> Float[Array, "batch pairs dim"]:

@@ -14,13 +14,13 @@ def _check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...]
         raise ValueError(f"{name} names a stream twice: {streams}")
 
 
-def _check_positive(**values: float) -> None:
+def _check_positive(**values: float | int) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ValueError(f"{name} is {value}, expected a number above 0")
 
 
-def _check_share(**values: float) -> None:
+def _check_share(**values: float | int) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
