@@ -1,8 +1,8 @@
 """`hoi_scenes`: a procedural world of people and objects, with every annotation that the library's systems use.
 
 `make_scene` is a pure function of (settings, index). The modules, in reading order: `settings` (sizes and
-frequencies), `people` and `objects` (bodies), `verbs` (what each verb means), `activities` (poses), `world`
-(placement), `draw` and `looks` (pictures), `annotate` (record tables), `detector` (simulated detections).
+frequencies), `people` and `objects` (bodies), `verbs` (what each verb means), `activities` and `extras` (poses),
+`world` (placement), `draw` and `looks` (pictures), `annotate` (record tables), `detector` (simulated detections).
 """
 
 import io

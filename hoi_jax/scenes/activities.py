@@ -28,26 +28,8 @@ class Play:
     verbs: dict[tuple[int, int], set[str]]
 
 
-def idle(stage: Stage, name: str = "person") -> Play:
-    """Somebody who does nothing to anybody: stands, walks, crouches or lifts a leg, arms anywhere."""
-    kind = stage.dice.unit()
-    if kind < 0.15:
-        person = stage.person(lead_foot=stage.spot(0.32, stage.dice.between(0.1, 0.2)), lean=-0.1, calm=0.6)
-    elif kind < 0.3:
-        person = stage.person(pelvis_v=0.3, lean=0.25, calm=0.7)
-    elif kind < 0.5:
-        person = stage.person(lead_foot=stage.spot(0.17, SOLE), trail_foot=stage.spot(-0.17, SOLE + 0.03), calm=0.7)
-    else:
-        person = stage.person(calm=0.5)
-    return Play([person], {})
-
-
-def lone_thing(stage: Stage, name: str) -> Play:
-    """An object that nobody uses."""
-    return Play([_unheld(stage, name, 0.0)], {})
-
-
-def _unheld(stage: Stage, name: str, u: float) -> Thing:
+def unheld(stage: Stage, name: str, u: float) -> Thing:
+    """An object at u that nobody uses: on the ground or on a plinth."""
     if name in STANDING_THINGS:
         return stage.grounded(name, u, flip=stage.dice.sign())
     kind = KINDS[name]
@@ -258,7 +240,7 @@ def talk_on(stage: Stage, name: str) -> Play:
 def _target(stage: Stage, name: str, u: float) -> Entity:
     if name == "person":
         return stage.person(u, turn=stage.dice.sign(), calm=0.8)
-    return _unheld(stage, name, u)
+    return unheld(stage, name, u)
 
 
 def _aim(stage: Stage, target: Entity) -> Point:

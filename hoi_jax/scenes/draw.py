@@ -177,7 +177,10 @@ def background_shapes(dice: Dice, height: int, width: int) -> list[Shape]:
 
 
 def plinth_shapes(thing: Thing) -> list[Shape]:
-    """The plinth below a thing that nobody holds; it belongs to the background."""
+    """The plinth below, or the thread above, a thing that nobody holds; both belong to the background."""
+    if thing.hangs:
+        x, top = thing.centre[0], thing.box[1]
+        return [line(((x, 0.0), (x, top)), 0.75, (90, 90, 95))]
     if thing.plinth is None:
         return []
     x, top, half = thing.centre[0], thing.bottom, max(0.45 * thing.width, 0.08 * thing.width)

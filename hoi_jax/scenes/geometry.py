@@ -22,7 +22,12 @@ def segment_distance(x: float, y: float, x1: float, y1: float, x2: float, y2: fl
 def outline_distance(point: Point, capsules: tuple[Capsule, ...]) -> float:
     """Distance from a point to the outline of a union of capsules; negative inside."""
     x, y = point
-    return min(segment_distance(x, y, x1, y1, x2, y2) - r for x1, y1, x2, y2, r in capsules)
+    nearest = math.inf
+    for x1, y1, x2, y2, r in capsules:
+        distance = segment_distance(x, y, x1, y1, x2, y2) - r
+        if distance < nearest:
+            nearest = distance
+    return nearest
 
 
 def ray_circle(origin: Point, direction: Point, centre: Point, radius: float) -> float | None:
@@ -71,9 +76,9 @@ def overlap_share(a: Box, b: Box) -> float:
 
 def capsule_box(capsules: tuple[Capsule, ...]) -> Box:
     """The box around a union of capsules."""
-    return (
-        min(min(c[0], c[2]) - c[4] for c in capsules),
-        min(min(c[1], c[3]) - c[4] for c in capsules),
-        max(max(c[0], c[2]) + c[4] for c in capsules),
-        max(max(c[1], c[3]) + c[4] for c in capsules),
-    )
+    left = top = math.inf
+    right = bottom = -math.inf
+    for x1, y1, x2, y2, r in capsules:
+        left, right = min(left, x1 - r, x2 - r), max(right, x1 + r, x2 + r)
+        top, bottom = min(top, y1 - r, y2 - r), max(bottom, y1 + r, y2 + r)
+    return left, top, right, bottom

@@ -127,6 +127,7 @@ class Thing:
     """One object: class, centre and size in pixels, which side is its front, and its colour.
 
     `plinth`: height in the picture of the ground below a thing that lies on a plinth (which is background), or None.
+    `hangs`: it hangs on a thread from above (background too).
     """
 
     name: str
@@ -137,6 +138,7 @@ class Thing:
     colour: Colour
     depth: float
     plinth: float | None = None
+    hangs: bool = False
 
     @property
     def class_index(self) -> int:

@@ -11,7 +11,7 @@ SCENE_SIZES: dict[str, tuple[int, int]] = {"tiny": (64, 32), "small": (1600, 400
 SCENE_HW_PX: dict[str, tuple[int, int]] = {"tiny": (128, 128), "small": (128, 128), "full": (256, 320)}
 """Height and width of the pictures of each size."""
 
-COMMON, USUAL, SOME, RARE = 6.0, 2.5, 0.9, 0.22
+COMMON, USUAL, SOME, RARE = 6.0, 2.5, 1.3, 0.2
 
 WEIGHTS: dict[str, dict[str, float]] = {
     "person": {"look_at": COMMON, "talk_to": USUAL, "hug": USUAL, "hold": USUAL, "push": SOME, "point_at": SOME,

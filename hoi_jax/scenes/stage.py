@@ -19,6 +19,7 @@ from hoi_jax.scenes.people import (
     Person,
     build_person,
     face_points,
+    skeleton,
 )
 
 SKINS: tuple[Colour, ...] = ((255, 224, 196), (241, 194, 150), (224, 172, 120), (170, 115, 75), (110, 72, 48))
@@ -63,7 +64,7 @@ class Stage:
         """An object whose centre is at (u, v); flip -1 turns its front towards the actor."""
         return make_thing(
             name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.dice.below(6),
-            depth=self.ground + front, scale=self.dice.between(0.92, 1.1),
+            depth=self.ground + front, scale=self.dice.between(0.85, 1.2),
         )  # fmt: skip
 
     def grounded(self, name: str, u: float, *, flip: int = 1, front: float = 0.0) -> Thing:
@@ -85,9 +86,6 @@ class Stage:
         side = self.facing if self.dice.chance(0.7) else -self.facing
         angle = self.dice.between(-0.6, 0.75)
         return (side * math.cos(angle), math.sin(angle))
-
-    def gaze_to(self, head: Point, goal: Point) -> Point:
-        return unit(goal[0] - head[0], goal[1] - head[1])
 
     def free_hand(self, u: float, lead: bool, calm: float) -> Point:
         """Where an idle hand is: it hangs down, rests on the hip, or (share 1 - calm) is raised or stretched out."""
@@ -118,14 +116,14 @@ class Stage:
         lead_foot: Point | None = None,
         trail_foot: Point | None = None,
         front: float = 0.0,
-        calm: float = 0.9,
+        calm: float = 0.65,
     ) -> Person:
         """A person with the pelvis at (u, pelvis_v); turn -1 makes it face back to the actor.
 
         lead/trail: the limb on the side to which the person faces, and the other one. Positions are pixels; hands
         and feet left out hang down and stand on the ground. `look_to` is a pixel position to look at.
         """
-        stage = dataclasses.replace(self, facing=self.facing * turn)
+        stage = Stage(self.dice, self.x, self.ground, self.height, self.facing * turn)
         own_u = stage.forward(self.spot(u, 0.0))
         trunk_shift = math.sin(lean) * TORSO
         shoulder_drop = STANDING_PELVIS + TORSO - pelvis_v - TORSO * math.cos(lean)
@@ -142,17 +140,17 @@ class Stage:
         lead_foot, trail_foot = lead_foot or foot(0.07), trail_foot or foot(-0.07)
         left_leads = stage.facing > 0
         pelvis = stage.spot(own_u, pelvis_v)
-        draft = build_person(
-            self.height, pelvis, facing=stage.facing, look=self.look(), depth=self.ground + front,
-            gaze=gaze or CAMERA, lean=lean,
+        if look_to is not None:
+            head = skeleton(self.height, pelvis, stage.facing, lean)["head"]
+            gaze = unit(look_to[0] - head[0], look_to[1] - head[1])
+        return build_person(
+            self.height, pelvis, facing=stage.facing, look=self.look(), depth=self.ground + front, lean=lean,
+            gaze=stage.free_gaze() if gaze is None else gaze,
             left_hand=lead_hand if left_leads else trail_hand,
             right_hand=trail_hand if left_leads else lead_hand,
             left_foot=lead_foot if left_leads else trail_foot,
             right_foot=trail_foot if left_leads else lead_foot,
         )  # fmt: skip
-        if look_to is not None:
-            gaze = self.gaze_to(draft.head, look_to)
-        return turn_head(draft, stage.free_gaze() if gaze is None else gaze)
 
 
 def turn_head(person: Person, gaze: Point) -> Person:

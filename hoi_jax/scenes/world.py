@@ -9,8 +9,9 @@ import dataclasses
 import itertools
 import math
 
-from hoi_jax.scenes.activities import ACTIVITIES, Play, idle, lone_thing
+from hoi_jax.scenes.activities import ACTIVITIES, Play
 from hoi_jax.scenes.dice import Dice
+from hoi_jax.scenes.extras import decoy, idle, lone_thing
 from hoi_jax.scenes.geometry import Box, overlap_share
 from hoi_jax.scenes.objects import KINDS, Thing
 from hoi_jax.scenes.people import Person
@@ -20,8 +21,8 @@ from hoi_jax.scenes.verbs import WIDE, Entity, disturbs, scene_verbs, sight_dist
 
 PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS.items() for verb in verbs)
 _CUMULATIVE = list(itertools.accumulate(WEIGHTS[obj][verb] for verb, obj in PLAYS))
-_TEST_STRIDE = 37  # coprime with the number of plays, so that few test scenes already meet many classes
-_MAIN_TRIES, _SIDE_TRIES = 60, 12
+_CYCLE_STRIDE = 37  # coprime with the number of plays, so that a few scenes already meet many classes
+_MAIN_TRIES, _SIDE_TRIES, _DECOY_TRIES, _DECOY_POSES = 60, 10, 16, 3
 NEAR_USED_THING = 0.65
 """Share of bystanders who are put beside something that is there already."""
 
@@ -65,14 +66,19 @@ def is_consistent(play: Play) -> bool:
     return scene_verbs(play.entities) == wanted == scene_verbs(play.entities, WIDE)
 
 
-def _fits(world: World, play: Play) -> bool:
-    """Whether a play is in view, hides little of the others, and neither gives nor takes labels."""
+def _has_room(world: World, play: Play) -> bool:
+    """Whether a play is in view and hides little of what is there."""
     crowd = 0.65 if world.crowded else 0.45
     for entity in play.entities:
         if inside_share(entity.box, world.frame) < (0.62 if isinstance(entity, Person) else 0.8):
             return False
         if any(overlap_share(entity.box, other.box) > crowd for other in world.entities):
             return False
+    return True
+
+
+def _keeps_labels(world: World, play: Play) -> bool:
+    """Whether a play neither gives labels to what is there, nor takes them away, nor gets any from it."""
     sights = World(world.height, world.width, world.crowded)
     sights.add(play)
     for entity, sight in zip(play.entities, sights.sights, strict=True):
@@ -82,6 +88,10 @@ def _fits(world: World, play: Play) -> bool:
             if isinstance(other, Person) and disturbs(other, entity, other_sight):
                 return False
     return True
+
+
+def _fits(world: World, play: Play) -> bool:
+    return _has_room(world, play) and _keeps_labels(world, play)
 
 
 def _stage(world: World, dice: Dice, base: float, near: Entity | None = None) -> Stage:
@@ -107,6 +117,20 @@ def _place(world: World, dice: Dice, verb: str, obj: str, base: float, tries: in
             world.add(play)
             return True
     return False
+
+
+def _add_decoy(world: World, dice: Dice, base: float) -> None:
+    verb, obj = PLAYS[dice.weighted(_CUMULATIVE)]
+    for attempt in range(_DECOY_TRIES):
+        stage = _stage(world, dice, base * 0.88 ** (attempt // 4))
+        shape = ACTIVITIES[verb](stage, obj)
+        if not _has_room(world, shape):
+            continue
+        for _ in range(_DECOY_POSES):
+            play = decoy(stage, verb, shape)
+            if is_consistent(play) and _fits(world, play):
+                world.add(play)
+                return
 
 
 def _add_bystander(world: World, dice: Dice, base: float) -> None:
@@ -136,13 +160,16 @@ def _add_lone_thing(world: World, dice: Dice, base: float) -> None:
 
 
 def main_play(index: int, dice: Dice) -> tuple[str, str]:
-    """The activity that a scene must show: by weight, but every second test scene takes its turn in a cycle.
+    """The activity that a scene must show: by weight, except that some scenes take their turn in a cycle.
 
-    The cycle gives every HOI class about the same number of test scenes beyond the long tail, so that rare classes
-    can be measured; training scenes follow the tail alone.
+    The first train scenes go once through all activities, so that every HOI class has a train example. Every second
+    test scene goes on in the same cycle, so that rare classes can be measured.
     """
+    turn = index
     if index >= TEST_OFFSET and (index - TEST_OFFSET) % 2 == 0:
-        return PLAYS[(index - TEST_OFFSET) // 2 * _TEST_STRIDE % len(PLAYS)]
+        turn = (index - TEST_OFFSET) // 2 % len(PLAYS)
+    if turn < len(PLAYS):
+        return PLAYS[turn * _CYCLE_STRIDE % len(PLAYS)]
     return PLAYS[dice.weighted(_CUMULATIVE)]
 
 
@@ -154,15 +181,19 @@ def sample_world(settings: SceneSettings, index: int) -> tuple[World, Dice]:
     world = World(settings.height_px, settings.width_px, crowded)
     if crowded:
         base = dice.between(0.3, 0.45)
-        plays, people, things = dice.integer(2, 4), dice.integer(3, 7), dice.integer(1, 4)
+        plays, decoys = dice.integer(2, 4), dice.integer(2, 4)
+        people, things = dice.integer(2, 4), dice.integer(1, 3)
     else:
         close = dice.chance(0.12)
         base = dice.between(0.8, 1.1) if close else dice.between(0.42, 0.72)
-        plays, people, things = dice.integer(1, 3), dice.integer(1, 3), dice.integer(1, 3)
+        plays, decoys = dice.integer(1, 3), dice.integer(1, 3)
+        people, things = dice.integer(0, 2), dice.integer(0, 2)
     _place(world, dice, verb, obj, base, _MAIN_TRIES)
     for _ in range(plays - 1):
         side_verb, side_obj = PLAYS[dice.weighted(_CUMULATIVE)]
         _place(world, dice, side_verb, side_obj, base, _SIDE_TRIES)
+    for _ in range(decoys):
+        _add_decoy(world, dice, base)
     for _ in range(things):
         _add_lone_thing(world, dice, base)
     for _ in range(people):
