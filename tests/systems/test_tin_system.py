@@ -314,7 +314,8 @@ def test_a_probe_without_a_stream_has_no_parameters_for_it(c_streams, p_streams,
     assert ("appearance" in variables["params"]) == sees_picture
     assert ("interactiveness" in variables["params"]) == bool(p_streams)
     assert ("image" in system.needs_train, "image" in system.needs_predict) == (sees_picture, sees_picture)
-    terms = jax.eval_shape(lambda key: dict(system.loss(variables, batch, key)[1].terms), jax.random.key(0))
+    trace = functools.partial(jax.eval_shape, lambda *args: dict(system.loss(*args)[1].terms))
+    terms = trace(variables, batch, jax.random.key(0))
     assert set(terms) == set(c_streams) | ({"interactiveness"} if p_streams else set())
     predict = fast_jit(system.predict)
     black = {**batch, "image": np.zeros_like(batch["image"])}
