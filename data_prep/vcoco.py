@@ -116,18 +116,22 @@ def persons_from_pairs(row: Mapping[str, Any], class_to_verb: np.ndarray, vocabu
 
 
 def persons_and_pairs(instance: np.ndarray, actions: np.ndarray, roles: np.ndarray, vocabulary: Vocabulary) -> Record:
-    """The `persons_*` columns, and a raw pair row for every role with an object."""
-    verbs = range(len(vocabulary.verbs))
-    verb_of = {(vocabulary.verb_action[v], vocabulary.verb_role[v]): v for v in verbs}
-    where = [(p, a, r) for p, a, r in np.argwhere((actions[..., None] == 1) & (roles >= 0)) if (a, r) in verb_of]
+    """The `persons_*` columns, and a raw pair row for every verb that a person does (object -1: none, or not seen)."""
+    rows = [
+        (instance[person], roles[person, action, slot] if slot >= 0 else -1, verb)
+        for person in range(len(instance))
+        for verb, (action, slot) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True))
+        if actions[person, action] == 1
+    ]
+    human, obj, verb = np.asarray(rows, np.int32).reshape(-1, 3).T
     return {
         "persons_instance": instance,
         "persons_actions": actions,
         "persons_roles": roles,
-        "pairs_human": np.asarray([instance[p] for p, _, _ in where], np.int32),
-        "pairs_object": np.asarray([roles[p, a, r] for p, a, r in where], np.int32),
-        "pairs_verb": np.asarray([verb_of[a, r] for _, a, r in where], np.int32),
-        "pairs_part_states": np.full((len(where), schema.NUM_PARTS), -1, np.int32),
+        "pairs_human": human,
+        "pairs_object": obj,
+        "pairs_verb": verb,
+        "pairs_part_states": np.full((len(rows), schema.NUM_PARTS), -1, np.int32),
     }
 
 

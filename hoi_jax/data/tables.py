@@ -38,20 +38,21 @@ def detections_from_instances(example: Example) -> Example:
 
 
 def pair_rows_from_persons(example: Example, vocabulary: Vocabulary) -> Example:
-    """Raw pair rows of an action-style dataset: one per person, role with an object, and verb."""
-    verb_of = np.full((len(vocabulary.actions), 2), -1, np.int32)
-    for verb, (action, role) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):
-        if role >= 0:
-            verb_of[action, role] = verb
-    roles = example["persons_roles"]
-    does = example["persons_actions"][..., None] == 1
-    where = tf.where(does & (roles >= 0) & (verb_of >= 0)[None])
-    person, action_role = where[:, 0], where[:, 1:]
+    """Raw pair rows of an action-style dataset: one per person and verb of an action that the person does.
+
+    The object is the role's, or -1 for a verb without object and for a role that is not annotated; such rows teach
+    what a person does, not with what.
+    """
+    action, role = np.asarray(vocabulary.verb_action), np.asarray(vocabulary.verb_role)
+    does = tf.gather(example["persons_actions"], action, axis=1) == 1
+    slots = tf.gather(example["persons_roles"], action, axis=1)
+    objects = tf.where(role == 1, slots[..., 1], tf.where(role == 0, slots[..., 0], tf.fill(tf.shape(does), -1)))
+    where = tf.where(does)
     return {
         **example,
-        "pairs_human": tf.gather(example["persons_instance"], person),
-        "pairs_object": tf.gather_nd(roles, where),
-        "pairs_verb": tf.gather_nd(tf.constant(verb_of), action_role),
+        "pairs_human": tf.gather(example["persons_instance"], where[:, 0]),
+        "pairs_object": tf.gather_nd(objects, where),
+        "pairs_verb": tf.cast(where[:, 1], tf.int32),
         "pairs_part_states": tf.fill([tf.shape(where)[0], schema.NUM_PARTS], -1),
     }
 
