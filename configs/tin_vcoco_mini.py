@@ -19,7 +19,7 @@ def get_config():
     config.pipeline = dict(enlarge=True)
     config.model.classifier.dropout = 0.0
     config.model.interactiveness.dropout = 0.0
-    config.train = dict(seed=0, num_steps=600, log_every=20, evaluate_every=300, checkpoint_every=300,
+    config.train = dict(seed=0, num_steps=240, log_every=20, evaluate_every=120, checkpoint_every=120,
                         best_metric="pairs_role_ap/24")  # fmt: skip
     config.evaluation = dict(batch_size=10, metrics=("role_pairs",))
     return config
