@@ -38,13 +38,13 @@ def bright_box(image, threshold=200):
     return [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
-def same(a, b):
+def assert_same(a, b):
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_flip_twice_is_the_identity():
-    same(transforms.flip_horizontal(transforms.flip_horizontal(example())), example())
+    assert_same(transforms.flip_horizontal(transforms.flip_horizontal(example())), example())
 
 
 def test_flip_moves_box_pixels_and_mask_together():

@@ -389,4 +389,4 @@ def test_evaluation_needs_neither_jax_nor_tensorflow():
     modules = "annotations baselines hico_flat protocols result store stored vcoco_flat".split()
     code = "import sys\n" + "".join(f"import hoi_jax.evaluation.{name}\n" for name in modules)
     code += "assert not {'jax', 'tensorflow', 'flax'} & set(sys.modules), 'a heavy package was imported'"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

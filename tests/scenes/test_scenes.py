@@ -53,12 +53,12 @@ def train():
 
 
 @pytest.fixture(scope="module")
-def test_split():
+def held_out():
     return [make_scene(SETTINGS, index) for index in scene_indices("small", "test")]
 
 
-def test_records_pass_the_schema(train, test_split):
-    for record in train + test_split:
+def test_records_pass_the_schema(train, held_out):
+    for record in train + held_out:
         check_record(record, ACTIONS, str(record["image_id"]))
         assert len(record["instances_class"]) > 0
 
@@ -156,8 +156,8 @@ def test_labels_do_not_change_with_wide_tolerances():
         assert scene_verbs(world.entities, WIDE) == scene_verbs(world.entities)
 
 
-def test_every_pair_is_a_class_of_the_vocabulary_and_image_labels_follow(train, test_split):
-    for record in train + test_split:
+def test_every_pair_is_a_class_of_the_vocabulary_and_image_labels_follow(train, held_out):
+    for record in train + held_out:
         hois = hois_of(record)
         assert np.all(hois >= 0)
         expected = np.full(len(SCENES.hois), -1)
@@ -168,8 +168,8 @@ def test_every_pair_is_a_class_of_the_vocabulary_and_image_labels_follow(train, 
         assert np.all(record["instances_class"][record["pairs_human"]] == SCENES.human_class)
 
 
-def test_no_interaction_excludes_every_other_verb_of_the_pair(test_split):
-    for record in test_split:
+def test_no_interaction_excludes_every_other_verb_of_the_pair(held_out):
+    for record in held_out:
         by_pair: dict[tuple[int, int], list[int]] = {}
         for h, o, v in zip(record["pairs_human"], record["pairs_object"], record["pairs_verb"], strict=True):
             by_pair.setdefault((h, o), []).append(v)
@@ -177,11 +177,11 @@ def test_no_interaction_excludes_every_other_verb_of_the_pair(test_split):
             assert SCENES.no_interaction not in verbs or len(verbs) == 1
 
 
-def test_the_two_views_agree_on_kick(test_split):
+def test_the_two_views_agree_on_kick(held_out):
     """kick exists in both views: whoever kicks in one does in the other, with the same object."""
     kick, action = SCENES.verbs.index("kick"), SCENES_ACTIONS.actions.index("kick")
     seen = 0
-    for record in test_split:
+    for record in held_out:
         rows = record["pairs_verb"] == kick
         pairs = set(zip(record["pairs_human"][rows], record["pairs_object"][rows], strict=True))
         does = record["persons_actions"][:, action] == 1
@@ -191,9 +191,9 @@ def test_the_two_views_agree_on_kick(test_split):
     assert seen > 10
 
 
-def test_action_roles_are_allowed_by_the_action_vocabulary(test_split):
+def test_action_roles_are_allowed_by_the_action_vocabulary(held_out):
     mask = SCENES_ACTIONS.verb_object_mask
-    for record in test_split:
+    for record in held_out:
         assert np.isin(record["persons_actions"], (0, 1)).all()
         for verb, (action, slot) in enumerate(zip(SCENES_ACTIONS.verb_action, SCENES_ACTIONS.verb_role, strict=True)):
             if slot < 0:
@@ -222,10 +222,10 @@ def test_about_a_quarter_of_the_classes_is_rare():
     assert not SCENES.rare[[hoi for hoi, (verb, _) in enumerate(SCENES.hois) if verb == 0]].any()
 
 
-def test_every_class_has_two_test_images_and_every_verb_many(test_split):
-    images = np.sum([record["hoi_labels"] == 1 for record in test_split], axis=0)
+def test_every_class_has_two_test_images_and_every_verb_many(held_out):
+    images = np.sum([record["hoi_labels"] == 1 for record in held_out], axis=0)
     assert images.min() >= 2
-    verbs = np.bincount(np.concatenate([record["pairs_verb"] for record in test_split]))
+    verbs = np.bincount(np.concatenate([record["pairs_verb"] for record in held_out]))
     assert len(verbs) == len(SCENES.verbs) and verbs.min() >= 10
 
 
