@@ -197,7 +197,7 @@ class Pipeline:
         if self.uses("pairs"):
             if self.files.meta["pairs_vocabulary"] != self.vocabulary.name:
                 example = tables.pair_rows_from_persons(example, self.vocabulary)
-            built |= tables.build_pairs(example, self.sizes, len(self.vocabulary.verbs), self.dataset.merge_pairs)
+            built |= tables.build_pairs(example, self.sizes, self.vocabulary, self.dataset.merge_pairs)
         if self.uses("persons"):
             built |= tables.build_persons(example, self.sizes)
         if "hoi_labels" in self.needs:

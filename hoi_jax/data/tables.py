@@ -108,16 +108,26 @@ def _row_groups(example: Example, merge: float | None) -> Tensor:
     return tf.cast(tf.ensure_shape(joined, (None,)), tf.int64)
 
 
-def build_pairs(example: Example, sizes: SizeSettings, num_verbs: int, merge: float | None) -> Example:
+def _known_verbs(example: Example, human: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """[pairs, V] bool: whether the annotators looked for a verb; in action style, not where the action is -1."""
+    if not vocabulary.actions:
+        return tf.ones([tf.shape(human)[0], len(vocabulary.verbs)], tf.bool)
+    labelled = tf.gather(example["persons_actions"], np.asarray(vocabulary.verb_action), axis=1) >= 0  # [persons, V]
+    same = human[:, None] == example["persons_instance"][None]
+    return tf.reduce_any(same[:, :, None] & labelled[None], axis=1)
+
+
+def build_pairs(example: Example, sizes: SizeSettings, vocabulary: Vocabulary, merge: float | None) -> Example:
     """Raw rows -> padded `pairs_*` tables with several verbs per pair.
 
-    A pair whose human or object was cropped away is not valid. Body-part states are merged from ten to six
-    parts: a merged part acts if either side does, is unknown if no side is known.
+    A pair whose human or object was cropped away is not valid. In action style, a verb is known where the person is
+    labelled for its action. Body-part states are merged from ten to six parts: a merged part acts if either side
+    does, is unknown if no side is known.
     """
     groups, index = tf.unique(_row_groups(example, merge))
     count = tf.shape(groups)[0]
     first = tf.math.unsorted_segment_min(tf.range(tf.shape(index)[0]), index, count)
-    verbs = tf.one_hot(example["pairs_verb"], num_verbs, dtype=tf.int32)
+    verbs = tf.one_hot(example["pairs_verb"], len(vocabulary.verbs), dtype=tf.int32)
     verbs = tf.math.unsorted_segment_max(verbs, index, count) > 0
     states = tf.math.unsorted_segment_max(example["pairs_part_states"], index, count)
     states = tf.stack(
@@ -137,7 +147,7 @@ def build_pairs(example: Example, sizes: SizeSettings, num_verbs: int, merge: fl
         "pairs_human": pad_rows(tf.where(valid, human, -1), sizes.pairs, -1),
         "pairs_object": pad_rows(tf.where(valid, obj, -1), sizes.pairs, -1),
         "pairs_verbs": pad_rows(verbs & valid[:, None], sizes.pairs, False),
-        "pairs_verbs_known": pad_rows(tf.repeat(valid[:, None], num_verbs, 1), sizes.pairs, False),
+        "pairs_verbs_known": pad_rows((verbs | _known_verbs(example, human, vocabulary)) & valid[:, None], sizes.pairs),
         "pairs_part_states": pad_rows(states, sizes.pairs, -1),
         "pairs_valid": pad_rows(valid, sizes.pairs, False),
     }

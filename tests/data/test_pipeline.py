@@ -133,6 +133,36 @@ def test_action_view_takes_its_pairs_from_persons(directory):
         assert {(human[p], obj[p], v) for p, v in zip(pairs, verbs, strict=True)} == expected
 
 
+def test_verbs_of_actions_without_label_are_unknown(tmp_path):
+    vocabulary = get_vocabulary("hoi_scenes_actions")
+    unlabelled = vocabulary.actions.index("hold")
+
+    def scenes():
+        for index in range(4):
+            scene = make_scene(SETTINGS, index)
+            scene["persons_actions"] = np.array(scene["persons_actions"])
+            scene["persons_actions"][:, unlabelled] = -1
+            yield scene
+
+    source = DatasetSource(
+        name="hoi_scenes/test",
+        version="1.0.0",
+        description="scenes where nobody looked for one action",
+        pairs_vocabulary="hoi_scenes",
+        persons_vocabulary="hoi_scenes_actions",
+        splits={"train": (4, scenes)},
+    )
+    stream = pipeline(
+        build(source, tmp_path), vocabulary="hoi_scenes_actions", needs=frozenset({"pairs_verbs_known", "pairs_valid"})
+    )
+    batch = next(stream.eval_batches())
+    known = batch["pairs_verbs_known"][batch["pairs_valid"]]
+    assert len(known) > 4
+    expected = np.asarray(vocabulary.verb_action) != unlabelled
+    np.testing.assert_array_equal(known, np.broadcast_to(expected, known.shape))
+    assert not batch["pairs_verbs_known"][~batch["pairs_valid"]].any()
+
+
 def test_ground_truth_detections_are_the_instances_with_score_one(directory):
     batch = next(pipeline(directory, detections="ground_truth").eval_batches())
     np.testing.assert_array_equal(batch["detections_score"] == 1, batch["detections_valid"])
