@@ -30,14 +30,21 @@ class Aligned:
 
 
 def align(store: PredictionStore, annotations: Annotations, use_nis: bool) -> Aligned:
-    """Drops pairs of unknown images and, with NIS, suppressed pairs; counts both, and images without prediction."""
-    _check_classes(store, get_vocabulary(store.vocabulary_name))
+    """Drops what belongs to unknown images and, with NIS, what was suppressed; counts both.
+
+    A suppressed pair loses its verbs but keeps its `no_interaction`: that score says what the suppression says
+    (TIN's authors suppress the 520 real HOI classes of HICO-DET only).
+    """
+    vocabulary = get_vocabulary(store.vocabulary_name)
+    _check_classes(store, vocabulary)
     row_of = {int(image_id): row for row, image_id in enumerate(annotations.image_id)}
     image = np.array([row_of.get(int(image_id), -1) for image_id in store.image_id], np.int64)
     pair_image, agent_image = image[store.pair_image], image[store.agent_image]
     pair_used = (pair_image >= 0) & (store.pair_kept | (not use_nis))
+    spared = (store.trip_verb == vocabulary.no_interaction) & (pair_image >= 0)[store.trip_pair]
+    trip_rows = np.flatnonzero(pair_used[store.trip_pair] | spared)
+    pair_used[store.trip_pair[trip_rows]] = True
     new_row = np.cumsum(pair_used) - 1
-    trip_rows = np.flatnonzero(pair_used[store.trip_pair])
     agent_rows = np.flatnonzero(agent_image >= 0)
     manifest = {
         "annotations_fingerprint": annotations.fingerprint,
