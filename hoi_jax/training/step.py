@@ -87,7 +87,10 @@ def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, a
             "updated parameter": _nonfinite_groups(params),
             "model state": _nonfinite_groups(model_state),
         }
-        healthy = state.healthy & ~jnp.any(jnp.stack(jax.tree.leaves(nonfinite)))
+        # Counted, not chained with "or": XLA would repeat the chain in the update of every parameter, and compile three
+        # times as long.
+        flags = jnp.stack(jax.tree.leaves(nonfinite)).astype(jnp.float32)
+        healthy = state.healthy & (jnp.dot(flags, jnp.ones_like(flags)) == 0)
         metrics = {f"loss/{name}": value for name, value in terms.items()}
         metrics |= {
             "loss": loss,
