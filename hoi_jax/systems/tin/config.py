@@ -84,15 +84,21 @@ class MapConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierConfig:
-    """C: which streams it has, their fully connected layers, and its dropout rate."""
+    """C: which streams it has, their fully connected layers, its dropout rate.
+
+    `prior` is the probability that every class starts from: the scores of classes without any label stay there.
+    """
 
     streams: tuple[str, ...] = ("human", "object", "spatial")
     appearance_layers: tuple[int, ...] = (1024, 1024, 1024, 1024)
     spatial_layers: tuple[int, ...] = (1024, 1024)
     dropout: float = 0.5
+    prior: float = 0.5
 
     def __post_init__(self):
         _check_streams("streams", self.streams, STREAMS[:3])
+        if not 0 < self.prior < 1:
+            raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
         if not self.streams:
             raise ValueError("streams is empty: C needs at least one")
         _check_share(dropout=self.dropout)
@@ -119,7 +125,9 @@ class SamplingConfig:
 
     Attributes:
       group: at most this many annotated pairs of an image in one step; the group is drawn at random.
-      augment: jittered copies, shared out among the pairs of the group (15 + G positives in the paper).
+      augment: further copies, shared out among the pairs of the group (15 + G positives in the paper).
+      copies: "jittered" copies (the paper), or the "detected" boxes of the pair where the detector found them and
+        jittered ones elsewhere: what the network meets later.
       jitter_iou, jitter_tries: a copy must overlap its box by more than this; proposals per copy.
       negatives: detected pairs without annotation, drawn uniformly.
       human_score, object_score: confidence that a detection needs to appear in a negative.
@@ -128,6 +136,7 @@ class SamplingConfig:
 
     group: int = 5
     augment: int = 15
+    copies: str = "jittered"
     jitter_iou: float = 0.7
     jitter_tries: int = 4
     negatives: int = 45
@@ -136,6 +145,7 @@ class SamplingConfig:
     overlap: float = 0.8
 
     def __post_init__(self):
+        choice("copies", self.copies, ("jittered", "detected"))
         _check_positive(group=self.group, jitter_tries=self.jitter_tries)
         if self.augment < 0 or self.negatives < 0:
             raise ValueError(f"augment {self.augment} and negatives {self.negatives} must not be negative")

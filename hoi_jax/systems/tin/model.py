@@ -4,6 +4,7 @@ Everything that belongs to one person or one object is computed once per person 
 pairs; a pair costs its map convolutions and small matrix products only.
 """
 
+import math
 from typing import Any, cast
 
 import flax.linen as nn
@@ -102,7 +103,12 @@ class Classifier(nn.Module):
         for name in c.streams:
             layers = c.spatial_layers if name == "spatial" else c.appearance_layers
             hidden = MLP(layers, c.dropout, name=name)(inputs[name], dropout_keys)
-            head = nn.Dense(self.num_outputs, kernel_init=nn.initializers.normal(0.01), name=f"{name}_scores")
+            head = nn.Dense(
+                self.num_outputs,
+                kernel_init=nn.initializers.normal(0.01),
+                bias_init=nn.initializers.constant(math.log(c.prior / (1 - c.prior))),
+                name=f"{name}_scores",
+            )
             logits[name] = head(hidden)
         return logits
 

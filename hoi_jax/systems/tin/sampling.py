@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.ops.boxes import clip_boxes, iou
+from hoi_jax.ops.boxes import clip_boxes, iou, pairwise_iou
 from hoi_jax.ops.pairs import enumerate_pairs, random_rows, take_rows, top_rows, unannotated_pairs
 from hoi_jax.system import Batch
 from hoi_jax.systems.tin.config import SamplingConfig, TinConfig
@@ -99,7 +99,52 @@ def jitter_boxes(
     return jnp.where(jnp.any(good, axis=0)[:, None], chosen, boxes_xyxy_px)
 
 
-def _positives(key: Array, example: Batch, config: SamplingConfig) -> tuple[Array, ...]:
+def detection_of(
+    boxes_xyxy_px: Float[Array, "rows 4"],
+    found_xyxy_px: Float[Array, "found 4"],
+    found_used: Bool[Array, "found"],
+    overlap: float,
+) -> tuple[Int[Array, "rows"], Bool[Array, "rows"]]:
+    """The detection that overlaps each box most, and whether it does so by more than `overlap`."""
+    shared = jnp.where(found_used[None], pairwise_iou(boxes_xyxy_px, found_xyxy_px), 0.0)
+    return jnp.argmax(shared, axis=-1), jnp.max(shared, axis=-1) > overlap
+
+
+def choose_detections(
+    example: Batch, human_class: int, human_score: float, object_score: float, config: TinConfig
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """(rows, used) of the detections that serve as people, and of those that serve as objects, best first."""
+    valid, score = example["detections_valid"], example["detections_score"]
+    person = valid & (example["detections_class"] == human_class) & (score > human_score)
+    thing = valid & (score > object_score)
+    return top_rows(score, person, config.max_humans), top_rows(score, thing, config.max_objects)
+
+
+class _Found(NamedTuple):
+    """Detections of one image that serve as people and as objects, best first."""
+
+    human_xyxy_px: Array
+    human_keypoints_px: Array
+    human_used: Array
+    object_xyxy_px: Array
+    object_class: Array
+    object_used: Array
+
+
+def _found(example: Batch, human_class: int, config: TinConfig) -> _Found:
+    s = config.sampling
+    humans, objects = choose_detections(example, human_class, s.human_score, s.object_score, config)
+    return _Found(
+        take_rows(example["detections_xyxy_px"], *humans),
+        take_rows(example["detections_keypoints_px"], *humans),
+        humans[1],
+        take_rows(example["detections_xyxy_px"], *objects),
+        take_rows(example["detections_class"], *objects),
+        objects[1],
+    )
+
+
+def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig) -> tuple[Array, ...]:
     """Boxes, keypoints, source row, used and has_object of the S positive places."""
     group_key, jitter_key = jax.random.split(key)
     valid = example["pairs_valid"]
@@ -120,21 +165,23 @@ def _positives(key: Array, example: Batch, config: SamplingConfig) -> tuple[Arra
     jittered = jitter_boxes(
         jitter_key, both, example["image_hw_px"], min_iou=config.jitter_iou, tries=config.jitter_tries
     )
+    # The pose is the estimated one, as in the paper: annotated joints on positives and estimated ones on negatives
+    # would tell P which is which.
+    person, person_found = detection_of(human_xyxy, found.human_xyxy_px, found.human_used, config.overlap)
+    estimated = jnp.take(found.human_keypoints_px, person, axis=0)
+    annotated = take_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
+    keypoints = jnp.where((person_found & used)[:, None, None], estimated, annotated)
+    if config.copies == "detected":
+        thing, thing_found = detection_of(object_xyxy, found.object_xyxy_px, found.object_used, config.overlap)
+        detected = jnp.concatenate(
+            [jnp.take(found.human_xyxy_px, person, axis=0), jnp.take(found.object_xyxy_px, thing, axis=0)]
+        )
+        hit = jnp.concatenate([person_found & used, thing_found & has_object])
+        jittered = jnp.where(hit[:, None], detected, jittered)
     keep = jnp.concatenate([original, original])[:, None]
     human_xyxy, object_xyxy = jnp.split(jnp.where(keep, both, jittered), 2)
-    keypoints = take_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
     object_class = take_rows(example["instances_class"], jnp.maximum(obj, 0), has_object)
     return human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class
-
-
-def choose_detections(
-    example: Batch, human_class: int, human_score: float, object_score: float, config: TinConfig
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(rows, used) of the detections that serve as people, and of those that serve as objects, best first."""
-    valid, score = example["detections_valid"], example["detections_score"]
-    person = valid & (example["detections_class"] == human_class) & (score > human_score)
-    thing = valid & (score > object_score)
-    return top_rows(score, person, config.max_humans), top_rows(score, thing, config.max_objects)
 
 
 def _truth_boxes(example: Batch) -> tuple[Array, Array, Array]:
@@ -149,31 +196,29 @@ def sample_pairs(key: Array, example: Batch, human_class: int, config: TinConfig
     """Positive and negative training pairs of one image (fields without batch axis)."""
     s = config.sampling
     positive_key, negative_key = jax.random.split(key)
-    human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class = _positives(positive_key, example, s)
-    (human_rows, human_used), (object_rows, object_used) = choose_detections(
-        example, human_class, s.human_score, s.object_score, config
+    found = _found(example, human_class, config)
+    human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class = _positives(
+        positive_key, example, found, s
     )
-    found_humans = take_rows(example["detections_xyxy_px"], human_rows, human_used)
-    found_objects = take_rows(example["detections_xyxy_px"], object_rows, object_used)
-    candidates = enumerate_pairs(found_humans, found_objects, human_used, object_used)
-    candidates &= unannotated_pairs(found_humans, found_objects, *_truth_boxes(example), overlap=s.overlap)
+    candidates = enumerate_pairs(found.human_xyxy_px, found.object_xyxy_px, found.human_used, found.object_used)
+    candidates &= unannotated_pairs(
+        found.human_xyxy_px, found.object_xyxy_px, *_truth_boxes(example), overlap=s.overlap
+    )
     drawn, negative = random_rows(negative_key, candidates.reshape(-1), s.negatives)
-    human_of, object_of = drawn // found_objects.shape[0], drawn % found_objects.shape[0]
+    object_slots = found.object_used.shape[0]
+    human_of, object_of = drawn // object_slots, drawn % object_slots
 
     places, draws = used.shape[0], drawn.shape[0]
-    found_class = take_rows(example["detections_class"], object_rows, object_used)
     empty = jnp.zeros((draws,), bool)
     return Sample(
-        human_xyxy_px=jnp.concatenate([human_xyxy, found_humans]),
-        human_keypoints_px=jnp.concatenate(
-            [keypoints, take_rows(example["detections_keypoints_px"], human_rows, human_used)]
-        ),
-        object_xyxy_px=jnp.concatenate([object_xyxy, found_objects]),
+        human_xyxy_px=jnp.concatenate([human_xyxy, found.human_xyxy_px]),
+        human_keypoints_px=jnp.concatenate([keypoints, found.human_keypoints_px]),
+        object_xyxy_px=jnp.concatenate([object_xyxy, found.object_xyxy_px]),
         human_index=jnp.concatenate([jnp.arange(places), places + human_of]),
         object_index=jnp.concatenate([jnp.arange(places), places + object_of]),
         truth=jnp.concatenate([truth, jnp.zeros((draws,), truth.dtype)]),
         positive=jnp.concatenate([used, empty]),
         negative=jnp.concatenate([jnp.zeros((places,), bool), negative]),
         has_object=jnp.concatenate([has_object, negative]),
-        object_class=jnp.concatenate([object_class, jnp.take(found_class, object_of)]),
+        object_class=jnp.concatenate([object_class, jnp.take(found.object_class, object_of)]),
     )
