@@ -14,6 +14,7 @@ from hoi_jax.evaluation.ap import mean_defined, score_ranking
 from hoi_jax.evaluation.matching import best_truth, first_hits, ranking
 from hoi_jax.evaluation.protocols import HoiProtocol
 from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.zero_shot import zero_shot_means
 from hoi_jax.vocab.tables import Vocabulary
 
 MIN_OVERLAP = 0.5
@@ -59,11 +60,25 @@ class PairDetections:
 
 @dataclasses.dataclass(frozen=True)
 class RankedHits:
-    """All counted detections, ordered by class and falling score."""
+    """All counted detections, ordered by class and falling score.
+
+    Attributes:
+      label, image: [t] class and image of each.
+      hit: [t] true positive.
+      row: [t] its row in `PairDetections.trip_*`.
+      truth: [t] the pair of its class and image that it overlaps most, -1 = there is none.
+      overlap: [t] smaller IoU of human and object with that pair.
+      passes: [t] the overlap reaches the protocol's threshold: a hit, or a duplicate of one.
+      counts: what was ignored and counted, for the manifest.
+    """
 
     label: Int[np.ndarray, " t"]
     image: Int[np.ndarray, " t"]
     hit: Bool[np.ndarray, " t"]
+    row: Int[np.ndarray, " t"]
+    truth: Int[np.ndarray, " t"]
+    overlap: Float[np.ndarray, " t"]
+    passes: Bool[np.ndarray, " t"]
     counts: dict[str, int]
 
 
@@ -96,19 +111,30 @@ def rank_detections(
     counts["counted_detections"] = len(rows)
     rows = rows[ranking(label[rows], detections.trip_score[rows], image[rows])]
 
+    label, image = label[rows], image[rows]
     best, overlap = best_truth(
-        image[rows] * num_classes + label[rows],
-        (
-            detections.pair_human_xyxy_px + np.float64(protocol.prediction_shift),
-            detections.pair_object_xyxy_px + np.float64(protocol.prediction_shift),
-        ),
+        image * num_classes + label,
+        shifted_boxes(detections, protocol),
         detections.trip_pair[rows],
         truth.image.astype(np.int64) * num_classes + truth.label,
         (truth.human_xyxy_px, truth.object_xyxy_px),
         plus_one=protocol.plus_one,
     )
-    passes = overlap > MIN_OVERLAP if protocol.strict_iou else overlap >= MIN_OVERLAP
-    return RankedHits(label[rows], image[rows], first_hits(best, passes), counts)
+    passes = overlap_passes(overlap, protocol)
+    return RankedHits(label, image, first_hits(best, passes), rows, best, overlap, passes, counts)
+
+
+def shifted_boxes(
+    detections: PairDetections, protocol: HoiProtocol
+) -> tuple[Float[np.ndarray, "p 4"], Float[np.ndarray, "p 4"]]:
+    """Human and object boxes of the predicted pairs in the frame of the annotation, as float64."""
+    shift = np.float64(protocol.prediction_shift)
+    return detections.pair_human_xyxy_px + shift, detections.pair_object_xyxy_px + shift
+
+
+def overlap_passes(overlap: Float[np.ndarray, " *n"], protocol: HoiProtocol) -> Bool[np.ndarray, " *n"]:
+    """Whether an IoU is enough for a match under the protocol."""
+    return overlap > MIN_OVERLAP if protocol.strict_iou else overlap >= MIN_OVERLAP
 
 
 def best_per_image(
@@ -193,7 +219,7 @@ def evaluate_hoi(
 
     Returns:
       metrics `{default,known_object}/{full,rare,non_rare,mean_max_recall}`; per class `*/ap`, `*/max_recall` and
-      `num_positives`.
+      `num_positives`. For hico_det also the zero-shot means of `zero_shot.zero_shot_means`.
     """
     num_classes = len(vocabulary.hois)
     ranked = rank_detections(truth, detections, num_classes, protocol)
@@ -211,6 +237,7 @@ def evaluate_hoi(
         metrics[f"{setting}/non_rare"] = mean_defined(ap[~vocabulary.rare])
         metrics[f"{setting}/mean_max_recall"] = mean_defined(recall)
         per_class[f"{setting}/ap"], per_class[f"{setting}/max_recall"] = ap, recall
+    metrics |= zero_shot_means(per_class["default/ap"], vocabulary)
     manifest = {
         "vocabulary": vocabulary.name,
         "protocol": dataclasses.asdict(protocol),

@@ -27,10 +27,11 @@ def same_group(
 def _ranges(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(order of `right` by group, start in it of each left group, number of partners of each left row)."""
     order = np.argsort(right, kind="stable")
-    ordered = right[order]
-    start = np.searchsorted(ordered, left, side="left")
-    count = np.searchsorted(ordered, left, side="right") - start
-    return order, start, count
+    groups, start, count = np.unique(right[order], return_index=True, return_counts=True)
+    if not len(groups):
+        return order, np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
+    position = np.minimum(np.searchsorted(groups, left), len(groups) - 1)
+    return order, start[position], np.where(groups[position] == left, count[position], 0)
 
 
 def _expand(rows: np.ndarray, order: np.ndarray, start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,8 +40,8 @@ def _expand(rows: np.ndarray, order: np.ndarray, start: np.ndarray, count: np.nd
     return np.repeat(rows, count), order[np.repeat(start, count) + within]
 
 
-def _candidate_chunks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of `same_group` in pieces of bounded size; a left row is never split."""
+def candidate_chunks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of `same_group` in pieces of bounded size, ordered by i, then j; a left row is never split."""
     order, start, count = _ranges(left, right)
     rows = np.flatnonzero(count)
     piece = np.cumsum(count[rows]) // _CHUNK
@@ -71,7 +72,7 @@ def best_truth(
     """
     best = np.full(len(detection_group), -1, np.int64)
     overlap = np.zeros(len(detection_group))
-    for detection, truth in _candidate_chunks(detection_group, truth_group):
+    for detection, truth in candidate_chunks(detection_group, truth_group):
         boxes = zip(detection_boxes, truth_boxes, strict=True)
         row = detection_row[detection]
         ious = [matched_iou(a[row], b[truth], plus_one=plus_one) for a, b in boxes]
@@ -90,10 +91,11 @@ def ranking(
     classes: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"], images: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
     """Row order by class, then falling score; equal scores keep image order, then row order (stable sort)."""
-    keys = (-scores, classes)
-    if np.any(np.diff(images) < 0):
-        keys = (images, *keys)
-    return np.lexsort(keys)
+    # One stable sort per key, the last one decisive; small integers are sorted by radix, in linear time.
+    order = np.argsort(images, kind="stable") if np.any(np.diff(images) < 0) else np.arange(len(classes))
+    order = order[np.argsort(-scores[order], kind="stable")]
+    small = np.min_scalar_type(int(classes.max(initial=0)))
+    return order[np.argsort(classes[order].astype(small), kind="stable")]
 
 
 def first_hits(ordered_truth: Int[np.ndarray, " n"], ordered_passes: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:

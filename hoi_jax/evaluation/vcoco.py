@@ -8,7 +8,7 @@ crashes (a prediction in an image without people) the prediction is a false posi
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from hoi_jax.evaluation.ap import mean_defined, score_ranking
 from hoi_jax.evaluation.boxes import matched_iou
@@ -61,37 +61,59 @@ class ActionDetections:
     role_score: Float[np.ndarray, " r"]
 
 
-def _aps(
+@dataclasses.dataclass(frozen=True)
+class ActionRanking:
+    """Counted detections of all classes (actions, or roles), ordered by class and falling score.
+
+    Attributes:
+      label, image, hit: [t] class, image, and whether it is a true positive.
+      positive_label, positive_image: [g] class and image of each person to be found.
+      num_classes: A for agents, R for roles.
+    """
+
+    label: Int[np.ndarray, " t"]
+    image: Int[np.ndarray, " t"]
+    hit: Bool[np.ndarray, " t"]
+    positive_label: Int[np.ndarray, " g"]
+    positive_image: Int[np.ndarray, " g"]
+    num_classes: int
+
+
+def _ranked(
     label: np.ndarray,
     score: np.ndarray,
     image: np.ndarray,
     person: np.ndarray,
     passes: np.ndarray,
-    positives: np.ndarray,
-    protocol: ActionProtocol,
-) -> np.ndarray:
-    """AP per class [C] from one row per counted detection; a person is found once per class."""
+    does: np.ndarray,
+    person_image: np.ndarray,
+) -> ActionRanking:
+    """Ranks one row per counted detection; a person is found once per class. `does` [K, C]: who is to be found."""
+    num_classes = does.shape[1]
     order = ranking(label, score, image)
-    label = label[order]
-    hits = first_hits((person * len(positives))[order] + label, passes[order])
-    edges = np.searchsorted(label, np.arange(len(positives) + 1))
+    label, positive = label[order], np.nonzero(does)
+    hits = first_hits(person[order] * num_classes + label, passes[order])
+    return ActionRanking(label, image[order], hits, positive[1], person_image[positive[0]], num_classes)
+
+
+def _class_aps(ranked: ActionRanking, protocol: ActionProtocol) -> np.ndarray:
+    """AP per class [C]."""
+    edges = np.searchsorted(ranked.label, np.arange(ranked.num_classes + 1))
+    positives = np.bincount(ranked.positive_label, minlength=ranked.num_classes)
     return np.array(
         [
-            score_ranking(hits[edges[c] : edges[c + 1]], int(count), mode=protocol.ap).ap
+            score_ranking(ranked.hit[edges[c] : edges[c + 1]], int(count), mode=protocol.ap).ap
             for c, count in enumerate(positives)
         ]
     )
 
 
-def _agent_ap(
-    truth: ActionTruth, found: ActionDetections, person: np.ndarray, near: np.ndarray, protocol: ActionProtocol
-) -> np.ndarray:
+def _ranked_agents(truth: ActionTruth, found: ActionDetections, person: np.ndarray, near: np.ndarray) -> ActionRanking:
     row, action = np.nonzero(~np.isnan(found.agent_scores))
     label = _label_of(truth, person[row], action)
     row, action, label = row[label >= 0], action[label >= 0], label[label >= 0]
-    positives = (truth.labels == 1).sum(0)
-    score = found.agent_scores[row, action]
-    return _aps(action, score, found.image[row], person[row], near[row] & (label == 1), positives, protocol)
+    score, passes = found.agent_scores[row, action], near[row] & (label == 1)
+    return _ranked(action, score, found.image[row], person[row], passes, truth.labels == 1, truth.person_image)
 
 
 def _label_of(truth: ActionTruth, person: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -101,15 +123,15 @@ def _label_of(truth: ActionTruth, person: np.ndarray, action: np.ndarray) -> np.
     return np.where(person >= 0, truth.labels[person, action], 0)
 
 
-def _role_aps(
+def _ranked_roles(
     truth: ActionTruth,
     found: ActionDetections,
     person: np.ndarray,
     near: np.ndarray,
     vocabulary: Vocabulary,
     protocol: ActionProtocol,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Role AP per role class in scenarios 1 and 2."""
+) -> tuple[ActionRanking, ActionRanking]:
+    """Role classes in scenarios 1 and 2."""
     roles = role_verbs(vocabulary)
     class_of = np.full((len(vocabulary.actions), truth.role_xyxy_px.shape[2]), -1)
     for index, verb in enumerate(roles):
@@ -127,20 +149,20 @@ def _role_aps(
     empty = (predicted == 0).all(-1) | np.isnan(predicted).all(-1)
     right = matched_iou(predicted, target, plus_one=True) >= protocol.min_overlap
     agent_right = near[detection] & (label[rows] == 1)
-    positives = (truth.labels == 1).sum(0)[[vocabulary.verb_action[verb] for verb in roles]]
+    does = truth.labels[:, [vocabulary.verb_action[verb] for verb in roles]] == 1
 
-    def score(role_right: np.ndarray) -> np.ndarray:
-        return _aps(
+    def rank(role_right: np.ndarray) -> ActionRanking:
+        return _ranked(
             role_class[rows],
             found.role_score[rows],
             found.image[detection],
             person[detection],
             agent_right & role_right,
-            positives,
-            protocol,
+            does,
+            truth.person_image,
         )
 
-    return score(np.where(missing, empty, right)), score(missing | right)
+    return rank(np.where(missing, empty, right)), rank(missing | right)
 
 
 def role_verbs(vocabulary: Vocabulary) -> tuple[int, ...]:
@@ -176,6 +198,43 @@ def evaluate_actions(
       ValueError: a detection in an image without people, under `empty_person_images="error"`.
     """
     protocol = protocol or ActionProtocol()
+    rankings, without_person = rank_actions(truth, detections, vocabulary, protocol)
+    aps = {name: _class_aps(ranked, protocol) for name, ranked in rankings.items()}
+    metrics = {name: mean_defined(aps[group][mask]) for name, (group, mask) in action_means(vocabulary).items()}
+    per_class = {f"{name}/ap": ap for name, ap in aps.items()}
+    per_class["num_positives"] = (truth.labels == 1).sum(0)
+    manifest = {
+        "vocabulary": vocabulary.name,
+        "protocol": dataclasses.asdict(protocol),
+        "num_images": truth.num_images,
+        "num_labelled_persons": int((truth.labels >= 0).any(-1).sum()),
+        "num_detections": len(detections.image),
+        "num_role_predictions": len(detections.role_score),
+        "detections_without_person_in_image": without_person,
+        "role_classes": [vocabulary.verbs[verb] for verb in role_verbs(vocabulary)],
+    }
+    return EvaluationResult(metrics, per_class, manifest)
+
+
+def action_means(vocabulary: Vocabulary) -> dict[str, tuple[str, Bool[np.ndarray, " c"]]]:
+    """Headline metric -> (the ranking that it averages, mask of its classes)."""
+    headline = headline_roles(vocabulary)
+    every, actions = np.ones_like(headline), np.ones(len(vocabulary.actions), bool)
+    means = {f"agent/{len(actions)}": ("agent", actions)}
+    for name in ("role_s1", "role_s2"):
+        means[f"{name}/{headline.sum()}"] = (name, headline)
+        means[f"{name}/{len(every)}"] = (name, every)
+    return means
+
+
+def rank_actions(
+    truth: ActionTruth, detections: ActionDetections, vocabulary: Vocabulary, protocol: ActionProtocol
+) -> tuple[dict[str, ActionRanking], int]:
+    """Decides what is a true positive: rankings `agent`, `role_s1`, `role_s2`; detections in images without people.
+
+    Raises:
+      ValueError: a detection in an image without people, under `empty_person_images="error"`.
+    """
     rows = np.arange(len(detections.image))
     person, overlap = best_truth(
         detections.image,
@@ -189,27 +248,10 @@ def evaluate_actions(
         image = int(detections.image[person < 0][0])
         raise ValueError(f"{(person < 0).sum()} detections in images without people, first in image row {image}")
     near = overlap >= protocol.min_overlap
-    agent = _agent_ap(truth, detections, person, near, protocol)
-    scenario_1, scenario_2 = _role_aps(truth, detections, person, near, vocabulary, protocol)
-    headline = headline_roles(vocabulary)
-    metrics = {f"agent/{len(agent)}": mean_defined(agent)}
-    for name, ap in (("role_s1", scenario_1), ("role_s2", scenario_2)):
-        metrics[f"{name}/{headline.sum()}"] = mean_defined(ap[headline])
-        metrics[f"{name}/{len(ap)}"] = mean_defined(ap)
-    per_class = {
-        "agent/ap": agent,
-        "role_s1/ap": scenario_1,
-        "role_s2/ap": scenario_2,
-        "num_positives": (truth.labels == 1).sum(0),
+    scenario_1, scenario_2 = _ranked_roles(truth, detections, person, near, vocabulary, protocol)
+    rankings = {
+        "agent": _ranked_agents(truth, detections, person, near),
+        "role_s1": scenario_1,
+        "role_s2": scenario_2,
     }
-    manifest = {
-        "vocabulary": vocabulary.name,
-        "protocol": dataclasses.asdict(protocol),
-        "num_images": truth.num_images,
-        "num_labelled_persons": int((truth.labels >= 0).any(-1).sum()),
-        "num_detections": len(rows),
-        "num_role_predictions": len(detections.role_score),
-        "detections_without_person_in_image": int((person < 0).sum()),
-        "role_classes": [vocabulary.verbs[verb] for verb in role_verbs(vocabulary)],
-    }
-    return EvaluationResult(metrics, per_class, manifest)
+    return rankings, int((person < 0).sum())
