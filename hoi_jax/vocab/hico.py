@@ -14,6 +14,9 @@ _TABLE = io.read_json(Path(__file__).with_name("hico.json"), max_bytes=1 << 20)
 TEST_COUNTS: tuple[int, ...] = tuple(row[3] for row in _TABLE["verb_object_train_test"])
 """Visible test pairs per HOI class; 33,405 in all."""
 
+TRAIN_IMAGES_VISIBLE: tuple[int, ...] = tuple(_TABLE["train_images_visible"])
+"""Training images per HOI class that hold a visible pair of it: never more than the image-level positives of HICO."""
+
 OBJECTS_ALPHABETICAL: tuple[str, ...] = tuple(sorted(_TABLE["objects"]))
 """The other object order in circulation (`object` column of instances_*2015.json)."""
 
