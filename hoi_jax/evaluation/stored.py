@@ -107,7 +107,25 @@ def evaluate_store(
     Verb and object class of a prediction name its HOI class; combinations that do not exist are ignored and
     counted. See `hico_det.evaluate_hoi` for the metrics.
     """
-    protocol = protocol or hoi_protocol("official")
+    truth, detections, manifest = hoi_inputs(store, annotations, vocabulary, use_nis=use_nis)
+    result = evaluate_hoi(
+        truth,
+        detections,
+        vocabulary,
+        protocol or hoi_protocol("official"),
+        image_labels=annotations.image_labels(len(vocabulary.hois)),
+    )
+    return dataclasses.replace(result, manifest={**result.manifest, **manifest})
+
+
+def hoi_inputs(
+    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+) -> tuple[PairTruth, PairDetections, dict[str, object]]:
+    """What `evaluate_hoi` takes, from a store: (truth, detections, manifest of the alignment), in the official frame.
+
+    Raises:
+      ValueError: an annotated pair is no class of the vocabulary.
+    """
     aligned = align(store, annotations, use_nis)
     table = vocabulary.hoi_table
     object_class = store.pair_object_class[store.trip_pair[aligned.trip_rows]]
@@ -124,7 +142,7 @@ def evaluate_store(
         object_name = vocabulary.objects[classes[row]]
         raise ValueError(f"annotated pair {row} is {verb_name!r} {object_name!r}, no class of {vocabulary.name}")
     truth = _pair_truth(annotations, truth_label)
-    result = evaluate_hoi(
+    return (
         dataclasses.replace(
             truth,
             human_xyxy_px=truth.human_xyxy_px + _ONE_BASED,
@@ -135,11 +153,8 @@ def evaluate_store(
             pair_human_xyxy_px=detections.pair_human_xyxy_px + ZERO_BASED,
             pair_object_xyxy_px=detections.pair_object_xyxy_px + ZERO_BASED,
         ),
-        vocabulary,
-        protocol,
-        image_labels=annotations.image_labels(len(vocabulary.hois)),
+        aligned.manifest,
     )
-    return dataclasses.replace(result, manifest={**result.manifest, **aligned.manifest})
 
 
 PAIRS_PROTOCOL = HoiProtocol("role AP over annotated pairs", ap="area", plus_one=False, prediction_shift=0.0)
