@@ -9,16 +9,11 @@ import dataclasses
 import numpy as np
 
 from hoi_jax.evaluation.action_frame import action_detections, action_truth, has_whole_action_labels
-from hoi_jax.evaluation.alignment import ZERO_BASED, Aligned, align
+from hoi_jax.evaluation.alignment import ZERO_BASED, align
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.ap import mean_defined
-from hoi_jax.evaluation.hico_det import (
-    PairDetections,
-    PairTruth,
-    evaluate_hoi,
-    rank_detections,
-    score_classes,
-)
+from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi, rank_detections, score_classes
+from hoi_jax.evaluation.pair_frame import ONE_BASED, distinct_pairs, hoi_labels, pair_detections, pair_truth
 from hoi_jax.evaluation.protocols import ActionProtocol, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, merge
 from hoi_jax.evaluation.store import PredictionStore
@@ -28,8 +23,6 @@ from hoi_jax.evaluation.vcoco import (
     role_verbs,
 )
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-
-_ONE_BASED = np.array([1.0, 1.0, 0.0, 0.0])
 
 
 def evaluate(
@@ -69,31 +62,6 @@ def evaluate(
     return merge(*results)
 
 
-def _pair_detections(store: PredictionStore, aligned: Aligned, label: np.ndarray) -> PairDetections:
-    return PairDetections(
-        aligned.pair_image,
-        store.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64),
-        store.pair_object_xyxy_px[aligned.pair_rows].astype(np.float64),
-        aligned.trip_pair,
-        label,
-        store.trip_score[aligned.trip_rows],
-    )
-
-
-def _pair_truth(annotations: Annotations, label: np.ndarray) -> PairTruth:
-    """Annotated pairs with an object whose `label` [rows of pairs] is not -1, in continuous corners."""
-    human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
-    used = np.flatnonzero((obj >= 0) & (label >= 0))
-    boxes = annotations["instances_xyxy_px"].astype(np.float64)
-    return PairTruth(
-        annotations.num_images,
-        annotations.image_rows("pairs")[used],
-        boxes[human[used]],
-        boxes[obj[used]],
-        label[used],
-    )
-
-
 def evaluate_store(
     store: PredictionStore,
     annotations: Annotations,
@@ -131,22 +99,14 @@ def hoi_inputs(
     object_class = store.pair_object_class[store.trip_pair[aligned.trip_rows]]
     verb = store.trip_verb[aligned.trip_rows]
     label = np.where(object_class >= 0, table[verb, object_class], -1)
-    detections = _pair_detections(store, aligned, label)
+    detections = pair_detections(store, aligned, label)
 
-    obj = annotations.instance_rows("pairs_object")
-    classes = annotations["instances_class"][obj] if len(obj) else obj
-    truth_label = np.where(obj >= 0, table[annotations["pairs_verb"], classes], -1)
-    if np.any((truth_label < 0) & (obj >= 0)):
-        row = int(np.flatnonzero((truth_label < 0) & (obj >= 0))[0])
-        verb_name = vocabulary.verbs[annotations["pairs_verb"][row]]
-        object_name = vocabulary.objects[classes[row]]
-        raise ValueError(f"annotated pair {row} is {verb_name!r} {object_name!r}, no class of {vocabulary.name}")
-    truth = _pair_truth(annotations, truth_label)
+    truth = pair_truth(annotations, hoi_labels(annotations, vocabulary))
     return (
         dataclasses.replace(
             truth,
-            human_xyxy_px=truth.human_xyxy_px + _ONE_BASED,
-            object_xyxy_px=truth.object_xyxy_px + _ONE_BASED,
+            human_xyxy_px=truth.human_xyxy_px + ONE_BASED,
+            object_xyxy_px=truth.object_xyxy_px + ONE_BASED,
         ),
         dataclasses.replace(
             detections,
@@ -177,9 +137,9 @@ def role_ap_over_pairs(
     roles = np.array(role_verbs(vocabulary), np.int64)
     role_of_verb = np.full(len(vocabulary.verbs), -1)
     role_of_verb[roles] = np.arange(len(roles))
-    truth = _distinct(_pair_truth(annotations, role_of_verb[annotations["pairs_verb"]]))
+    truth = distinct_pairs(pair_truth(annotations, role_of_verb[annotations["pairs_verb"]]))
     label = role_of_verb[store.trip_verb[aligned.trip_rows]]
-    ranked = rank_detections(truth, _pair_detections(store, aligned, label), len(roles), PAIRS_PROTOCOL)
+    ranked = rank_detections(truth, pair_detections(store, aligned, label), len(roles), PAIRS_PROTOCOL)
     positives = np.bincount(truth.label, minlength=len(roles))
     ap, _ = score_classes(ranked, None, positives, PAIRS_PROTOCOL)
     headline = headline_roles(vocabulary)
@@ -194,18 +154,6 @@ def role_ap_over_pairs(
             "num_images": annotations.num_images,
             **aligned.manifest,
         },
-    )
-
-
-def _distinct(truth: PairTruth) -> PairTruth:
-    table = np.column_stack([truth.image, truth.label, truth.human_xyxy_px, truth.object_xyxy_px])
-    rows = np.sort(np.unique(table, axis=0, return_index=True)[1]) if len(table) else np.zeros(0, np.int64)
-    return PairTruth(
-        truth.num_images,
-        truth.image[rows],
-        truth.human_xyxy_px[rows],
-        truth.object_xyxy_px[rows],
-        truth.label[rows],
     )
 
 
