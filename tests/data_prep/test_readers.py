@@ -147,7 +147,7 @@ def test_real_vcoco_pair_files_have_the_published_counts(data_dir, split, pairs)
     path = data_dir / f"vcoco_instances_{split}.json.gz"
     table = read_json(path)
     vocabulary = get_vocabulary("vcoco")
-    classes = np.asarray([vcoco._verb_of(name, vocabulary, path) for name in table["classes"]])
+    classes = vcoco.verbs_of_classes(table["classes"], vocabulary, path)
     records = [vcoco.persons_from_pairs(row, classes, vocabulary) for row in table["annotations"]]
     doubled = sum(len(row["actions"]) for row in table["annotations"])
     assert doubled == pairs

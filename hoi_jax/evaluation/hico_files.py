@@ -1,0 +1,90 @@
+"""HICO-DET labels from the JSON layout of fredzzhang/hicodet (`instances_{train,test}2015.json`).
+
+Its boxes are the official ones: 1-based inclusive pixels (x1, y1, x2, y2). They become continuous corners
+[x1 - 1, y1 - 1, x2, y2], whose plain IoU equals the official evaluator's "+1" IoU. Every annotated row keeps its own
+two boxes: HICO-DET draws new boxes for every HOI class, and merging them is the pipeline's named choice.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hoi_jax.evaluation.annotation_rows import Columns, instance_columns, pair_columns, record_of
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.io import CorruptFileError, read_json
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+
+TO_CORNERS = np.float32([-1, -1, 0, 0])
+"""What turns 1-based inclusive pixels into continuous corners."""
+
+_NEEDED = {"filenames", "size", "annotation", "correspondence"}
+
+
+def is_instances(table: object) -> bool:
+    """Whether parsed JSON has this layout."""
+    return isinstance(table, dict) and set(table) >= _NEEDED
+
+
+def read_instances(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parsed file, its outer layout checked. Raises io.CorruptFileError naming the file."""
+    return checked_instances(read_json(path), path)
+
+
+def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """`table` itself. Raises io.CorruptFileError where the outer layout is another one."""
+    if not is_instances(table):
+        raise CorruptFileError(f"{path}: not the HICO-DET instances layout; it needs the keys {sorted(_NEEDED)}")
+    lists = [table[name] for name in ("filenames", "size", "annotation")]
+    if not all(isinstance(rows, list) for rows in lists) or len({len(rows) for rows in lists}) != 1:
+        raise CorruptFileError(f"{path}: filenames, size and annotation are not lists of one length")
+    return table
+
+
+def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> Columns:
+    """Instances and pairs of one picture: row r has the human 2r and the object 2r + 1.
+
+    Raises:
+      io.CorruptFileError: beginning with `where`, naming the field.
+    """
+    try:
+        human, obj, hoi = annotation["boxes_h"], annotation["boxes_o"], annotation["hoi"]
+        boxes = np.stack([np.reshape(human, (-1, 4)), np.reshape(obj, (-1, 4))], 1).astype(np.float64)
+        hoi = np.asarray(hoi, np.int64)
+    except (KeyError, ValueError, TypeError) as error:
+        raise CorruptFileError(f"{where}: malformed annotation ({error!r})") from error
+    return columns_of_pairs(boxes, hoi, vocabulary, where)
+
+
+def columns_of_pairs(
+    boxes_px: Float[np.ndarray, "p 2 4"], hoi: Int[np.ndarray, " p"], vocabulary: Vocabulary, where: str
+) -> Columns:
+    """Columns from human and object boxes in 1-based inclusive pixels and HOI classes; see `pair_rows`."""
+    count = len(boxes_px)
+    if hoi.shape != (count,) or np.any((hoi < 0) | (hoi >= len(vocabulary.hois))):
+        raise CorruptFileError(f"{where}: field 'hoi' does not fit {count} pairs and {len(vocabulary.hois)} classes")
+    if not np.all(np.isfinite(boxes_px)) or np.any(boxes_px[..., 2:] < boxes_px[..., :2]):
+        raise CorruptFileError(f"{where}: a box is not finite or has x2 < x1")
+    verb, obj = np.asarray(vocabulary.hois, np.int32)[hoi].reshape(-1, 2).T
+    classes = np.stack([np.full(count, vocabulary.human_class), obj], 1).reshape(-1)
+    rows = np.arange(0, 2 * count, 2)
+    boxes = (boxes_px.astype(np.float32) + TO_CORNERS).reshape(-1, 4)
+    return {**instance_columns(boxes, classes), **pair_columns(rows, rows + 1, verb)}
+
+
+def annotations_of_instances(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Annotations:
+    """A whole split; `image_id` is the position in the file, as in the built records."""
+    vocabulary = get_vocabulary("hico_det")
+    records = []
+    for position, (name, size) in enumerate(zip(table["filenames"], table["size"], strict=True)):
+        where = f"{path}: record {position} ({name})"
+        columns = pair_rows(table["annotation"][position], vocabulary, where)
+        try:
+            width, height = (int(side) for side in size)
+        except (TypeError, ValueError) as error:
+            raise CorruptFileError(f"{where}: field 'size' is {size!r}, expected width and height") from error
+        records.append(record_of(position, Path(str(name)).name, (height, width), columns, 1))
+    return Annotations.from_records(records, "hico_det")
