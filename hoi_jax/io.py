@@ -9,14 +9,16 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 MEGABYTE = 1 << 20
 DEFAULT_LIMIT = 2048 * MEGABYTE
+_MAT_COMPRESSED = 15
 
 
 class DataError(ValueError):
@@ -44,6 +46,18 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) 
         raise TooLargeError(f"{path}: {path.stat().st_size} bytes, the limit is {max_bytes}")
     try:
         return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def read_head(path: str | os.PathLike[str], count: int) -> bytes:
+    """The first `count` bytes of a regular file, or all of a shorter one: enough to tell formats apart."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        with path.open("rb") as stream:
+            return stream.read(count)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
 
@@ -88,6 +102,56 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptFileError(f"{path}: not a readable npz file ({error})") from error
+
+
+def read_mat(path: str | os.PathLike[str], names: Sequence[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, Any]:
+    """Those of the variables `names` that a MATLAB file (version 5 to 7.2) holds, as SciPy builds them.
+
+    The limit holds for the unpacked size too.
+
+    Raises:
+      MissingFileError, TooLargeError, CorruptFileError: the last one also for MATLAB 7.3 files, which are HDF5.
+    """
+    import scipy.io  # Slow to import, and only this format needs it.
+
+    data = _unpacked_mat(path, read_bytes(path, max_bytes=max_bytes), max_bytes)
+    try:
+        found = scipy.io.loadmat(BytesIO(data), variable_names=list(names))
+    except Exception as error:  # A parser of a binary format fails on damaged data in many ways.
+        raise CorruptFileError(f"{path}: not a readable MATLAB file ({error})") from error
+    return {name: found[name] for name in names if name in found}
+
+
+def is_mat(data: bytes) -> bool:
+    """Whether the first bytes of a file are those of a MATLAB file, of any version."""
+    return data[:7] == b"MATLAB " and data[126:128] in (b"IM", b"MI")
+
+
+def _unpacked_mat(path: str | os.PathLike[str], data: bytes, max_bytes: int) -> bytes:
+    """The same file with its compressed variables unpacked, so that their size is known before they are parsed."""
+    if data[:10] == b"MATLAB 7.3":
+        raise CorruptFileError(f"{path}: MATLAB 7.3 (HDF5) files are not read; save with `-v7`")
+    if not is_mat(data) or len(data) < 128:
+        raise CorruptFileError(f"{path}: not a MATLAB file")
+    byte_order: Literal["little", "big"] = "little" if data[126:128] == b"IM" else "big"
+    parts, position, left = [data[:128]], 128, max_bytes
+    while position + 8 <= len(data):
+        kind = int.from_bytes(data[position : position + 4], byte_order)
+        end = position + 8 + int.from_bytes(data[position + 4 : position + 8], byte_order)
+        if end > len(data):
+            raise CorruptFileError(f"{path}: cut off at byte {len(data)}, a variable ends at {end}")
+        part = data[position:end]
+        if kind == _MAT_COMPRESSED:
+            try:
+                part = zlib.decompressobj().decompress(part[8:], left + 1)
+            except zlib.error as error:
+                raise CorruptFileError(f"{path}: damaged compressed variable at byte {position} ({error})") from error
+        left -= len(part)
+        if left < 0:
+            raise TooLargeError(f"{path}: unpacks to more than {max_bytes} bytes")
+        parts.append(part)
+        position = end
+    return b"".join(parts)
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:

@@ -24,13 +24,14 @@ def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTrut
     """People of a split in the frame of the official script.
 
     As there, boxes become inclusive (x2 - 1, but at least x1), are clipped to the picture, and people not larger
-    than one pixel are dropped. People of `instances` without a row in `persons` are "not labelled".
+    than one pixel are dropped. People of `instances` without a row in `persons` are "not labelled". Where the size of
+    the picture is unknown (0), nothing is clipped.
     """
     boxes = annotations["instances_xyxy_px"].astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], np.maximum(boxes[:, 2:] - 1, boxes[:, :2])], axis=1)
     image = annotations.image_rows("instances")
-    limit = annotations.original_hw_px[image][:, [1, 0, 1, 0]] - 1.0
-    boxes = np.clip(boxes, 0.0, limit)
+    size = annotations.original_hw_px[image][:, [1, 0, 1, 0]].astype(np.float64)
+    boxes = np.where(size > 0, np.clip(boxes, 0.0, np.maximum(size - 1, 0.0)), boxes)
     labelled = annotations.instance_rows("persons_instance")
     is_person = annotations["instances_class"] == vocabulary.human_class
     is_person[labelled] = True

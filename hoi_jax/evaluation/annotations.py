@@ -40,7 +40,7 @@ class Annotations:
       vocabulary_name: vocabulary of `pairs_verb`, `hoi_labels` and the object classes.
       actions_vocabulary_name: vocabulary of `persons_*`, or None where persons carry no action labels.
       image_id: [I] the dataset's own image numbers, distinct.
-      original_hw_px: [I, 2] height and width.
+      original_hw_px: [I, 2] height and width; (0, 0) where the label file does not say.
       file_name: [I] names.
       counts: table name (also "hoi_labels") to rows per image [I].
       columns: column name to rows of all images, concatenated.

@@ -3,14 +3,74 @@
 Keys are described where the layout is made (`vcoco_eval_*_gt.npz`, `vcoco_eval_*_preds.npz`).
 """
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
 
+from hoi_jax.evaluation import arrays as named
+from hoi_jax.evaluation.annotation_rows import instance_columns, persons_and_pairs, record_of
+from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth
 from hoi_jax.io import DataError
+from hoi_jax.vocab import get_vocabulary
 
 PERSON_CATEGORY = 1
+
+_TRUTH_FIELDS = {
+    "image_ids": ("i", 1), "ann_id": ("i", 1), "ann_image": ("i", 1), "ann_category": ("i", 1), "ann_xyxy": ("f", 2),
+    "person_ann_id": ("i", 1), "person_image": ("i", 1), "label": ("i", 2), "role_ann_id": ("i", 3),
+}  # fmt: skip
+_TRUTH_ROWS = (
+    ("ann_id", "ann_image", "ann_category", "ann_xyxy"),
+    ("person_ann_id", "person_image", "label", "role_ann_id"),
+)
+
+
+def is_flat_truth(content: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays of an npz file are ground truth of this layout."""
+    return set(content) >= set(_TRUTH_FIELDS)
+
+
+def annotations_from_flat(content: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Annotations:
+    """A split of the flat layout, which does not say how large pictures are.
+
+    Raises:
+      DataError: naming the file and the field that is malformed, or points nowhere.
+    """
+    vocabulary = get_vocabulary("vcoco")
+    table = {name: named.take(content, name, kind, ndim, path) for name, (kind, ndim) in _TRUTH_FIELDS.items()}
+    for names in _TRUTH_ROWS:
+        if len({len(table[name]) for name in names}) != 1:
+            raise DataError(f"{path}: fields {names} have different lengths")
+    shapes = {"ann_xyxy": (4,), "label": (len(vocabulary.actions),), "role_ann_id": (len(vocabulary.actions), 2)}
+    for name, shape in shapes.items():
+        if table[name].shape[1:] != shape:
+            raise DataError(f"{path}: field {name!r} has rows of {table[name].shape[1:]}, expected {shape}")
+    category = table["ann_category"]
+    if np.any((category < 1) | (category > len(vocabulary.objects))):
+        raise DataError(f"{path}: field 'ann_category' has entries outside 1..{len(vocabulary.objects)}")
+    records = []
+    try:
+        person_row = rows_of(table["ann_id"], table["person_ann_id"], "person annotation")
+        roles = table["role_ann_id"].astype(np.int64)
+        role_row = np.where(
+            roles > 0, rows_of(table["ann_id"], np.where(roles > 0, roles, table["ann_id"][:1]), "role"), -1
+        )
+        rows_of(table["image_ids"], table["ann_image"], "image")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    for image_id in table["image_ids"].tolist():
+        rows = np.flatnonzero(table["ann_image"] == image_id)
+        people = np.flatnonzero(table["person_image"] == image_id)
+        local = np.full(len(category) + 1, -1, np.int32)
+        local[rows] = np.arange(len(rows))
+        columns = instance_columns(table["ann_xyxy"][rows], category[rows] - 1, table["ann_id"][rows])
+        columns |= persons_and_pairs(
+            local[person_row[people]], table["label"][people].astype(np.int32), local[role_row[people]], vocabulary
+        )
+        records.append(record_of(image_id, str(image_id), (0, 0), columns, len(vocabulary.actions)))
+    return Annotations.from_records(records, "vcoco", "vcoco")
 
 
 def rows_of(keys: np.ndarray, wanted: np.ndarray, what: str) -> np.ndarray:

@@ -1,0 +1,117 @@
+"""HICO-DET's official label files: `anno_bbox.mat` (boxes) and `anno.mat` (image-level labels).
+
+Both hold two splits: `bbox_train`, `bbox_test`, and `anno_train`, `anno_test` with `list_train`, `list_test`. Boxes
+are stored as x1, x2, y1, y2 in 1-based inclusive pixels; classes count from 1.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hoi_jax.evaluation.annotation_rows import record_of
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.hico_files import columns_of_pairs
+from hoi_jax.io import CorruptFileError, DataError, read_mat
+from hoi_jax.vocab import get_vocabulary
+
+
+def annotations_of_mat(path: str | os.PathLike[str], split: str = "test") -> Annotations:
+    """One split of `anno_bbox.mat`; `image_id` is the position in it. Entries marked `invis` have no box and are left
+    out.
+
+    Raises:
+      io.DataError: naming file, record and field.
+    """
+    images = _variable(path, f"bbox_{split}")
+    vocabulary = get_vocabulary("hico_det")
+    records = []
+    for position, image in enumerate(images):
+        where = f"{path}: bbox_{split} record {position}"
+        try:
+            name = Path(_text(image["filename"])).name
+            size = image["size"].ravel()[0]
+            hw = int(_number(size["height"])), int(_number(size["width"]))
+            boxes, hoi = _pairs(image["hoi"])
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise CorruptFileError(f"{where}: malformed ({error!r})") from error
+        records.append(record_of(position, name, hw, columns_of_pairs(boxes, hoi, vocabulary, where), 1))
+    return Annotations.from_records(records, "hico_det")
+
+
+def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndarray, " p"]]:
+    """Boxes (human, object) and 0-based classes of the visible entries of one picture."""
+    boxes, classes = [np.zeros((0, 2, 4))], [np.zeros(0, np.int64)]
+    for entry in entries.ravel():
+        if _number(entry["invis"]):
+            continue
+        connection = np.asarray(entry["connection"], np.int64).reshape(-1, 2)
+        human, obj = _boxes(entry["bboxhuman"]), _boxes(entry["bboxobject"])
+        for column, rows in zip(connection.T, (human, obj), strict=True):
+            if len(column) and (column.min() < 1 or column.max() > len(rows)):
+                raise ValueError(f"'connection' has {column.min()}..{column.max()} for {len(rows)} boxes")
+        boxes.append(np.stack([human[connection[:, 0] - 1], obj[connection[:, 1] - 1]], 1))
+        classes.append(np.full(len(connection), _number(entry["id"]) - 1, np.int64))
+    return np.concatenate(boxes), np.concatenate(classes)
+
+
+def _boxes(rows: np.ndarray) -> Float[np.ndarray, "n 4"]:
+    corners = [[_number(row[side]) for side in ("x1", "y1", "x2", "y2")] for row in rows.ravel()]
+    return np.asarray(corners, np.float64).reshape(-1, 4)
+
+
+def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], split: str = "test") -> Annotations:
+    """`annotations` with the image-level labels of `anno.mat`, joined by file name.
+
+    The file's +1, 0, -1 stay, NaN (unknown) becomes -2.
+
+    Raises:
+      io.DataError: a picture of `annotations` is not in the file, or the file is malformed.
+    """
+    content = read_mat(path, (f"anno_{split}", f"list_{split}"))
+    if len(content) != 2:
+        raise CorruptFileError(f"{path}: lacks the variables 'anno_{split}', 'list_{split}'")
+    labels = np.asarray(content[f"anno_{split}"], np.float64)
+    names = [Path(_text(name)).name for name in content[f"list_{split}"].ravel()]
+    classes = len(get_vocabulary("hico_det").hois)
+    if labels.shape != (classes, len(names)):
+        raise CorruptFileError(f"{path}: field 'anno_{split}' has shape {labels.shape}, not ({classes}, {len(names)})")
+    column_of = {name: column for column, name in enumerate(names)}
+    missing = [name for name in annotations.file_name.tolist() if name not in column_of]
+    if missing:
+        raise DataError(f"{path}: has no labels of {len(missing)} pictures, first {missing[0]!r}")
+    chosen = labels[:, [column_of[name] for name in annotations.file_name.tolist()]].T
+    values = np.where(np.isnan(chosen), -2, chosen).astype(np.int32)
+    return Annotations(
+        annotations.vocabulary_name,
+        annotations.actions_vocabulary_name,
+        annotations.image_id,
+        annotations.original_hw_px,
+        annotations.file_name,
+        {**annotations.counts, "hoi_labels": np.full(annotations.num_images, classes, np.int64)},
+        {**annotations.columns, "hoi_labels": values.reshape(-1)},
+    )
+
+
+def _variable(path: str | os.PathLike[str], name: str) -> np.ndarray:
+    content = read_mat(path, (name,))
+    images = content.get(name)
+    if not isinstance(images, np.ndarray) or not set(images.dtype.names or ()) >= {"filename", "size", "hoi"}:
+        raise CorruptFileError(f"{path}: not the anno_bbox layout; it needs the struct array {name!r}")
+    return images.ravel()
+
+
+def _number(value: Any) -> float:
+    flat = np.ravel(value)
+    if flat.size != 1:
+        raise ValueError(f"{value!r} is not one number")
+    return float(flat[0])
+
+
+def _text(value: Any) -> str:
+    flat = np.ravel(value)
+    if flat.size != 1:
+        raise ValueError(f"{value!r} is not one text")
+    return str(_text(flat[0]) if isinstance(flat[0], np.ndarray) else flat[0])
