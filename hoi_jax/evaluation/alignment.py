@@ -28,6 +28,11 @@ class Aligned:
     agent_image: Int[np.ndarray, " m"]
     manifest: dict[str, object]
 
+    @property
+    def provenance(self) -> dict[str, object]:
+        """The manifest without `use_nis`, for metrics that look at all pairs whatever was suppressed."""
+        return {name: value for name, value in self.manifest.items() if name != "use_nis"}
+
 
 def align(store: PredictionStore, annotations: Annotations, use_nis: bool) -> Aligned:
     """Drops what belongs to unknown images and, with NIS, what was suppressed; counts both.

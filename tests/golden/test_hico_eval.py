@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.hico_det import evaluate_hoi
 from hoi_jax.evaluation.hico_flat import detections_from_flat, truth_from_json
+from hoi_jax.evaluation.pair_nms import pair_nms
 from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.stored import evaluate_store
 from hoi_jax.vocab.hico import HICO
 
@@ -67,6 +67,16 @@ def test_every_class_equals_the_reference_evaluator(name, truth, detections, exp
         np.testing.assert_allclose(ours, expected[f"{name}/{column}"], rtol=0, atol=1e-12)
 
 
+def test_pair_nms_after_the_cut_equals_the_reference_evaluator(truth, detections, expected):
+    if "cdn_nms_0.7_1_0.5/ap" not in expected:
+        pytest.skip("the results file has no case cdn_nms_0.7_1_0.5")
+    kept = pair_nms(detections, threshold=0.7, human_power=1.0, object_power=0.5, max_per_image=100)
+    result = evaluate_hoi(truth, kept, HICO, hoi_protocol("qpic"))
+    for column in ("ap", "max_recall"):
+        ours = result.per_class[f"default/{column}"]
+        np.testing.assert_allclose(ours, expected[f"cdn_nms_0.7_1_0.5/{column}"], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["official_default", "official_known_object"])
 def test_means_equal_the_summary(name, truth, detections, golden_dir):
     summary = io.read_json(golden_dir / "hico_eval_summary.json")[name]
@@ -82,51 +92,8 @@ def test_a_store_in_continuous_corners_scores_the_same(name, truth, golden_dir, 
     if f"{name}/ap" not in expected:
         pytest.skip(f"the results file has no case {name}")
     setting, protocol = CASES[name]
-    result = evaluate_store(_store(golden_dir, truth.num_images), _annotations(truth), HICO, protocol)
+    result = evaluate_store(store_of(golden_dir, truth.num_images), annotations_of(truth), HICO, protocol)
     np.testing.assert_allclose(result.per_class[f"{setting}/ap"], expected[f"{name}/ap"], rtol=0, atol=1e-12)
-
-
-def _annotations(truth):
-    count = np.bincount(truth.image, minlength=truth.num_images)
-    boxes = np.stack([truth.human_xyxy_px, truth.object_xyxy_px], 1) - [1, 1, 0, 0]
-    verb, obj = np.array(HICO.hois)[truth.label].T
-    columns = dict(Annotations.from_records([], "hico_det").columns)
-    columns["instances_xyxy_px"] = boxes.reshape(-1, 4).astype(np.float32)
-    columns["instances_class"] = np.stack([np.zeros_like(obj), obj], 1).reshape(-1)
-    row = np.arange(len(truth.label)) - np.searchsorted(truth.image, truth.image)
-    columns |= {"pairs_human": 2 * row, "pairs_object": 2 * row + 1, "pairs_verb": verb}
-    counts = {"instances": 2 * count, "pairs": count}
-    counts |= dict.fromkeys(("persons", "detections", "hoi_labels"), 0 * count)
-    images = np.arange(truth.num_images)
-    return Annotations(
-        "hico_det", None, images, np.full((len(images), 2), 999), images.astype(np.str_), counts, columns
-    )
-
-
-def _store(golden_dir, num_images):
-    flat = io.read_npz(golden_dir / "hico_eval_preds.npz")
-    count, nothing = len(flat["pair_image"]), np.float32(np.nan)
-    return PredictionStore(
-        {"vocabulary": "hico_det"},
-        image_id=np.arange(num_images),
-        image_hw_px=np.full((num_images, 2), 999),
-        pair_image=flat["pair_image"].astype(np.int64),
-        pair_human_xyxy_px=flat["pair_hbox"] + np.float32([0, 0, 1, 1]),
-        pair_object_xyxy_px=flat["pair_obox"] + np.float32([0, 0, 1, 1]),
-        pair_object_class=flat["pair_object"].astype(np.int64),
-        pair_human_score=np.full(count, nothing),
-        pair_object_score=flat["pair_object_score"],
-        pair_interactiveness=flat["pair_binary_score"],
-        pair_part_scores=np.full((count, 6), nothing),
-        pair_kept=np.ones(count, bool),
-        trip_pair=flat["trip_pair"].astype(np.int64),
-        trip_verb=flat["trip_verb"].astype(np.int64),
-        trip_score=flat["trip_score"],
-        agent_image=np.zeros(0, np.int64),
-        agent_xyxy_px=np.zeros((0, 4), np.float32),
-        agent_scores=np.zeros((0, 117), np.float32),
-        hoi_scores=np.zeros((num_images, 0), np.float32),
-    )
 
 
 def test_known_object_is_never_below_default(truth, detections):

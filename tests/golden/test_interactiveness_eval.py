@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
 from hoi_jax.evaluation.hico_flat import truth_from_json
@@ -14,6 +15,7 @@ from hoi_jax.evaluation.interactiveness import (
     truth_from_published,
 )
 from hoi_jax.evaluation.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
+from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
 from hoi_jax.vocab.hico import HICO
 
 CASES = {
@@ -80,3 +82,19 @@ def test_the_vcoco_rows_used_are_those_of_the_golden_mask(expected_hits, golden_
     found = detections_from_vcoco_flat(predictions, np.unique(predictions["det_image"]))
     np.testing.assert_array_equal(found.trip_score, predictions["role_score"][used])
     np.testing.assert_array_equal(found.pair_object_xyxy_px, predictions["role_box"][used])
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_store_in_continuous_corners_scores_the_same(aligned, summary, golden_dir, data_dir):
+    content = io.read_json(data_dir / "hicodet_instances_test2015.json.gz")
+    truth = truth_from_json(content)
+    annotations = dataclasses.replace(annotations_of(truth), file_name=np.array(content["filenames"]))
+    published = io.read_npz(data_dir / "interactiveness_gt_hico_det.npz")
+    store = store_of(golden_dir, truth.num_images)
+    result = evaluate_interactiveness_store(store, annotations, HICO, published, aligned=aligned)
+    name = "hico_det_box_plus1" if aligned else "hico_det"
+    if name in summary:
+        assert result.metrics["interactiveness/ap"] == pytest.approx(summary[name]["ap"], abs=1e-9)
+    if "hico_det_gt520_box_plus1" in summary:
+        expected = summary["hico_det_gt520_box_plus1"]["ap"]
+        assert result.metrics["interactiveness_complete/ap"] == pytest.approx(expected, abs=1e-9)
