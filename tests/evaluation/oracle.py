@@ -131,3 +131,34 @@ def role_ap(people, detections, roles, action, slot, scenario):
             used.add(person)
         entries.append((score, image, number, hit))
     return _ranked_ap(entries, sum(p["labels"][action] == 1 for p in people))
+
+
+def error_kind(truth, object_of_class, row, passes_same_class, protocol):
+    """Kind of one false positive, by the definitions; row: (image, label, human, object).
+
+    passes_same_class: whether its best pair of the same class fits (then a better detection has it).
+    """
+    image, label, human, obj = row
+    human = [c + protocol.prediction_shift for c in human]
+    obj = [c + protocol.prediction_shift for c in obj]
+
+    def fits(value):
+        return value > 0.5 if protocol.strict_iou else value >= 0.5
+
+    own, wanted = object_of_class[label], [t for t in truth if t[0] == image]
+    ious = [(t[1], iou(human, t[2], protocol.plus_one), iou(obj, t[3], protocol.plus_one)) for t in wanted]
+    if passes_same_class:
+        return "duplicate"
+    if any(fits(h) and fits(o) and object_of_class[c] == own for c, h, o in ious):
+        return "wrong_verb"
+    if any(fits(h) and fits(o) for _, h, o in ious):
+        return "wrong_object"
+    if any(fits(h) for _, h, _ in ious) and any(fits(o) and object_of_class[c] == own for c, _, o in ious):
+        return "wrong_pairing"
+    best = None
+    for c, h, o in ious:
+        if c == label and (best is None or min(h, o) > min(best)):
+            best = (h, o)
+    if best is not None and min(best) >= 0.1:
+        return "bad_human_box" if best[0] < best[1] else "bad_object_box"
+    return "background"

@@ -5,88 +5,15 @@ import dataclasses
 import numpy as np
 import oracle
 import pytest
+from worlds import ACTIONS_TOY as TOY
+from worlds import plain_actions as plain
+from worlds import random_action_world as random_world
 
 from hoi_jax.evaluation.protocols import ActionProtocol
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
 from hoi_jax.evaluation.vcoco_flat import truth_from_flat
 from hoi_jax.io import DataError
-from hoi_jax.vocab.tables import Vocabulary
 from hoi_jax.vocab.vcoco import VCOCO
-
-TOY = Vocabulary(
-    name="toy_actions",
-    objects=("person", "cup"),
-    verbs=("cut_instr", "cut_obj", "stand"),
-    human_class=0,
-    actions=("cut", "stand"),
-    action_roles=(("instr", "obj"), ()),
-    verb_action=(0, 0, 1),
-    verb_role=(0, 1, -1),
-)
-
-
-def random_boxes(random, count):
-    return np.sort(random.integers(0, 7, (count, 2, 2)), axis=1).reshape(count, 4).astype(float)
-
-
-def random_world(seed):
-    random = np.random.default_rng(seed)
-    images, people, found, roles = (int(random.integers(low, high)) for low, high in ((1, 4), (0, 6), (1, 7), (0, 14)))
-    labels = random.integers(0, 2, (people, 2))
-    labels[random.random(people) < 0.2] = -1
-    role_boxes = random_boxes(random, people * 4).reshape(people, 2, 2, 4)
-    role_boxes[random.random((people, 2, 2)) < 0.3] = np.nan
-    truth = ActionTruth(images, random.integers(0, images, people), random_boxes(random, people), labels, role_boxes)
-    image, boxes = random.integers(0, images, found), random_boxes(random, found)
-    for row in range(found):
-        if people and random.random() < 0.7:
-            source = random.integers(people)
-            image[row], boxes[row] = truth.person_image[source], truth.person_xyxy_px[source]
-    agent = random.integers(1, 5, (found, 2)) / 4
-    agent[random.random((found, 2)) < 0.2] = np.nan
-    role_box = random_boxes(random, roles)
-    detection, action, slot = random.integers(0, found, roles), np.zeros(roles, int), random.integers(0, 2, roles)
-    for row in range(roles):
-        choice = random.random()
-        if choice < 0.2:
-            role_box[row] = 0 if choice < 0.1 else np.nan
-        elif people and choice < 0.8:
-            role_box[row] = role_boxes[random.integers(people), 0, slot[row]]
-    score = random.integers(1, 5, roles) / 4
-    score[random.random(roles) < 0.05] = np.nan
-    return truth, ActionDetections(image, boxes, agent, detection, action, slot, role_box, score)
-
-
-def plain(truth, found):
-    people = [
-        {
-            "image": truth.person_image[k],
-            "box": truth.person_xyxy_px[k].tolist(),
-            "labels": truth.labels[k].tolist(),
-            "roles": {
-                (a, s): truth.role_xyxy_px[k, a, s].tolist()
-                for a in range(2)
-                for s in range(2)
-                if not np.isnan(truth.role_xyxy_px[k, a, s, 0])
-            },
-        }
-        for k in range(len(truth.labels))
-    ]
-    detections = [
-        {"image": found.image[d], "box": found.person_xyxy_px[d].tolist(), "agent": found.agent_scores[d].tolist()}
-        for d in range(len(found.image))
-    ]
-    roles = [
-        {
-            "detection": found.role_detection[r],
-            "action": found.role_action[r],
-            "slot": found.role_slot[r],
-            "box": found.role_xyxy_px[r].tolist(),
-            "score": found.role_score[r],
-        }
-        for r in range(len(found.role_score))
-    ]
-    return people, detections, roles
 
 
 def check_against_oracle(seeds):

@@ -5,74 +5,11 @@ import dataclasses
 import numpy as np
 import oracle
 import pytest
+from worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_boxes, random_world
 
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
 from hoi_jax.evaluation.matching import _CHUNK, best_truth, same_group
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
-from hoi_jax.vocab.tables import Vocabulary
-
-TOY = Vocabulary(
-    name="toy",
-    objects=("person", "cup", "dog"),
-    verbs=("no_interaction", "hold", "see"),
-    human_class=0,
-    hois=((0, 1), (1, 1), (2, 1), (0, 2), (2, 2)),
-    train_counts=(3, 20, 30, 40, 9),
-    no_interaction=0,
-)
-OBJECT_OF_CLASS = [obj for _, obj in TOY.hois]
-
-
-def random_boxes(random, count):
-    corners = np.sort(random.integers(0, 7, (count, 2, 2)), axis=1).reshape(count, 4)
-    return (corners + [0, 0, 1, 1]).astype(float)
-
-
-def random_world(seed):
-    """A few images with coarse boxes and coarse scores, so that ties, duplicates and exact halves are common."""
-    random = np.random.default_rng(seed)
-    num_images, count = random.integers(1, 4), random.integers(0, 7)
-    truth = PairTruth(
-        int(num_images),
-        random.integers(0, num_images, count),
-        random_boxes(random, count),
-        random_boxes(random, count),
-        random.integers(0, 5, count),
-    )
-    pairs, trips = int(random.integers(0, 10)), int(random.integers(0, 20))
-    trips = trips if pairs else 0
-    human, obj = random_boxes(random, pairs), random_boxes(random, pairs)
-    image, copied = random.integers(0, num_images, pairs), np.full(pairs, -1)
-    for row in range(pairs):
-        if count and random.random() < 0.7:  # a copy, exact or with one side moved by a pixel
-            source = random.integers(count)
-            human[row], obj[row] = truth.human_xyxy_px[source] - 1, truth.object_xyxy_px[source] - 1
-            image[row], copied[row] = truth.image[source], truth.label[source]
-            if random.random() < 0.5:
-                obj[row, random.integers(2, 4)] += 1
-    score = random.integers(1, 5, trips) / 4
-    score[random.random(trips) < 0.05] = np.nan
-    trip_pair = random.integers(0, pairs, trips) if pairs else np.zeros(0, np.int64)
-    label = random.integers(-1, 5, trips)
-    if trips:
-        label = np.where(random.random(trips) < 0.5, copied[trip_pair], label)
-    return truth, PairDetections(image, human, obj, trip_pair, label, score)
-
-
-def oracle_rows(truth, found):
-    real = list(zip(truth.image, truth.label, truth.human_xyxy_px.tolist(), truth.object_xyxy_px.tolist(), strict=True))
-    rows = [
-        (
-            found.pair_image[pair],
-            label,
-            found.pair_human_xyxy_px[pair].tolist(),
-            found.pair_object_xyxy_px[pair].tolist(),
-            score,
-        )
-        for pair, label, score in zip(found.trip_pair, found.trip_label, found.trip_score, strict=True)
-    ]
-    return real, rows
-
 
 PROTOCOLS = {
     **{name: preset for name, preset in HOI_PRESETS.items() if preset.precision == "float64"},
