@@ -1,6 +1,8 @@
 """Scalar evaluators in plain Python, written from the protocol text; they share no code with the library."""
 
 import math
+import struct
+from types import SimpleNamespace
 
 
 def iou(a, b, plus):
@@ -20,20 +22,42 @@ def thresholds(name):
     return [k / 10 for k in range(11)]
 
 
-def average_precision(hits, positives, mode, names="matlab"):
+def preset(thresholds, cap=None, skip=False, strict=False, plus=1, single=False):
+    """Options of one published evaluator. All count 0-based predictions against 1-based annotations."""
+    return SimpleNamespace(
+        thresholds=thresholds, max_per_image=cap, skip_images_without_gt=skip, strict_iou=strict, plus_one=plus,
+        ap="11pt", prediction_shift=1, precision="float32" if single else "float64",
+    )  # fmt: skip
+
+
+PRESETS = {
+    "official": preset("matlab"),
+    "octave": preset("arange"),
+    "ppdm": preset("arange"),
+    "qpic": preset("arange", cap=100, skip=True),
+    "upt": preset("matlab", skip=True, strict=True),
+    "consnet": preset("tenths", plus=0, single=True),
+}
+
+
+def rounded(value, precision):
+    return struct.unpack("f", struct.pack("f", value))[0] if precision == "float32" else value
+
+
+def average_precision(hits, positives, mode, names="matlab", precision="float64"):
     if positives == 0:
         return math.nan
     points, found = [], 0
     for rank, hit in enumerate(hits, 1):
         found += hit
-        points.append((found / positives, found / rank))
+        points.append((rounded(found / positives, precision), rounded(found / rank, precision)))
     if mode == "area":
         total, last = 0.0, 0.0
         for index, (recall, _) in enumerate(points):
             total += (recall - last) * max(p for _, p in points[index:])
             last = recall
         return total
-    best = [max([p for r, p in points if r >= t], default=0.0) for t in thresholds(names)]
+    best = [max([p for r, p in points if r >= rounded(t, precision)], default=0.0) for t in thresholds(names)]
     return sum(best) / 11
 
 
@@ -71,7 +95,7 @@ def hoi_ap(truth, rows, num_classes, object_of_class, protocol, known_object):
             if passes:
                 used.add(best)
         positives = sum(t[1] == label for t in truth)
-        result.append(average_precision(hits, positives, protocol.ap, protocol.thresholds))
+        result.append(average_precision(hits, positives, protocol.ap, protocol.thresholds, protocol.precision))
     return result
 
 

@@ -39,12 +39,16 @@ def random_world(seed):
     human, obj = random_boxes(random, pairs), random_boxes(random, pairs)
     image, copied = random.integers(0, num_images, pairs), np.full(pairs, -1)
     for row in range(pairs):
-        if count and random.random() < 0.7:  # a copy, exact or with one side moved by a pixel
+        if count and random.random() < 0.7:  # a copy, exact, or with one side moved by a pixel or halved
             source = random.integers(count)
             human[row], obj[row] = truth.human_xyxy_px[source] - 1, truth.object_xyxy_px[source] - 1
             image[row], copied[row] = truth.image[source], truth.label[source]
             if random.random() < 0.5:
                 obj[row, random.integers(2, 4)] += 1
+            elif random.random() < 0.5:  # one side halved: counted in pixels (+1) or as a length
+                side, plus = random.integers(2), random.integers(2)
+                length = obj[row, side + 2] - obj[row, side] + plus
+                obj[row, side + 2] -= length / 2 if length % 2 == 0 else 0
     score = random.integers(1, 5, trips) / 4
     score[random.random(trips) < 0.05] = np.nan
     trip_pair = random.integers(0, pairs, trips) if pairs else np.zeros(0, np.int64)
