@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from hoi_jax import io
 from hoi_jax.evaluation import arrays
@@ -87,6 +87,28 @@ class Annotations:
         labels = np.full((self.num_images, num_classes), -2, np.int32)
         labels[count > 0] = self.columns["hoi_labels"].reshape(-1, num_classes)
         return labels
+
+    def select(self, images: Bool[np.ndarray, " i"]) -> "Annotations":
+        """The images where `images` is True, in the same order, with their rows of every table.
+
+        Raises:
+          ValueError: not one boolean per image.
+        """
+        if images.dtype != bool or images.shape != (self.num_images,):
+            raise ValueError(f"expected {self.num_images} booleans, got {images.dtype} of shape {images.shape}")
+        counts = {table: count[images] for table, count in self.counts.items()}
+        columns = dict(self.columns)
+        for table, names in {**COLUMNS, "hoi_labels": ("hoi_labels",)}.items():
+            rows = images[self.image_rows(table)]
+            columns |= {name: self.columns[name][rows] for name in names}
+        return dataclasses.replace(
+            self,
+            image_id=self.image_id[images],
+            original_hw_px=self.original_hw_px[images],
+            file_name=self.file_name[images],
+            counts=counts,
+            columns=columns,
+        )
 
     @functools.cached_property
     def fingerprint(self) -> str:

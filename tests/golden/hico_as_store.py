@@ -18,6 +18,10 @@ def annotations_of(truth):
     columns["instances_class"] = np.stack([np.zeros_like(obj), obj], 1).reshape(-1)
     row = np.arange(len(truth.label)) - np.searchsorted(truth.image, truth.image)
     columns |= {"pairs_human": 2 * row, "pairs_object": 2 * row + 1, "pairs_verb": verb}
+    for name in ("annotation_id", "keypoints_px", "face_xyxy_px", "parts_xyxy_px"):
+        empty = columns[f"instances_{name}"]
+        columns[f"instances_{name}"] = np.zeros((2 * len(verb), *empty.shape[1:]), empty.dtype)
+    columns["pairs_part_states"] = np.full((len(verb), 10), -1, np.int32)
     counts = {"instances": 2 * count, "pairs": count}
     counts |= dict.fromkeys(("persons", "detections", "hoi_labels"), 0 * count)
     images = np.arange(truth.num_images)
