@@ -28,6 +28,9 @@ from hoi_jax.vocab import Vocabulary
 
 _CORNERS = dataclasses.replace(PUBLISHED, name="interactiveness,continuous corners")
 
+_ROLE_ROW_FORMATS = ("flat-npz", "vcoco-pickle")
+"""Layouts of the official V-COCO script: inclusive pixels, and one row per role prediction instead of per pair."""
+
 
 def evaluate_interactiveness_store(
     store: PredictionStore,
@@ -39,11 +42,13 @@ def evaluate_interactiveness_store(
 ) -> EvaluationResult:
     """Interactiveness AP of all pairs of a store, suppressed ones included (NIS reads the same score).
 
-    HICO-DET is scored in the inclusive pixels of its files, other datasets in continuous corners, as published.
+    Against `published`, predictions enter as the published code gets them: 0-based inclusive pixels on HICO-DET and
+    for files in the layout of the official V-COCO script, continuous corners otherwise. That is one pixel off the
+    published boxes in the first two cases; `aligned` corrects it.
 
     Args:
       published: arrays of the published ground truth (`truth_from_published`), if at hand.
-      aligned: HICO-DET only: move predictions onto the 1-based published boxes. `complete` is always aligned.
+      aligned: move predictions onto the published boxes. `complete` is always aligned.
 
     Returns:
       metrics `interactiveness/{ap,max_recall}` and `interactiveness_unique/...` against `published`, and
@@ -56,17 +61,19 @@ def evaluate_interactiveness_store(
     counted = align(store, annotations, use_nis=False)
     score, source = interactiveness_scores(store, vocabulary)
     inclusive = vocabulary.name == "hico_det"
-    detections = _detections(store, counted, score, inclusive)
     results = []
     if published is not None:
         truth, counts = truth_from_published(published, image_keys(annotations, vocabulary))
-        protocol = (ALIGNED if aligned else PUBLISHED) if inclusive else _CORNERS
+        in_file = inclusive or (_has_role_rows(store, vocabulary) and not aligned)
+        detections = _detections(store, counted, score, vocabulary, in_file)
+        protocol = (ALIGNED if aligned else PUBLISHED) if in_file else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol))
         unique = distinct_pairs(truth)
         results.append(evaluate_interactiveness(unique, detections, protocol, name="interactiveness_unique"))
         results.append(EvaluationResult({}, {}, {"published_truth": counts}))
     if annotations.vocabulary_name == vocabulary.name:
         truth = interactive_truth(annotations, vocabulary, inclusive)
+        detections = _detections(store, counted, score, vocabulary, inclusive)
         protocol = ALIGNED if inclusive else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol, name="interactiveness_complete"))
     if not results:
@@ -75,15 +82,23 @@ def evaluate_interactiveness_store(
     return merge(*results, EvaluationResult({}, {}, about))
 
 
+def _has_role_rows(store: PredictionStore, vocabulary: Vocabulary) -> bool:
+    return bool(vocabulary.actions) and store.manifest.get("format") in _ROLE_ROW_FORMATS
+
+
 def interactiveness_scores(store: PredictionStore, vocabulary: Vocabulary) -> tuple[Float[np.ndarray, " p"], str]:
     """(score per pair of the store, where it comes from).
 
     A system without interactiveness gets the mean of the pair's scores over all interactive classes (as the
     body-part-map authors do for other systems: 520 on HICO-DET, 24 role classes on V-COCO); scores that the store
-    leaves out are zero.
+    leaves out are zero. Where each row is one role prediction there is nothing to average: its own score counts.
     """
     if not np.isnan(store.pair_interactiveness).all():
         return store.pair_interactiveness, "pair_interactiveness"
+    if _has_role_rows(store, vocabulary):
+        score = np.full(len(store.pair_kept), np.nan)
+        np.fmax.at(score, store.trip_pair, store.trip_score)
+        return score, "role score, every role prediction being a pair"
     if vocabulary.actions:
         counts = np.zeros(len(vocabulary.verbs), bool)
         counts[np.array(role_verbs(vocabulary))[headline_roles(vocabulary)]] = True
@@ -97,14 +112,23 @@ def interactiveness_scores(store: PredictionStore, vocabulary: Vocabulary) -> tu
 
 
 def _detections(
-    store: PredictionStore, counted: Aligned, score: Float[np.ndarray, " p"], inclusive: bool
+    store: PredictionStore,
+    counted: Aligned,
+    score: Float[np.ndarray, " p"],
+    vocabulary: Vocabulary,
+    inclusive: bool,
 ) -> PairDetections:
-    """Pairs with an object, in the frame of the published predictions."""
-    has_object = ~np.isnan(store.pair_object_xyxy_px[counted.pair_rows]).any(-1)
-    rows = counted.pair_rows[has_object]
+    """Pairs with an object; `inclusive`: in 0-based inclusive pixels.
+
+    In action style the object must have a class and a width, as published: V-COCO's "object not visible" is a class
+    of its own and an empty box.
+    """
     shift = ZERO_BASED * inclusive
-    human, obj = (boxes[rows] + shift for boxes in (store.pair_human_xyxy_px, store.pair_object_xyxy_px))
-    return binary_detections(counted.pair_image[has_object], human, obj, score[rows])
+    human, obj = (boxes[counted.pair_rows] + shift for boxes in (store.pair_human_xyxy_px, store.pair_object_xyxy_px))
+    used = ~np.isnan(obj).any(-1)
+    if vocabulary.actions:
+        used &= (store.pair_object_class[counted.pair_rows] >= 0) & (obj[:, 2] > obj[:, 0])
+    return binary_detections(counted.pair_image[used], human[used], obj[used], score[counted.pair_rows][used])
 
 
 def image_keys(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndarray, " i"]:
@@ -185,7 +209,7 @@ def evaluate_part_interactiveness(
     results = []
     for part, name in enumerate(MERGED_PART_NAMES):
         truth = interactive_truth(annotations, vocabulary, inclusive, active[:, part])
-        detections = _detections(store, counted, store.pair_part_scores[:, part], inclusive)
+        detections = _detections(store, counted, store.pair_part_scores[:, part], vocabulary, inclusive)
         protocol = ALIGNED if inclusive else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol, name=f"part_interactiveness/{name}"))
     whole = merge(*results)

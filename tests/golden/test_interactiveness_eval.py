@@ -7,6 +7,7 @@ import pytest
 from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
+from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.hico_flat import truth_from_json
 from hoi_jax.evaluation.interactiveness import (
     ALIGNED,
@@ -16,7 +17,9 @@ from hoi_jax.evaluation.interactiveness import (
 )
 from hoi_jax.evaluation.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
+from hoi_jax.evaluation.prediction_files import read_predictions
 from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.vcoco import VCOCO
 
 CASES = {
     "hico_det": ("published", PUBLISHED),
@@ -98,3 +101,16 @@ def test_a_store_in_continuous_corners_scores_the_same(aligned, summary, golden_
     if "hico_det_gt520_box_plus1" in summary:
         expected = summary["hico_det_gt520_box_plus1"]["ap"]
         assert result.metrics["interactiveness_complete/ap"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_flat_vcoco_predictions_read_as_a_store_score_the_same(summary, golden_dir, data_dir):
+    if "vcoco" not in summary:
+        pytest.skip("the summary has no case vcoco")
+    annotations = read_annotations(golden_dir / "vcoco_eval_test_gt.npz")
+    store = read_predictions(golden_dir / "vcoco_eval_test_preds.npz", VCOCO, annotations)
+    published = io.read_npz(data_dir / "interactiveness_gt_vcoco.npz")
+    result = evaluate_interactiveness_store(store, annotations, VCOCO, published)
+    assert result.metrics["interactiveness/ap"] == pytest.approx(summary["vcoco"]["ap"], abs=1e-9)
+    assert result.manifest["interactiveness"]["counted_detections"] == summary["vcoco"]["n_pred"]
+    aligned = evaluate_interactiveness_store(store, annotations, VCOCO, published, aligned=True)
+    assert aligned.metrics["interactiveness/ap"] > result.metrics["interactiveness/ap"]
