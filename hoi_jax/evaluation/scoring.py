@@ -1,15 +1,22 @@
-"""Which metrics an experiment asks for, and all of them computed for one prediction store."""
+"""Which metrics are wanted, and all of them computed for one prediction store."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.image_level import evaluate_image_store
+from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
+from hoi_jax.evaluation.nis import nis_reduction
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, merge
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, role_ap_over_pairs
+from hoi_jax.evaluation.subsets import SUBSETS, evaluate_subsets
 from hoi_jax.vocab import Vocabulary
 
-METRICS = ("hoi", "actions", "role_pairs")
+METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,19 +26,24 @@ class EvaluationSettings:
     Attributes:
       batch_size: pictures at a time.
       metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" (role AP over
-        annotated pairs only, for label files that hold nothing else).
+        annotated pairs only, for label files that hold nothing else), "interactiveness" (of whole bodies), "parts"
+        (of body parts), "nis" (what suppression deleted), "images" (image-level mAP of HICO).
       protocol: named HOI protocol.
       max_triplets: verb scores kept per picture, None = all.
+      subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
     """
 
     batch_size: int = 8
     metrics: tuple[str, ...] = ("hoi",)
     protocol: str = "official"
     max_triplets: int | None = None
+    subsets: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.metrics or set(self.metrics) - set(METRICS):
             raise ValueError(f"metrics is {self.metrics}, expected some of {METRICS}")
+        if set(self.subsets) - set(SUBSETS):
+            raise ValueError(f"subsets is {self.subsets}, expected some of {tuple(SUBSETS)}")
         hoi_protocol(self.protocol)
 
 
@@ -42,15 +54,37 @@ def score(
     vocabulary: Vocabulary,
     *,
     use_nis: bool = True,
+    published_interactiveness: Mapping[str, np.ndarray] | None = None,
+    train: Annotations | None = None,
 ) -> EvaluationResult:
-    """All metrics that the settings ask for. `use_nis`: whether suppressed pairs are left out."""
-    results = []
-    for name in settings.metrics:
-        if name == "hoi":
-            protocol = hoi_protocol(settings.protocol)
-            results.append(evaluate_store(store, annotations, vocabulary, protocol, use_nis=use_nis))
-        elif name == "actions":
-            results.append(evaluate_actions_store(store, annotations, vocabulary, use_nis=use_nis))
-        else:
-            results.append(role_ap_over_pairs(store, annotations, vocabulary, use_nis=use_nis))
-    return merge(*results)
+    """All metrics that the settings ask for, on the split and on the subsets of it.
+
+    Args:
+      use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
+      published_interactiveness: see `evaluate_interactiveness_store`.
+      train: training labels, for the few-shot classes of "images".
+
+    Raises:
+      ValueError, DataError: what a metric needs is not in the predictions or the annotations.
+    """
+
+    protocol = hoi_protocol(settings.protocol)
+    metrics: dict[str, Callable[[Annotations], EvaluationResult]] = {
+        "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol, use_nis=use_nis),
+        "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
+        "role_pairs": lambda part: role_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
+        "interactiveness": lambda part: evaluate_interactiveness_store(
+            store, part, vocabulary, published_interactiveness
+        ),
+        "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
+        "nis": lambda part: nis_reduction(store, part, vocabulary),
+        "images": lambda part: evaluate_image_store(store, part, train=train),
+    }
+
+    def score_split(part: Annotations) -> EvaluationResult:
+        return merge(*(metrics[name](part) for name in settings.metrics))
+
+    whole = score_split(annotations)
+    if not settings.subsets:
+        return whole
+    return merge(whole, evaluate_subsets(score_split, annotations, settings.subsets))
