@@ -1,11 +1,19 @@
-"""Scores a checkpoint, or a file of predictions without loading any model.
+"""Scores a file of predictions, without loading any model, or a checkpoint.
 
-    python evaluate.py --workdir runs/tin                          # newest best checkpoint, its own split
-    python evaluate.py --workdir runs/tin --report report.html     # and a page to look at
-    python evaluate.py --predictions runs/tin/predictions_test.npz --annotations data/…/annotations_test.npz
+    python evaluate.py --predictions preds.npz --dataset hico_det --annotations instances_test2015.json.gz --out m.json
+    python evaluate.py --predictions results.json --annotations anno_bbox.mat --image-labels anno.mat --protocol qpic
+    python evaluate.py --predictions cache.pkl --annotations vcoco_test.json --coco-instances instances_val2014.json
+    python evaluate.py --workdir runs/tin --report report.html     # newest best checkpoint, its own split
 
-Every score is printed with and without non-interaction suppression (NIS) where the predictions carry it, and for
-HOI classes beside the class-frequency baseline. `--out` writes the numbers as JSON.
+Files are told apart by their content. Predictions: our store (npz), flat npz, result JSON of the PPDM, QPIC, CDN and
+GEN-VLKT family, folders of official HICO-DET .mat files, official V-COCO detections (pickle, read as plain data).
+Labels: annotations_<split>.npz, HICO-DET JSON or anno_bbox.mat, V-COCO's official tables with COCO instances, V-COCO
+pair JSON, flat V-COCO npz. Images without predictions, unknown images, NaN scores and other oddities are counted and
+reported; a broken file is refused with its record and field.
+
+Scores are printed in percent, with and without non-interaction suppression (NIS) where the predictions carry it, and
+beside the class-frequency baseline where training labels are given. `--out` writes every figure as JSON: `metrics`
+(0 to 1), `per_class`, `manifest`; null where nothing can be said.
 """
 
 import argparse
@@ -19,14 +27,20 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import frequency_baseline
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, score
-from hoi_jax.evaluation.store import PredictionStore, load_predictions
+from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS, evaluate_hoi_w_files, load_scorer
+from hoi_jax.evaluation.prediction_checks import warnings_of
+from hoi_jax.evaluation.prediction_files import FORMATS, write_official
+from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
+from hoi_jax.evaluation.result import EvaluationResult, format_table
+from hoi_jax.evaluation.scoring import EvaluationSettings, score
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.evaluation.subsets import SUBSETS
+from hoi_jax.evaluation.vcoco import role_verbs
 from hoi_jax.io import DataError
-from hoi_jax.vocab import Vocabulary, get_vocabulary
+from hoi_jax.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from hoi_jax.experiment import Experiment
@@ -38,16 +52,38 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--workdir", type=Path, help="folder of a training run: predict with its checkpoint, then score")
-    what.add_argument("--predictions", type=Path, help="prediction store (.npz) to score; no model is loaded")
-    parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
-    parser.add_argument("--split", help="split to predict (default: the config's evaluation split)")
-    parser.add_argument("--data_dir", default="data", help="folder of built datasets (default: data)")
-    parser.add_argument("--annotations", type=Path, help="annotations_<split>.npz, with --predictions")
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, help="with --predictions (default: by vocabulary)")
-    parser.add_argument("--protocol", default="official", help="named HOI protocol (default: official)")
-    parser.add_argument("--train-annotations", type=Path, help="annotations of the training split, for the baseline")
+    what.add_argument("--predictions", type=Path, help="file (or folder of .mat files) to score; no model is loaded")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
-    parser.add_argument("--report", type=Path, help="with --workdir: write a self-contained HTML page")
+    parser.add_argument("--per-class", action="store_true", help="print a line per class as well")
+
+    files = parser.add_argument_group("with --predictions")
+    files.add_argument("--annotations", type=Path, help="label file (required)")
+    files.add_argument("--dataset", choices=[*DATASETS, "hoi_w"], help="default: what the labels are of")
+    files.add_argument("--format", default="auto", choices=["auto", *FORMATS], help="of the predictions, if not clear")
+    files.add_argument(
+        "--protocol", default="official", help=f"named HOI protocol: {', '.join(HOI_PRESETS)} (default: official)"
+    )
+    files.add_argument("--metrics", nargs="+", choices=FILE_METRICS, help="default: what papers report for the dataset")
+    files.add_argument("--subsets", nargs="+", choices=list(SUBSETS), default=(), help="score these parts as well")
+    files.add_argument(
+        "--coco-instances", type=Path, nargs="+", default=(), metavar="FILE", help="boxes of official V-COCO labels"
+    )
+    files.add_argument(
+        "--image-labels", type=Path, metavar="FILE", help="anno.mat: Known Object by image labels, not visible pairs"
+    )
+    files.add_argument(
+        "--interactiveness-gt", type=Path, metavar="FILE", help="npz of published pairs: interactiveness AP as well"
+    )
+    files.add_argument("--train-annotations", type=Path, metavar="FILE", help="training labels, for the baseline")
+    files.add_argument(
+        "--write-official", type=Path, metavar="PATH", help="also write predictions for the official scripts"
+    )
+
+    run = parser.add_argument_group("with --workdir")
+    run.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
+    run.add_argument("--data_dir", default="data", help="folder of built datasets (default: data)")
+    run.add_argument("--report", type=Path, help="write a self-contained HTML page")
+    parser.add_argument("--split", help="split to predict (default: the config's), or to read from a .mat (test)")
     options = parser.parse_args(arguments)
     if options.predictions and not options.annotations:
         parser.error("--predictions needs --annotations")
@@ -76,20 +112,69 @@ def score_all(
 def print_results(results: Mapping[str, EvaluationResult]) -> None:
     """One line per metric, one column per result, in percent."""
     names = list(results)
-    print("".join([" " * 26, *(f"{name:>18}" for name in names)]))
+    print("".join([" " * 32, *(f"{name:>18}" for name in names)]))
     for metric in results["model"].metrics:
         row = [results[name].metrics.get(metric, float("nan")) for name in names]
-        print(f"{metric:<26}" + "".join(f"{100 * value:>18.2f}" for value in row))
+        print(f"{metric:<32}" + "".join(f"{100 * value:>18.2f}" for value in row))
+
+
+def print_about(result: EvaluationResult) -> None:
+    """Under which rules, and what was odd about the predictions."""
+    manifest = result.manifest
+    protocol = manifest.get("protocol")
+    name = protocol.get("name") if isinstance(protocol, Mapping) else protocol
+    print(
+        f"\n{manifest['dataset']}: {manifest['num_images']} images, {manifest['num_predictions']} predictions, {name}"
+    )
+    if manifest.get("known_object_source") == "visible_pairs":
+        print("Known Object: images with a visible pair of the object (no image-level labels were given)")
+    for line in warnings_of(manifest.get("input_counts", {})):
+        print(f"note: {line}", file=sys.stderr)
+
+
+def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
+    """A table for each list of classes that arrays of the result fit."""
+    lists = {
+        "HOI classes": tuple(vocabulary.hoi_name(hoi) for hoi in range(len(vocabulary.hois))),
+        "actions": vocabulary.actions,
+        "role classes": tuple(vocabulary.verbs[verb] for verb in role_verbs(vocabulary)),
+    }
+    for title, names in lists.items():
+        arrays = tuple(name for name, array in result.per_class.items() if array.shape == (len(names),))
+        if names and arrays:
+            rows = dataclasses.replace(result, metrics={})
+            print(f"\n{title}", format_table(rows, names, arrays=arrays).lstrip("\n"), sep="\n")
 
 
 def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
-    """Scores a prediction store; imports neither JAX nor TensorFlow."""
-    store, annotations = load_predictions(options.predictions), Annotations.load(options.annotations)
-    train = Annotations.load(options.train_annotations) if options.train_annotations else None
-    vocabulary = get_vocabulary(store.vocabulary_name)
-    metrics = options.metrics or (("hoi",) if vocabulary.hois else ("actions",))
-    settings = EvaluationSettings(metrics=tuple(metrics), protocol=options.protocol)
-    return score_all(store, annotations, train, settings, vocabulary)
+    """Scores a file of predictions; imports neither JAX nor TensorFlow."""
+    if options.dataset == "hoi_w":
+        return {"model": evaluate_hoi_w_files(options.predictions, options.annotations)}
+    scorer = load_scorer(
+        options.predictions,
+        options.annotations,
+        dataset=options.dataset,
+        format=options.format,
+        protocol=options.protocol,
+        metrics=options.metrics,
+        split=options.split or "test",
+        coco_instances=options.coco_instances,
+        image_labels=options.image_labels,
+        interactiveness_gt=options.interactiveness_gt,
+    )
+    results = {"model": scorer.result(subsets=options.subsets)}
+    if not scorer.store.pair_kept.all():
+        results["without NIS"] = scorer.result(use_nis=False, subsets=options.subsets)
+    if options.train_annotations and scorer.vocabulary.hois and len(scorer.annotations["detections_class"]):
+        train = read_annotations(options.train_annotations, split="train")
+        baseline = frequency_baseline(train, scorer.annotations, scorer.vocabulary)
+        results["class frequency"] = dataclasses.replace(scorer, store=baseline, metrics=("hoi",)).result()
+    if options.write_official:
+        count = write_official(options.write_official, scorer.store, scorer.annotations, scorer.vocabulary)
+        print(f"{options.write_official}: {count} records for the official script")
+    if options.per_class:
+        print_classes(results["model"], scorer.vocabulary)
+    return results
 
 
 def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]:
@@ -168,6 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_results(results)
+    if options.predictions:
+        print_about(results["model"])
     if options.out:
         write_json_atomic(options.out, to_json(results))
     return 0

@@ -59,7 +59,7 @@ def align(store: PredictionStore, annotations: Annotations, use_nis: bool) -> Al
         "unknown_images_ignored": int((image < 0).sum()),
         "images_without_predictions_entry": int(annotations.num_images - len(np.unique(image[image >= 0]))),
         "predictions": dict(store.manifest),
-        "versions": _versions(),
+        "versions": versions(),
     }
     pair_rows = np.flatnonzero(pair_used)
     return Aligned(
@@ -83,7 +83,8 @@ def _check_classes(store: PredictionStore, vocabulary: Vocabulary) -> None:
         raise DataError(f"predictions: field 'agent_scores' has {width} verbs, not {len(vocabulary.verbs)}")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What computed a result."""
     try:
         own = importlib.metadata.version("hoi_jax")
     except importlib.metadata.PackageNotFoundError:

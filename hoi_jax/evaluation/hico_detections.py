@@ -58,7 +58,9 @@ def store_from_detections(
     cells = [_cells(path, annotations.num_images) for path in paths]
     heights = [len(table) for table in cells]
     heights = [len(table) for table in cells]
-    fitting = [order for order in ORDERS if heights == [counts[obj] for obj in object_order(vocabulary, order)]]
+    fitting: list[Order] = [
+        order for order in ORDERS if heights == [counts[obj] for obj in object_order(vocabulary, order)]
+    ]
     if not fitting:
         raise io.CorruptFileError(f"{folder}: rows of 'all_boxes' fit the HOI classes of neither object order")
     hois = _hois_of(vocabulary)

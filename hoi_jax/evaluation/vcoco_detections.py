@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation import plain_pickle
+from hoi_jax.evaluation import pickle_writer, plain_pickle
 from hoi_jax.evaluation.action_frame import action_detections
 from hoi_jax.evaluation.alignment import align
 from hoi_jax.evaluation.annotations import Annotations
@@ -116,7 +116,7 @@ def write_detections(
     """
     found = action_detections(store, align(store, annotations, use_nis), vocabulary)
     records = _records(_people_joined(found), annotations.image_id, vocabulary)
-    io.write_bytes_atomic(path, plain_pickle.dumps(records))
+    io.write_bytes_atomic(path, pickle_writer.dumps(records))
     return len(records)
 
 
