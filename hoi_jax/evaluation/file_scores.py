@@ -5,7 +5,7 @@ Imports neither JAX nor TensorFlow, and loads no model.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,18 +16,13 @@ from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
 from hoi_jax.evaluation.hoi_w_files import read_hoi_w
-from hoi_jax.evaluation.image_level import evaluate_image_store
-from hoi_jax.evaluation.interactiveness import evaluate_interactiveness, truth_from_published
-from hoi_jax.evaluation.interactiveness_flat import detections_from_vcoco_flat
-from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
-from hoi_jax.evaluation.nis import nis_reduction
+from hoi_jax.evaluation.interactiveness import truth_from_published
 from hoi_jax.evaluation.prediction_checks import prediction_counts
 from hoi_jax.evaluation.prediction_files import detect_format, read_predictions
 from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.result import EvaluationResult, merge
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, known_object_source, score
 from hoi_jax.evaluation.store import PredictionStore, load_predictions
-from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, role_ap_over_pairs
-from hoi_jax.evaluation.subsets import evaluate_subsets
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
@@ -42,7 +37,8 @@ DATASETS = {
 }
 """Dataset to vocabulary; `hico` is image-level. `hoi_w` has files of its own (`evaluate_hoi_w_files`)."""
 
-FILE_METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "image")
+
+FILE_METRICS = METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +47,8 @@ class Scorer:
 
     Attributes:
       protocol: named HOI protocol; actions have the official one only.
-      metrics: some of `FILE_METRICS`.
+      metrics: some of `scoring.METRICS`.
       published: arrays of published interactiveness ground truth, or None.
-      flat: the arrays of a flat V-COCO file, whose interactiveness is scored in that file's own frame; else None.
     """
 
     store: PredictionStore
@@ -64,17 +59,19 @@ class Scorer:
     split: str | None = None
     dataset: str | None = None
     published: dict[str, np.ndarray] | None = None
-    flat: dict[str, np.ndarray] | None = None
 
     def result(self, *, use_nis: bool = True, subsets: Iterable[str] = ()) -> EvaluationResult:
         """All metrics, with what they were computed from. `subsets`: also on these parts of the split."""
-        whole = self._on(self.annotations, use_nis)
-        parts = evaluate_subsets(lambda part: self._on(part, use_nis), self.annotations, subsets)
-        result = merge(whole, parts)
+        result = score(
+            EvaluationSettings(metrics=self.metrics, protocol=self.protocol, subsets=tuple(subsets)),
+            self.store,
+            self.annotations,
+            self.vocabulary,
+            use_nis=use_nis,
+            published_interactiveness=self.published,
+            prefer_image_labels=True,
+        )
         return dataclasses.replace(result, manifest={**result.manifest, **self._about()})
-
-    def _on(self, annotations: Annotations, use_nis: bool) -> EvaluationResult:
-        return merge(*(_METRICS[name](self, annotations, use_nis) for name in self.metrics))
 
     def _about(self) -> dict[str, object]:
         about: dict[str, object] = {
@@ -89,44 +86,8 @@ class Scorer:
             "versions": versions(),
         }
         if "hoi" in self.metrics:
-            about["known_object_source"] = _known_object_source(self.annotations, self.vocabulary)
+            about["known_object_source"] = known_object_source(self.annotations, self.vocabulary)
         return about
-
-
-def _known_object_source(annotations: Annotations, vocabulary: Vocabulary) -> str:
-    """Image-level labels where there are any, else visible pairs (a subset of those images)."""
-    return "visible_pairs" if annotations.image_labels(len(vocabulary.hois)) is None else "image_labels"
-
-
-def _hoi(scorer: Scorer, annotations: Annotations, use_nis: bool) -> EvaluationResult:
-    source = _known_object_source(annotations, scorer.vocabulary)
-    protocol = dataclasses.replace(hoi_protocol(scorer.protocol), known_object_source=source)
-    return evaluate_store(scorer.store, annotations, scorer.vocabulary, protocol, use_nis=use_nis)
-
-
-def _interactiveness(scorer: Scorer, annotations: Annotations, use_nis: bool) -> EvaluationResult:
-    del use_nis  # NIS reads the same score.
-    if scorer.flat is None or scorer.published is None:
-        return evaluate_interactiveness_store(scorer.store, annotations, scorer.vocabulary, scorer.published)
-    truth, counts = truth_from_published(scorer.published, annotations.image_id)
-    used = np.isin(scorer.flat["det_image"], annotations.image_id)
-    rows = used[scorer.flat["role_det"]]
-    known = {name: array[rows] if name.startswith("role_") else array for name, array in scorer.flat.items()}
-    # Detections of unknown images keep their row, of some known image; no role prediction refers to them any more.
-    known["det_image"] = np.where(used, known["det_image"], annotations.image_id[:1])
-    result = evaluate_interactiveness(truth, detections_from_vcoco_flat(known, annotations.image_id))
-    return merge(result, EvaluationResult({}, {}, {"published_truth": counts, "interactiveness_score": "role_score"}))
-
-
-_METRICS: dict[str, Callable[[Scorer, Annotations, bool], EvaluationResult]] = {
-    "hoi": _hoi,
-    "actions": lambda s, labels, nis: evaluate_actions_store(s.store, labels, s.vocabulary, use_nis=nis),
-    "role_pairs": lambda s, labels, nis: role_ap_over_pairs(s.store, labels, s.vocabulary, use_nis=nis),
-    "interactiveness": _interactiveness,
-    "parts": lambda s, labels, nis: evaluate_part_interactiveness(s.store, labels, s.vocabulary),
-    "nis": lambda s, labels, nis: nis_reduction(s.store, labels, s.vocabulary),
-    "image": lambda s, labels, nis: evaluate_image_store(s.store, labels),
-}
 
 
 def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabulary, published: bool) -> tuple[str, ...]:
@@ -159,7 +120,7 @@ def load_scorer(
       dataset: one of `DATASETS`; None takes the vocabulary of a store, else that of the labels.
       format: of the predictions, see `prediction_files`.
       protocol: named HOI protocol.
-      metrics: some of `FILE_METRICS`; None takes `default_metrics`.
+      metrics: some of `scoring.METRICS`; None takes `default_metrics`.
       split, coco_instances, image_labels: see `annotation_files.read_annotations`.
       interactiveness_gt: npz of published ground truth (`image_key`, `count`, `boxes`).
 
@@ -180,10 +141,9 @@ def load_scorer(
     published = None if interactiveness_gt is None else read_interactiveness_gt(interactiveness_gt)
     chosen = tuple(metrics or default_metrics(dataset, labels, vocabulary, published is not None))
     for name in chosen:
-        choice("metric", name, FILE_METRICS)
+        choice("metric", name, METRICS)
     store = read_predictions(predictions, vocabulary, labels, format)
-    flat = io.read_npz(predictions) if found == "flat-npz" and vocabulary.name == "vcoco" else None
-    return Scorer(store, labels, vocabulary, chosen, protocol, split, dataset, published, flat)
+    return Scorer(store, labels, vocabulary, chosen, protocol, split, dataset, published)
 
 
 def evaluate_files(

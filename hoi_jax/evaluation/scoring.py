@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -9,14 +10,14 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.image_level import evaluate_image_store
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
 from hoi_jax.evaluation.nis import nis_reduction
-from hoi_jax.evaluation.protocols import hoi_protocol
+from hoi_jax.evaluation.protocols import HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, merge
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, role_ap_over_pairs
 from hoi_jax.evaluation.subsets import SUBSETS, evaluate_subsets
 from hoi_jax.vocab import Vocabulary
 
-METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "images")
+METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "image")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class EvaluationSettings:
       batch_size: pictures at a time.
       metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" (role AP over
         annotated pairs only, for label files that hold nothing else), "interactiveness" (of whole bodies), "parts"
-        (of body parts), "nis" (what suppression deleted), "images" (image-level mAP of HICO).
+        (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO).
       protocol: named HOI protocol.
       max_triplets: verb scores kept per picture, None = all.
       subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
@@ -47,6 +48,11 @@ class EvaluationSettings:
         hoi_protocol(self.protocol)
 
 
+def known_object_source(annotations: Annotations, vocabulary: Vocabulary) -> Literal["image_labels", "visible_pairs"]:
+    """Image-level labels where there are any, else visible pairs (a subset of those images)."""
+    return "visible_pairs" if annotations.image_labels(len(vocabulary.hois)) is None else "image_labels"
+
+
 def score(
     settings: EvaluationSettings,
     store: PredictionStore,
@@ -56,21 +62,28 @@ def score(
     use_nis: bool = True,
     published_interactiveness: Mapping[str, np.ndarray] | None = None,
     train: Annotations | None = None,
+    prefer_image_labels: bool = False,
 ) -> EvaluationResult:
     """All metrics that the settings ask for, on the split and on the subsets of it.
 
     Args:
       use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
       published_interactiveness: see `evaluate_interactiveness_store`.
-      train: training labels, for the few-shot classes of "images".
+      train: training labels, for the few-shot classes of "image".
+      prefer_image_labels: Known Object by image-level labels where there are any, whatever the protocol says.
 
     Raises:
       ValueError, DataError: what a metric needs is not in the predictions or the annotations.
     """
 
-    protocol = hoi_protocol(settings.protocol)
+    def protocol_for(part: Annotations) -> HoiProtocol:
+        protocol = hoi_protocol(settings.protocol)
+        if not prefer_image_labels:
+            return protocol
+        return dataclasses.replace(protocol, known_object_source=known_object_source(part, vocabulary))
+
     metrics: dict[str, Callable[[Annotations], EvaluationResult]] = {
-        "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol, use_nis=use_nis),
+        "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol_for(part), use_nis=use_nis),
         "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
         "role_pairs": lambda part: role_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
         "interactiveness": lambda part: evaluate_interactiveness_store(
@@ -78,7 +91,7 @@ def score(
         ),
         "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
         "nis": lambda part: nis_reduction(store, part, vocabulary),
-        "images": lambda part: evaluate_image_store(store, part, train=train),
+        "image": lambda part: evaluate_image_store(store, part, train=train),
     }
 
     def score_split(part: Annotations) -> EvaluationResult:

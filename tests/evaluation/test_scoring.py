@@ -10,7 +10,7 @@ from hoi_jax.vocab.hico import HICO
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, BICYCLE = HICO.verbs.index("ride"), 1
-HICO_METRICS = ("hoi", "interactiveness", "parts", "nis", "images")
+HICO_METRICS = ("hoi", "interactiveness", "parts", "nis", "image")
 
 
 def split_and_store():
@@ -53,7 +53,7 @@ def test_published_truth_and_training_labels_are_passed_on():
     annotations, found = split_and_store()
     boxes = np.array([[*A, *B]]) + [1, 1, 0, 0] * 2
     published = {"image_key": np.array([1]), "count": np.array([1]), "boxes": boxes}
-    settings = EvaluationSettings(metrics=("interactiveness", "images"))
+    settings = EvaluationSettings(metrics=("interactiveness", "image"))
     result = score(settings, found, annotations, HICO, published_interactiveness=published, train=annotations)
     assert result.metrics["interactiveness/ap"] == pytest.approx(1)
     assert result.manifest["few_shot_source"] == "image-level training labels"
