@@ -141,6 +141,7 @@ def test_dirty_rows_are_counted():
         (lambda a, p: a.append(a[0]), "repeated names"),
         (lambda a, p: a[0].pop("hoi_annotation"), "annotations: record 0: field 'hoi_annotation'"),
         (lambda a, p: p[0]["predictions"][0].update(bbox=[1, 2]), "predictions: record 0: field 'bbox'"),
+        (lambda a, p: p[0].update(predictions=[{"bbox": [1] * 8, "category_id": 1}]), "record 0: field 'bbox'"),
         (lambda a, p: p[0]["predictions"][0].update(bbox="x"), "predictions: record 0: field 'bbox'"),
         (lambda a, p: p[0]["predictions"][0].update(category_id="ball"), "record 0: field 'category_id'"),
         (lambda a, p: p[0]["hoi_prediction"][0].update(score=None), "predictions: record 0: field 'score'"),

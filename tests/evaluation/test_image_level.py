@@ -138,6 +138,13 @@ def test_without_training_labels_few_shot_classes_come_from_visible_pairs_and_th
     assert result.manifest["few_shot_source"].endswith("(proxy)")
 
 
+def test_other_vocabularies_have_few_shot_classes_only_with_training_labels():
+    annotations = world([labelled(5, [1, -1])], "hoi_scenes")
+    result = evaluate_image_store(store([5], [], "hoi_scenes", hoi_scores=[[0.5, 0.1]]), annotations)
+    assert result.manifest["few_shot_source"] == "none"
+    assert set(result.metrics) == {"image/default", "image/known_object"}
+
+
 def test_scores_or_labels_that_are_absent_are_refused():
     annotations = world([picture(5, [])])
     with pytest.raises(ValueError, match="no image-level scores"):
