@@ -53,13 +53,18 @@ def annotations_from_flat(content: Mapping[str, np.ndarray], path: str | os.Path
     records = []
     try:
         person_row = rows_of(table["ann_id"], table["person_ann_id"], "person annotation")
-        roles = table["role_ann_id"].astype(np.int64)
-        role_row = np.where(
-            roles > 0, rows_of(table["ann_id"], np.where(roles > 0, roles, table["ann_id"][:1]), "role"), -1
-        )
+        person, action, slot = np.nonzero(table["role_ann_id"])
+        found = rows_of(table["ann_id"], table["role_ann_id"][person, action, slot], "role annotation")
         rows_of(table["image_ids"], table["ann_image"], "image")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    role_row = np.full(table["role_ann_id"].shape, -1)
+    role_row[person, action, slot] = found
+    for name, rows, owner in (("person_ann_id", person_row, slice(None)), ("role_ann_id", found, person)):
+        wrong = np.flatnonzero(table["ann_image"][rows] != table["person_image"][owner])
+        if len(wrong):
+            number = table["ann_id"][rows[wrong[0]]]
+            raise DataError(f"{path}: field {name!r}: annotation {number} is in another image than its person")
     for image_id in table["image_ids"].tolist():
         rows = np.flatnonzero(table["ann_image"] == image_id)
         people = np.flatnonzero(table["person_image"] == image_id)

@@ -1,0 +1,310 @@
+"""Label files of every layout give the same split, are told apart by content, and are refused where they are broken."""
+
+import gzip
+import json
+import zlib
+
+import numpy as np
+import pytest
+import scipy.io
+
+from hoi_jax import io
+from hoi_jax.evaluation.annotation_files import read_annotations
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.file_scores import evaluate_files
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.vcoco import VCOCO
+
+
+def hico_table():
+    """Three pictures; the second has no pair, the third one pair in two classes."""
+    ride = next(hoi for hoi in range(600) if HICO.hoi_name(hoi) == "ride bicycle")
+    names = [f"HICO_test2015_{number:08d}.jpg" for number in (1, 2, 5)]
+    return {
+        "filenames": names,
+        "size": [[640, 427], [100, 50], [64, 48]],
+        "annotation": [
+            {"boxes_h": [[1, 2, 20, 30]], "boxes_o": [[11, 5, 64, 48]], "hoi": [0], "verb": [4], "object": [0]},
+            {"boxes_h": [], "boxes_o": [], "hoi": [], "verb": [], "object": []},
+            {"boxes_h": [[3, 3, 30, 40], [4, 3, 30, 40]], "boxes_o": [[1, 1, 64, 48]] * 2, "hoi": [ride, ride + 1]},
+        ],
+        "correspondence": [],
+    }
+
+
+def write_json(path, value, zipped=False):
+    data = json.dumps(value).encode()
+    path.write_bytes(gzip.compress(data) if zipped else data)
+    return path
+
+
+def mat_struct(rows, fields):
+    table = np.zeros((1, len(rows)), [(name, object) for name in fields])
+    for column, row in enumerate(rows):
+        for name in fields:
+            table[name][0, column] = row[name]
+    return table
+
+
+def mat_boxes(boxes):
+    rows = [dict(zip(("x1", "y1", "x2", "y2"), map(float, box), strict=True)) for box in boxes]
+    return mat_struct(rows, ("x1", "x2", "y1", "y2"))
+
+
+def hico_mat(path, table, compress=True):
+    """The same labels as `anno_bbox.mat`, with an invisible entry in every picture."""
+    images = []
+    for name, (width, height), annotation in zip(table["filenames"], table["size"], table["annotation"], strict=True):
+        hois = []
+        for human, obj, hoi in zip(annotation["boxes_h"], annotation["boxes_o"], annotation["hoi"], strict=True):
+            # The box that counts is the second of two, so that `connection` matters.
+            people, things = mat_boxes([[1, 1, 2, 2], human]), mat_boxes([[5, 5, 6, 6], obj])
+            connection = np.array([[2, 2]], np.uint8)
+            hois.append((hoi + 1, people, things, connection, 0))
+        hois.append((600, np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0)), 1))
+        fields = ("id", "bboxhuman", "bboxobject", "connection", "invis")
+        rows = [dict(zip(fields, row, strict=True)) for row in hois]
+        size = mat_struct([{"width": width, "height": height, "depth": 3}], ("width", "height", "depth"))
+        images.append({"filename": name, "size": size, "hoi": mat_struct(rows, fields)})
+    variables = {"bbox_test": mat_struct(images, ("filename", "size", "hoi"))}
+    variables["bbox_train"] = mat_struct(images[:1], ("filename", "size", "hoi"))
+    scipy.io.savemat(path, variables, do_compression=compress)
+    return path
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_hico_boxes_become_continuous_corners(tmp_path, zipped):
+    split = read_annotations(write_json(tmp_path / "a", hico_table(), zipped))
+    assert split.vocabulary_name == "hico_det" and split.image_id.tolist() == [0, 1, 2]
+    assert split.original_hw_px.tolist() == [[427, 640], [50, 100], [48, 64]]
+    assert split.counts["pairs"].tolist() == [1, 0, 2]
+    boxes = split["instances_xyxy_px"]
+    np.testing.assert_array_equal(boxes[split.instance_rows("pairs_human")[0]], [0, 1, 20, 30])
+    np.testing.assert_array_equal(boxes[split.instance_rows("pairs_object")[0]], [10, 4, 64, 48])
+    classes = split["instances_class"][split.instance_rows("pairs_object")]
+    assert [HICO.objects[c] for c in classes] == ["airplane", "bicycle", "bicycle"]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_official_mat_gives_the_same_split_as_the_json(tmp_path, compress):
+    from_json = read_annotations(write_json(tmp_path / "a.json", hico_table()))
+    from_mat = read_annotations(hico_mat(tmp_path / "anno_bbox.mat", hico_table(), compress))
+    assert from_mat.fingerprint == from_json.fingerprint
+    train = read_annotations(tmp_path / "anno_bbox.mat", split="train")
+    assert train.num_images == 1 and len(train["pairs_verb"]) == 1
+
+
+def test_our_own_file_gives_the_same_split(tmp_path):
+    split = read_annotations(write_json(tmp_path / "a.json", hico_table()))
+    split.save(tmp_path / "annotations_test.npz")
+    assert read_annotations(tmp_path / "annotations_test.npz").fingerprint == split.fingerprint
+
+
+def test_image_labels_join_by_name_and_unknown_becomes_minus_two(tmp_path):
+    table = hico_table()
+    labels = np.full((600, 4), np.nan)
+    labels[0], labels[1] = [0, -1, 1, -1], [1, 1, -1, 0]
+    names = np.array(["HICO_test2015_00000005.jpg", "other.jpg", *table["filenames"][:2]], object)[:, None]
+    scipy.io.savemat(tmp_path / "anno.mat", {"anno_test": labels, "list_test": names})
+    path = write_json(tmp_path / "a.json", table)
+    found = read_annotations(path, image_labels=tmp_path / "anno.mat").image_labels(600)
+    assert found is not None
+    assert found[:, :3].tolist() == [[1, -1, -2], [-1, 0, -2], [0, 1, -2]]
+    scipy.io.savemat(tmp_path / "anno.mat", {"anno_test": labels[:, :2], "list_test": names[:2]})
+    with pytest.raises(io.DataError, match="no labels of 2 pictures, first 'HICO_test2015_00000001.jpg'"):
+        read_annotations(path, image_labels=tmp_path / "anno.mat")
+
+
+def test_the_real_hico_test_file_has_the_published_counts(data_dir):
+    split = read_annotations(data_dir / "hicodet_instances_test2015.json.gz")
+    assert split.num_images == 9658 and len(split["pairs_verb"]) == 33405
+    assert int((split.counts["pairs"] == 0).sum()) == 112
+
+
+def broken(table, record, field, value):
+    table["annotation"][record][field] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (broken(hico_table(), 2, "hoi", [3, 600]), r"a: record 2 \(HICO_test2015_00000005.jpg\): field 'hoi'"),
+        (broken(hico_table(), 0, "boxes_h", [[5, 1, 2, 9]]), "a: record 0 .*x2 < x1"),
+        (broken(hico_table(), 0, "boxes_h", [[5, 1, 2]]), "a: record 0 .*malformed"),
+        (broken(hico_table(), 0, "boxes_o", [[5, 1, None, 9]]), "a: record 0 .*not finite"),
+        (hico_table() | {"size": [[1, 2]]}, "a: filenames, size and annotation"),
+        (hico_table() | {"size": [[1, 2], "x", [1, 2]]}, "a: record 1 .*field 'size'"),
+        (hico_table() | {"annotation": [1, 2, 3]}, "a: record 0 .*malformed"),
+        ({"filenames": []}, "a: JSON of no known label layout"),
+        ([1, 2], "a: JSON of no known label layout"),
+    ],
+)
+def test_broken_hico_json_names_file_record_and_field(tmp_path, table, message):
+    with pytest.raises(io.DataError, match=message):
+        read_annotations(write_json(tmp_path / "a", table))
+
+
+def mat_bytes(path, change):
+    data = bytearray(path.read_bytes())
+    change(data)
+    path.write_bytes(bytes(data))
+
+
+def test_broken_mat_files_are_refused(tmp_path):
+    path = tmp_path / "anno_bbox.mat"
+    hico_mat(path, hico_table())
+    whole = path.read_bytes()
+    for end in range(8, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(io.DataError, match="anno_bbox.mat"):
+            read_annotations(path)
+    path.write_bytes(b"MATLAB 7.3" + whole[10:])
+    with pytest.raises(io.CorruptFileError, match="-v7"):
+        read_annotations(path)
+    scipy.io.savemat(path, {"other": 1})
+    with pytest.raises(io.CorruptFileError, match="'bbox_test'"):
+        read_annotations(path)
+    table = hico_table()
+    table["annotation"][2]["hoi"] = [3, 700]
+    with pytest.raises(io.CorruptFileError, match="bbox_test record 2: field 'hoi'"):
+        read_annotations(hico_mat(path, table))
+
+
+def test_a_mat_file_that_unpacks_past_the_limit_is_refused(tmp_path):
+    packed = zlib.compress(bytes(1 << 22))
+    head = b"MATLAB 5.0".ljust(124) + b"\x00\x01IM"
+    (tmp_path / "a.mat").write_bytes(head + (15).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + packed)
+    with pytest.raises(io.TooLargeError, match="unpacks to more than 1048576"):
+        io.read_mat(tmp_path / "a.mat", ("bbox_test",), max_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("connection", [[[0, 1]], [[3, 1]], [[1, 3]], [[1]]])
+def test_a_connection_to_a_box_that_does_not_exist_is_refused(tmp_path, connection):
+    people = mat_boxes([[1, 1, 5, 5], [2, 2, 6, 6]])
+    fields = ("id", "bboxhuman", "bboxobject", "connection", "invis")
+    hoi = mat_struct([dict(zip(fields, (1, people, people, np.array(connection), 0), strict=True))], fields)
+    size = mat_struct([{"width": 9, "height": 9, "depth": 3}], ("width", "height", "depth"))
+    image = mat_struct([{"filename": "a.jpg", "size": size, "hoi": hoi}], ("filename", "size", "hoi"))
+    scipy.io.savemat(tmp_path / "a.mat", {"bbox_test": image})
+    with pytest.raises(io.CorruptFileError, match="bbox_test record 0: malformed"):
+        read_annotations(tmp_path / "a.mat")
+
+
+def coco_of_flat(flat):
+    """COCO's instances layout with the boxes of a flat V-COCO file, in pictures that hold all of them."""
+    corners = flat["ann_xyxy"]
+    side = int(np.ceil(corners.max())) + 1
+    rows = zip(flat["ann_id"], flat["ann_image"], flat["ann_category"], corners, strict=True)
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": side, "height": side} for i in flat["image_ids"].tolist()
+        ],
+        "annotations": [
+            {
+                "id": int(number),
+                "image_id": int(image),
+                "category_id": COCO_CATEGORY_IDS[category - 1],
+                "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+            }
+            for number, image, category, box in rows
+        ],
+    }
+
+
+def test_the_official_vcoco_tables_with_coco_boxes_give_the_golden_scores(golden_dir, data_dir, tmp_path):
+    """The label table is the real one; the golden run read it too, its boxes are those of the flat file."""
+    flat = io.read_npz(golden_dir / "vcoco_eval_val_gt.npz")
+    coco = write_json(tmp_path / "instances.json", coco_of_flat(flat))
+    expected = io.read_npz(golden_dir / "vcoco_eval_val_results.npz")
+    result = evaluate_files(
+        golden_dir / "vcoco_eval_val_preds.npz", data_dir / "vcoco_official_val.json.gz", coco_instances=[coco]
+    )
+    np.testing.assert_allclose(result.per_class["agent/ap"], expected["official/agent_ap"], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(result.per_class["num_positives"], expected["official/npos"])
+
+
+def test_official_vcoco_without_boxes_says_what_is_missing(data_dir):
+    with pytest.raises(io.DataError, match="give --coco-instances"):
+        read_annotations(data_dir / "vcoco_official_val.json.gz")
+
+
+@pytest.mark.parametrize("split, pairs", [("train", 6400), ("val", 7417), ("test", 12402)])
+def test_vcoco_pair_files_are_read_and_their_sizes_are_unknown(data_dir, split, pairs):
+    labels = read_annotations(data_dir / f"vcoco_instances_{split}.json.gz")
+    assert labels.vocabulary_name == labels.actions_vocabulary_name == "vcoco"
+    assert not labels.original_hw_px.any()
+    with_object = int((labels["pairs_object"] >= 0).sum())
+    assert 0.9 * pairs < with_object <= pairs  # a person has one object per role; the file may list several
+
+
+def flat_truth():
+    label = np.zeros((1, 26), np.int8)
+    roles = np.zeros((1, 26, 2), np.int64)
+    hold = VCOCO.actions.index("hold")
+    label[0, hold], roles[0, hold, 0] = 1, 12
+    return {
+        "image_ids": np.array([7, 9]),
+        "ann_id": np.array([11, 12, 13]),
+        "ann_image": np.array([9, 9, 9]),
+        "ann_category": np.array([1, 40, 1]),
+        "ann_xyxy": np.array([[0, 0, 9, 9], [3, 3, 8, 8], [1, 1, 4, 4.0]]),
+        "person_ann_id": np.array([11]),
+        "person_image": np.array([9]),
+        "label": label,
+        "role_ann_id": roles,
+    }
+
+
+def test_flat_vcoco_keeps_unlabelled_people_and_empty_pictures(tmp_path):
+    np.savez(tmp_path / "gt.npz", **flat_truth())
+    split = read_annotations(tmp_path / "gt.npz")
+    assert split.image_id.tolist() == [7, 9] and split.counts["instances"].tolist() == [0, 3]
+    assert split.counts["persons"].tolist() == [0, 1] and split["persons_instance"].tolist() == [0]
+    hold = VCOCO.actions.index("hold")
+    assert split["persons_roles"][0, hold].tolist() == [1, -1]
+    assert VCOCO.objects[split["instances_class"][1]] == "bottle"
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("person_image", np.array([7]), "'person_ann_id': annotation 11 is in another image"),
+        ("ann_image", np.array([9, 7, 9]), "'role_ann_id': annotation 12 is in another image"),
+        ("person_ann_id", np.array([99]), "person annotation 99 is unknown"),
+        ("ann_image", np.array([9, 9, 8]), "image 8 is unknown"),
+        ("ann_category", np.array([1, 81, 1]), "'ann_category'"),
+        ("ann_xyxy", np.zeros((3, 3)), "'ann_xyxy'"),
+        ("label", np.zeros((1, 25), np.int8), "'label'"),
+        ("label", np.zeros((2, 26), np.int8), "different lengths"),
+        ("ann_id", np.array([1.5, 2, 3]), "'ann_id' holds float64"),
+    ],
+)
+def test_broken_flat_vcoco_names_file_and_field(tmp_path, field, value, message):
+    np.savez(tmp_path / "gt.npz", **flat_truth() | {field: value})
+    with pytest.raises(io.DataError, match=message) as error:
+        read_annotations(tmp_path / "gt.npz")
+    assert "gt.npz" in str(error.value)
+
+
+def test_a_role_without_its_annotation_is_refused(tmp_path):
+    truth = flat_truth()
+    truth["role_ann_id"][0, 0, 0] = 44
+    np.savez(tmp_path / "gt.npz", **truth)
+    with pytest.raises(io.DataError, match="gt.npz: role annotation 44 is unknown"):
+        read_annotations(tmp_path / "gt.npz")
+
+
+def test_other_npz_files_are_named_by_what_they_hold(tmp_path):
+    np.savez(tmp_path / "x.npz", weights=np.zeros(3))
+    with pytest.raises(io.CorruptFileError, match=r"x.npz: npz of no known label layout; it has \['weights'\]"):
+        read_annotations(tmp_path / "x.npz")
+    with pytest.raises(io.MissingFileError, match="no such file"):
+        read_annotations(tmp_path / "nothing.json")
+
+
+def test_image_labels_need_hico_labels(tmp_path):
+    Annotations.from_records([], "hoi_scenes").save(tmp_path / "a.npz")
+    with pytest.raises(io.DataError, match="do not fit labels in 'hoi_scenes'"):
+        read_annotations(tmp_path / "a.npz", image_labels=tmp_path / "anno.mat")
