@@ -1,0 +1,403 @@
+"""Predictions of every format score the same, official files survive the way out and back, broken ones are refused."""
+
+import dataclasses
+import gzip
+import json
+import pickle
+
+import numpy as np
+import pytest
+import scipy.io
+
+from hoi_jax import io
+from hoi_jax.evaluation import pickle_writer, prediction_json
+from hoi_jax.evaluation.annotation_files import read_annotations
+from hoi_jax.evaluation.hico_detections import object_order, write_detections
+from hoi_jax.evaluation.prediction_checks import prediction_counts, warnings_of
+from hoi_jax.evaluation.prediction_files import detect_format, read_predictions, write_official
+from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.vcoco import VCOCO
+
+NUM_IMAGES = 400
+
+
+@pytest.fixture(scope="module")
+def hico_labels(data_dir):
+    whole = read_annotations(data_dir / "hicodet_instances_test2015.json.gz")
+    return whole.select(np.arange(whole.num_images) < NUM_IMAGES)
+
+
+@pytest.fixture(scope="module")
+def flat(golden_dir):
+    """The golden detections of the first images."""
+    content = io.read_npz(golden_dir / "hico_eval_preds.npz")
+    pairs = content["pair_image"] < NUM_IMAGES
+    trips = pairs[content["trip_pair"]]
+    new_row = np.cumsum(pairs) - 1
+    content = {name: array[pairs if name.startswith("pair") else trips] for name, array in content.items()}
+    return content | {"trip_pair": new_row[content["trip_pair"]]}
+
+
+@pytest.fixture(scope="module")
+def flat_store(flat, hico_labels, tmp_path_factory):
+    path = tmp_path_factory.mktemp("flat") / "preds.npz"
+    np.savez(path, **flat)
+    return read_predictions(path, HICO, hico_labels)
+
+
+@pytest.fixture(scope="module")
+def expected(flat_store, hico_labels):
+    result = evaluate_store(flat_store, hico_labels, HICO)
+    assert result.metrics["default/full"] > 0.3
+    return result
+
+
+def assert_same_scores(store, labels, expected):
+    result = evaluate_store(store, labels, HICO)
+    for name, array in expected.per_class.items():
+        np.testing.assert_allclose(result.per_class[name], array, rtol=0, atol=1e-12)
+
+
+def results_json(flat, names, dialect):
+    """The result list of a family: one box entry per side of a pair."""
+    entries = [{"file_name": name, "predictions": [], "hoi_prediction": []} for name in names]
+    first = []
+    columns = (flat[name].tolist() for name in ("pair_image", "pair_hbox", "pair_obox", "pair_object"))
+    for image, human, obj, object_class in zip(*columns, strict=True):
+        entry = entries[image]["predictions"]
+        first.append(len(entry))
+        number = COCO_CATEGORY_IDS[object_class] if dialect == "ppdm-json" else int(object_class)
+        entry += [{"bbox": human, "category_id": int(dialect == "ppdm-json")}, {"bbox": obj, "category_id": number}]
+    triplets = zip(flat["trip_pair"].tolist(), flat["trip_verb"].tolist(), flat["trip_score"].tolist(), strict=True)
+    for pair, verb, score in triplets:
+        category = verb + 1 if dialect == "ppdm-json" else verb
+        if dialect == "gen-vlkt-json":
+            category = int(HICO.hoi_table[verb, flat["pair_object"][pair]])
+            if category < 0:
+                continue
+        ends = {"subject_id": first[pair], "object_id": first[pair] + 1}
+        entries[flat["pair_image"][pair]]["hoi_prediction"].append({**ends, "category_id": category, "score": score})
+    return entries
+
+
+@pytest.mark.parametrize("dialect", prediction_json.DIALECTS)
+def test_result_lists_are_told_apart_and_score_the_same(dialect, flat, hico_labels, expected, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results_json(flat, hico_labels.file_name.tolist(), dialect)))
+    store = read_predictions(path, HICO, hico_labels)
+    assert store.manifest["format"] == dialect
+    assert_same_scores(store, hico_labels, expected)
+    assert_same_scores(read_predictions(path, HICO, hico_labels, dialect), hico_labels, expected)
+
+
+def test_entries_without_names_are_in_the_order_of_the_split(flat, hico_labels, expected, tmp_path):
+    entries = results_json(flat, hico_labels.file_name.tolist(), "qpic-json")
+    for entry in entries:
+        del entry["file_name"]
+    (tmp_path / "r.json.gz").write_bytes(gzip.compress(json.dumps(entries).encode()))
+    assert_same_scores(read_predictions(tmp_path / "r.json.gz", HICO, hico_labels), hico_labels, expected)
+    (tmp_path / "r.json").write_text(json.dumps(entries[1:]))
+    with pytest.raises(io.DataError, match=f"{NUM_IMAGES - 1} are not the split's images"):
+        read_predictions(tmp_path / "r.json", HICO, hico_labels)
+
+
+def test_a_store_survives_and_another_vocabulary_is_refused(flat_store, hico_labels, expected, tmp_path):
+    flat_store.save(tmp_path / "s.npz")
+    assert_same_scores(read_predictions(tmp_path / "s.npz", HICO, hico_labels), hico_labels, expected)
+    with pytest.raises(io.DataError, match="in 'hico_det', expected 'vcoco'"):
+        read_predictions(tmp_path / "s.npz", VCOCO, hico_labels)
+
+
+@pytest.mark.parametrize("order", ["coco", "alphabet"])
+def test_official_mat_files_score_the_same_after_a_round_trip(order, flat_store, hico_labels, expected, tmp_path):
+    count = write_detections(tmp_path / "mat", flat_store, hico_labels, HICO, order=order)
+    assert count == expected.manifest["counted_detections"]
+    store = read_predictions(tmp_path / "mat", HICO, hico_labels)
+    assert store.manifest["object_order"] == order
+    assert_same_scores(store, hico_labels, expected)
+    # SciPy, which is not what wrote them, sees the layout that the official evaluator reads.
+    person = object_order(HICO, order).index(HICO.human_class)
+    cells = scipy.io.loadmat(tmp_path / "mat" / f"detections_{person + 1:02d}.mat")["all_boxes"]
+    assert cells.shape == (sum(obj == HICO.human_class for _, obj in HICO.hois), NUM_IMAGES)
+
+
+def test_an_official_cell_holds_zero_based_inclusive_boxes_and_the_score(flat, flat_store, hico_labels, tmp_path):
+    write_official(tmp_path, flat_store, hico_labels, HICO)
+    row = int(np.flatnonzero(HICO.hoi_table[flat["trip_verb"], flat["pair_object"][flat["trip_pair"]]] >= 0)[0])
+    pair = flat["trip_pair"][row]
+    obj, image = int(flat["pair_object"][pair]), int(flat["pair_image"][pair])
+    cells = scipy.io.loadmat(tmp_path / f"detections_{obj + 1:02d}.mat")["all_boxes"]
+    hoi = HICO.hoi_table[flat["trip_verb"][row], obj]
+    within = hoi - min(h for h in range(600) if HICO.hois[h][1] == obj)
+    wanted = [*flat["pair_hbox"][pair], *flat["pair_obox"][pair], flat["trip_score"][row]]
+    assert wanted in cells[within, image].tolist()
+
+
+def test_mat_folders_that_do_not_fit_are_refused(flat_store, hico_labels, tmp_path):
+    write_official(tmp_path / "m", flat_store, hico_labels, HICO)
+    fewer = hico_labels.select(np.arange(NUM_IMAGES) < 7)
+    with pytest.raises(io.DataError, match=f"detections_01.mat: field 'all_boxes' covers {NUM_IMAGES} images"):
+        read_predictions(tmp_path / "m", HICO, fewer)
+    with pytest.raises(io.DataError, match="give the folder"):
+        read_predictions(tmp_path / "m" / "detections_01.mat", HICO, hico_labels)
+    cells = np.empty((10, NUM_IMAGES), object)
+    cells[:] = [[np.zeros((0, 0))] * NUM_IMAGES] * 10
+    cells[3, 5] = np.zeros((2, 8))
+    saved = (tmp_path / "m" / "detections_01.mat").read_bytes()
+    scipy.io.savemat(tmp_path / "m" / "detections_01.mat", {"all_boxes": cells})
+    with pytest.raises(io.CorruptFileError, match=r"detections_01.mat: field 'all_boxes' cell \(3, 5\)"):
+        read_predictions(tmp_path / "m", HICO, hico_labels)
+    (tmp_path / "m" / "detections_01.mat").write_bytes(saved[:-30])
+    with pytest.raises(io.CorruptFileError, match="detections_01.mat"):
+        read_predictions(tmp_path / "m", HICO, hico_labels)
+    (tmp_path / "m" / "detections_07.mat").rename(tmp_path / "m" / "detections_01.mat")
+    with pytest.raises(io.MissingFileError, match="lacks 1 of 80 files, first detections_07.mat"):
+        read_predictions(tmp_path / "m", HICO, hico_labels)
+
+
+def entry(**changes):
+    boxes = [{"bbox": [1, 2, 30, 40], "category_id": 1}, {"bbox": [5, 6, 20, 30], "category_id": 4}]
+    hoi = [{"subject_id": 0, "object_id": 1, "category_id": 74, "score": 0.5}]
+    return {"file_name": "HICO_test2015_00000001.jpg", "predictions": boxes, "hoi_prediction": hoi} | changes
+
+
+def hoi_row(**changes):
+    return [{"subject_id": 0, "object_id": 1, "category_id": 74, "score": 0.5} | changes]
+
+
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        (entry(hoi_prediction=hoi_row(object_id=2)), "hoi_prediction 0: field 'object_id' is 2, there are 2"),
+        (entry(hoi_prediction=hoi_row(subject_id=-1)), "field 'subject_id' is -1"),
+        (entry(hoi_prediction=hoi_row(category_id=118)), "hoi_prediction 0: field 'category_id' leads to a class"),
+        (entry(hoi_prediction=hoi_row(category_id=1.5)), "hoi_prediction 0: field 'category_id'"),
+        (entry(hoi_prediction=hoi_row(score="high")), "hoi_prediction 0: field 'score'"),
+        (entry(hoi_prediction=[{}]), "hoi_prediction 0: field"),
+        (entry(hoi_prediction=None), "field 'hoi_prediction' is absent"),
+        (entry(predictions=[{"bbox": [1, 2, 3], "category_id": 1}] * 2), "predictions 0: field 'bbox'"),
+        (entry(predictions=[{"bbox": [1, 2, 3, 4], "category_id": 12}] * 2), "field 'object_id' leads to a class"),
+        (entry(file_name=7), "field 'file_name' is 7"),
+        (entry(), "was record 0 already"),
+        (3, "is int, expected an object"),
+    ],
+)
+def test_broken_result_lists_name_file_record_and_field(broken, message, hico_labels, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps([entry(), broken]))
+    with pytest.raises(io.CorruptFileError, match=message) as error:
+        read_predictions(tmp_path / "r.json", HICO, hico_labels, "ppdm-json")
+    assert "r.json: record 1" in str(error.value)
+
+
+def test_an_empty_list_is_no_predictions_at_all(hico_labels, tmp_path):
+    (tmp_path / "r.json").write_text("[]")
+    store = read_predictions(tmp_path / "r.json", HICO, hico_labels)
+    result = evaluate_store(store, hico_labels, HICO)
+    assert result.metrics["default/full"] == 0
+    assert prediction_counts(store, hico_labels, HICO)["images_without_predictions"] == NUM_IMAGES
+
+
+def test_oddities_are_counted_and_harm_nothing_else(flat, hico_labels, expected, tmp_path):
+    """A NaN score, an unknown image, a box outside, a box turned over and an impossible verb, added to clean rows."""
+    extra = {
+        "pair_image": [NUM_IMAGES + 3, 0, 0],
+        "pair_hbox": [[0, 0, 9, 9], [-50, 0, 9, 9], [9, 9, 0, 0]],
+        "pair_obox": [[0, 0, 9, 9], [0, 0, 9, 9000], [0, 0, 9, 9]],
+        "pair_object": [1, 1, 1],
+        "pair_object_score": [1, 1, 1],
+        "pair_binary_score": [0, 0, 0],
+        "pair_kind": [0, 0, 0],
+        "trip_verb": [0, 0, 76, 0],
+        "trip_score": [0.5, np.nan, 0.4, np.nan],
+    }
+    assert HICO.hoi_table[0, 1] < 0  # "adjust bicycle" is no class
+    pairs = len(flat["pair_image"])
+    extra["trip_pair"] = [pairs, pairs + 1, pairs + 2, pairs + 2]
+    content = {
+        name: np.concatenate([array, np.asarray(extra[name], array.dtype)]) if name in extra else array
+        for name, array in flat.items()
+    }
+    np.savez(tmp_path / "p.npz", **content)
+    store = read_predictions(tmp_path / "p.npz", HICO, hico_labels)
+    counts = prediction_counts(store, hico_labels, HICO)
+    clean = prediction_counts(read_flat(tmp_path, flat, hico_labels), hico_labels, HICO)
+    difference = {name: counts[name] - clean[name] for name in counts if counts[name] != clean[name]}
+    assert difference == {
+        "num_predictions": 4, "num_predicted_pairs": 3, "unknown_images": 1, "predictions_in_unknown_images": 1,
+        "nan_scores": 2, "inverted_boxes": 1, "boxes_outside_image": 2, "invalid_combinations": 3,
+    }  # fmt: skip
+    assert any("nan scores: 2" in line for line in warnings_of(counts))
+    changed = evaluate_store(store, hico_labels, HICO).per_class["default/ap"]
+    same = np.ones(600, bool)
+    same[HICO.hoi_table[76, 1]] = False
+    np.testing.assert_array_equal(changed[same], expected.per_class["default/ap"][same])
+
+
+def read_flat(folder, content, labels):
+    np.savez(folder / "clean.npz", **content)
+    return read_predictions(folder / "clean.npz", HICO, labels)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("pair_object", 80, "field 'pair_object' row 0 is 80, expected 0..79"),
+        ("trip_verb", 117, "field 'trip_verb' row 0 is 117, expected 0..116"),
+        ("pair_image", -1, "field 'pair_image' row 0 is -1"),
+        ("trip_pair", 10**6, "field 'trip_pair' points outside"),
+    ],
+)
+def test_flat_rows_that_point_nowhere_are_refused(field, value, message, flat, hico_labels, tmp_path):
+    column = flat[field].astype(np.int64)
+    column[0] = value
+    with pytest.raises(io.DataError, match=message):
+        read_flat(tmp_path, flat | {field: column}, hico_labels)
+
+
+def test_flat_fields_of_unlike_length_or_kind_are_refused(flat, hico_labels, tmp_path):
+    with pytest.raises(io.DataError, match="different lengths"):
+        read_flat(tmp_path, flat | {"pair_object": flat["pair_object"][1:]}, hico_labels)
+    with pytest.raises(io.DataError, match="'trip_score' holds int64"):
+        read_flat(tmp_path, flat | {"trip_score": flat["trip_verb"].astype(np.int64)}, hico_labels)
+    with pytest.raises(io.CorruptFileError, match="no flat predictions for hico_det"):
+        read_flat(tmp_path, {"pair_image": flat["pair_image"]}, hico_labels)
+
+
+def golden_vcoco(golden_dir, split):
+    labels = read_annotations(golden_dir / f"vcoco_eval_{split}_gt.npz")
+    store = read_predictions(golden_dir / f"vcoco_eval_{split}_preds.npz", VCOCO, labels)
+    return labels, store, io.read_npz(golden_dir / f"vcoco_eval_{split}_results.npz")
+
+
+def assert_golden(store, labels, expected):
+    result = evaluate_actions_store(store, labels, VCOCO)
+    roles = [verb for verb, slot in enumerate(VCOCO.verb_role) if slot >= 0]
+    where = [VCOCO.verb_action[v] for v in roles], [VCOCO.verb_role[v] for v in roles]
+    np.testing.assert_allclose(result.per_class["agent/ap"], expected["official/agent_ap"], rtol=0, atol=1e-6)
+    for scenario in (1, 2):
+        golden = expected[f"official/scenario_{scenario}_ap"][where]
+        np.testing.assert_allclose(result.per_class[f"role_s{scenario}/ap"], golden, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_flat_vcoco_gives_the_golden_scores(split, golden_dir):
+    labels, store, expected = golden_vcoco(golden_dir, split)
+    assert_golden(store, labels, expected)
+
+
+@pytest.mark.parametrize("split", ["val", pytest.param("test", marks=pytest.mark.slow)])
+def test_a_written_detections_file_gives_the_golden_scores(split, golden_dir, tmp_path):
+    labels, store, expected = golden_vcoco(golden_dir, split)
+    count = write_official(tmp_path / "d.pkl", store, labels, VCOCO)
+    # A record per detection, and a few more for people that were detected twice with the same box.
+    assert len(store.agent_image) <= count < 1.01 * len(store.agent_image)
+    assert detect_format(tmp_path / "d.pkl") == "vcoco-pickle"
+    assert_golden(read_predictions(tmp_path / "d.pkl", VCOCO, labels), labels, expected)
+
+
+def small_vcoco(tmp_path):
+    """One person, labelled: holds and looks at nothing that is visible."""
+    label = np.zeros((1, 26), np.int8)
+    label[0, [VCOCO.actions.index("hold"), VCOCO.actions.index("look")]] = 1
+    content = {
+        "image_ids": np.array([7]),
+        "ann_id": np.array([11]),
+        "ann_image": np.array([7]),
+        "ann_category": np.array([1]),
+        "ann_xyxy": np.array([[10.0, 10, 60, 60]]),
+        "person_ann_id": np.array([11]),
+        "person_image": np.array([7]),
+        "label": label,
+        "role_ann_id": np.zeros((1, 26, 2), np.int64),
+    }
+    np.savez(tmp_path / "gt.npz", **content)
+    return read_annotations(tmp_path / "gt.npz")
+
+
+def test_an_official_pickle_written_by_python_is_read(tmp_path):
+    labels = small_vcoco(tmp_path)
+    record = {"image_id": np.int64(7), "person_box": np.array([10, 10, 59, 59], np.float32)}
+    record |= {f"{action}_agent": np.float32(np.nan) for action in VCOCO.actions} | {"hold_agent": 0.9}
+    record |= {
+        "hold_obj": np.zeros(5) + [0, 0, 0, 0, 0.8],
+        "look_obj": [20, 20, 30, 30, 0.7],
+        "sit_instr": [np.nan] * 5,
+    }
+    (tmp_path / "d.pkl").write_bytes(pickle.dumps([record]))
+    result = evaluate_actions_store(read_predictions(tmp_path / "d.pkl", VCOCO, labels), labels, VCOCO)
+    names = result.manifest["role_classes"]
+    first, second = (dict(zip(names, result.per_class[f"role_s{s}/ap"], strict=True)) for s in (1, 2))
+    # The role is not visible: scenario 1 wants an empty box, scenario 2 takes any.
+    assert (first["hold_obj"], first["look_obj"]) == (1.0, 0.0)
+    assert (second["hold_obj"], second["look_obj"]) == (1.0, 1.0)
+    agent = dict(zip(VCOCO.actions, result.per_class["agent/ap"], strict=True))
+    assert (agent["hold"], agent["look"]) == (1.0, 0.0)
+
+
+class CacheTemplate(dict):
+    """As UPT pickles an entry: its class stands for the keys that are absent."""
+
+    def __reduce__(self):
+        return CacheTemplate, (), None, None, iter(self.items())
+
+
+def test_absent_keys_are_tiny_boxes_in_upts_cache_and_nothing_elsewhere(tmp_path):
+    labels = small_vcoco(tmp_path)
+    fields = {"image_id": 7, "person_box": [10.0, 10.0, 59.0, 59.0], "hold_agent": 0.9, "hold_obj": [0.0] * 4 + [0.8]}
+    (tmp_path / "upt.pkl").write_bytes(pickle.dumps([CacheTemplate(fields)], 2))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps([fields], 2))
+    upt, plain = (read_predictions(tmp_path / f"{name}.pkl", VCOCO, labels) for name in ("upt", "plain"))
+    assert len(plain.trip_score) == 1 and len(upt.trip_score) == 25
+    verb = VCOCO.verbs.index("look_obj")
+    row = int(np.flatnonzero(upt.trip_verb == verb)[0])
+    np.testing.assert_allclose(upt.pair_object_xyxy_px[row], [0, 0, 1.1, 1.1])
+    assert upt.trip_score[row] == 0
+    look = VCOCO.actions.index("look")
+    assert np.nanmax(upt.agent_scores[0][np.array(VCOCO.verb_action) == look]) == 0
+    assert np.isnan(plain.agent_scores[0][np.array(VCOCO.verb_action) == look]).all()
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ({"a": 1}, "holds dict, expected a list"),
+        ([{}, 3], "record 0: field 'image_id' is absent"),
+        ([3], "record 0 is int"),
+        ([{"image_id": 7.5, "person_box": [1, 2, 3, 4]}], "record 0: field 'image_id' is 7.5"),
+        ([{"image_id": 7, "person_box": [1, 2, 3]}], "record 0: field 'person_box' is list, expected 4 numbers"),
+        ([{"image_id": 7, "person_box": "abcd"}], "record 0: field 'person_box' is str"),
+        ([{"image_id": 7, "person_box": [1, 2, 3, 4], "hold_obj": [[1], 2, 3, 4, 5]}], "record 0: field 'hold_obj'"),
+        ([{"image_id": 7, "person_box": [1, 2, 3, 4], "hold_agent": "x"}], "record 0: field 'hold_agent' is str"),
+    ],
+)
+def test_broken_detections_name_file_record_and_field(value, message, tmp_path):
+    (tmp_path / "d.pkl").write_bytes(pickle_writer.dumps(value))
+    with pytest.raises(io.CorruptFileError, match=message) as error:
+        read_predictions(tmp_path / "d.pkl", VCOCO, small_vcoco(tmp_path))
+    assert "d.pkl" in str(error.value)
+
+
+def test_suppressed_pairs_are_not_exported(flat_store, hico_labels, tmp_path):
+    nothing = dataclasses.replace(flat_store, pair_kept=np.zeros(len(flat_store.pair_kept), bool))
+    spared = int((flat_store.trip_verb == HICO.no_interaction).sum())
+    assert write_official(tmp_path / "a", nothing, hico_labels, HICO) <= spared
+    assert write_official(tmp_path / "b", nothing, hico_labels, HICO, use_nis=False) > spared
+
+
+def test_unknown_files_and_formats_are_refused(flat_store, hico_labels, tmp_path):
+    (tmp_path / "x").write_bytes(b"hello")
+    with pytest.raises(io.CorruptFileError, match="no known format of predictions; there are store, flat-npz"):
+        read_predictions(tmp_path / "x", HICO, hico_labels)
+    with pytest.raises(ValueError, match="pdm"):
+        read_predictions(tmp_path / "x", HICO, hico_labels, "pdm-json")
+    (tmp_path / "x").write_text('{"hoi_prediction": []}')
+    with pytest.raises(io.CorruptFileError, match="expected a list with 'hoi_prediction'"):
+        read_predictions(tmp_path / "x", HICO, hico_labels)
+    (tmp_path / "x").write_bytes(pickle.dumps([], 2))
+    with pytest.raises(io.DataError, match="vcoco-pickle files do not hold predictions in 'hico_det'"):
+        read_predictions(tmp_path / "x", HICO, hico_labels)
+    write_official(tmp_path / "m", flat_store, hico_labels, HICO)
+    with pytest.raises(io.DataError, match="hico-mat files do not hold predictions in 'vcoco'"):
+        read_predictions(tmp_path / "m", VCOCO, hico_labels)
