@@ -1,0 +1,130 @@
+"""Encoder and decoder layers of DETR (Carion et al., ECCV 2020): normalisation after every residual sum."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.nn.attention import MultiHeadAttention
+from hoi_jax.nn.mlp import example_dropout
+
+
+def layer_norm(name: str, dtype: Any = None) -> nn.LayerNorm:
+    """LayerNorm as PyTorch computes it (variance of the centred values, epsilon 1e-5)."""
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+
+
+class _Residuals(nn.Module):
+    """What encoder and decoder layers share: residual sums, and the two-layer ReLU network at the end."""
+
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+    dtype: Any = None
+
+    def _add(self, x: Array, branch: Array, number: int, keys: Array | None) -> Array:
+        """norm(x + dropout(branch)), the layer's residual sum of this number."""
+        branch = example_dropout(branch, keys, self.dropout, "/".join((*self.path, f"residual{number}")))
+        return layer_norm(f"norm{number}", self.dtype)(x + branch)
+
+    def _feedforward(self, x: Array, keys: Array | None) -> Array:
+        init = nn.initializers.xavier_uniform()
+        hidden = nn.relu(nn.Dense(self.feedforward, kernel_init=init, dtype=self.dtype, name="linear1")(x))
+        hidden = example_dropout(hidden, keys, self.dropout, "/".join((*self.path, "hidden")))
+        return nn.Dense(x.shape[-1], kernel_init=init, dtype=self.dtype, name="linear2")(hidden)
+
+    def _attention(self, name: str) -> MultiHeadAttention:
+        return MultiHeadAttention(self.heads, self.dropout, self.dtype, name=name)
+
+
+class EncoderLayer(_Residuals):
+    """Self-attention among tokens, then the feed-forward network."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch tokens dim"],
+        position: Float[Array, "batch tokens dim"],
+        allowed: Bool[Array, "batch #tokens tokens"] | None = None,
+        dropout_keys: Array | None = None,
+    ) -> Float[Array, "batch tokens dim"]:
+        """`position` is added to queries and keys, not to values."""
+        placed = x + position
+        attended = self._attention("self_attention")(placed, placed, x, allowed, dropout_keys)
+        x = self._add(x, attended, 1, dropout_keys)
+        return self._add(x, self._feedforward(x, dropout_keys), 2, dropout_keys)
+
+
+class DecoderLayer(_Residuals):
+    """Self-attention among queries, attention to the image's tokens, feed-forward network."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch queries dim"],
+        query_position: Float[Array, "batch queries dim"],
+        memory: Float[Array, "batch tokens dim"],
+        placed_memory: Float[Array, "batch tokens dim"],
+        allowed: Bool[Array, "batch #queries tokens"] | None = None,
+        dropout_keys: Array | None = None,
+    ) -> Float[Array, "batch queries dim"]:
+        """One layer.
+
+        Args:
+          x, query_position: content of the queries, and what is added to it in queries and keys.
+          memory, placed_memory: values of the image's tokens, and their keys (memory plus position code).
+          allowed: tokens that a query sees; the attention among queries is never masked.
+        """
+        placed = x + query_position
+        attended = self._attention("self_attention")(placed, placed, x, None, dropout_keys)
+        x = self._add(x, attended, 1, dropout_keys)
+        cross = self._attention("cross_attention")
+        x = self._add(x, cross(x + query_position, placed_memory, memory, allowed, dropout_keys), 2, dropout_keys)
+        return self._add(x, self._feedforward(x, dropout_keys), 3, dropout_keys)
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers without a final norm."""
+
+    layers: int = 6
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, position: Array, allowed: Array | None = None, dropout_keys: Array | None = None):
+        """Shapes as in EncoderLayer."""
+        for number in range(self.layers):
+            layer = EncoderLayer(self.heads, self.feedforward, self.dropout, self.dtype, name=f"layer{number}")
+            x = layer(x, position, allowed, dropout_keys)
+        return x
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers whose queries start at zero; one final norm serves the outputs of all layers."""
+
+    layers: int = 6
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self,
+        query_position: Float[Array, "batch queries dim"],
+        memory: Float[Array, "batch tokens dim"],
+        placed_memory: Float[Array, "batch tokens dim"],
+        allowed: Bool[Array, "batch #queries tokens"] | None = None,
+        dropout_keys: Array | None = None,
+    ) -> Float[Array, "layers batch queries dim"]:
+        """Normalised output of every layer; the next layer gets the output without the norm."""
+        x, states = jnp.zeros_like(query_position), []
+        norm = layer_norm("norm", self.dtype)
+        for number in range(self.layers):
+            layer = DecoderLayer(self.heads, self.feedforward, self.dropout, self.dtype, name=f"layer{number}")
+            x = layer(x, query_position, memory, placed_memory, allowed, dropout_keys)
+            states.append(norm(x))
+        return jnp.stack(states)

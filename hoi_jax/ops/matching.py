@@ -1,0 +1,75 @@
+"""One-to-one assignment of predictions to targets, on device."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+# Larger than any real cost, small enough that sums of it keep float32 differences of ordinary costs apart.
+_FORBIDDEN = 1e4
+
+
+@functools.partial(jnp.vectorize, signature="(q,t),(t)->(t)")
+def assign_targets(
+    cost: Float[Array, "*batch queries targets"], valid: Bool[Array, "*batch targets"]
+) -> Int[Array, "*batch targets"]:
+    """The assignment of least total cost: a query of its own for every valid target.
+
+    Shortest augmenting paths (Jonker and Volgenant 1987), one per valid target, so that padding rows cost nothing.
+
+    Args:
+      cost: lower is better; entries that are not finite are treated as very expensive.
+      valid: targets that exist. If there are more of them than queries, the first ones are served.
+
+    Returns:
+      Query of each target, -1 where it has none.
+    """
+    queries, targets = cost.shape
+    rows = jnp.where(jnp.isfinite(cost), cost, _FORBIDDEN).T.astype(jnp.float32)
+    served = valid & (jnp.cumsum(valid) <= queries)
+
+    def search(carry):
+        u, v, owner, best, via, used, at = carry
+        # `at` is the column just reached; column `queries` is the virtual start, owned by the new target.
+        used = used.at[at].set(True)
+        row = owner[at]
+        reduced = rows[row] - u[row] - v[:queries]
+        better = (reduced < best) & ~used[:queries]
+        best, via = jnp.where(better, reduced, best), jnp.where(better, at, via)
+        open_cost = jnp.where(used[:queries], jnp.inf, best)
+        nearest = jnp.argmin(open_cost).astype(jnp.int32)
+        step = open_cost[nearest]
+        # Targets on the path get dearer, their columns cheaper, so that all reduced costs stay >= 0.
+        u = u.at[jnp.where(used, owner, targets)].add(step, mode="drop")
+        v = jnp.where(used, v - step, v)
+        best = jnp.where(used[:queries], best, best - step)
+        return u, v, owner, best, via, used, nearest
+
+    def add_target(number, carry):
+        u, v, owner = carry
+        owner = owner.at[queries].set(jnp.where(served[number], number, -1))
+        start = (
+            u,
+            v,
+            owner,
+            jnp.full(queries, jnp.inf, jnp.float32),
+            jnp.full(queries, queries, jnp.int32),
+            jnp.zeros(queries + 1, bool),
+            jnp.int32(queries),
+        )
+        u, v, owner, _, via, _, at = jax.lax.while_loop(lambda c: c[2][c[-1]] >= 0, search, start)
+
+        def flip(carry):
+            owner, at = carry
+            before = via[at]
+            return owner.at[at].set(owner[before]), before
+
+        owner, _ = jax.lax.while_loop(lambda c: c[1] != queries, flip, (owner, at))
+        return u, v, owner
+
+    zeros = jnp.zeros(targets, jnp.float32), jnp.zeros(queries + 1, jnp.float32)
+    _, _, owner = jax.lax.fori_loop(0, targets, add_target, (*zeros, jnp.full(queries + 1, -1, jnp.int32)))
+    owner = owner[:queries]
+    result = jnp.full(targets, -1, jnp.int32)
+    return result.at[jnp.where(owner >= 0, owner, targets)].set(jnp.arange(queries, dtype=jnp.int32), mode="drop")
