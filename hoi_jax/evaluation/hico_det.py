@@ -109,8 +109,8 @@ def rank_detections(
     if protocol.skip_images_without_gt:
         rows = rows[np.isin(image[rows], truth.image)]
     counts["counted_detections"] = len(rows)
-    rows = rows[ranking(label[rows], detections.trip_score[rows], image[rows])]
 
+    # Matched in the order of the file, where neighbours share their image, and ranked afterwards.
     label, image = label[rows], image[rows]
     best, overlap = best_truth(
         image * num_classes + label,
@@ -120,8 +120,11 @@ def rank_detections(
         (truth.human_xyxy_px, truth.object_xyxy_px),
         plus_one=protocol.plus_one,
     )
+    order = ranking(label, detections.trip_score[rows], image)
+    best, overlap = best[order], overlap[order]
     passes = overlap_passes(overlap, protocol)
-    return RankedHits(label, image, first_hits(best, passes), rows, best, overlap, passes, counts)
+    hit = first_hits(best, passes)
+    return RankedHits(label[order], image[order], hit, rows[order], best, overlap, passes, counts)
 
 
 def shifted_boxes(

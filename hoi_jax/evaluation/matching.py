@@ -91,11 +91,16 @@ def ranking(
     classes: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"], images: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
     """Row order by class, then falling score; equal scores keep image order, then row order (stable sort)."""
-    # One stable sort per key, the last one decisive; small integers are sorted by radix, in linear time.
     order = np.argsort(images, kind="stable") if np.any(np.diff(images) < 0) else np.arange(len(classes))
-    order = order[np.argsort(-scores[order], kind="stable")]
-    small = np.min_scalar_type(int(classes.max(initial=0)))
-    return order[np.argsort(classes[order].astype(small), kind="stable")]
+    # Small integers are sorted by radix, in linear time; then each class by itself, in the processor's cache.
+    num_classes = int(classes.max(initial=-1)) + 1
+    small = classes[order].astype(np.min_scalar_type(num_classes))
+    within = np.argsort(small, kind="stable")
+    order, edges = order[within], np.searchsorted(small[within], np.arange(num_classes + 1))
+    negated = -scores[order]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        order[start:stop] = order[start:stop][np.argsort(negated[start:stop], kind="stable")]
+    return order
 
 
 def first_hits(ordered_truth: Int[np.ndarray, " n"], ordered_passes: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
