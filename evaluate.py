@@ -76,6 +76,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     files.add_argument("--train-annotations", type=Path, metavar="FILE", help="training labels, for the baseline")
     files.add_argument(
+        "--bootstrap", type=int, metavar="N", help="95 %% intervals from N draws of images (1000 is a good number)"
+    )
+    files.add_argument(
         "--write-official", type=Path, metavar="PATH", help="also write predictions for the official scripts"
     )
 
@@ -87,6 +90,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.predictions and not options.annotations:
         parser.error("--predictions needs --annotations")
+    if options.bootstrap is not None and options.bootstrap < 2:
+        parser.error("--bootstrap needs at least 2 draws")
     if options.report and not options.workdir:
         parser.error("--report needs --workdir")
     return options
@@ -128,6 +133,8 @@ def print_about(result: EvaluationResult) -> None:
     )
     if manifest.get("known_object_source") == "visible_pairs":
         print("Known Object: images with a visible pair of the object (no image-level labels were given)")
+    for metric, interval in manifest.get("intervals", {}).items():
+        print(f"{metric:<32}{100 * interval['low']:>9.2f} to {100 * interval['high']:.2f} (95 % interval)")
     for line in warnings_of(manifest.get("input_counts", {})):
         print(f"note: {line}", file=sys.stderr)
 
@@ -163,6 +170,8 @@ def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
         interactiveness_gt=options.interactiveness_gt,
     )
     results = {"model": scorer.result(subsets=options.subsets)}
+    if options.bootstrap:
+        results["model"] = scorer.with_intervals(results["model"], replicates=options.bootstrap)
     if not scorer.store.pair_kept.all():
         results["without NIS"] = scorer.result(use_nis=False, subsets=options.subsets)
     if options.train_annotations and scorer.vocabulary.hois and len(scorer.annotations["detections_class"]):

@@ -309,3 +309,17 @@ def test_action_labels_of_a_file_name_the_vocabulary(tmp_path, golden_dir):
     Annotations.from_records([], "hoi_scenes").save(tmp_path / "other.npz")
     with pytest.raises(io.DataError, match="labels are of 'hoi_scenes', not of 'vcoco'"):
         load_scorer(tmp_path / "s.npz", tmp_path / "other.npz")
+
+
+def test_intervals_and_their_draws_come_with_the_scores(golden_dir, tmp_path, capsys):
+    arguments = ["--predictions", str(golden_dir / "vcoco_eval_val_preds.npz"), "--bootstrap", "20"]
+    arguments += ["--annotations", str(golden_dir / "vcoco_eval_val_gt.npz"), "--out", str(tmp_path / "m.json")]
+    assert evaluate.main(arguments) == 0
+    content = json.loads((tmp_path / "m.json").read_text())
+    for name, interval in content["manifest"]["intervals"].items():
+        assert interval["low"] < content["metrics"][name] < interval["high"]
+    assert {"agent/26", "role_s1/24", "role_s2/24"} <= set(content["manifest"]["intervals"])
+    assert len(content["manifest"]["bootstrap"]["samples"]["role_s1/24"]) == 20
+    assert "(95 % interval)" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main([*arguments[:-4], "--bootstrap", "1", *arguments[-4:]])

@@ -14,6 +14,7 @@ from hoi_jax.evaluation.action_frame import has_whole_action_labels
 from hoi_jax.evaluation.alignment import versions
 from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.bootstrap import REPLICATES, intervals, resample, store_rankings
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
 from hoi_jax.evaluation.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.interactiveness import truth_from_published
@@ -72,6 +73,31 @@ class Scorer:
             prefer_image_labels=True,
         )
         return dataclasses.replace(result, manifest={**result.manifest, **self._about()})
+
+    def with_intervals(
+        self, result: EvaluationResult, *, replicates: int = REPLICATES, seed: int = 0, level: float = 0.95
+    ) -> EvaluationResult:
+        """`result` with intervals of its official scores and the draws they come from, in the manifest.
+
+        `intervals` maps a metric to low, high and standard error; `bootstrap` lets `compare` pair this result with
+        another one without its predictions. The draws are of whole images (`bootstrap.resample`).
+
+        Raises:
+          ValueError: the labels say too little for official scores.
+        """
+        protocol = None
+        if not self.vocabulary.actions:
+            source = known_object_source(self.annotations, self.vocabulary)
+            protocol = dataclasses.replace(hoi_protocol(self.protocol), known_object_source=source)
+        use_nis = bool(result.manifest.get("use_nis", True))
+        rankings = store_rankings(self.store, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
+        drawn = resample(rankings, replicates=replicates, seed=seed)
+        found = {
+            name: {"low": interval.low, "high": interval.high, "standard_error": interval.standard_error}
+            for name, interval in intervals(drawn, level=level).items()
+        }
+        about = {"intervals": found, "interval_level": level, "bootstrap": drawn.to_json()}
+        return dataclasses.replace(result, manifest={**result.manifest, **about})
 
     def _about(self) -> dict[str, object]:
         about: dict[str, object] = {
