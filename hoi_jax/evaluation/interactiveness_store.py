@@ -97,7 +97,7 @@ def interactiveness_scores(store: PredictionStore, vocabulary: Vocabulary) -> tu
         return store.pair_interactiveness, "pair_interactiveness"
     if _has_role_rows(store, vocabulary):
         score = np.full(len(store.pair_kept), np.nan)
-        np.fmax.at(score, store.trip_pair, store.trip_score)
+        score[store.trip_pair] = store.trip_score
         return score, "role score, every role prediction being a pair"
     if vocabulary.actions:
         counts = np.zeros(len(vocabulary.verbs), bool)

@@ -55,6 +55,12 @@ def test_a_pair_that_is_annotated_both_ways_is_interactive():
     assert (counts["interactive"]["pairs"], counts["non_interactive"]["pairs"]) == (1, 0)
 
 
+def test_a_candidate_without_object_class_matches_nothing_not_even_a_pair_of_people():
+    annotations = world([picture(1, [(A, B, 0, HICO.verbs.index("hug"))])])
+    counts = nis_reduction(store([1], [candidate(A, B, True, -1)]), annotations, HICO).manifest["nis"]
+    assert (counts["interactive"]["pairs"], counts["unmatched"]["pairs"]) == (0, 1)
+
+
 def test_without_candidates_nothing_can_be_said():
     assert all(math.isnan(value) for value in nis_reduction(store([1, 2], []), split(), HICO).metrics.values())
 

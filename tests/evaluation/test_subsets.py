@@ -49,6 +49,8 @@ def test_tiny_is_a_share_of_the_picture():
     assert tiny_pairs(annotations).tolist() == [False, True, False]
     assert tiny_pairs(annotations, max_area=0.0098).tolist() == [False, False, False]
     assert images_with(annotations, tiny_pairs(annotations)).tolist() == [True, False]
+    exactly = world([picture(1, [([0, 0, 8, 8], CYCLE, BICYCLE, RIDE)], hw=(128, 64))])
+    assert not tiny_pairs(exactly, max_area=1 / 128).any()
 
 
 def test_occlusion_is_the_share_that_another_person_covers_not_a_second_box_of_the_same_one():
