@@ -51,3 +51,29 @@ def union_box(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]
     low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     return jnp.concatenate([low, high], axis=-1)
+
+
+def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """Corners of boxes given by centre and size."""
+    centre, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
+    return jnp.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
+
+
+def xyxy_to_cxcywh(boxes_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """Centre and size of boxes given by corners."""
+    low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    return jnp.concatenate([0.5 * (low + high), high - low], axis=-1)
+
+
+def generalized_iou(a_xyxy: Float[Array, "*a 4"], b_xyxy: Float[Array, "*b 4"]) -> Float[Array, "*c"]:
+    """IoU minus the share of the smallest box around both that neither covers (Rezatofighi et al., CVPR 2019).
+
+    In [-1, 1]. Leading axes must broadcast by sizes of one, for example [Q, 1, 4] with [1, T, 4]. Where both boxes are
+    empty, IoU counts as 0; where the box around both is empty, so does the share.
+    """
+    low, high = jnp.maximum(a_xyxy[..., :2], b_xyxy[..., :2]), jnp.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
+    inter = area(jnp.concatenate([low, high], axis=-1))
+    areas = area(a_xyxy), area(b_xyxy)
+    union = areas[0] + areas[1] - inter
+    hull = area(union_box(a_xyxy, b_xyxy))
+    return _ratio(inter, *areas) - jnp.where(hull > 0, (hull - union) / jnp.where(hull > 0, hull, 1.0), 0.0)

@@ -1,0 +1,112 @@
+"""Which cells of a feature map lie under a box, and the attention masks made of such cells.
+
+Masks are True where a token may be looked at. Maps are [H, W], row-major; cell (r, c) covers the pixels from
+r * stride, c * stride. The masks are those of "Mining Cross-Person Cues for Body-Part Interactiveness Learning in HOI
+Detection" (ECCV 2022); equation numbers are that paper's.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def cells_under_boxes(
+    boxes_xyxy_px: Float[Array, "*batch 4"], height: int, width: int, *, stride: int, rule: str
+) -> Bool[Array, "*batch {height} {width}"]:
+    """Cells of each box (Eqs. 1 and 2).
+
+    Args:
+      rule: "corner": the cell's top left pixel lies in the box, edges included (the paper); a box between corners has
+        no cell. "floor": from the cell that holds the low corner to the one that holds the high corner (the released
+        code). Nothing is marked outside the map.
+    """
+    if rule not in ("corner", "floor"):
+        raise ValueError(f"rule is {rule!r}, expected 'corner' or 'floor'")
+
+    def span(low, high, count):
+        cell = jnp.arange(count, dtype=jnp.float32)[(None,) * low.ndim]
+        low, high = low[..., None], high[..., None]
+        if rule == "floor":
+            return (cell >= jnp.floor(low / stride)) & (cell <= jnp.floor(high / stride))
+        return (cell * stride >= low) & (cell * stride <= high)
+
+    x1, y1, x2, y2 = (boxes_xyxy_px[..., i] for i in range(4))
+    return span(y1, y2, height)[..., :, None] & span(x1, x2, width)[..., None, :]
+
+
+def select_parts(scores: Float[Array, "batch queries parts"], *, rule: str, share: float, count: int):
+    """Which body parts of which query are kept, n in Eq. 6; equal scores: the lower index wins.
+
+    Args:
+      rule: "global": the best `share` of all scores of an image (the paper: a quarter). "per_query": the `count` best
+        of every query (the released code).
+
+    Returns:
+      [B, Q, K] bool.
+    """
+    batch, queries, parts = scores.shape
+    if rule == "per_query":
+        rows, keep = scores.reshape((batch * queries, parts)), count
+    elif rule == "global":
+        rows, keep = scores.reshape((batch, queries * parts)), round(share * queries * parts)
+    else:
+        raise ValueError(f"rule is {rule!r}, expected 'global' or 'per_query'")
+    best = jax.lax.top_k(rows, keep)[1]
+    kept = jnp.zeros(rows.shape, bool).at[jnp.arange(len(rows))[:, None], best].set(True)
+    return kept.reshape(scores.shape)
+
+
+def merge_parts(
+    part_cells: Bool[Array, "batch parts tokens"], kept: Bool[Array, "batch queries parts"]
+) -> Bool[Array, "batch queries tokens"]:
+    """Cells of the kept parts of every query: the spatial merge of Eq. 6, max_k(m_part^k n^ik)."""
+    # A product of zeros and ones, so that no [B, Q, K, T] table is written; exact in any precision.
+    return jnp.einsum("bqk,bkt->bqt", kept.astype(jnp.float32), part_cells.astype(jnp.float32)) > 0.5
+
+
+def progressive_masks(
+    part: Bool[Array, "*batch queries tokens"],
+    any_part: Bool[Array, "*batch 1 tokens"],
+    human: Bool[Array, "*batch queries tokens"],
+    obj: Bool[Array, "*batch queries tokens"],
+    with_others: Bool[Array, "*batch queries 1"] | None = None,
+    *,
+    other_humans: str,
+    last_layer: str,
+) -> Bool[Array, "3 *batch queries tokens"]:
+    """Masks of the three layers, general to specific (Eqs. 3 to 5).
+
+    With the cells of one part k, these are m_1^ik, m_2^ik, m_3^ik; with the merged cells of the kept parts they are
+    the merged masks of Eq. 6, because the maximum over k passes through every term.
+
+    Args:
+      part: cells of the part, or of the kept parts.
+      any_part: cells of any part of any person.
+      human, obj: cells of each query's own boxes.
+      with_others: False for queries that kept no part: Eq. 6 leaves them nothing, and only the object is added.
+      other_humans: "minus": any_part without the target human (Eq. 3); "xor": exactly one of the two (released code).
+      last_layer: "target_human": the part of the target only (Eq. 5); "same": as the second layer (released code).
+    """
+    for name, value, options in (
+        ("other_humans", other_humans, ("minus", "xor")),
+        ("last_layer", last_layer, ("target_human", "same")),
+    ):
+        if value not in options:
+            raise ValueError(f"{name} is {value!r}, expected one of {options}")
+    others = any_part & ~human if other_humans == "minus" else any_part ^ human
+    if with_others is not None:
+        others = others & with_others
+    second = part | obj
+    third = (part & human) | obj if last_layer == "target_human" else second
+    return jnp.stack([others | second, second, third])
+
+
+def unblock(
+    allowed: Bool[Array, "*batch queries tokens"], valid: Bool[Array, "*batch 1 tokens"]
+) -> Bool[Array, "*batch queries tokens"]:
+    """`allowed` within the valid tokens; a query that would see none sees all valid ones.
+
+    The released code has no such guard: a fully blocked row is NaN there, and spreads to all queries.
+    """
+    inside = allowed & valid
+    return jnp.where(jnp.any(inside, axis=-1, keepdims=True), inside, valid)

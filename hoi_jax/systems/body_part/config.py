@@ -1,0 +1,235 @@
+"""What can be set about the body-part system. Defaults are the paper's, or the specification's where it is silent.
+
+QPIC, CDN and DETR-style detection of pairs are settings of the same parts: `verbs.source` and `interactiveness` say
+which decoder feeds which head. Where the authors' released code leaves the paper, the other value of a switch is its.
+"""
+
+import dataclasses
+
+from hoi_jax.settings import choice
+
+
+def _check_positive(**values: float | int) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def _check_share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
+
+
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} is {value}, expected 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """The feature extractor.
+
+    Attributes:
+      stage_sizes, stage_strides, width, kind, norm, stem: see `backbones.resnet.ResNet`.
+      mask_padding: padded cells stay zero after every layer, and a cell is padding if the picture does not reach it.
+        False reproduces the released code: padding leaks in, and a cell is padding if the pixel sampled for it is.
+      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
+    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
+    width: int = 64
+    kind: str = "bottleneck"
+    norm: str = "frozen_batch"
+    stem: str = "imagenet"
+    mask_padding: bool = True
+    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self):
+        choice("kind", self.kind, ("basic", "bottleneck"))
+        choice("norm", self.norm, ("frozen_batch", "group", "none"))
+        choice("stem", self.stem, ("imagenet", "small"))
+        _check_positive(width=self.width)
+        if len(self.stage_sizes) != len(self.stage_strides):
+            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Widths of all attention layers, and how many the encoder and the box decoder have."""
+
+    hidden: int = 256
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+    encoder_layers: int = 6
+    box_layers: int = 6
+
+    def __post_init__(self):
+        _check_positive(hidden=self.hidden, heads=self.heads, feedforward=self.feedforward)
+        _check_positive(box_layers=self.box_layers)
+        _check_share(dropout=self.dropout)
+        if self.hidden % (4 * self.heads) and self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} cannot be split among {self.heads} heads")
+
+
+@dataclasses.dataclass(frozen=True)
+class VerbConfig:
+    """source: "none" (stage 1); "box_decoder" (QPIC); "decoder": one of its own with `layers` layers (stage 2, CDN)."""
+
+    source: str = "none"
+    layers: int = 6
+    prior: float = 0.5
+
+    def __post_init__(self):
+        choice("source", self.source, ("none", "box_decoder", "decoder"))
+        _check_positive(layers=self.layers)
+        if not 0 < self.prior < 1:
+            raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartsConfig:
+    """The interactiveness classifier. Rows 1 to 7 of the switchboard (paper value first), and Table 5's ablations.
+
+    Attributes:
+      scheme: "one_pass"; "six_pass", one pass per part and a whole-image pass (the intuitive scheme, section 3.2);
+        "instance", the same decoder without any body part.
+      masks: "progressive" (Eqs. 3 to 5); "parts", the same cells of kept parts in all layers; "none".
+      part_filter: "global", the best `keep_share` of all scores of an image, or "per_query", `keep_count` of each.
+      merge_parts: parts summed in Eq. 7: "selected" or "all".
+      part_query: "ffn" or "affine" (a scale and a shift per channel).
+      other_humans: "minus" or "xor".
+      layer3_mask: "target_human" or "same".
+      cell_rule: "corner" or "floor".
+      pose_failure: "person_box" stands for parts that are not seen; "skip" leaves such a person out.
+      person_score: detections below it give no body parts.
+    """
+
+    scheme: str = "one_pass"
+    masks: str = "progressive"
+    part_filter: str = "global"
+    keep_share: float = 0.25
+    keep_count: int = 3
+    merge_parts: str = "selected"
+    part_query: str = "ffn"
+    other_humans: str = "minus"
+    layer3_mask: str = "target_human"
+    cell_rule: str = "corner"
+    pose_failure: str = "person_box"
+    person_score: float = 0.3
+
+    def __post_init__(self):
+        choice("scheme", self.scheme, ("one_pass", "six_pass", "instance"))
+        choice("masks", self.masks, ("progressive", "parts", "none"))
+        choice("part_filter", self.part_filter, ("global", "per_query"))
+        choice("merge_parts", self.merge_parts, ("selected", "all"))
+        choice("part_query", self.part_query, ("ffn", "affine"))
+        choice("other_humans", self.other_humans, ("minus", "xor"))
+        choice("layer3_mask", self.layer3_mask, ("target_human", "same"))
+        choice("cell_rule", self.cell_rule, ("corner", "floor"))
+        choice("pose_failure", self.pose_failure, ("person_box", "skip"))
+        _check_share(keep_share=self.keep_share, person_score=self.person_score)
+        if not 1 <= self.keep_count <= 6:
+            raise ValueError(f"keep_count is {self.keep_count}, expected 1 to 6")
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchingConfig:
+    """Weights of the assignment cost; `aux`: intermediate layers take the "final" assignment or find their "own".
+
+    `interactiveness_score`: "sigmoid" of the second logit (body-part) or "softmax" (CDN).
+    """
+
+    object: float = 1.0
+    box: float = 2.5
+    giou: float = 1.0
+    verb: float = 0.0
+    interactiveness: float = 1.0
+    interactiveness_score: str = "sigmoid"
+    aux: str = "final"
+
+    def __post_init__(self):
+        choice("interactiveness_score", self.interactiveness_score, ("sigmoid", "softmax"))
+        choice("aux", self.aux, ("final", "own"))
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms.
+
+    Attributes:
+      object, box, giou, verb, interactiveness, consistency: lambda 1, 2.5, 1 and the rest, as the specification reads.
+      parts: body-part labels (0.1 per part in the released code's names; the paper's main results use none).
+      no_object: weight of the last class for queries without a pair.
+      verb_loss: "focal" with `verb_alpha` (None = unweighted), or "bce".
+      no_interaction_negative: pairs annotated with `no_interaction` only count as not interactive.
+    """
+
+    object: float = 1.0
+    box: float = 2.5
+    giou: float = 1.0
+    verb: float = 1.0
+    interactiveness: float = 1.0
+    consistency: float = 1.0
+    parts: float = 0.0
+    no_object: float = 0.1
+    verb_loss: str = "focal"
+    verb_alpha: float | None = 0.5
+    no_interaction_negative: bool = False
+
+    def __post_init__(self):
+        choice("verb_loss", self.verb_loss, ("focal", "bce"))
+        _check_not_negative(
+            object=self.object, box=self.box, giou=self.giou, verb=self.verb, interactiveness=self.interactiveness,
+            consistency=self.consistency, parts=self.parts, no_object=self.no_object,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """pair_nms: IoU of both boxes above which the weaker of two pairs of a class loses its verbs; None = off.
+
+    nis_threshold: pairs whose interactiveness lies below are marked as not kept; 0 = off. Thresholds per HOI class are
+    fitted and applied to stored predictions. times_interactiveness: CDN multiplies its verb scores by it.
+    """
+
+    pair_nms: float | None = 0.6
+    nis_threshold: float = 0.0
+    times_interactiveness: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class BodyPartConfig:
+    """The whole system. interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none"."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    verbs: VerbConfig = VerbConfig()
+    parts: PartsConfig = PartsConfig()
+    matching: MatchingConfig = MatchingConfig()
+    loss: LossConfig = LossConfig()
+    predict: PredictConfig = PredictConfig()
+    interactiveness: str = "parts"
+    queries: int = 64
+    compute_dtype: str = "float32"
+
+    def __post_init__(self):
+        choice("interactiveness", self.interactiveness, ("parts", "box_decoder", "none"))
+        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
+        _check_positive(queries=self.queries)
+        if self.interactiveness == "none" and self.predict.times_interactiveness:
+            raise ValueError("times_interactiveness needs an interactiveness head")
+
+    @property
+    def scores_parts(self) -> bool:
+        """Whether the model gives body-part scores."""
+        return self.interactiveness == "parts" and self.parts.scheme == "one_pass"
+
+    @property
+    def uses_parts(self) -> bool:
+        """Whether the model looks at people's part boxes."""
+        return self.interactiveness == "parts" and self.parts.scheme != "instance" and self.parts.masks != "none"

@@ -1,0 +1,148 @@
+"""The network: ResNet, transformer encoder, box decoder, and what hangs on it (body-part, QPIC, CDN).
+
+Body-part interactiveness (Wu et al., ECCV 2022), QPIC (Tamura et al., CVPR 2021) and CDN (Zhang et al., NeurIPS 2021)
+differ in which decoder feeds which head; `BodyPartConfig` says so.
+"""
+
+import math
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.backbones.resnet import ResNet, valid_cells
+from hoi_jax.nn.positional import sine_positions
+from hoi_jax.nn.transformer import Decoder, Encoder
+from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig
+from hoi_jax.systems.body_part.interactiveness import Head, InteractivenessDecoder, Memory, part_cells, query_cells
+
+
+def normalised_pixels(
+    image: Array, image_hw_px: Int[Array, "batch 2"], config: BackboneConfig
+) -> Float[Array, "batch height width 3"]:
+    """uint8 picture [B, H, W, 3] to float32 with zero mean and unit variance; zeros in padding."""
+    mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (config.image_mean, config.image_std))
+    inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
+    return jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
+
+
+def sampled_cells(
+    image_hw_px: Int[Array, "batch 2"], image_shape: tuple[int, int], grid: tuple[int, int]
+) -> Bool[Array, "batch height width"]:
+    """DETR's rule for real cells: the picture's pixel mask, sampled at floor(cell * pixels / cells)."""
+    axes = [
+        (np.arange(cells) * pixels // cells)[None] < image_hw_px[:, axis : axis + 1]
+        for axis, (cells, pixels) in enumerate(zip(grid, image_shape, strict=True))
+    ]
+    return axes[0][:, :, None] & axes[1][:, None, :]
+
+
+class HoiTransformer(nn.Module):
+    """Pairs of an image as a set of queries.
+
+    Attributes:
+      num_classes: object classes with "object absent" if there is one, without "no pair".
+      num_verbs: unused where `config.verbs.source` is "none".
+    """
+
+    config: BodyPartConfig
+    num_classes: int
+    num_verbs: int
+
+    @nn.compact
+    def __call__(
+        self,
+        pixels: Float[Array, "batch height width 3"],
+        image_hw_px: Int[Array, "batch 2"],
+        part_boxes_px: Float[Array, "batch people 10 4"],
+        part_valid: Bool[Array, "batch people 10"],
+        dropout_keys: Array | None = None,
+    ) -> dict[str, Array]:
+        """Outputs of all queries, float32. L box layers, M verb layers.
+
+        Args:
+          pixels: normalised, zero in padding.
+          part_boxes_px, part_valid: body-part boxes of all people, in pixels; not looked at unless
+            `config.uses_parts`.
+          dropout_keys: one key per example in training, None otherwise.
+
+        Returns:
+          "object_logits" [L, B, Q, C + 1] (last = no pair); "human_cxcywh", "object_cxcywh" [L, B, Q, 4], relative
+          to the unpadded picture; "verb_logits" [M, B, Q, V] unless verbs are off; "interactiveness_logits"
+          [1 or L, B, Q, 2] unless off (L with source "box_decoder"); what `InteractivenessDecoder` returns beside
+          it; and for inspection "features", "tokens", "positions", "memory", "token_valid", "box_states",
+          "verb_states", "human_cells", "object_cells", "part_cells".
+        """
+        c, t = self.config, self.config.transformer
+        dtype = jnp.bfloat16 if c.compute_dtype == "bfloat16" else None
+        out: dict[str, Array] = {}
+        memory, stride = self._encode(pixels, image_hw_px, dropout_keys, dtype, out)
+
+        def decoder(layers, name):
+            return Decoder(layers, t.heads, t.feedforward, t.dropout, dtype, name=name)
+
+        query = self.param("query_embed", nn.initializers.normal(1.0), (c.queries, t.hidden))
+        query = jnp.broadcast_to(query[None], (pixels.shape[0], *query.shape))
+        states = decoder(t.box_layers, "box_decoder")(query, memory.tokens, memory.placed, memory.allowed, dropout_keys)
+        out["box_states"] = states
+        out["object_logits"] = Head((self.num_classes + 1,), name="object_class")(states)
+        for name in ("human", "object"):
+            out[f"{name}_cxcywh"] = jax.nn.sigmoid(Head((t.hidden, t.hidden, 4), name=f"{name}_box")(states))
+
+        if c.verbs.source != "none":
+            source = states
+            if c.verbs.source == "decoder":
+                source = decoder(c.verbs.layers, "verb_decoder")(
+                    states[-1], memory.tokens, memory.placed, memory.allowed, dropout_keys
+                )
+                out["verb_states"] = source
+            # A prior of one half is "no opinion": then the bias starts like any other.
+            bias = None if c.verbs.prior == 0.5 else math.log(c.verbs.prior / (1 - c.verbs.prior))
+            out["verb_logits"] = Head((self.num_verbs,), bias, name="verb")(source)
+        if c.interactiveness == "box_decoder":
+            out["interactiveness_logits"] = Head((2,), name="matching")(states)
+        elif c.interactiveness == "parts":
+            where = {"grid": memory.grid, "stride": stride, "rule": c.parts.cell_rule}
+            out["human_cells"] = query_cells(out["human_cxcywh"][-1], image_hw_px, **where)
+            out["object_cells"] = query_cells(out["object_cxcywh"][-1], image_hw_px, **where)
+            out["part_cells"] = part_cells(part_boxes_px, part_valid, **where)
+            head = InteractivenessDecoder(c.parts, t, dtype, name="interactiveness")
+            found = head(states[-1], memory, out["human_cells"], out["object_cells"], out["part_cells"], dropout_keys)
+            found["interactiveness_logits"] = found["interactiveness_logits"][None]
+            out |= found
+        return out
+
+    def _encode(
+        self, pixels: Array, image_hw_px: Array, dropout_keys: Array | None, dtype: Any, out: dict[str, Array]
+    ) -> tuple[Memory, int]:
+        """The encoded image and the pixels per cell; intermediate results are put into `out`."""
+        b, t = self.config.backbone, self.config.transformer
+        net = ResNet(
+            b.stage_sizes,
+            b.stage_strides,
+            b.width,
+            cast(Any, b.kind),
+            cast(Any, b.norm),
+            cast(Any, b.stem),
+            b.mask_padding,
+            dtype,
+            name="backbone",
+        )
+        features = net(pixels, image_hw_px)
+        grid = features.shape[1], features.shape[2]
+        if b.mask_padding:
+            valid = valid_cells(image_hw_px, net.stride, *grid)[..., 0]
+        else:
+            valid = sampled_cells(image_hw_px, (pixels.shape[1], pixels.shape[2]), grid)
+        positions = sine_positions(valid, t.hidden)
+        tokens = Head((t.hidden,), name="input_projection")(features)
+        flat = (pixels.shape[0], grid[0] * grid[1])
+        positions, valid = positions.reshape((*flat, -1)), valid.reshape(flat)
+        x = tokens.reshape((*flat, -1))
+        encoder = Encoder(t.encoder_layers, t.heads, t.feedforward, t.dropout, dtype, name="encoder")
+        x = encoder(x, positions, valid[:, None], dropout_keys)
+        out |= {"features": features, "tokens": tokens, "positions": positions, "memory": x, "token_valid": valid}
+        return Memory(x, x + positions, valid, grid), net.stride
