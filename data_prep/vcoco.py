@@ -55,13 +55,15 @@ def iterate_pairs(
     vocabulary = get_vocabulary("vcoco")
     class_to_verb = verbs_of_classes(table["classes"], vocabulary, path)
     for position, row in enumerate(rows):
-        where = f"{path}: record {position} ({row.get('file_name')})"
+        file_name = row.get("file_name")
+        where = f"{path}: record {position} ({file_name})"
+        if not isinstance(file_name, str):
+            raise CorruptFileError(f"{where}: malformed annotation, field 'file_name' is no text")
+        data, hw = folder.read(file_name)
         try:
-            file_name = row["file_name"]
-            data, hw = folder.read(file_name)
             columns = persons_from_pairs(row, class_to_verb, vocabulary)
             record = record_of(number_in(file_name), file_name, hw, columns, len(vocabulary.actions))
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise CorruptFileError(f"{where}: malformed annotation ({error!r})") from error
         yield record | {"image": data}
 

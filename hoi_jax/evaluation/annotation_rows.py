@@ -30,6 +30,14 @@ def instance_columns(
     }
 
 
+def whole_numbers(values: object) -> Int[np.ndarray, "..."]:
+    """Numbers of a label file as integers. Raises ValueError, TypeError for anything else than whole numbers."""
+    numbers = np.asarray(values, np.float64)
+    if not np.all((np.abs(numbers) < 2**53) & (numbers == np.round(numbers))):
+        raise ValueError(f"{numbers[(numbers != np.round(numbers)) | ~np.isfinite(numbers)][:1]} is not a whole number")
+    return numbers.astype(np.int64)
+
+
 def pair_columns(
     human: Int[np.ndarray, " p"], obj: Int[np.ndarray, " p"], verb: Int[np.ndarray, " p"]
 ) -> dict[str, np.ndarray]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hoi_jax.evaluation.annotation_rows import Columns, instance_columns, pair_columns, record_of
+from hoi_jax.evaluation.annotation_rows import Columns, instance_columns, pair_columns, record_of, whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.io import CorruptFileError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
-TO_CORNERS = np.float32([-1, -1, 0, 0])
+TO_CORNERS = np.array([-1, -1, 0, 0], np.float32)
 """What turns 1-based inclusive pixels into continuous corners."""
 
 _NEEDED = {"filenames", "size", "annotation", "correspondence"}
@@ -53,7 +53,7 @@ def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str)
     try:
         human, obj, hoi = annotation["boxes_h"], annotation["boxes_o"], annotation["hoi"]
         boxes = np.stack([np.reshape(human, (-1, 4)), np.reshape(obj, (-1, 4))], 1).astype(np.float64)
-        hoi = np.asarray(hoi, np.int64)
+        hoi = whole_numbers(hoi)
     except (KeyError, ValueError, TypeError) as error:
         raise CorruptFileError(f"{where}: malformed annotation ({error!r})") from error
     return columns_of_pairs(boxes, hoi, vocabulary, where)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hoi_jax.evaluation.annotation_rows import record_of
+from hoi_jax.evaluation.annotation_rows import record_of, whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.hico_files import columns_of_pairs
 from hoi_jax.io import CorruptFileError, DataError, read_mat
@@ -33,7 +33,7 @@ def annotations_of_mat(path: str | os.PathLike[str], split: str = "test") -> Ann
         try:
             name = Path(_text(image["filename"])).name
             size = image["size"].ravel()[0]
-            hw = int(_number(size["height"])), int(_number(size["width"]))
+            hw = int(whole_numbers(_number(size["height"]))), int(whole_numbers(_number(size["width"])))
             boxes, hoi = _pairs(image["hoi"])
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise CorruptFileError(f"{where}: malformed ({error!r})") from error
@@ -47,13 +47,13 @@ def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndar
     for entry in entries.ravel():
         if _number(entry["invis"]):
             continue
-        connection = np.asarray(entry["connection"], np.int64).reshape(-1, 2)
+        connection = whole_numbers(entry["connection"]).reshape(-1, 2)
         human, obj = _boxes(entry["bboxhuman"]), _boxes(entry["bboxobject"])
         for column, rows in zip(connection.T, (human, obj), strict=True):
             if len(column) and (column.min() < 1 or column.max() > len(rows)):
                 raise ValueError(f"'connection' has {column.min()}..{column.max()} for {len(rows)} boxes")
         boxes.append(np.stack([human[connection[:, 0] - 1], obj[connection[:, 1] - 1]], 1))
-        classes.append(np.full(len(connection), _number(entry["id"]) - 1, np.int64))
+        classes.append(np.full(len(connection), whole_numbers(_number(entry["id"])) - 1))
     return np.concatenate(boxes), np.concatenate(classes)
 
 
@@ -73,8 +73,11 @@ def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], sp
     content = read_mat(path, (f"anno_{split}", f"list_{split}"))
     if len(content) != 2:
         raise CorruptFileError(f"{path}: lacks the variables 'anno_{split}', 'list_{split}'")
-    labels = np.asarray(content[f"anno_{split}"], np.float64)
-    names = [Path(_text(name)).name for name in content[f"list_{split}"].ravel()]
+    try:
+        labels = np.asarray(content[f"anno_{split}"], np.float64)
+        names = [Path(_text(name)).name for name in content[f"list_{split}"].ravel()]
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError(f"{path}: fields 'anno_{split}', 'list_{split}' are malformed ({error})") from error
     classes = len(get_vocabulary("hico_det").hois)
     if labels.shape != (classes, len(names)):
         raise CorruptFileError(f"{path}: field 'anno_{split}' has shape {labels.shape}, not ({classes}, {len(names)})")

@@ -57,6 +57,13 @@ def check_index(name: str, values: Int[np.ndarray, " n"], limit: int, where: str
         raise DataError(f"{where}: field {name!r} row {row} is {values[row]}, expected 0..{limit - 1}")
 
 
+def check_boxes(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: str | os.PathLike[str]) -> None:
+    """Raises io.DataError for a field of boxes that does not hold four numbers a row."""
+    for name in names:
+        if table[name].shape[1] != 4:
+            raise DataError(f"{where}: field {name!r} has {table[name].shape[1]} numbers a row, expected 4")
+
+
 def check_rows(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: str | os.PathLike[str]) -> None:
     """Raises io.DataError where the fields `names` that are present have different lengths."""
     lengths = {name: len(table[name]) for name in names if name in table}
@@ -74,7 +81,8 @@ def store_from_flat_pairs(
     check_rows(table, ("trip_pair", "trip_verb", "trip_score"), path)
     check_index("pair_object", table["pair_object"], len(vocabulary.objects), path)
     check_index("trip_verb", table["trip_verb"], len(vocabulary.verbs), path)
-    check_index("pair_image", table["pair_image"], np.iinfo(np.int64).max, path)
+    check_index("pair_image", table["pair_image"], np.iinfo(np.int32).max, path)
+    check_boxes(table, ("pair_hbox", "pair_obox"), path)
     image_id = images_by_position(annotations, table["pair_image"].astype(np.int64))
     return build_store(
         {"format": "flat-npz"},
@@ -101,6 +109,7 @@ def store_from_flat_actions(
     check_rows(table, ("det_image", "det_person_box", "det_agent_score"), path)
     names = ("role_det", "role_action", "role_slot", "role_box", "role_score", "role_label")
     check_rows(table, names, path)
+    check_boxes(table, ("det_person_box", "role_box"), path)
     check_index("role_det", table["role_det"], len(table["det_image"]), path)
     label = table.get("role_label", np.full(len(table["role_det"]), len(vocabulary.objects)))
     check_index("role_label", label, len(vocabulary.objects) + 1, path)

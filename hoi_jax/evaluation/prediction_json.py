@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from hoi_jax.evaluation.annotation_rows import whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_name, images_by_position
@@ -107,17 +108,17 @@ def _column(rows: list[Mapping[str, Any]], name: str, dtype: type, tail: tuple[i
     """One field of all rows as an array; null is NaN."""
     try:
         values = np.array([row[name] for row in rows], np.float64).reshape(len(rows), *tail)
-        if dtype is np.int64 and np.any(values != np.round(values)):
-            raise ValueError("not a whole number")
-        return values.astype(dtype)
+        return whole_numbers(values) if dtype is np.int64 else values
     except (KeyError, TypeError, ValueError) as error:
-        bad = next((row for row, entry in enumerate(rows) if not _is_number(entry.get(name), tail)), 0)
+        bad = next(
+            (row for row, entry in enumerate(rows) if not _is_number(entry.get(name), tail, dtype is np.int64)), 0
+        )
         raise CorruptFileError(f"{where} {bad}: field {name!r} is absent or malformed ({error!r})") from error
 
 
-def _is_number(value: Any, tail: tuple[int, ...]) -> bool:
+def _is_number(value: Any, tail: tuple[int, ...], whole: bool) -> bool:
     try:
-        return np.asarray(value, np.float64).shape == tail and (tail != () or float(value) == round(float(value)))
+        return np.shape(whole_numbers(value) if whole else np.asarray(value, np.float64)) == tail
     except (TypeError, ValueError):
         return False
 

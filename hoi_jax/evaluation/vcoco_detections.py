@@ -48,7 +48,7 @@ def store_from_detections(
             raise io.CorruptFileError(f"{where} is {type(entry).__name__}, expected a dict")
         filled = isinstance(entry, plain_pickle.FilledEntry)
         number = _numbers(entry, "image_id", 1, where)
-        if not np.isfinite(number[0]) or number[0] != round(number[0]):
+        if not abs(number[0]) < 2**53 or number[0] != round(number[0]):
             raise io.CorruptFileError(f"{where}: field 'image_id' is {number[0]}, expected a whole number")
         image_id[row], person[row] = int(number[0]), _numbers(entry, "person_box", 4, where)
         if filled:

@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from hoi_jax.evaluation.annotation_rows import Columns, instance_columns, persons_and_pairs, record_of
+from hoi_jax.evaluation.annotation_rows import (
+    Columns,
+    instance_columns,
+    persons_and_pairs,
+    record_of,
+    whole_numbers,
+)
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
@@ -43,13 +49,16 @@ def pair_annotations(path: str | os.PathLike[str], table: Any) -> list[dict[str,
     if not is_pairs(table):
         raise CorruptFileError(f"{path}: not a V-COCO layout; expected 26 action tables, or annotations and classes")
     rows = table["annotations"]
-    if isinstance(rows, dict):
-        rows = [row for split in rows.values() for row in split]
-    return rows
+    groups = list(rows.values()) if isinstance(rows, dict) else [rows]
+    if not all(isinstance(group, list) and all(isinstance(row, dict) for row in group) for group in groups):
+        raise CorruptFileError(f"{path}: field 'annotations' is not a list of pictures, or several by split")
+    return [row for group in groups for row in group]
 
 
 def verbs_of_classes(names: Iterable[str], vocabulary: Vocabulary, path: str | os.PathLike[str]) -> np.ndarray:
     """Verb of each class of a pair file ("hit instr"). Raises io.CorruptFileError for an unknown class."""
+    if not isinstance(names, list | tuple):
+        raise CorruptFileError(f"{path}: field 'classes' is not a list")
     return np.asarray([_verb_of(name, vocabulary, path) for name in names], np.int32)
 
 
@@ -72,11 +81,25 @@ def number_in(file_name: str) -> int:
 def persons_from_pairs(
     row: Mapping[str, Any], class_to_verb: Int[np.ndarray, " classes"], vocabulary: Vocabulary
 ) -> Columns:
-    """Instances and persons of one picture; equal boxes of the same class are one instance."""
+    """Instances and persons of one picture; equal boxes of the same class are one instance.
+
+    Raises:
+      KeyError, TypeError, ValueError: a field is absent or malformed.
+    """
     human = np.asarray(row["boxes_h"], np.float32).reshape(-1, 4)
     obj = np.asarray(row["boxes_o"], np.float32).reshape(-1, 4)
-    object_class = np.asarray(row["objects"], np.int32) - 1
-    verbs = class_to_verb[np.asarray(row["actions"], np.int32)]
+    object_class, action = whole_numbers(row["objects"]) - 1, whole_numbers(row["actions"])
+    if not len(human) == len(obj) == len(object_class) == len(action):
+        raise ValueError("boxes_h, boxes_o, objects and actions have different lengths")
+    if not (np.isfinite(human).all() and np.isfinite(obj).all()):
+        raise ValueError("a box is not finite")
+    for name, values, limit in (
+        ("objects", object_class, len(vocabulary.objects)),
+        ("actions", action, len(class_to_verb)),
+    ):
+        if np.any((values < 0) | (values >= limit)):
+            raise ValueError(f"field {name!r} names a class that does not exist")
+    verbs = class_to_verb[action]
     rows = np.concatenate(
         [np.c_[np.full(len(human), vocabulary.human_class), human], np.c_[object_class.reshape(-1), obj]]
     )
@@ -159,6 +182,8 @@ class OfficialTable:
             raise CorruptFileError(f"{path}: not the official V-COCO layout ({error!r})") from error
         if self.label.shape[0] != count or image_id.shape != (count,):
             raise CorruptFileError(f"{path}: fields 'label', 'image_id', 'ann_id' have different lengths")
+        if not np.isin(self.label, (0, 1)).all():
+            raise CorruptFileError(f"{path}: field 'label' holds something else than 0 and 1")
         self.images = list(dict.fromkeys(image_id.tolist()))
         self.persons = {i: np.flatnonzero(image_id == i) for i in self.images}
 
@@ -177,6 +202,8 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
         annotations = coco.by_image.get(image_id, [])
         ids = np.asarray([a["id"] for a in annotations], np.int64)
         xywh = np.asarray([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+        if not np.isfinite(xywh).all():
+            raise ValueError("a box is not finite")
         classes = np.asarray([CLASS_OF_CATEGORY[a["category_id"]] for a in annotations], np.int32)
         file_name = Path(coco.pictures[image_id]["file_name"]).name
     except (KeyError, TypeError, ValueError) as error:

@@ -308,3 +308,128 @@ def test_image_labels_need_hico_labels(tmp_path):
     Annotations.from_records([], "hoi_scenes").save(tmp_path / "a.npz")
     with pytest.raises(io.DataError, match="do not fit labels in 'hoi_scenes'"):
         read_annotations(tmp_path / "a.npz", image_labels=tmp_path / "anno.mat")
+
+
+def pair_table(**changes):
+    """Two pictures of the pair layout: a person holds a bottle; nothing."""
+    row = {"boxes_h": [[0, 0, 9, 9]], "boxes_o": [[1, 1, 5, 5]], "actions": [0], "objects": [40]}
+    empty = {name: [] for name in row}
+    rows = [{**empty, "file_name": "COCO_val2014_000000000003.jpg"}]
+    rows += [{**row, "file_name": "COCO_val2014_000000000007.jpg", **changes}]
+    return {"annotations": rows, "classes": ["hold obj", "sit instr"], "images": [3, 7]}
+
+
+def test_vcoco_pairs_by_split_become_one_split(tmp_path):
+    table = pair_table()
+    whole = read_annotations(write_json(tmp_path / "a.json", table))
+    assert whole.image_id.tolist() == [3, 7]
+    assert VCOCO.objects[whole["instances_class"][whole.instance_rows("pairs_object")[0]]] == "bottle"
+    # Two of the 26 actions are listed: they are known, the others are not.
+    assert (whole["persons_actions"] >= 0).sum() == 2 and (whole["persons_actions"] == 1).sum() == 1
+    rows = table["annotations"]
+    by_split = table | {"annotations": {"val": rows[:1], "test": rows[1:]}}
+    assert read_annotations(write_json(tmp_path / "b.json", by_split)).fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (pair_table(objects=[81]), "record 1: .*'objects' names a class"),
+        (pair_table(objects=[0]), "record 1: .*'objects' names a class"),
+        (pair_table(actions=[2]), "record 1: .*'actions' names a class"),
+        (pair_table(actions=[0.5]), "record 1: .*whole number"),
+        (pair_table(actions=[0, 1]), "record 1: .*different lengths"),
+        (pair_table(boxes_o=[[1, 1, 5, None]]), "record 1: .*not finite"),
+        (pair_table(boxes_h=[[1, 1, 5]]), "record 1: malformed"),
+        (pair_table(file_name="picture.jpg"), "record 1: .*without a number"),
+        (pair_table() | {"annotations": [3]}, "field 'annotations'"),
+        (pair_table() | {"annotations": {"val": 3}}, "field 'annotations'"),
+        (pair_table() | {"classes": ["hold", "sit instr"]}, "unknown class 'hold'"),
+        (pair_table() | {"classes": 3}, "field 'classes'"),
+    ],
+)
+def test_broken_vcoco_pairs_name_file_record_and_field(tmp_path, table, message):
+    with pytest.raises(io.CorruptFileError, match=message) as error:
+        read_annotations(write_json(tmp_path / "pairs.json", table))
+    assert "pairs.json" in str(error.value)
+
+
+def official_tables():
+    """One labelled person in picture 7, who stands; another without labels."""
+    actions = [
+        {
+            "action_name": name,
+            "role_name": ["agent", *roles],
+            "image_id": [7],
+            "ann_id": [11],
+            "label": [int(name == "stand")],
+            "role_object_id": [11] + [0] * len(roles),
+        }
+        for name, roles in zip(VCOCO.actions, VCOCO.action_roles, strict=True)
+    ]
+    boxes = [{"id": i, "image_id": 7, "category_id": 1, "bbox": [i, 2, 30, 20]} for i in (11, 12)]
+    return actions, {"images": [{"id": 7, "file_name": "x/7.jpg", "width": 64, "height": 48}], "annotations": boxes}
+
+
+def changed(path, value):
+    """The tables with the entry at `path` set: ("actions", 0, "label") or ("coco", "images", 0, ...)."""
+    actions, coco = official_tables()
+    target = {"actions": actions, "coco": coco}
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = value
+    return actions, coco
+
+
+def test_official_vcoco_keeps_people_without_labels(tmp_path):
+    actions, coco = official_tables()
+    labels, boxes = write_json(tmp_path / "v.json", actions), write_json(tmp_path / "i.json", coco)
+    split = read_annotations(labels, coco_instances=[boxes])
+    assert split.file_name.tolist() == ["7.jpg"] and split.original_hw_px.tolist() == [[48, 64]]
+    assert split["instances_annotation_id"].tolist() == [11, 12] and split["persons_instance"].tolist() == [0]
+    np.testing.assert_array_equal(split["instances_xyxy_px"][0], [11, 2, 41, 22])
+    assert VCOCO.actions[int(np.flatnonzero(split["persons_actions"][0])[0])] == "stand"
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (("actions", 3, "action_name"), "fly", "v.json: not the official V-COCO layout .*'ride'"),
+        (("actions", 2, "label"), [1, 0], "v.json: not the official"),
+        (("actions", 2, "label"), [2], "v.json: field 'label'"),
+        (("actions", 0, "image_id"), [7, 7], "v.json: fields 'label', 'image_id'"),
+        (("actions", 0, "ann_id"), [13], "image 7 lacks the annotations"),
+        (("actions", 0, "image_id"), [8], "image 8 of V-COCO is not in them"),
+        (("coco", "annotations", 0, "category_id"), 12, "image 7: malformed"),
+        (("coco", "annotations", 0, "bbox"), [1, 2, 3], "image 7: malformed"),
+        (("coco", "annotations", 0, "bbox"), [1, 2, 3, None], "image 7: malformed .*not finite"),
+        (("coco", "images", 0, "width"), None, "image 7: no height and width"),
+        (("coco", "images"), [{}], "i.json: not COCO's instances layout"),
+        (("coco", "annotations"), 3, "i.json: not COCO's instances layout"),
+    ],
+)
+def test_broken_official_vcoco_names_what_is_wrong(tmp_path, path, value, message):
+    actions, coco = changed(path, value)
+    labels, boxes = write_json(tmp_path / "v.json", actions), write_json(tmp_path / "i.json", coco)
+    with pytest.raises(io.DataError, match=message):
+        read_annotations(labels, coco_instances=[boxes])
+
+
+def one_cell(value):
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = value
+    return cell
+
+
+@pytest.mark.parametrize(
+    "variables, message",
+    [
+        ({"anno_test": np.zeros((600, 3))}, "lacks the variables"),
+        ({"anno_test": np.zeros((599, 1)), "list_test": np.array([["a.jpg"]], object)}, "'anno_test' has shape"),
+        ({"anno_test": np.zeros((600, 1)), "list_test": one_cell(np.zeros((2, 2)))}, "are malformed"),
+    ],
+)
+def test_broken_image_labels_name_file_and_field(tmp_path, variables, message):
+    scipy.io.savemat(tmp_path / "anno.mat", variables)
+    with pytest.raises(io.CorruptFileError, match=f"anno.mat: .*{message}"):
+        read_annotations(write_json(tmp_path / "a.json", hico_table()), image_labels=tmp_path / "anno.mat")

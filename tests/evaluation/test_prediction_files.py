@@ -149,6 +149,12 @@ def test_mat_folders_that_do_not_fit_are_refused(flat_store, hico_labels, tmp_pa
     scipy.io.savemat(tmp_path / "m" / "detections_01.mat", {"all_boxes": cells})
     with pytest.raises(io.CorruptFileError, match=r"detections_01.mat: field 'all_boxes' cell \(3, 5\)"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
+    scipy.io.savemat(tmp_path / "m" / "detections_01.mat", {"all_boxes": cells[:9]})
+    with pytest.raises(io.CorruptFileError, match="neither object order"):
+        read_predictions(tmp_path / "m", HICO, hico_labels)
+    scipy.io.savemat(tmp_path / "m" / "detections_01.mat", {"boxes": cells})
+    with pytest.raises(io.CorruptFileError, match="detections_01.mat: lacks the cell array"):
+        read_predictions(tmp_path / "m", HICO, hico_labels)
     (tmp_path / "m" / "detections_01.mat").write_bytes(saved[:-30])
     with pytest.raises(io.CorruptFileError, match="detections_01.mat"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
@@ -174,6 +180,7 @@ def hoi_row(**changes):
         (entry(hoi_prediction=hoi_row(subject_id=-1)), "field 'subject_id' is -1"),
         (entry(hoi_prediction=hoi_row(category_id=118)), "hoi_prediction 0: field 'category_id' leads to a class"),
         (entry(hoi_prediction=hoi_row(category_id=1.5)), "hoi_prediction 0: field 'category_id'"),
+        (entry(hoi_prediction=hoi_row(category_id=1e300)), "hoi_prediction 0: field 'category_id'"),
         (entry(hoi_prediction=hoi_row(score="high")), "hoi_prediction 0: field 'score'"),
         (entry(hoi_prediction=[{}]), "hoi_prediction 0: field"),
         (entry(hoi_prediction=None), "field 'hoi_prediction' is absent"),
@@ -263,6 +270,42 @@ def test_flat_fields_of_unlike_length_or_kind_are_refused(flat, hico_labels, tmp
         read_flat(tmp_path, flat | {"trip_score": flat["trip_verb"].astype(np.int64)}, hico_labels)
     with pytest.raises(io.CorruptFileError, match="no flat predictions for hico_det"):
         read_flat(tmp_path, {"pair_image": flat["pair_image"]}, hico_labels)
+    with pytest.raises(io.DataError, match="'pair_obox' has 3 numbers a row"):
+        read_flat(tmp_path, flat | {"pair_obox": flat["pair_obox"][:, :3]}, hico_labels)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("role_action", [26], "field 'role_action' row 0 is 26"),
+        ("role_slot", [2], "field 'role_slot' row 0 is 2"),
+        ("role_slot", [1], "role row 0: action 'hold' has no role 1"),
+        ("role_det", [1], "field 'role_det' row 0 is 1"),
+        ("role_label", [81], "field 'role_label' row 0 is 81"),
+        ("role_box", [[0.0, 0, 1]], "'role_box' has 3 numbers a row"),
+        ("role_box", [[0.0, 0, 1, 1]] * 2, "different lengths"),
+        ("det_agent_score", [[0.0] * 25], "not 26 actions"),
+    ],
+)
+def test_flat_vcoco_rows_that_do_not_fit_are_refused(field, value, message, tmp_path):
+    content = {
+        "det_image": np.array([7]),
+        "det_person_box": np.zeros((1, 4)),
+        "det_agent_score": np.zeros((1, 26)),
+        "role_det": np.array([0]),
+        "role_action": np.array([0]),
+        "role_slot": np.array([0]),
+        "role_box": np.zeros((1, 4)),
+        "role_score": np.array([0.5]),
+        "role_label": np.array([39]),
+    }
+    labels = small_vcoco(tmp_path)
+    np.savez(tmp_path / "p.npz", **content)
+    assert read_predictions(tmp_path / "p.npz", VCOCO, labels).pair_object_class.tolist() == [39]
+    np.savez(tmp_path / "p.npz", **content | {field: np.array(value)})
+    with pytest.raises(io.DataError, match=message) as error:
+        read_predictions(tmp_path / "p.npz", VCOCO, labels)
+    assert "p.npz" in str(error.value)
 
 
 def golden_vcoco(golden_dir, split):
@@ -365,6 +408,8 @@ def test_absent_keys_are_tiny_boxes_in_upts_cache_and_nothing_elsewhere(tmp_path
         ({"a": 1}, "holds dict, expected a list"),
         ([{}, 3], "record 0: field 'image_id' is absent"),
         ([3], "record 0 is int"),
+        ([{"image_id": 1e300, "person_box": [1, 2, 3, 4]}], "record 0: field 'image_id' is 1e[+]300"),
+        ([{"image_id": float("nan"), "person_box": [1, 2, 3, 4]}], "record 0: field 'image_id' is nan"),
         ([{"image_id": 7.5, "person_box": [1, 2, 3, 4]}], "record 0: field 'image_id' is 7.5"),
         ([{"image_id": 7, "person_box": [1, 2, 3]}], "record 0: field 'person_box' is list, expected 4 numbers"),
         ([{"image_id": 7, "person_box": "abcd"}], "record 0: field 'person_box' is str"),
