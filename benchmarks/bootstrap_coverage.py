@@ -60,7 +60,17 @@ def simulate(generator: np.random.Generator, num_images: int = NUM_IMAGES) -> Cl
     order = np.lexsort((-np.concatenate([true_score, near_score, far_score]), all_label))
     all_image = np.concatenate([image[found], near_image, far_image])
     return ClassRanking(
-        all_label[order], all_image[order], hit[order], label, image, num_images, len(COUNTS), "11pt", "matlab", MEANS
+        all_label[order],
+        all_image[order],
+        hit[order],
+        label,
+        image,
+        num_images,
+        len(COUNTS),
+        "11pt",
+        "matlab",
+        "float64",
+        MEANS,
     )
 
 

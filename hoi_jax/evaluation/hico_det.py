@@ -2,7 +2,7 @@
 
 Works for any vocabulary of HOI classes. The functions here take flat arrays in the frame of the official files
 (annotations 1-based inclusive pixels, predictions 0-based inclusive pixels, see `HoiProtocol.prediction_shift`);
-`run.py` converts stores and annotations into it.
+`stored.py` converts stores and annotations into it.
 """
 
 import dataclasses

@@ -6,6 +6,7 @@ which of them are hits. A ranking is therefore made once and weighted by the cop
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,7 +15,10 @@ from hoi_jax.evaluation.ap import RECALL_THRESHOLDS, ApMode, ThresholdName
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, object_images, rank_detections
 from hoi_jax.evaluation.protocols import ActionProtocol, HoiProtocol
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, action_means, rank_actions
+from hoi_jax.evaluation.zero_shot import zero_shot_masks
 from hoi_jax.vocab.tables import Vocabulary
+
+SETTINGS = ("default", "known_object")
 
 # Weights gathered at once: 2**25 int32 are 128 MB.
 _CELLS = 1 << 25
@@ -28,7 +32,7 @@ class ClassRanking:
       label, image, hit: [t] class, image row and true positive, ordered by class and falling score.
       positive_label, positive_image: [g] class and image row of everything to be found.
       num_images, num_classes: sizes.
-      ap, thresholds: integration; see `ap.score_ranking`.
+      ap, thresholds, precision: see `ap.score_ranking`.
       means: metric name -> mask [C] of the classes that it averages.
     """
 
@@ -41,6 +45,7 @@ class ClassRanking:
     num_classes: int
     ap: ApMode
     thresholds: ThresholdName
+    precision: Literal["float64", "float32"]
     means: Mapping[str, Bool[np.ndarray, " c"]]
 
 
@@ -52,12 +57,14 @@ def hoi_rankings(
     *,
     image_labels: Int[np.ndarray, "images classes"] | None = None,
 ) -> tuple[ClassRanking, ...]:
-    """Default and Known Object, with the means Full, Rare and Non-Rare; arguments as of `hico_det.evaluate_hoi`."""
+    """Default and Known Object, with all means of `hico_det.evaluate_hoi`; arguments as there."""
     ranked = rank_detections(truth, detections, len(vocabulary.hois), protocol)
     contains = object_images(truth, vocabulary, protocol.known_object_source, image_labels)
     known = contains[ranked.image, np.array([obj for _, obj in vocabulary.hois])[ranked.label]]
     every = np.ones_like(vocabulary.rare)
     groups = {"full": every, "rare": vocabulary.rare, "non_rare": ~vocabulary.rare}
+    means = {setting: {f"{setting}/{name}": mask for name, mask in groups.items()} for setting in SETTINGS}
+    means["default"] |= zero_shot_masks(vocabulary)
     return tuple(
         ClassRanking(
             ranked.label[rows],
@@ -69,9 +76,10 @@ def hoi_rankings(
             len(vocabulary.hois),
             protocol.ap,
             protocol.thresholds,
-            {f"{setting}/{name}": mask for name, mask in groups.items()},
+            protocol.precision,
+            means[setting],
         )
-        for setting, rows in (("default", slice(None)), ("known_object", known))
+        for setting, rows in zip(SETTINGS, (slice(None), known), strict=True)
     )
 
 
@@ -96,6 +104,7 @@ def action_rankings(
             ranked.num_classes,
             protocol.ap,
             "matlab",
+            "float64",
             {metric: mask for metric, (group, mask) in means.items() if group == name},
         )
         for name, ranked in rankings.items()
@@ -117,7 +126,8 @@ def resampled_ap(
     """AP of each class when image i occurs `weights[i]` times; NaN where a class has nothing to be found.
 
     Equals the evaluator on the repeated images: copies of a detection tie, and of the points that they add to the
-    curve only the last can be the best at its recall. So the curve is needed at the hits alone.
+    curve only the last can be the best at its recall. So the curve is needed at the hits alone. (Where different
+    detections tie, copies stay together instead of alternating; the evaluator's order is no better.)
     """
     hits = np.flatnonzero(ranking.hit)
     # Rows up to and including a hit, back to the hit before it or the start of the class, are one segment.
@@ -136,9 +146,10 @@ def resampled_ap(
         positives = _sum_by_class(piece[positive_image], positive_label, ranking.num_classes)
         found = _running_sum(piece[hit_image], hit_label)
         counted = _running_sum(np.add.reduceat(piece[image], starts, axis=0) if len(hits) else found, hit_label)
-        precision = found / np.maximum(counted, 1)
+        found = found.astype(ranking.precision)
+        precision = found / np.maximum(counted, 1).astype(ranking.precision)
         with np.errstate(divide="ignore", invalid="ignore"):
-            recall = found / positives[hit_label]
+            recall = found / positives[hit_label].astype(ranking.precision)
         pieces.append(_integrate(recall, precision, hit_label, positives, ranking))
     return np.concatenate([np.zeros((ranking.num_classes, 0)), *pieces], axis=1)
 
@@ -184,7 +195,7 @@ def _integrate(
         return ap
     if ranking.ap == "11pt":
         total = np.zeros((len(starts), recall.shape[1]))
-        for threshold in RECALL_THRESHOLDS[ranking.thresholds]:
+        for threshold in np.asarray(RECALL_THRESHOLDS[ranking.thresholds], ranking.precision):
             total += np.maximum.reduceat(np.where(recall >= threshold, precision, 0.0), starts, axis=0)
         ap[classes] += total / 11
         return ap

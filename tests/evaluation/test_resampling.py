@@ -7,7 +7,7 @@ import pytest
 from worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
-from hoi_jax.evaluation.protocols import HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.resampling import action_rankings, hoi_rankings, image_draws, mean_over_classes, resampled_ap
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions
 
@@ -15,6 +15,7 @@ PROTOCOLS = {
     "official": hoi_protocol("official"),
     "qpic": hoi_protocol("qpic"),
     "upt": hoi_protocol("upt"),
+    "consnet": hoi_protocol("consnet"),
     "area": HoiProtocol(ap="area"),
     "cap2": HoiProtocol(max_per_image=2, thresholds="tenths"),
 }
@@ -126,11 +127,12 @@ def test_weights_equal_repeated_images_for_agents_and_roles():
                 assert values[column] == pytest.approx(literal.metrics[metric], abs=1e-12, nan_ok=True), (seed, metric)
 
 
-def test_one_copy_of_each_image_gives_the_score_itself_ties_included():
-    for seed in range(300):
+@pytest.mark.parametrize("name", HOI_PRESETS)
+def test_one_copy_of_each_image_gives_the_score_itself_ties_included(name):
+    for seed in range(200):
         truth, found = random_world(seed)
-        result = evaluate_hoi(truth, found, TOY, hoi_protocol("official"))
-        for ranking in hoi_rankings(truth, found, TOY, hoi_protocol("official")):
+        result = evaluate_hoi(truth, found, TOY, HOI_PRESETS[name])
+        for ranking in hoi_rankings(truth, found, TOY, HOI_PRESETS[name]):
             setting = next(iter(ranking.means)).split("/")[0]
             ap = resampled_ap(ranking, np.ones((truth.num_images, 1), np.int32))[:, 0]
             np.testing.assert_allclose(ap, result.per_class[f"{setting}/ap"], rtol=0, atol=1e-12)
