@@ -12,7 +12,10 @@ _SINGLE = (16, 14, 13, 15, None, None, 10, 6, 5, 9)
 _SIDE = (1.2, 1.0, 1.0, 1.2, 1.2, 1.2, 0.9, 1.0, 1.0, 0.9)
 # Where the trunk is unseen: the two ends of a limb whose length replaces it, and the joints that must be seen for it.
 _LIMB = ((16, 12), (16, 12), (15, 11), (15, 11), None, None, (10, 6), (10, 6), (9, 5), (9, 5))
-_GROUP = ((12, 14, 16), (12, 14, 16), (11, 13, 15), (11, 13, 15), None, None, (6, 8, 10), (6, 8, 10), (5, 7, 9), (5, 7, 9))  # fmt: skip
+_RIGHT_LEG, _LEFT_LEG, _RIGHT_ARM, _LEFT_ARM = (12, 14, 16), (11, 13, 15), (6, 8, 10), (5, 7, 9)
+_GROUP = (
+    _RIGHT_LEG, _RIGHT_LEG, _LEFT_LEG, _LEFT_LEG, None, None, _RIGHT_ARM, _RIGHT_ARM, _LEFT_ARM, _LEFT_ARM,
+)  # fmt: skip
 MIN_SCORE = 0.2
 
 

@@ -9,6 +9,7 @@ from hoi_jax.system import System
 from hoi_jax.vocab.tables import Vocabulary
 
 _BUILDERS = {
+    "body_part": "hoi_jax.systems.body_part",
     "tin": "hoi_jax.systems.tin",
 }
 

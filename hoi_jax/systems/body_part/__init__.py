@@ -1,0 +1,46 @@
+"""Body-part interactiveness (Wu et al., "Mining Cross-Person Cues", ECCV 2022), with QPIC and CDN as settings.
+
+Read `model.py` for the network, `interactiveness.py` for the paper's contribution, `targets.py`, `matching.py` and
+`loss.py` for what it learns, `predict.py` for its scores, `convert.py` for the authors' weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.schema import NUM_PARTS
+from hoi_jax.settings import from_config
+from hoi_jax.system import Batch, System, Variables
+from hoi_jax.systems.body_part.config import BodyPartConfig
+from hoi_jax.systems.body_part.loss import make_loss, training_fields
+from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.predict import make_predict, prediction_fields
+from hoi_jax.systems.body_part.targets import has_absent_class
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """The system for a vocabulary of either style; in action style a pair's object may be absent.
+
+    Raises:
+      SettingsError: for a key or value of `model_config` that is not valid.
+    """
+    config = from_config(BodyPartConfig, model_config, "model")
+    net = HoiTransformer(config, len(vocabulary.objects) + has_absent_class(vocabulary), len(vocabulary.verbs))
+
+    def init(key: Array, batch: Batch) -> Variables:
+        # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
+        size = 2 * 2 ** (len(config.backbone.stage_sizes) + 1)
+        parts = jnp.zeros((1, 1, NUM_PARTS, 4)), jnp.zeros((1, 1, NUM_PARTS), bool)
+        return net.init(key, jnp.zeros((1, size, size, 3)), jnp.full((1, 2), size, jnp.int32), *parts)
+
+    return System(
+        name="body_part",
+        needs_train=training_fields(config),
+        needs_predict=prediction_fields(config),
+        init=init,
+        loss=make_loss(net, config, vocabulary),
+        predict=make_predict(net, config, vocabulary),
+    )

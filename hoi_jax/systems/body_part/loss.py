@@ -1,0 +1,191 @@
+"""The joint loss L_det + L_int (+ L_verb) over matched queries (paper, section 3.5; QPIC's and CDN's by settings)."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.reduce import global_count, valid_mean
+from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
+from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
+from hoi_jax.system import Batch, LossOutput, Variables
+from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
+from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
+from hoi_jax.systems.body_part.matching import match_layers
+from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.targets import Targets, pair_targets
+from hoi_jax.vocab.tables import Vocabulary
+
+_PAIR_FIELDS = ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")
+LAYERED = ("object_logits", "human_cxcywh", "object_cxcywh", "verb_logits", "interactiveness_logits")
+"""Outputs whose first axis is the decoder layer."""
+
+
+def training_fields(config: BodyPartConfig) -> frozenset[str]:
+    """Batch fields that the loss reads."""
+    states = ("pairs_part_states",) if config.loss.parts else ()
+    boxes = ("instances_xyxy_px", "instances_class")
+    return frozenset(("image", "image_hw_px", *boxes, *_PAIR_FIELDS, *states, *person_fields(config)))
+
+
+def paired_layers(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The layers that are supervised, final one last.
+
+    Box and verb decoders are paired from the end, so that the deeper one's first layers go without (CDN's rule).
+    An interactiveness head of its own has one layer, the final one.
+    """
+    layers = outputs["object_logits"].shape[0]
+    if "verb_logits" in outputs:
+        layers = min(layers, outputs["verb_logits"].shape[0])
+    return {name: outputs[name][-layers:] for name in LAYERED if name in outputs}
+
+
+def _pick(table: Float[Array, "layers batch queries *rest"], query: Array) -> Array:
+    """[L, B, T, ...]: rows of the matched queries; anything where there is none."""
+    index = jnp.maximum(query, 0)
+    return jnp.take_along_axis(table, index.reshape((*index.shape, *(1,) * (table.ndim - 3))), axis=2)
+
+
+def _target_of_query(query: Array, num_queries: int) -> Array:
+    """[L, B, Q]: the pair that each query answers for, -1 = none."""
+
+    def invert(row):
+        empty = jnp.full(num_queries, -1, jnp.int32)
+        at = jnp.where(row >= 0, row, num_queries)
+        return empty.at[at].set(jnp.arange(row.shape[0], dtype=jnp.int32), mode="drop")
+
+    return jax.vmap(jax.vmap(invert))(query)
+
+
+def _sum(values: Array) -> Array:
+    """Per layer."""
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def detection_terms(
+    outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
+    config: LossConfig, axis_name: str | None,
+) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    """L_det: object classes of all queries, boxes of matched ones; unweighted, one value per layer."""
+    classes = outputs["object_logits"].shape[-1]
+    matched = of_query >= 0
+    label = jnp.where(matched, _rows(targets.object_class, of_query), classes - 1)
+    entropy = softmax_cross_entropy(outputs["object_logits"], label)
+    weight = jnp.where(matched, 1.0, config.no_object) * used[None, :, None]
+    terms = {"object": _sum(entropy * weight) / global_count(_sum(weight), axis_name, at_least=1e-6)}
+    served = query >= 0
+    for name in ("human", "object"):
+        exists = served if name == "human" else served & targets.has_object[None]
+        count = _sum(exists.astype(jnp.float32))
+        # As released: pairs of the whole batch, at least one, for people; their objects plus a small number for objects.
+        rule = {"at_least": 1.0} if name == "human" else {"plus": 1e-4}
+        count = global_count(count, axis_name, **rule)
+        box, truth = _pick(outputs[f"{name}_cxcywh"], query), getattr(targets, f"{name}_cxcywh")[None]
+        overlap = generalized_iou(cxcywh_to_xyxy(box), cxcywh_to_xyxy(truth))
+        terms[f"{name}_box"] = _sum(jnp.where(exists, jnp.sum(jnp.abs(box - truth), axis=-1), 0.0)) / count
+        terms[f"{name}_giou"] = _sum(jnp.where(exists, 1.0 - overlap, 0.0)) / count
+    return terms
+
+
+def _rows(table: Float[Array, "batch pairs *rest"], of_query: Array) -> Array:
+    """[L, B, Q, ...]: the matched pair's row of a table; any row where there is none."""
+    index = jnp.maximum(of_query, 0)
+    index = index.reshape((*index.shape, *(1,) * (table.ndim - 2)))
+    return jnp.take_along_axis(table[None], index, axis=2)
+
+
+def verb_term(
+    logits: Float[Array, "layers batch queries verbs"], targets: Targets, of_query: Array, used: Array,
+    config: LossConfig, axis_name: str | None,
+) -> Float[Array, "layers"]:  # fmt: skip
+    """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb."""
+    matched = (of_query >= 0)[..., None]
+    labels = _rows(targets.verbs, of_query) & matched
+    known = (_rows(targets.verbs_known, of_query) | ~matched) & used[None, :, None, None]
+    if config.verb_loss == "bce":
+        count = global_count(_sum(known.astype(jnp.float32)), axis_name, at_least=1.0)
+        return _sum(jnp.where(known, binary_cross_entropy(logits, labels), 0.0)) / count
+    count = global_count(_sum((labels & known).astype(jnp.float32)), axis_name, at_least=1.0)
+    return _sum(jnp.where(known, binary_focal(logits, labels, alpha=config.verb_alpha), 0.0)) / count
+
+
+def interactiveness_terms(
+    outputs: Mapping[str, Array], targets: Targets, of_query: Array, used: Array, config: BodyPartConfig,
+    axis_name: str | None,
+) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    """L_int: is the query a pair that interacts; its agreement with the best part; part labels where they are used."""
+    logits = outputs["interactiveness_logits"]
+    of_query = of_query[-logits.shape[0] :]
+    label = _rows(targets.interactive, of_query) & (of_query >= 0)
+    used = used[:, None]
+    every = jnp.broadcast_to(used, of_query.shape[1:])
+
+    def mean(values, valid=every):
+        return jnp.stack([valid_mean(layer, valid, axis_name) for layer in values])
+
+    terms = {"interactiveness": mean(softmax_cross_entropy(logits, label.astype(jnp.int32)))}
+    if not config.scores_parts:
+        return terms
+    parts = outputs["part_logits"]
+    best = jnp.max(jax.nn.softmax(parts, axis=-1)[..., 1], axis=-1)
+    agreement = jnp.square(jax.nn.softmax(logits[-1], axis=-1)[..., 1] - best)
+    terms["consistency"] = mean(agreement[None])
+    if config.loss.parts:
+        matched = (of_query[-1] >= 0)[..., None]
+        states = _rows(targets.part_states, of_query[-1:])[0]
+        entropy = softmax_cross_entropy(parts, ((states == 1) & matched).astype(jnp.int32))
+        known = ((states >= 0) | ~matched) & used[..., None]
+        per_part = [valid_mean(entropy[..., k], known[..., k], axis_name) for k in range(parts.shape[2])]
+        terms["parts"] = jnp.stack(per_part).sum()[None]
+    return terms
+
+
+def loss_terms(
+    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig,
+    axis_name: str | None = None,
+) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    """All terms, unweighted, one value per supervised layer (final last).
+
+    Args:
+      outputs: of `HoiTransformer`.
+      used: False for examples that only fill up a batch.
+    """
+    layered = paired_layers(outputs)
+    query = match_layers(layered, targets, config.matching)
+    of_query = _target_of_query(query, layered["object_logits"].shape[2])
+    terms = detection_terms(layered, targets, query, of_query, used, config.loss, axis_name)
+    if "verb_logits" in layered:
+        terms["verb"] = verb_term(layered["verb_logits"], targets, of_query, used, config.loss, axis_name)
+    if "interactiveness_logits" in layered:
+        terms |= interactiveness_terms({**outputs, **layered}, targets, of_query, used, config, axis_name)
+    return terms
+
+
+def term_weights(config: LossConfig) -> dict[str, float]:
+    """Weight of every name that `loss_terms` can return."""
+    boxes = {f"{name}_{kind}": getattr(config, kind) for name in ("human", "object") for kind in ("box", "giou")}
+    names = ("object", "verb", "interactiveness", "consistency", "parts")
+    return {**boxes, **{name: getattr(config, name) for name in names}}
+
+
+def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary):
+    """The `loss` function of a System."""
+    weights = term_weights(config.loss)
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
+    ) -> tuple[Array, LossOutput]:
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(batch["example_id"]) if train else None
+        outputs = cast(
+            dict[str, Array], net.apply(dict(variables), *network_inputs(batch, config, vocabulary.human_class), keys)
+        )
+        targets = pair_targets(batch, vocabulary, config.loss)
+        terms = loss_terms(outputs, targets, batch["batch_valid"], config, axis_name)
+        weighted = {name: weights[name] * jnp.sum(value) for name, value in terms.items()}
+        state = {name: value for name, value in variables.items() if name != "params"}
+        return sum(weighted.values(), jnp.zeros(())), LossOutput(terms=weighted, state=state)
+
+    return loss

@@ -1,0 +1,110 @@
+"""From the network's outputs to the scores that are ranked (specs: object class, boxes, verbs, interactiveness)."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.ops.boxes import cxcywh_to_xyxy
+from hoi_jax.ops.pair_nms import pair_nms
+from hoi_jax.system import Batch, Predictions, Variables
+from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig
+from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
+from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.targets import has_absent_class
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def prediction_fields(config: BodyPartConfig) -> frozenset[str]:
+    """Batch fields that prediction reads."""
+    return frozenset(("image", "image_hw_px", *person_fields(config)))
+
+
+def pair_scores(
+    outputs: Mapping[str, Array], image_hw_px: Array, num_verbs: int, config: PredictConfig
+) -> dict[str, Array]:
+    """Boxes and scores of every query from the final layer's outputs, before any selection.
+
+    The object's score is the largest probability except that of "no pair"; a verb's is its sigmoid times that. Without
+    a verb head (stage 1) every verb has probability 1/2. Interactiveness is the softmax of two logits, and enters verb
+    scores only with `times_interactiveness`.
+
+    Returns:
+      human_xyxy_px, object_xyxy_px [B, Q, 4] (not clipped), object_class [B, Q] (the number of classes where the
+      object is absent), object_score [B, Q], verb_scores [B, Q, V], and as far as there are heads interactiveness
+      [B, Q], part_scores [B, Q, 6].
+    """
+    size = image_hw_px[:, None, ::-1].astype(jnp.float32)
+    size = jnp.concatenate([size, size], axis=-1)
+    probability = jax.nn.softmax(outputs["object_logits"][-1], axis=-1)[..., :-1]
+    score = jnp.max(probability, axis=-1)
+    out = {
+        "human_xyxy_px": cxcywh_to_xyxy(outputs["human_cxcywh"][-1]) * size,
+        "object_xyxy_px": cxcywh_to_xyxy(outputs["object_cxcywh"][-1]) * size,
+        "object_class": jnp.argmax(probability, axis=-1).astype(jnp.int32),
+        "object_score": score,
+    }
+    verbs = jnp.full((*score.shape, num_verbs), 0.5)
+    if "verb_logits" in outputs:
+        verbs = jax.nn.sigmoid(outputs["verb_logits"][-1])
+    verbs = verbs * score[..., None]
+    if "interactiveness_logits" in outputs:
+        out["interactiveness"] = jax.nn.softmax(outputs["interactiveness_logits"][-1], axis=-1)[..., 1]
+        if config.times_interactiveness:
+            verbs = verbs * out["interactiveness"][..., None]
+    if "part_logits" in outputs:
+        out["part_scores"] = jax.nn.softmax(outputs["part_logits"], axis=-1)[..., 1]
+    return {**out, "verb_scores": verbs}
+
+
+def make_predict(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary):
+    """The `predict` function of a System.
+
+    All queries are given, so that interactiveness is measured on all of them; verb scores are 0 for combinations that
+    the vocabulary excludes and for pairs that pair-wise NMS removes. A pair whose object is absent has no object box;
+    in action style, people get agent scores from their best pair of each verb without a role.
+    """
+    c, classes = config.predict, len(vocabulary.objects)
+    allowed = jnp.asarray(vocabulary.verb_object_mask.T)
+    if has_absent_class(vocabulary):
+        # Without an object, every action can be done; the pair then says who does it.
+        allowed = jnp.concatenate([allowed, jnp.ones((1, len(vocabulary.verbs)), bool)])
+
+    def predict(variables: Variables, batch: Batch) -> Predictions:
+        outputs = cast(
+            dict[str, Array], net.apply(dict(variables), *network_inputs(batch, config, vocabulary.human_class))
+        )
+        found = pair_scores(outputs, batch["image_hw_px"], len(vocabulary.verbs), c)
+        verbs = jnp.where(jnp.take(allowed, found["object_class"], axis=0), found["verb_scores"], 0.0)
+        out = {"agent_" + name: value for name, value in _agents(found, verbs, vocabulary).items()}
+        if c.pair_nms is not None:
+            suppress = jax.vmap(lambda h, o, k, s: pair_nms(h, o, k, s, threshold=cast(float, c.pair_nms)))
+            boxes = found["human_xyxy_px"], found["object_xyxy_px"]
+            stays = suppress(*boxes, found["object_class"], jnp.max(verbs, axis=-1))
+            verbs = jnp.where(stays[..., None], verbs, 0.0)
+        absent = found["object_class"] == classes
+        valid = jnp.ones(absent.shape, bool)
+        out |= {
+            **found,
+            "object_class": jnp.where(absent, -1, found["object_class"]),
+            "object_xyxy_px": jnp.where(absent[..., None], jnp.nan, found["object_xyxy_px"]),
+            "human_score": found["object_score"],
+            "verb_scores": verbs,
+            "kept": valid,
+            "pair_valid": valid,
+        }
+        if c.nis_threshold > 0:
+            out["kept"] = found["interactiveness"] >= c.nis_threshold
+        return out
+
+    return predict
+
+
+def _agents(found: Mapping[str, Array], verbs: Array, vocabulary: Vocabulary) -> dict[str, Array]:
+    """Every query's human as an agent (V-COCO); empty in HOI style."""
+    if not has_absent_class(vocabulary):
+        return {}
+    valid = jnp.ones(found["object_class"].shape, bool)
+    return {"xyxy_px": found["human_xyxy_px"], "scores": verbs, "valid": valid}
