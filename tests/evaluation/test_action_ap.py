@@ -102,6 +102,31 @@ def test_detections_on_unlabelled_people_are_neither_right_nor_wrong():
     np.testing.assert_array_equal(evaluate_actions(more, extra, TOY).per_class["agent/ap"], base.per_class["agent/ap"])
 
 
+def test_the_manifest_counts_people_and_predictions_exactly():
+    """Three people of which one is labelled for one action, one for none; four detections, one in an empty image."""
+    box = [[0.0, 0, 9, 9]]
+    labels = np.array([[1, -1], [-1, -1], [0, 0]])
+    truth = ActionTruth(2, np.zeros(3, int), np.array(box * 3), labels, np.full((3, 2, 2, 4), np.nan))
+    found = ActionDetections(
+        np.array([0, 0, 0, 1]), np.array(box * 4), np.full((4, 2), 0.5),
+        np.array([0, 3]), np.zeros(2, int), np.zeros(2, int), np.full((2, 4), np.nan), np.array([0.3, 0.4]),
+    )  # fmt: skip
+    manifest = evaluate_actions(truth, found, TOY).manifest
+    counts = ("num_images", "num_labelled_persons", "num_detections", "num_role_predictions")
+    assert [manifest[name] for name in counts] == [2, 2, 4, 2]
+    assert manifest["detections_without_person_in_image"] == 1
+    assert manifest["role_classes"] == ["cut_instr", "cut_obj"]
+
+
+def test_detections_of_the_first_person_are_no_error():
+    truth = ActionTruth(1, np.zeros(1, int), np.array([[0.0, 0, 9, 9]]), np.ones((1, 2), int), np.zeros((1, 2, 2, 4)))
+    found = ActionDetections(
+        np.zeros(1, int), np.array([[0.0, 0, 9, 9]]), np.full((1, 2), 0.5),
+        np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0),
+    )  # fmt: skip
+    assert evaluate_actions(truth, found, TOY, ActionProtocol(empty_person_images="error")).metrics["agent/2"] == 1.0
+
+
 def test_predictions_without_people_are_false_positives_or_an_error():
     truth = ActionTruth(2, np.array([0]), np.array([[0.0, 0, 9, 9]]), np.array([[1, 0]]), np.full((1, 2, 2, 4), np.nan))
     found = ActionDetections(

@@ -174,6 +174,19 @@ def test_no_predictions_score_zero_and_unannotated_classes_are_left_out():
     assert np.isnan(evaluate_hoi(empty, nothing, TOY, hoi_protocol("official")).metrics["default/full"])
 
 
+def test_what_is_ignored_is_counted_exactly():
+    truth = spread_truth()
+    label = truth.label.copy()
+    label[[2, 5, 7]] = -1
+    score = np.linspace(0.9, 0.1, 10)
+    score[[0, 1]] = np.nan
+    found = dataclasses.replace(perfect(truth, score), trip_label=label)
+    manifest = evaluate_hoi(truth, found, TOY, hoi_protocol("official")).manifest
+    assert (manifest["num_detections"], manifest["counted_detections"]) == (10, 5)
+    assert (manifest["invalid_combinations"], manifest["nan_scores"]) == (3, 2)
+    assert (manifest["num_images"], manifest["num_truth_pairs"]) == (4, 10)
+
+
 def test_image_labels_widen_the_known_object_images():
     truth = spread_truth()
     found = perfect(truth, np.full(10, 0.5))
