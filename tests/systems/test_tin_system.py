@@ -16,7 +16,7 @@ from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.registry import build_system, system_names
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.predict import propose_pairs
+from hoi_jax.systems.tin.predict import fuse, propose_pairs
 from hoi_jax.systems.tin.sampling import sample_pairs
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
 
@@ -356,3 +356,14 @@ def test_an_unknown_system_names_the_nearest():
 def test_a_bad_setting_is_refused_with_its_name(config, message):
     with pytest.raises(SettingsError, match=message):
         build_system("tin", config, HOI_STYLE)
+
+
+def test_late_fusion_sums_the_streams_or_multiplies_appearance_by_the_spatial_one():
+    rng = np.random.default_rng(3)
+    human, obj, spatial = (jnp.asarray(rng.random((1, 5, 4)), jnp.float32) for _ in range(3))
+    streams = {"human": human, "object": obj, "spatial": spatial}
+    np.testing.assert_allclose(fuse(streams, "sum"), human + obj + spatial, rtol=1e-6)
+    np.testing.assert_allclose(fuse(streams, "product"), (human + obj) * spatial, rtol=1e-6)
+    for fusion in ("sum", "product"):
+        np.testing.assert_array_equal(fuse({"spatial": spatial}, fusion), spatial)
+        np.testing.assert_allclose(fuse({"human": human, "object": obj}, fusion), human + obj, rtol=1e-6)

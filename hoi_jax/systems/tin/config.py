@@ -181,19 +181,23 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
-    """Which detections are paired, and how their confidences enter the score.
+    """Which detections are paired, and how streams and confidences make the score.
 
+    fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
+      (iCAN, and TIN as released).
     lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
     """
 
     human_threshold: float = 0.6
     object_threshold: float = 0.4
+    fusion: str = "sum"
     lis: str = "paper"
     lis_scale: float = 8.4
     lis_offset: float = 12.0
     lis_slope: float = 10.0
 
     def __post_init__(self):
+        choice("fusion", self.fusion, ("sum", "product"))
         choice("lis", self.lis, ("paper", "none", "product"))
         _check_share(human_threshold=self.human_threshold, object_threshold=self.object_threshold)
 

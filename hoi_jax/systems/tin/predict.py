@@ -1,5 +1,7 @@
 """From detections to ranked interactions: pairing, LIS, fusion and NIS (TIN, sections 3.3 to 3.5)."""
 
+import functools
+from collections.abc import Mapping
 from typing import cast
 
 import jax
@@ -28,6 +30,16 @@ def detector_weight(score: Float[Array, "*batch"], config: ScoreConfig) -> Float
     if config.lis == "product":
         return score
     return lis_weight(score, scale=config.lis_scale, offset=config.lis_offset, slope=config.lis_slope)
+
+
+def fuse(streams: Mapping[str, Array], fusion: str) -> Float[Array, "batch pairs classes"]:
+    """The classifier's score of every pair from the scores of its streams (late fusion)."""
+    spatial = streams.get("spatial")
+    appearance = [value for name, value in streams.items() if name != "spatial"]
+    if spatial is None or not appearance:
+        return functools.reduce(jnp.add, streams.values())
+    summed = functools.reduce(jnp.add, appearance)
+    return summed * spatial if fusion == "product" else summed + spatial
 
 
 def _pad_rows(table: Array, length: int) -> Array:
@@ -103,8 +115,7 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         )
         score = {name: jax.nn.sigmoid(value.astype(jnp.float32)) for name, value in logits.items()}
         rows = {"human": human, "object": obj}
-        streams = [pair_of(score[name], rows[name]) if name in rows else score[name] for name in c]
-        fused = sum(streams, jnp.zeros_like(streams[0]))
+        fused = fuse({n: pair_of(score[n], rows[n]) if n in rows else score[n] for n in c}, config.score.fusion)
         human_score, object_score = pair_of(p["human_score"], human), pair_of(p["object_score"], obj)
         s_pair = detector_weight(human_score, config.score) * detector_weight(object_score, config.score)
         kept = valid

@@ -1,0 +1,42 @@
+"""Studies: every run is a config that loads, and every committed result belongs to a run."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from studies.run import RESULTS, _fingerprint, main
+
+from hoi_jax.experiment import load_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.py") if path.stem != "run")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_run_is_a_config_that_loads_and_no_two_are_the_same(study):
+    runs = importlib.import_module(f"studies.{study}").RUNS
+    fingerprints = [_fingerprint(config, changes) for config, changes in runs.values()]
+    assert len(set(fingerprints)) == len(runs)
+    for config, changes in runs.values():
+        path, _, argument = config.partition(":")
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        values = module.get_config(argument) if argument else module.get_config()
+        values.update_from_flattened_dict(dict(changes))
+        load_experiment(values.to_dict())
+
+
+def test_every_committed_result_belongs_to_a_run_and_has_scores():
+    paths = sorted(RESULTS.glob("*/*.json"))
+    for path in paths:
+        result = json.loads(path.read_text())
+        assert path.stem in importlib.import_module(f"studies.{path.parent.name}").RUNS
+        assert 0 <= result["metrics"]["model"]["default/full"] <= 1
+        assert {"config_fingerprint", "annotations_fingerprint", "code", "minutes"} <= result.keys()
+    assert {path.parent.name for path in paths} <= set(STUDIES)
+
+
+def test_an_unknown_run_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        main(["tin_probes", "--only", "everything"])
+    assert "['everything']; there are ['appearance', 'full'" in capsys.readouterr().err

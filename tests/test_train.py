@@ -1,0 +1,103 @@
+"""train.py and evaluate.py as commands: TIN on the tiny scenes, errors at the door, and a kill that leaves no trace."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE = 300.0
+TINY = [
+    "--config=configs/tin_hoi_scenes.py",
+    "--config.dataset.name=hoi_scenes/tiny",
+    "--config.batch_size=4",
+    "--config.train.num_steps=6",
+    "--config.train.log_every=1",
+    "--config.train.checkpoint_every=2",
+    "--config.train.evaluate_every=6",
+]
+
+
+def command(script, *arguments):
+    flags = "--xla_backend_optimization_level=0"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    return {"args": [sys.executable, script, *map(str, arguments)], "cwd": ROOT, "env": environment}
+
+
+def call(script, *arguments):
+    return subprocess.run(**command(script, *arguments), capture_output=True, text=True, timeout=DEADLINE)
+
+
+def succeed(script, *arguments):
+    done = call(script, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder with `data` and the workdir `run` of a whole run."""
+    folder = tmp_path_factory.mktemp("command")
+    out = succeed("train.py", *TINY, f"--workdir={folder / 'run'}", f"--data_dir={folder / 'data'}")
+    assert "building hoi_scenes/tiny" in out and "evaluation at step 6" in out
+    return folder
+
+
+def test_a_run_leaves_losses_checkpoints_predictions_and_scores(trained):
+    run = trained / "run"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 6]
+    assert {"loss/human", "loss/object", "loss/spatial", "loss/interactiveness"} <= lines[0].keys()
+    scores = json.loads((run / "metrics_test.json").read_text())
+    assert scores["metrics"] == lines[-1]["evaluation"]
+    assert 0 < scores["metrics"]["default/full"] < 1
+    assert {path.name for path in (run / "checkpoints").iterdir() if path.name.isdigit()} >= {"6"}
+
+
+def test_evaluate_from_the_checkpoint_gives_the_scores_of_training_and_a_report(trained):
+    out_file, report = trained / "metrics.json", trained / "report.html"
+    arguments = ["--workdir", trained / "run", "--data_dir", trained / "data", "--out", out_file, "--report", report]
+    out = succeed("evaluate.py", *arguments)
+    assert "default/full" in out and "class frequency" in out
+    during = json.loads((trained / "run" / "metrics_test.json").read_text())["metrics"]
+    assert json.loads(out_file.read_text())["metrics"] == during
+    page = report.read_text()
+    assert page.count("data:image/") >= 6 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--config.train.nun_steps=3", "num_steps"),
+        ("--config.train.num_steps=many", "num_steps"),
+        ("--config.dataset.name=hoi_scene/tiny", "hoi_scene"),
+        ("--config.model.maps.size=33", "size 33 is odd"),
+    ],
+)
+def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, message, tmp_path):
+    done = call("train.py", *TINY, flag, f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_tin_ends_like_the_uninterrupted_one(trained):
+    killed = trained / "killed"
+    arguments = [*TINY, f"--workdir={killed}", f"--data_dir={trained / 'data'}"]
+    log = killed / "metrics.jsonl"
+    for lines in (1, 3, 5):
+        with subprocess.Popen(**command("train.py", *arguments), stdout=subprocess.DEVNULL) as process:
+            end = time.monotonic() + DEADLINE
+            while not log.exists() or log.read_bytes().count(b"\n") < lines:
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.002)
+            process.kill()
+    succeed("train.py", *arguments)
+    assert log.read_bytes() == (trained / "run" / "metrics.jsonl").read_bytes()
+    scores = [json.loads((trained / name / "metrics_test.json").read_text())["metrics"] for name in ("run", "killed")]
+    assert scores[0] == scores[1]
