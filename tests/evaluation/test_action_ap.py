@@ -127,6 +127,20 @@ def test_detections_of_the_first_person_are_no_error():
     assert evaluate_actions(truth, found, TOY, ActionProtocol(empty_person_images="error")).metrics["agent/2"] == 1.0
 
 
+def test_a_role_of_an_action_without_roles_counts_nowhere():
+    """A confident `stand` with an object, above the right `cut`: no role class hears of it."""
+    box, row = np.array([[0.0, 0, 9, 9]]), np.zeros(2, int)
+    roles = np.full((1, 2, 2, 4), np.nan)
+    roles[0, 0] = BOX
+    truth = ActionTruth(1, row[:1], box, np.array([[1, 1]]), roles)
+    for slot, name in ((0, "role_s1/ap"), (1, "role_s2/ap")):
+        found = ActionDetections(
+            row[:1], box, np.full((1, 2), np.nan), row, np.array([1, 0]), np.array([slot, slot]),
+            np.array([[50.0, 50, 59, 59], BOX]), np.array([0.9, 0.5]),
+        )  # fmt: skip
+        assert evaluate_actions(truth, found, TOY).per_class[name][slot] == 1.0
+
+
 def test_predictions_without_people_are_false_positives_or_an_error():
     truth = ActionTruth(2, np.array([0]), np.array([[0.0, 0, 9, 9]]), np.array([[1, 0]]), np.full((1, 2, 2, 4), np.nan))
     found = ActionDetections(
