@@ -103,9 +103,9 @@ def test_detections_on_unlabelled_people_are_neither_right_nor_wrong():
 
 
 def test_the_manifest_counts_people_and_predictions_exactly():
-    """Three people of which one is labelled for one action, one for none; four detections, one in an empty image."""
+    """Three people, two labelled for one action; four detections, one in an empty image."""
     box = [[0.0, 0, 9, 9]]
-    labels = np.array([[1, -1], [-1, -1], [0, 0]])
+    labels = np.array([[1, -1], [-1, -1], [0, -1]])
     truth = ActionTruth(2, np.zeros(3, int), np.array(box * 3), labels, np.full((3, 2, 2, 4), np.nan))
     found = ActionDetections(
         np.array([0, 0, 0, 1]), np.array(box * 4), np.full((4, 2), 0.5),
@@ -116,6 +116,16 @@ def test_the_manifest_counts_people_and_predictions_exactly():
     assert [manifest[name] for name in counts] == [2, 2, 4, 2]
     assert manifest["detections_without_person_in_image"] == 1
     assert manifest["role_classes"] == ["cut_instr", "cut_obj"]
+
+
+def test_the_error_names_the_first_image_without_people():
+    truth = ActionTruth(3, np.zeros(1, int), np.array([[0.0, 0, 9, 9]]), np.ones((1, 2), int), np.zeros((1, 2, 2, 4)))
+    found = ActionDetections(
+        np.arange(3), np.array([[0.0, 0, 9, 9]] * 3), np.full((3, 2), 0.5),
+        np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="^2 detections in images without people, first in image row 1$"):
+        evaluate_actions(truth, found, TOY, ActionProtocol(empty_person_images="error"))
 
 
 def test_detections_of_the_first_person_are_no_error():
@@ -133,12 +143,12 @@ def test_a_role_of_an_action_without_roles_counts_nowhere():
     roles = np.full((1, 2, 2, 4), np.nan)
     roles[0, 0] = BOX
     truth = ActionTruth(1, row[:1], box, np.array([[1, 1]]), roles)
-    for slot, name in ((0, "role_s1/ap"), (1, "role_s2/ap")):
+    for slot in (0, 1):
         found = ActionDetections(
             row[:1], box, np.full((1, 2), np.nan), row, np.array([1, 0]), np.array([slot, slot]),
             np.array([[50.0, 50, 59, 59], BOX]), np.array([0.9, 0.5]),
         )  # fmt: skip
-        assert evaluate_actions(truth, found, TOY).per_class[name][slot] == 1.0
+        assert evaluate_actions(truth, found, TOY).per_class["role_s1/ap"][slot] == 1.0
 
 
 def test_predictions_without_people_are_false_positives_or_an_error():
