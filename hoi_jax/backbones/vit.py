@@ -1,0 +1,134 @@
+"""Vision transformers: CLIP's and ImageNet's, at any resolution, and class tokens that look at a part of the picture.
+
+CLIP (Radford et al., 2021): a norm before the blocks, no bias in the patch projection, QuickGELU, epsilon 1e-5.
+ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.nn.pre_norm import PreNormBlock
+from hoi_jax.ops.resample import resize_positions
+
+VIT_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "clip": dict(pre_norm=True, patch_bias=False, activation="quick_gelu", epsilon=1e-5),
+    "imagenet": dict(pre_norm=False, patch_bias=True, activation="gelu", epsilon=1e-6),
+}
+
+
+class ViT(nn.Module):
+    """Patches and a class token through pre-norm blocks.
+
+    Attributes:
+      patch: side of a patch, pixels.
+      grid: rows and columns of the position table; other pictures get it resized (`ops.resample.resize_positions`).
+      kind: "clip" or "imagenet".
+    """
+
+    patch: int = 32
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    grid: tuple[int, int] = (21, 21)
+    kind: str = "clip"
+    dtype: Any = None
+
+    def setup(self):
+        style = VIT_KINDS[self.kind]
+        size = (self.patch, self.patch)
+        self.patch_embed = nn.Conv(
+            self.width, size, strides=size, padding="VALID", use_bias=style["patch_bias"], dtype=self.dtype
+        )
+        init = nn.initializers.normal(self.width**-0.5)
+        self.class_embedding = self.param("class_embedding", init, (self.width,))
+        rows = 1 + self.grid[0] * self.grid[1]
+        self.positional_embedding = self.param("positional_embedding", init, (rows, self.width))
+        if style["pre_norm"]:
+            self.norm_pre = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
+        self.blocks = [
+            PreNormBlock(self.width, self.heads, style["activation"], style["epsilon"], self.dtype)
+            for _ in range(self.layers)
+        ]
+        self.norm_post = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
+
+    def embed(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch tokens dim"]:
+        """Tokens before the first block: the class token, then patches row by row."""
+        patches = self.patch_embed(image)
+        batch, rows, columns = patches.shape[:3]
+        patches = patches.reshape((batch, rows * columns, self.width))
+        first = jnp.broadcast_to(self.class_embedding.astype(patches.dtype)[None, None], (batch, 1, self.width))
+        position = resize_positions(self.positional_embedding, self.grid, (rows, columns))
+        tokens = jnp.concatenate([first, patches], axis=1) + position.astype(patches.dtype)[None]
+        return self.norm_pre(tokens) if VIT_KINDS[self.kind]["pre_norm"] else tokens
+
+    def streams(self, image: Float[Array, "batch height width 3"]) -> list[Array]:
+        """Tokens that enter each block, [B, T, D] per block: what `feature` and `regional` read."""
+        tokens = [self.embed(image)]
+        for block in self.blocks[:-1]:
+            tokens.append(block(tokens[-1]))
+        return tokens
+
+    def feature(self, streams: Sequence[Array]) -> Float[Array, "batch dim"]:
+        """The normalised class token of the whole picture; the last block serves that token only."""
+        last, tokens = self.blocks[-1], streams[-1]
+        row = last.read(tokens[:, :1], *last.offer(tokens[:, 1:]))
+        return self.norm_post(row)[:, 0]
+
+    def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
+        """[B, D] of a normalised picture whose sides are whole numbers of patches."""
+        return self.feature(self.streams(image))
+
+    def all_tokens(self, image: Float[Array, "batch height width 3"]) -> list[Array]:
+        """Tokens after `embed` and after each block."""
+        streams = self.streams(image)
+        return [*streams, self.blocks[-1](streams[-1])]
+
+    def regional(
+        self, streams: Sequence[Array], visible: Bool[Array, "batch pairs patches"], *, blocks: int = 1,
+        rule: str = "mask", exact: bool = True,
+    ) -> Float[Array, "batch pairs dim"]:  # fmt: skip
+        """Normalised class token per pair, which in the last `blocks` blocks sees only visible patches and itself.
+
+        Patches are never masked (DEFR, Eq. 4). Of one and two masked blocks the patches that are read do not depend
+        on the pair, so that they are computed once. From three on they do: patches see the pair's class token.
+
+        Args:
+          streams: of `streams`.
+          visible: patches under either box of the pair; a pair without any sees only its own token.
+          rule: "mask", or "average": the last block takes the mean value of visible patches (Eq. 6; `blocks` is 1).
+          exact: with three blocks or more, compute the patches of every pair; else they stay those of the unmasked
+            picture, which is cheap and near.
+        """
+        if not 1 <= blocks <= self.layers:
+            raise ValueError(f"blocks is {blocks}, expected 1 to {self.layers}")
+        if rule == "average":
+            last, tokens = self.blocks[-1], streams[-1]
+            return self.norm_post(last.average(tokens[:, :1], last.offer(tokens[:, 1:])[1], visible))
+        first = self.layers - blocks
+        row = streams[first][:, :1]
+        if exact and blocks > 2:
+            return self._recomputed(streams, row, visible, first)
+        for block, tokens in zip(self.blocks[first:], streams[first:], strict=True):
+            row = block.read(row, *block.offer(tokens[:, 1:]), visible)
+        return self.norm_post(row)
+
+    def _recomputed(self, streams: Sequence[Array], row: Array, visible: Array, first: int) -> Array:
+        """Regional class tokens whose patches are computed for every pair from the second masked block on."""
+        batch, pairs, patches = visible.shape
+        block = self.blocks[first]
+        row = block.read(row, *block.offer(streams[first][:, 1:]), visible)
+        row = row.reshape((batch * pairs, 1, self.width))
+        around = jnp.repeat(streams[first + 1][:, 1:], pairs, axis=0)
+        seen = visible.reshape((batch * pairs, 1, patches))
+        is_row = (jnp.arange(patches + 1) == 0)[None, :, None]
+        allowed = jnp.pad(seen, ((0, 0), (0, 0), (1, 0)), constant_values=True) | ~is_row
+        for block in self.blocks[first + 1 : -1]:
+            tokens = block(jnp.concatenate([row, around], axis=1), allowed)
+            row, around = tokens[:, :1], tokens[:, 1:]
+        last = self.blocks[-1]
+        row = last.read(row, *last.offer(around), seen)
+        return self.norm_post(row).reshape((batch, pairs, self.width))
