@@ -3,9 +3,9 @@
     python -m studies.run tin_probes                 # what is not there yet
     python -m studies.run tin_probes --show          # the table of what is there
 
-A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}. The scores of a
-run go to `studies/results/<study>/<run>.json` as it ends, with the fingerprints of its config and of its records and the
-commit of the code. A run is skipped when its file is there for the same config and records.
+A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}. The scores of
+a run go to `studies/results/<study>/<run>.json` as it ends, with the fingerprints of its config and of the annotations,
+and the commit of the code. A run is skipped when its file is there for the same config.
 """
 
 import argparse

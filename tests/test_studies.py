@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from studies.run import RESULTS, _fingerprint, main
 
 from hoi_jax.experiment import load_experiment
+from studies.run import RESULTS, _fingerprint, main
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.py") if path.stem != "run")
