@@ -80,7 +80,7 @@ def detection_terms(
     for name in ("human", "object"):
         exists = served if name == "human" else served & targets.has_object[None]
         count = _sum(exists.astype(jnp.float32))
-        # As released: pairs of the whole batch, at least one, for people; their objects plus a small number for objects.
+        # As released: people by the pairs of the batch, at least one; objects by their number and a little.
         rule = {"at_least": 1.0} if name == "human" else {"plus": 1e-4}
         count = global_count(count, axis_name, **rule)
         box, truth = _pick(outputs[f"{name}_cxcywh"], query), getattr(targets, f"{name}_cxcywh")[None]

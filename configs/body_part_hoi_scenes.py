@@ -1,0 +1,52 @@
+"""Body-part interactiveness on the embedded scenes, stage 1 (detector and interactiveness), for two CPU cores.
+
+Run:     python train.py --config configs/body_part_hoi_scenes.py --workdir runs/body1
+         python train.py --config configs/body_part_hoi_scenes.py:without_parts --workdir runs/body1-without-parts
+Expect:  not yet measured.
+
+Rules are the paper's; sizes are small and everything starts from scratch. Cells are 16 pixels wide and a body part is
+about as large, so that a cell counts as covered where the box touches it (`cell_rule="floor"`): by the paper's corner
+test most parts would have no cell at all.
+"""
+
+from configs import common
+
+STEPS = 1500
+
+# Table 5 of the paper, one change each: --config configs/body_part_hoi_scenes.py:intuitive
+ABLATIONS = {
+    "without_parts": dict(scheme="instance"),
+    "without_saliency": dict(scheme="six_pass", masks="none"),
+    "intuitive": dict(scheme="six_pass", masks="parts"),
+    "without_progressive": dict(masks="parts"),
+    "without_one_pass": dict(scheme="six_pass"),
+}
+
+
+def get_config(ablation=""):
+    config = common.base(system="body_part", batch_size=8)
+    config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
+    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
+    config.augment = dict(flip=0.5)
+    config.model = dict(
+        backbone=dict(
+            stage_sizes=(1, 1, 1, 1), stage_strides=(1, 2, 2, 2), width=16, kind="basic", norm="group", stem="small",
+        ),
+        transformer=dict(hidden=64, heads=4, feedforward=128, dropout=0.0, encoder_layers=1, box_layers=3),
+        verbs=dict(source="none", layers=3, prior=0.05),
+        parts=dict(cell_rule="floor", scheme="one_pass", masks="progressive"),
+        loss=dict(no_interaction_negative=True),
+        queries=24,
+    )  # fmt: skip
+    config.optimizer = dict(
+        name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=1.0,
+        schedule=dict(kind="cosine", warmup_steps=100),
+    )  # fmt: skip
+    config.train = dict(
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=750, checkpoint_every=250,
+        best_metric="interactiveness_complete/ap",
+    )  # fmt: skip
+    config.evaluation = dict(batch_size=16, metrics=("interactiveness",))
+    if ablation:
+        config.model.parts.update(ABLATIONS[ablation])
+    return config

@@ -1,0 +1,64 @@
+"""Targets of the golden files in this project's tables, and gradients back under the authors' names."""
+
+import numpy as np
+
+from hoi_jax.systems.body_part.convert import checkpoint_rule
+from hoi_jax.systems.body_part.targets import Targets
+
+
+def targets_of(golden, case: str, verbs: int, num_images: int) -> Targets:
+    """Of both layouts: unique boxes with pair lists (body-part), and one row per pair (QPIC, CDN)."""
+    rows = [_rows(golden, f"{case}/target{i}_") for i in range(num_images)]
+    pairs = max(1, *(len(row["obj_labels"]) for row in rows))
+
+    def table(name, *shape):
+        out = np.zeros((num_images, pairs, *shape), np.float32)
+        for image, row in enumerate(rows):
+            out[image, : len(row[name])] = row[name]
+        return out
+
+    valid = np.stack([np.arange(pairs) < len(row["obj_labels"]) for row in rows])
+    obj, labels = table("obj_boxes", 4), table("verb_labels", verbs) > 0
+    return Targets(
+        human_cxcywh=table("sub_boxes", 4),
+        object_cxcywh=obj,
+        object_class=table("obj_labels").astype(np.int32),
+        has_object=np.abs(obj).sum(-1) > 0,
+        verbs=labels,
+        verbs_known=np.ones_like(labels),
+        interactive=valid,
+        part_states=np.full((num_images, pairs, 6), -1, np.int32),
+        valid=valid,
+    )
+
+
+def _rows(golden, prefix: str) -> dict[str, np.ndarray]:
+    human = obj = slice(None)
+    if f"{prefix}pair2sub" in golden:
+        human, obj = golden[f"{prefix}pair2sub"].astype(int), golden[f"{prefix}pair2obj"].astype(int)
+    return {
+        "sub_boxes": golden[f"{prefix}sub_boxes"][human],
+        "obj_boxes": golden[f"{prefix}obj_boxes"][obj],
+        "obj_labels": golden[f"{prefix}obj_labels"][obj],
+        "verb_labels": golden[f"{prefix}verb_labels"],
+    }
+
+
+def assert_same_matching(golden, case: str, infix: str, query: np.ndarray) -> None:
+    """`query` [B, T] against the stored pairs of (prediction, target)."""
+    for image, row in enumerate(query):
+        wanted = golden[f"{case}/match{image}_{infix}pred"], golden[f"{case}/match{image}_{infix}tgt"]
+        order = np.argsort(wanted[1])
+        np.testing.assert_array_equal(row[: len(order)], wanted[0][order], err_msg=f"{case} image {image} {infix}")
+        assert (row[len(order) :] == -1).all()
+
+
+def by_official_name(flat: dict[str, np.ndarray], name: str, shape) -> np.ndarray:
+    """What our arrays hold at the places of one official tensor, in its shape (for gradients)."""
+    numbers = np.arange(int(np.prod(shape))).reshape(shape)
+    out = np.zeros(numbers.size, np.float32)
+    entries = checkpoint_rule(name, numbers)
+    assert entries, name
+    for ours, places in entries:
+        out[places] = flat[ours]
+    return out.reshape(shape)
