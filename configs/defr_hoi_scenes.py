@@ -1,0 +1,42 @@
+"""DEFR on the embedded scenes, image-level labels only, small enough for two CPU cores.
+
+Run:     python train.py --config configs/defr_hoi_scenes.py --workdir runs/defr
+         python train.py --config configs/defr_hoi_scenes.py:loss=bce --workdir runs/defr-bce
+Expect:  not yet measured.
+
+Everything starts from scratch, so that the learning rate is larger and the schedule longer than in the paper.
+Evaluation scores pictures (image/*) and, with the same weights and no further training, pairs of detections (HOI mAP).
+"""
+
+from configs import common
+
+STEPS = 3000
+
+
+def get_config(options=""):
+    config = common.base(system="defr", batch_size=32)
+    config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
+    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
+    config.augment = dict(flip=0.5)
+    config.model = dict(
+        backbone=dict(kind="clip_vit", patch=16, width=128, layers=4, heads=4),
+        inputs=dict(size=128),
+        classifier=dict(gamma=20.0),
+        loss=dict(kind="lse_sign"),
+    )
+    config.optimizer = dict(
+        name="adamw", learning_rate=1e-3, weight_decay=0.0, clip="global", clip_norm=1.0,
+        schedule=dict(kind="cosine", warmup_steps=200),
+    )  # fmt: skip
+    config.train = dict(
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=1000, checkpoint_every=500,
+        best_metric="image/default",
+    )  # fmt: skip
+    config.evaluation = dict(batch_size=32, metrics=("image", "hoi"))
+    for option in filter(None, options.split(",")):
+        key, value = option.split("=")
+        if key == "loss":
+            config.model.loss.kind = value
+        else:
+            raise ValueError(f"unknown option {key!r}, expected 'loss'")
+    return config

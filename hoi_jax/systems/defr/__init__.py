@@ -1,0 +1,51 @@
+"""DEFR: decoupling object detection from human-object interaction recognition (Jin et al., 2021).
+
+Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`; the
+class embeddings it starts from are written by `python -m hoi_jax.systems.defr.embed_labels`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.settings import SettingsError, from_config
+from hoi_jax.system import Batch, System, Variables
+from hoi_jax.systems.defr.config import DefrConfig
+from hoi_jax.systems.defr.loss import make_loss
+from hoi_jax.systems.defr.model import DefrNet
+from hoi_jax.systems.defr.predict import make_predict, prediction_fields
+from hoi_jax.systems.defr.targets import label_fields
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """DEFR for a vocabulary of either style: its classes are HOI classes, or verbs.
+
+    Raises:
+      SettingsError: for a key or value of `model_config` that is not valid.
+    """
+    config = from_config(DefrConfig, model_config, "model")
+    classes = len(vocabulary.hois) or len(vocabulary.verbs)
+    if not vocabulary.hois and not vocabulary.verb_role:
+        raise SettingsError(f"vocabulary {vocabulary.name!r} lists neither HOI classes nor the roles of its verbs")
+    if not vocabulary.hois and not config.detects:
+        raise SettingsError("model.detection: action-style vocabularies are scored by pairs only")
+    weights = config.loss.positive_weights
+    if weights and len(weights) != classes:
+        raise SettingsError(f"model.loss.positive_weights has {len(weights)} numbers, there are {classes} classes")
+    net = DefrNet(config, classes)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        # Only the position table depends on the size of the picture, and that is the configured one.
+        return net.init(key, jnp.zeros((1, config.inputs.size, config.inputs.size, 3)))
+
+    return System(
+        name="defr",
+        needs_train=frozenset({"image", "image_hw_px"}) | label_fields(vocabulary),
+        needs_predict=prediction_fields(config),
+        init=init,
+        loss=make_loss(net, config, vocabulary),
+        predict=make_predict(net, config, vocabulary),
+    )

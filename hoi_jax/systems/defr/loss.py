@@ -1,0 +1,59 @@
+"""DEFR's losses on image-level labels (section 3.3, Table 7)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.losses.classification import binary_cross_entropy, lse_sign_loss, weighted_binary_cross_entropy
+from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
+from hoi_jax.system import Batch, LossOutput, Variables
+from hoi_jax.systems.defr.config import DefrConfig, LossConfig
+from hoi_jax.systems.defr.inputs import prepare
+from hoi_jax.systems.defr.model import DefrNet
+from hoi_jax.systems.defr.targets import image_labels
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def classification_loss(
+    logits: Float[Array, "batch classes"],
+    positive: Bool[Array, "batch classes"],
+    settled: Bool[Array, "batch classes"],
+    valid: Bool[Array, "batch"],
+    config: LossConfig,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (the others)."""
+    known = settled if config.mask_ambiguous else jnp.ones_like(settled)
+    if config.kind == "lse_sign":
+        return valid_mean(lse_sign_loss(logits, positive, known), valid, axis_name)
+    if config.kind == "softmax":
+        return valid_mean(softmax_cross_entropy(logits, jnp.argmax(positive, axis=-1)), valid, axis_name)
+    if config.kind == "focal":
+        values = binary_focal(logits, positive, alpha=config.focal_alpha, gamma=config.focal_gamma)
+    elif config.kind == "weighted_bce":
+        weights = jnp.asarray(np.asarray(config.positive_weights, np.float32))
+        values = weighted_binary_cross_entropy(logits, positive, weights)
+    else:
+        values = binary_cross_entropy(logits, positive)
+    return valid_mean(values, known & valid[:, None], axis_name)
+
+
+def make_loss(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
+    """The `loss` function of a System (see `system.System`)."""
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
+    ) -> tuple[Array, LossOutput]:
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(batch["example_id"]) if train else None
+        image = prepare(batch["image"], batch["image_hw_px"], config.inputs, keys)
+        logits, state = net.apply(
+            dict(variables), image, train=train, axis_name=axis_name, mutable=["batch_stats"]
+        )  # fmt: skip
+        positive, settled = image_labels(batch, vocabulary)
+        value = classification_loss(logits, positive, settled, batch["batch_valid"], config.loss, axis_name)
+        state = {name: value for name, value in variables.items() if name != "params"} | dict(state)
+        return value, LossOutput(terms={config.loss.kind: value}, state=state)
+
+    return loss

@@ -1,0 +1,56 @@
+"""DEFR's network: an image encoder and a classifier on directions (section 3.1, Figure 3)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.backbones.clip_resnet import ModifiedResNet
+from hoi_jax.backbones.resnet import ResNet
+from hoi_jax.backbones.vit import ViT
+from hoi_jax.nn.cosine import CosineClassifier
+from hoi_jax.systems.defr.config import DefrConfig
+
+
+class DefrNet(nn.Module):
+    """Logits per class, of whole pictures and of pairs of boxes."""
+
+    config: DefrConfig
+    classes: int
+
+    def setup(self):
+        b, dtype = self.config.backbone, jnp.dtype(self.config.compute_dtype)
+        grid = (self.config.inputs.size // b.stride, self.config.inputs.size // b.stride)
+        if b.is_vit:
+            kind = b.kind.removesuffix("_vit")
+            self.backbone = ViT(b.patch, b.width, b.layers, b.heads, grid, kind, dtype)
+        elif b.kind == "clip_resnet":
+            self.backbone = ModifiedResNet(b.stage_sizes, b.width, b.heads, b.output, grid, dtype)
+        else:
+            self.backbone = ResNet(stage_sizes=b.stage_sizes, width=b.width, norm=b.norm, dtype=dtype)  # type: ignore[arg-type]
+        self.classifier = CosineClassifier(self.classes, self.config.classifier.gamma, self.config.classifier.linear)
+
+    def __call__(
+        self, image: Float[Array, "batch size size 3"], *, train: bool = False, axis_name: str | None = None
+    ) -> Float[Array, "batch classes"]:
+        """Logits of a normalised picture. In training mode a CLIP ResNet updates its "batch_stats"."""
+        if isinstance(self.backbone, ModifiedResNet):
+            moving = train and not self.config.backbone.freeze_bn
+            return self.classifier(self.backbone(image, train=moving, axis_name=axis_name))
+        if isinstance(self.backbone, ResNet):
+            hw = jnp.broadcast_to(jnp.asarray(image.shape[1:3])[None], (image.shape[0], 2))
+            return self.classifier(jnp.mean(self.backbone(image, hw), axis=(1, 2)))
+        return self.classifier(self.backbone(image))
+
+    def streams(self, image: Float[Array, "batch size size 3"]) -> tuple[list[Array], Float[Array, "batch classes"]]:
+        """What `pair_logits` reads, and the logits of the whole picture."""
+        assert isinstance(self.backbone, ViT)
+        streams = self.backbone.streams(image)
+        return streams, self.classifier(self.backbone.feature(streams))
+
+    def pair_logits(
+        self, streams: list[Array], visible: Bool[Array, "batch pairs patches"]
+    ) -> Float[Array, "batch pairs classes"]:
+        """Logits of the regional class token of each pair."""
+        d = self.config.detection
+        assert isinstance(self.backbone, ViT)
+        return self.classifier(self.backbone.regional(streams, visible, blocks=d.blocks, rule=d.rule, exact=d.exact))

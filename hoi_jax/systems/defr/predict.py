@@ -1,0 +1,140 @@
+"""Scores of pictures, and of pairs of detections by regional class tokens (section 7.1)."""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.pairs import take_rows, top_rows
+from hoi_jax.ops.patch_masks import pair_patches
+from hoi_jax.ops.scoring import verb_scores_of_class
+from hoi_jax.system import Batch, Predictions, Variables
+from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig
+from hoi_jax.systems.defr.inputs import prepare
+from hoi_jax.systems.defr.model import DefrNet
+from hoi_jax.vocab.tables import Vocabulary
+
+DETECTION_FIELDS = ("detections_xyxy_px", "detections_class", "detections_score", "detections_valid")
+
+
+def prediction_fields(config: DefrConfig) -> frozenset[str]:
+    """Batch fields that prediction reads."""
+    return frozenset(("image", "image_hw_px", *(DETECTION_FIELDS if config.detects else ())))
+
+
+def propose_pairs(example: Batch, human_class: int, config: DetectionConfig) -> dict[str, Array]:
+    """All pairs of one image: each of the best people with every other chosen box (fields without batch axis).
+
+    Returns:
+      human_*, object_* [Q, ...] (xyxy_px, score; class of objects), pair_valid [Q] with
+      Q = humans * (humans + objects - 1); agent_xyxy_px, agent_score, agent_valid [humans].
+    """
+    boxes, score, label = (example[f"detections_{name}"] for name in ("xyxy_px", "score", "class"))
+    used = example["detections_valid"] & (score >= config.min_score)
+    used = class_nms(boxes, score, label, used, overlap=config.nms_overlap)
+    humans = top_rows(score, used & (label == human_class), config.max_humans)
+    things = top_rows(score, used & (label != human_class), config.max_objects)
+    rows, valid = (jnp.concatenate([h, t]) for h, t in zip(humans, things, strict=True))
+    count, total = humans[0].shape[0], rows.shape[0]
+    first = np.repeat(np.arange(count), total - 1)
+    second = np.concatenate([np.delete(np.arange(total), human) for human in range(count)])
+    table = {
+        "xyxy_px": take_rows(boxes, rows, valid),
+        "score": take_rows(score, rows, valid),
+        "class": take_rows(label, rows, valid),
+    }
+    return {
+        **{f"human_{name}": table[name][first] for name in ("xyxy_px", "score")},
+        **{f"object_{name}": table[name][second] for name in ("xyxy_px", "score", "class")},
+        "pair_valid": valid[first] & valid[second],
+        "agent_xyxy_px": table["xyxy_px"][:count],
+        "agent_score": table["score"][:count],
+        "agent_valid": valid[:count],
+    }
+
+
+def in_square(
+    boxes_xyxy_px: Float[Array, "batch rows 4"], image_hw_px: Array, size: int
+) -> Float[Array, "batch rows 4"]:
+    """Boxes of the batch's picture in the stretched one."""
+    scale = size / jnp.maximum(image_hw_px, 1).astype(jnp.float32)
+    return boxes_xyxy_px * jnp.tile(scale[:, ::-1], (1, 2))[:, None]
+
+
+def verb_scores(
+    probability: Float[Array, "batch pairs classes"], object_class: Array, vocabulary: Vocabulary
+) -> Float[Array, "batch pairs verbs"]:
+    """Probabilities by verb; 0 for combinations that the vocabulary does not have with the detected object."""
+    if vocabulary.hois:
+        return verb_scores_of_class(probability, object_class, jnp.asarray(vocabulary.hoi_table))
+    allowed = vocabulary.verb_object_mask & (np.asarray(vocabulary.verb_role) >= 0)[:, None]
+    return jnp.where(jnp.take(jnp.asarray(allowed.T), object_class, axis=0), probability, 0.0)
+
+
+def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
+    """The `predict` function of a System.
+
+    `hoi_scores` are logits: probabilities of a trained model saturate into ties. A pair's score for a verb is
+    sigmoid(logit) * (human score * object score) ** prior_power. In action style `agent_scores` come from class
+    tokens that see the person's box only.
+    """
+    d, size = config.detection, config.inputs.size
+    grid = (size // config.backbone.stride, size // config.backbone.stride)
+
+    def pair_logits(variables: Variables, streams: list[Array], visible: Bool[Array, "batch pairs patches"]) -> Array:
+        def run(seen):
+            return cast(Array, net.apply(dict(variables), streams, seen, method="pair_logits"))
+
+        if d.blocks < 3 or not d.exact or d.rule != "mask":
+            return run(visible)
+        batch, pairs, patches = visible.shape
+        chunks = -(-pairs // d.pair_chunk)
+        padded = jnp.pad(visible, ((0, 0), (0, chunks * d.pair_chunk - pairs), (0, 0)))
+        parts = jnp.moveaxis(padded.reshape((batch, chunks, d.pair_chunk, patches)), 1, 0)
+        logits = jnp.moveaxis(jax.lax.map(run, parts), 0, 1)
+        return logits.reshape((batch, chunks * d.pair_chunk, -1))[:, :pairs]
+
+    def patches(first: Array, second: Array, hw: Array) -> Array:
+        return pair_patches(in_square(first, hw, size), in_square(second, hw, size), grid, config.backbone.patch)
+
+    def detect(variables: Variables, batch: Batch, streams: list[Array]) -> dict[str, Array]:
+        examples = {name: batch[name] for name in DETECTION_FIELDS}
+        p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, d))(examples)
+        hw, count = batch["image_hw_px"], p["pair_valid"].shape[1]
+        visible = patches(p["human_xyxy_px"], p["object_xyxy_px"], hw)
+        if not vocabulary.hois:
+            visible = jnp.concatenate([visible, patches(p["agent_xyxy_px"], p["agent_xyxy_px"], hw)], axis=1)
+        probability = jax.nn.sigmoid(pair_logits(variables, streams, visible))
+        prior = (p["human_score"] * p["object_score"]) ** d.prior_power
+        verbs = verb_scores(probability[:, :count], p["object_class"], vocabulary)
+        valid = p["pair_valid"]
+        out = {
+            name: p[name] for name in ("human_xyxy_px", "object_xyxy_px", "object_class", "human_score", "object_score")
+        }
+        out = {name: _blank(value, valid) for name, value in out.items()}
+        out["verb_scores"] = _blank(verbs * prior[:, :, None], valid)
+        out["pair_valid"] = valid
+        if not vocabulary.hois:
+            scores = probability[:, count:] * (p["agent_score"] ** d.prior_power)[:, :, None]
+            out["agent_scores"] = _blank(scores, p["agent_valid"])
+            out |= {name: p[name] for name in ("agent_xyxy_px", "agent_valid")}
+        return out
+
+    def predict(variables: Variables, batch: Batch) -> Predictions:
+        image = prepare(batch["image"], batch["image_hw_px"], config.inputs)
+        if not config.detects:
+            logits = cast(Array, net.apply(dict(variables), image))
+            return {"hoi_scores": logits} if vocabulary.hois else {}
+        streams, logits = cast(tuple[list[Array], Array], net.apply(dict(variables), image, method="streams"))
+        whole = {"hoi_scores": logits} if vocabulary.hois else {}
+        return whole | detect(variables, batch, streams)
+
+    return predict
+
+
+def _blank(table: Array, valid: Array) -> Array:
+    """Zeros in unused rows."""
+    return jnp.where(valid.reshape(valid.shape + (1,) * (table.ndim - 2)), table, jnp.zeros_like(table))
