@@ -5,6 +5,7 @@ Nothing here runs pickled code: arrays come from npz with `allow_pickle=False`.
 
 import gzip
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -102,6 +103,44 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptFileError(f"{path}: not a readable npz file ({error})") from error
+
+
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
+    "BOOL": "?",
+}  # fmt: skip
+
+
+def read_safetensors(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file; bfloat16 becomes float32.
+
+    Raises:
+      MissingFileError, TooLargeError, CorruptFileError: the last one for a header that does not describe the file.
+    """
+    data = read_bytes(path, max_bytes=max_bytes)
+    try:
+        start = 8 + int.from_bytes(data[:8], "little")
+        if len(data) < 8 or start > len(data):
+            raise ValueError(f"a header of {start - 8} bytes in a file of {len(data)}")
+        header = json.loads(data[8:start])
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        return {name: _safetensor(name, entry, memoryview(data)[start:]) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _safetensor(name: str, entry: dict[str, Any], body: memoryview) -> np.ndarray:
+    """One tensor of a safetensors file whose header says `entry`. Raises ValueError, KeyError, TypeError."""
+    kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    if not all(isinstance(n, int) and n >= 0 for n in (*shape, first, last)) or not first <= last <= len(body):
+        raise ValueError(f"tensor {name!r} has shape {shape} and bytes {first} to {last} of {len(body)}")
+    dtype = np.dtype("<u2" if kind == "BF16" else _SAFETENSORS_DTYPES[kind])
+    if math.prod(shape) * dtype.itemsize != last - first:
+        raise ValueError(f"tensor {name!r} of shape {shape} and type {kind} has {last - first} bytes")
+    array = np.frombuffer(body[first:last], dtype)
+    if kind == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array.reshape(shape)
 
 
 def read_mat(path: str | os.PathLike[str], names: Sequence[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, Any]:

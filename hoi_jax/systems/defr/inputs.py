@@ -60,7 +60,9 @@ def prepare(
         if config.brightness or config.contrast:
             rows = jnp.arange(x.shape[1])[None, :, None] < image_hw_px[:, :1, None]
             columns = jnp.arange(x.shape[2])[None, None, :] < image_hw_px[:, None, 1:]
-            x = jax.vmap(lambda *args: _jitter(*args, config))(x, rows & columns, pair[:, 1])
+            x = jax.vmap(lambda picture, inside, key: _jitter(picture, inside, key, config))(
+                x, rows & columns, pair[:, 1]
+            )
     matrices = [
         window_matrix(
             window[:, axis] * hw[:, 1 - axis],
