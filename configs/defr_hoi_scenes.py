@@ -19,7 +19,7 @@ def get_config(options=""):
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
     config.augment = dict(flip=0.5)
     config.model = dict(
-        backbone=dict(kind="clip_vit", patch=16, width=128, layers=4, heads=4),
+        backbone=dict(kind="clip_vit", patch=16, width=128, layers=4, heads=4, stem="convolutions"),
         inputs=dict(size=128),
         classifier=dict(gamma=20.0),
         loss=dict(kind="lse_sign"),

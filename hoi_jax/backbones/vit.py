@@ -20,6 +20,26 @@ VIT_KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+class ConvolutionStem(nn.Module):
+    """3x3 convolutions of stride 2, each with a norm over channels and ReLU, then a projection of each cell."""
+
+    patch: int
+    width: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns dim"]:
+        steps = self.patch.bit_length() - 1
+        if self.patch != 2**steps:
+            raise ValueError(f"patch is {self.patch}, the convolutional stem needs a power of two")
+        x, pad = image, [(1, 1), (1, 1)]
+        for number in range(steps):
+            features = max(self.width >> (steps - 1 - number), 16)
+            x = nn.Conv(features, (3, 3), (2, 2), pad, use_bias=False, dtype=self.dtype, name=f"conv{number}")(x)
+            x = nn.relu(nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=f"norm{number}")(x))
+        return nn.Dense(self.width, dtype=self.dtype, name="out")(x)
+
+
 class ViT(nn.Module):
     """Patches and a class token through pre-norm blocks.
 
@@ -27,6 +47,8 @@ class ViT(nn.Module):
       patch: side of a patch, pixels.
       grid: rows and columns of the position table; other pictures get it resized (`ops.resample.resize_positions`).
       kind: "clip" or "imagenet".
+      stem: "patch", one projection of each patch, or "convolutions", 3x3 convolutions of stride 2 down to one cell per
+        patch (Xiao et al., 2021): small nets trained from scratch learn from it several times as fast.
     """
 
     patch: int = 32
@@ -35,14 +57,18 @@ class ViT(nn.Module):
     heads: int = 12
     grid: tuple[int, int] = (21, 21)
     kind: str = "clip"
+    stem: str = "patch"
     dtype: Any = None
 
     def setup(self):
         style = VIT_KINDS[self.kind]
         size = (self.patch, self.patch)
-        self.patch_embed = nn.Conv(
-            self.width, size, strides=size, padding="VALID", use_bias=style["patch_bias"], dtype=self.dtype
-        )
+        if self.stem == "convolutions":
+            self.patch_embed = ConvolutionStem(self.patch, self.width, self.dtype)
+        else:
+            self.patch_embed = nn.Conv(
+                self.width, size, strides=size, padding="VALID", use_bias=style["patch_bias"], dtype=self.dtype
+            )
         init = nn.initializers.normal(self.width**-0.5)
         self.class_embedding = self.param("class_embedding", init, (self.width,))
         rows = 1 + self.grid[0] * self.grid[1]

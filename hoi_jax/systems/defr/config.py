@@ -17,6 +17,7 @@ class BackboneConfig:
       kind: "clip_vit", "imagenet_vit", "clip_resnet" or "resnet" (global average pool). Regional class tokens, and so
         detection, need a ViT.
       patch, width, layers, heads: of a ViT. `width` is also the stem's of a ResNet, `heads` also those of its pool.
+      stem: of a ViT, "patch" or "convolutions" (small nets from scratch).
       stage_sizes: blocks per stage of a ResNet. output: length of the feature of "clip_resnet".
       norm: of "resnet", see `backbones.resnet.ResNet`.
       freeze_bn: "clip_resnet" keeps its stored statistics in training (the authors train them).
@@ -27,6 +28,7 @@ class BackboneConfig:
     width: int = 768
     layers: int = 12
     heads: int = 12
+    stem: str = "patch"
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
     output: int = 1024
     norm: str = "frozen_batch"
@@ -35,6 +37,7 @@ class BackboneConfig:
     def __post_init__(self):
         choice("kind", self.kind, ("clip_vit", "imagenet_vit", "clip_resnet", "resnet"))
         choice("norm", self.norm, ("frozen_batch", "group", "none"))
+        choice("stem", self.stem, ("patch", "convolutions"))
         for name in ("patch", "width", "layers", "heads", "output"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
