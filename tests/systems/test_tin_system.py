@@ -286,13 +286,16 @@ def test_scores_are_the_sum_of_streams_times_s_p_and_nis_only_marks():
     """S = (p_H + p_O + p_SP) * f_P * L(s_h) * L(s_o); the same scores with suppression on and off."""
     _, variables, batch, predict = ready("hoi")
     out = {name: np.asarray(value) for name, value in predict(variables, batch).items()}
-    plain_config = small_config(nis={"enabled": False}, score={"lis": "none"})
+    plain_config = small_config(nis={"enabled": False}, score={"lis": "none", "spare_no_interaction": False})
     plain = build_system("tin", plain_config, HOI_STYLE).predict
     off = {name: np.asarray(value) for name, value in fast_jit(plain)(variables, batch).items()}
     weight = np.asarray(lis_weight(jnp.asarray(out["human_score"])) * lis_weight(jnp.asarray(out["object_score"])))
     valid = out["pair_valid"]
     np.testing.assert_allclose(out["interactiveness"][valid], (off["interactiveness"] * weight)[valid], rtol=1e-5)
-    np.testing.assert_allclose(out["verb_scores"][valid], (off["verb_scores"] * weight[..., None])[valid], rtol=1e-5)
+    expected = off["verb_scores"] * weight[..., None]
+    # "no_interaction" (verb 0) goes without f_P here, and with it where nothing is spared.
+    expected[..., 0][valid] /= off["interactiveness"][valid]
+    np.testing.assert_allclose(out["verb_scores"][valid], expected[valid], rtol=1e-5)
     np.testing.assert_array_equal(out["kept"], valid & (out["interactiveness"] >= 0.1))
     np.testing.assert_array_equal(off["kept"], off["pair_valid"])
     assert 0 < out["kept"].sum() < valid.sum()

@@ -185,12 +185,14 @@ class ScoreConfig:
 
     fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
       (iCAN, and TIN as released).
+    spare_no_interaction: the score of "does not interact" is not multiplied by f_P, which says the opposite.
     lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
     """
 
     human_threshold: float = 0.6
     object_threshold: float = 0.4
     fusion: str = "sum"
+    spare_no_interaction: bool = True
     lis: str = "paper"
     lis_scale: float = 8.4
     lis_offset: float = 12.0

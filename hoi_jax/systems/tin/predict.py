@@ -88,7 +88,8 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
 
     verb_scores = (p_human + p_object + p_spatial) * s_P with s_P = f_P * L(s_h) * L(s_o) (Eqs. 1 to 6), L the LIS
     weight; `interactiveness` is s_P, and `kept` is False where s_P < the NIS threshold (scores stay as they are).
-    Without P, s_P is L(s_h) * L(s_o) and nothing is suppressed.
+    Without P, s_P is L(s_h) * L(s_o) and nothing is suppressed. `score.fusion` and `score.spare_no_interaction` change
+    the first formula as they say.
     """
     c = config.classifier.streams
 
@@ -118,13 +119,17 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         fused = fuse({n: pair_of(score[n], rows[n]) if n in rows else score[n] for n in c}, config.score.fusion)
         human_score, object_score = pair_of(p["human_score"], human), pair_of(p["object_score"], obj)
         s_pair = detector_weight(human_score, config.score) * detector_weight(object_score, config.score)
+        weight = jnp.repeat(s_pair[:, :, None], len(vocabulary.verbs), axis=2)
         kept = valid
         if config.interactiveness.streams:
             s_pair = score["interactiveness"] * s_pair
+            spared = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
+            spared &= config.score.spare_no_interaction
+            weight = jnp.where(spared[None, None], weight, s_pair[:, :, None])
             if config.nis.enabled:
                 kept = suppress_pairs(s_pair, valid, threshold=config.nis.threshold)
         object_class = pair_of(p["object_class"], obj)
-        verbs = _verb_scores(fused, object_class, vocabulary) * s_pair[:, :, None]
+        verbs = _verb_scores(fused, object_class, vocabulary) * weight
         out = {
             "human_xyxy_px": pair_of(p["human_xyxy_px"], human),
             "object_xyxy_px": pair_of(p["object_xyxy_px"], obj),
