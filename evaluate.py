@@ -84,7 +84,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     run = parser.add_argument_group("with --workdir")
     run.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
-    run.add_argument("--data_dir", default="data", help="folder of built datasets (default: data)")
+    run.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     run.add_argument("--report", type=Path, help="write a self-contained HTML page")
     parser.add_argument("--split", help="split to predict (default: the config's), or to read from a .mat (test)")
     options = parser.parse_args(arguments)

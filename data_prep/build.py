@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m data_prep.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", help="hoi_scenes/tiny, hoi_scenes/small, hoi_scenes/full, vcoco[/LAYOUT], hico_det")
-    parser.add_argument("--data-dir", default="data", help="where built datasets go (default: data)")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets go (default: data)")
     parser.add_argument("--images", type=Path, help="folder of pictures, searched below it by file name")
     parser.add_argument(
         "--annotations", nargs="*", default=[], metavar="[SPLIT=]FILE", help="annotation files, plain or .gz"

@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--show", action="store_true", help="print what is there and run nothing")
     parser.add_argument("--metrics", nargs="+", default=["default/full", "default/rare", "default/non_rare"])
     parser.add_argument("--workdir", default="runs/studies", help="folder for checkpoints and logs")
-    parser.add_argument("--data_dir", default="data", help="folder of built datasets")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets")
     options = parser.parse_args(arguments)
     study = importlib.import_module(f"studies.{options.study}")
     if unknown := set(options.only or ()) - set(study.RUNS):
