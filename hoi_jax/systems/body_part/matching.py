@@ -15,7 +15,7 @@ from hoi_jax.systems.body_part.targets import Targets
 def matching_cost(
     outputs: Mapping[str, Array], targets: Targets, config: MatchingConfig
 ) -> Float[Array, "batch queries pairs"]:
-    """Cost of every query for every pair, from one layer's outputs [B, Q, ...].
+    """Cost of every query for every pair, from one layer's outputs [B, Q, ...], but for interactiveness.
 
     The worse of human and object counts for boxes. A pair without an object has no L1 cost of the object, and the
     object's GIoU cost (with an empty box at the origin) has the human's added to it, as released.
@@ -29,11 +29,6 @@ def matching_cost(
     exists = targets.has_object[:, None]
     cost += config.box * jnp.maximum(distance[0], jnp.where(exists, distance[1], 0.0))
     cost += config.giou * jnp.maximum(giou[0], giou[1] + jnp.where(exists, 0.0, giou[0]))
-    if "interactiveness_logits" in outputs and config.interactiveness:
-        logits = outputs["interactiveness_logits"]
-        sigmoid = config.interactiveness_score == "sigmoid"
-        score = jax.nn.sigmoid(logits[..., 1]) if sigmoid else jax.nn.softmax(logits, axis=-1)[..., 1]
-        cost -= config.interactiveness * score[:, :, None]
     if "verb_logits" in outputs and config.verb:
         cost += config.verb * _verb_cost(jax.nn.sigmoid(outputs["verb_logits"]), targets.verbs.astype(jnp.float32))
     return cost
@@ -61,13 +56,16 @@ def match_layers(
       outputs: [layers, B, Q, ...], the final layer last; "interactiveness_logits" may have that layer only.
     """
     outputs = jax.lax.stop_gradient(dict(outputs))
+    interactive = outputs.pop("interactiveness_logits", None)
     layers = outputs["object_logits"].shape[0]
-    chosen = range(layers) if config.aux == "own" else (layers - 1,)
-    costs = []
-    for layer in chosen:
-        at = {name: value[layer - layers] for name, value in outputs.items() if value.shape[0] >= layers - layer}
-        costs.append(matching_cost(at, targets, config))
-    cost = jnp.stack(costs)
+    chosen = {name: value[-1:] for name, value in outputs.items()} if config.aux == "final" else outputs
+    cost = jax.vmap(lambda layer: matching_cost(layer, targets, config))(chosen)
+    if interactive is not None:
+        sigmoid = config.interactiveness_score == "sigmoid"
+        score = jax.nn.sigmoid(interactive[..., 1]) if sigmoid else jax.nn.softmax(interactive, axis=-1)[..., 1]
+        score = score[-len(cost) :]
+        score = jnp.pad(score, ((len(cost) - len(score), 0), (0, 0), (0, 0)))
+        cost -= config.interactiveness * score[..., None]
     valid = jnp.broadcast_to(targets.valid[None], (len(cost), *targets.valid.shape))
     found = assign_targets(cost, valid)
     return jnp.broadcast_to(found, (layers, *found.shape[1:]))

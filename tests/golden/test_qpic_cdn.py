@@ -1,0 +1,291 @@
+"""QPIC and CDN as settings of the body-part parts, against numbers from the authors' code (qpic_cdn.npz)."""
+
+import functools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rule_weights as rule
+from set_cases import assert_same_matching, by_official_name, targets_of
+
+from hoi_jax import io
+from hoi_jax.settings import from_config
+from hoi_jax.systems.body_part.config import BodyPartConfig
+from hoi_jax.systems.body_part.loss import loss_terms, paired_layers, term_weights
+from hoi_jax.systems.body_part.matching import match_layers
+from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.predict import pair_scores
+
+fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+OUTPUT = {"rtol": 0, "atol": 1e-4}
+TERMS = {
+    "obj_ce": "object", "verb_ce": "verb", "sub_bbox": "human_box", "sub_giou": "human_giou",
+    "obj_bbox": "object_box", "obj_giou": "object_giou", "matching": "interactiveness",
+}  # fmt: skip
+HEADS = {
+    "pred_sub_boxes": "human_cxcywh", "pred_obj_boxes": "object_cxcywh", "pred_obj_logits": "object_logits",
+    "pred_verb_logits": "verb_logits", "pred_matching_logits": "interactiveness_logits",
+}  # fmt: skip
+QPIC_MATCHING = {"aux": "own", "verb": 1.0}
+QPIC_LOSS = {"verb_alpha": None, "consistency": 0.0}
+CDN_MATCHING = {**QPIC_MATCHING, "interactiveness_score": "softmax"}
+CDN_LOSS = {"verb": 2.0, "consistency": 0.0}
+NETS = {"qpic/A": "qpic", "cdn/S": "cdn_S", "cdn/B": "cdn_B", "cdn/U": None}
+CASES = [
+    "qpic/A",
+    "cdn/S",
+    pytest.param("cdn/B", marks=pytest.mark.slow),
+    pytest.param("cdn/U", marks=pytest.mark.slow),
+]
+"""Case and its list of parameters; U is like B with other numbers of layers."""
+LOGGED = ("obj_class_error", "obj_cardinality_error", "matching_error")
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir):
+    return io.read_npz(golden_dir / "qpic_cdn.npz", max_bytes=2**28)
+
+
+@pytest.fixture(scope="module")
+def meta(golden):
+    return json.loads(str(golden["meta_json"]))
+
+
+@pytest.fixture(scope="module")
+def all_params(golden_dir):
+    return json.loads((golden_dir / "qpic_cdn_params.json").read_text())
+
+
+def config_of(name: str, meta, **changes) -> BodyPartConfig:
+    family, variant = name.split("/")
+    model = meta[family]["model"]
+    sizes = {key: model[key] for key in ("hidden", "heads", "feedforward", "encoder_layers")}
+    values = {
+        "backbone": {"mask_padding": False},
+        "queries": model["queries"],
+        "transformer": {**sizes, "box_layers": model.get("decoder_layers", 6)},
+    }
+    if family == "qpic":
+        values |= {"verbs": {"source": "box_decoder"}, "interactiveness": "none"}
+        values |= {"matching": QPIC_MATCHING, "loss": QPIC_LOSS}
+    else:
+        layers = model[variant]
+        values["transformer"]["box_layers"] = layers["hopd_layers"]
+        values |= {"verbs": {"source": "decoder", "layers": layers["interaction_layers"]}}
+        values |= {"interactiveness": "box_decoder", "matching": CDN_MATCHING, "loss": CDN_LOSS}
+        values["predict"] = {"times_interactiveness": True}
+    return from_config(BodyPartConfig, {**values, **changes})
+
+
+def params_of(name: str, all_params, config: BodyPartConfig) -> list:
+    """Names and shapes; of a case without a list of its own, the deepest list cut to its layers."""
+    if NETS[name]:
+        return all_params[NETS[name]]
+    stacks = {"decoder": config.transformer.box_layers, "interaction_decoder": config.verbs.layers}
+
+    def exists(entry):
+        match = re.match(r"transformer\.(\w+)\.layers\.(\d+)\.", entry["name"])
+        return not match or match[1] not in stacks or int(match[2]) < stacks[match[1]]
+
+    return [entry for entry in all_params["cdn_B"] if exists(entry)]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, golden, meta, all_params):
+    """(name, net, params, variables, inputs, outputs) of one model."""
+    name = request.param
+    if f"{name}/pred_obj_logits" not in golden:
+        pytest.skip(f"the file has no case {name}")
+    config, family = config_of(name, meta), name.split("/")[0]
+    model = meta[family]["model"]
+    net = HoiTransformer(config, model["object_classes"], model["verb_classes"])
+    params = params_of(name, all_params, config)
+    variables = rule.variables_of(params, meta["name_prefix"])
+    pixels = rule.padded([rule.image(*image, meta["name_prefix"]) for image in meta[family]["images"]])
+    hw = np.array([image[1:] for image in meta[family]["images"]], np.int32)
+    nobody = np.zeros((len(pixels), 1, 10, 4), np.float32), np.zeros((len(pixels), 1, 10), bool)
+    inputs = pixels, hw, *nobody
+    outputs = jax.tree.map(np.asarray, fast_jit(net.apply)(variables, *inputs))
+    return name, net, params, variables, inputs, outputs
+
+
+def test_weights_and_images_follow_their_rule(golden, meta, all_params):
+    checks = [key for key in golden if "/weights_check/" in key]
+    assert checks
+    for key in checks:
+        family, _, name = key.split("/", 2)
+        shapes = {p["name"]: p["shape"] for p in all_params["qpic" if family == "qpic" else "cdn_B"]}
+        if name == "query_embed.weight":
+            shapes[name] = (meta[family]["model"]["queries"], *shapes[name][1:])
+        values = rule.weight(name, shapes[name], meta["name_prefix"]).ravel()
+        np.testing.assert_allclose([*values[:4], *values[-2:]], golden[key], rtol=1e-6)
+
+
+def test_every_tensor_finds_a_place_and_none_is_left_over(case):
+    _, net, params, variables, _, _ = case
+    image, hw = jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64)
+    people = jnp.zeros((1, 1, 10, 4)), jnp.zeros((1, 1, 10), bool)
+    rule.same_structure(variables, jax.eval_shape(net.init, jax.random.key(0), image, hw, *people))
+    assert sum(x.size for x in jax.tree.leaves(variables)) == sum(np.prod(p["shape"]) for p in params)
+
+
+def test_outputs_of_every_stored_layer(golden, case):
+    name, *_, out = case
+    layered = paired_layers(out)
+    layers = len(layered["object_logits"])
+    for key, ours in HEADS.items():
+        for layer in range(layers):
+            stored = f"{name}/{key}" if layer == layers - 1 else f"{name}/aux{layer}_{key}"
+            if stored in golden:
+                np.testing.assert_allclose(layered[ours][layer], golden[stored], **OUTPUT, err_msg=stored)
+            elif f"{stored}_s8" in golden:
+                got = layered[ours][layer][..., ::8]
+                np.testing.assert_allclose(got, golden[f"{stored}_s8"], **OUTPUT, err_msg=stored)
+    if f"{name}/num_aux" in golden:
+        assert layers == int(golden[f"{name}/num_aux"]) + 1
+
+
+def test_intermediate_values(golden, case):
+    name, *_, out = case
+    stored = {
+        "memory": out["memory"], "hs_all_first16": out["box_states"][..., :16], "hs_last": out["box_states"][-1],
+        "hs_hopd_all_first16": out["box_states"][..., :16], "interaction_query_pos": out["box_states"][-1],
+    }  # fmt: skip
+    if "verb_states" in out:
+        stored["hs_interaction_all_first16"] = out["verb_states"][..., :16]
+        stored["hs_interaction_last"] = out["verb_states"][-1][..., ::2]
+    seen = [key for key in stored if f"{name}/{key}" in golden]
+    assert seen
+    for key in seen:
+        np.testing.assert_allclose(stored[key], golden[f"{name}/{key}"], **OUTPUT, err_msg=key)
+
+
+def test_scores_and_boxes_of_the_postprocessor(golden, case):
+    name, net, *_, out = case
+    for prefix, multiply in (("post_", True), ("post_no_matching_", False)):
+        if f"{name}/{prefix}labels" not in golden:
+            continue
+        size = golden[f"{name}/post_orig_size"].astype(np.int32)
+        config = from_config(
+            type(net.config.predict), {"times_interactiveness": multiply and net.config.interactiveness != "none"}
+        )
+        got = pair_scores(out, size, net.num_verbs, config)
+        boxes, labels = golden[f"{name}/{prefix}boxes"], golden[f"{name}/{prefix}labels"]
+        queries = net.config.queries
+        np.testing.assert_array_equal(got["object_class"], labels[:, queries:])
+        np.testing.assert_allclose(got["human_xyxy_px"], boxes[:, :queries], atol=5e-3)
+        np.testing.assert_allclose(got["object_xyxy_px"], boxes[:, queries:], atol=5e-3)
+        np.testing.assert_allclose(got["verb_scores"], golden[f"{name}/{prefix}verb_scores"], **OUTPUT)
+
+
+@functools.cache
+def solver(config: BodyPartConfig):
+    """Compiled (outputs, targets) -> (query of each pair per layer, terms), once for all cases of a setting."""
+
+    def solve(out, targets):
+        used = jnp.ones(len(targets.valid), bool)
+        return match_layers(paired_layers(out), targets, config.matching), loss_terms(out, targets, used, config)
+
+    return fast_jit(solve)
+
+
+def assert_case(golden, name, out, targets, config, rtol):
+    """Matching of every layer, every stored term, and the weighted total."""
+    found, terms = solver(config)(out, targets)
+    for layer, rows in enumerate(np.asarray(found)):
+        assert_same_matching(golden, name, "" if layer == len(found) - 1 else f"aux{layer}_", rows)
+    seen = set()
+    prefix = f"{name}/loss/loss_"
+    for key in (k for k in golden if k.startswith(prefix)):
+        match = re.fullmatch(r"(\D+?)(?:_(\d+))?", key.removeprefix(prefix))
+        assert match
+        values = terms[TERMS[match[1]]]
+        layer = len(values) - 1 if match[2] is None else int(match[2])
+        np.testing.assert_allclose(values[layer], golden[key], rtol=rtol, err_msg=key)
+        seen.add((TERMS[match[1]], layer))
+    assert seen == {(term, layer) for term, values in terms.items() for layer in range(len(values))}
+    weights = term_weights(config.loss)
+    total = sum(weights[term] * values.sum() for term, values in terms.items())
+    np.testing.assert_allclose(total, golden[f"{name}/loss_total_weighted"], rtol=rtol)
+
+
+def emptied(targets, images):
+    """The same targets without the pairs of these images."""
+    valid = targets.valid.copy()
+    valid[list(images)] = False
+    keep = valid[..., None]
+    return targets._replace(
+        human_cxcywh=targets.human_cxcywh * keep, object_cxcywh=targets.object_cxcywh * keep,
+        has_object=targets.has_object & valid, verbs=targets.verbs & keep, interactive=valid, valid=valid,
+    )  # fmt: skip
+
+
+def test_losses_and_matching_of_whole_batches(golden, case, meta):
+    name, net, _, _, inputs, out = case
+    images = len(inputs[0])
+    targets = targets_of(golden, name, net.num_verbs, images)
+    assert_case(golden, name, out, targets, net.config, 1e-4)
+    for empty, which in (("one_empty", [images - 1]), ("all_empty", range(images))):
+        if f"{name}/{empty}/loss_total_weighted" in golden:
+            assert_case(golden, f"{name}/{empty}", out, emptied(targets, which), net.config, 1e-4)
+    if f"{name}/no_matching/loss_total_weighted" in golden:
+        rest = {key: value for key, value in out.items() if key != "interactiveness_logits"}
+        assert_case(golden, f"{name}/no_matching", rest, targets, net.config, 1e-4)
+    if f"{name}/default_args/loss_total_weighted" in golden:
+        heavier = {"box": 5.0, "giou": 2.0}
+        config = config_of(name, meta, matching={**QPIC_MATCHING, **heavier}, loss={**QPIC_LOSS, **heavier})
+        assert_case(golden, f"{name}/default_args", out, targets, config, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stored", "name", "loss"),
+    [
+        ("qpic/V", "qpic/V", QPIC_LOSS), ("qpic/H", "qpic/H", QPIC_LOSS),
+        ("qpic/H", "qpic/H/bce", {**QPIC_LOSS, "verb_loss": "bce"}), ("cdn/V", "cdn/V", CDN_LOSS),
+    ],
+)  # fmt: skip
+def test_losses_and_matching_of_given_outputs(golden, stored, name, loss):
+    if f"{name}/loss_total_weighted" not in golden:
+        pytest.skip(f"the file has no case {name}")
+
+    def layers(key):
+        aux = [golden[f"{stored}/aux{i}_{key}"] for i in range(99) if f"{stored}/aux{i}_{key}" in golden]
+        return np.stack([*aux, golden[f"{stored}/{key}"]])
+
+    out = {ours: layers(key) for key, ours in HEADS.items() if f"{stored}/{key}" in golden}
+    images, verbs = out["verb_logits"].shape[1], out["verb_logits"].shape[-1]
+    head = "box_decoder" if "interactiveness_logits" in out else "none"
+    matching = CDN_MATCHING if head != "none" else QPIC_MATCHING
+    config = from_config(BodyPartConfig, {"interactiveness": head, "matching": matching, "loss": loss})
+    assert_case(golden, name, out, targets_of(golden, stored, verbs, images), config, 1e-5)
+
+
+@pytest.mark.slow
+def test_gradients(golden, case):
+    name, net, params, variables, inputs, _ = case
+    targets = targets_of(golden, name, net.num_verbs, len(inputs[0]))
+    weights = term_weights(net.config.loss)
+
+    def total(weights_of_net):
+        out = net.apply({**variables, "params": weights_of_net}, *inputs)
+        terms = loss_terms(out, targets, jnp.ones(len(inputs[0]), bool), net.config)
+        return sum(weights[term] * values.sum() for term, values in terms.items())
+
+    gradients = fast_jit(jax.grad(total))(variables["params"])
+    flat = {
+        "params/" + "/".join(k.key for k in path): np.asarray(x)
+        for path, x in jax.tree_util.tree_leaves_with_path(gradients)
+    }
+    shapes = {p["name"]: p["shape"] for p in params}
+    for key in (k for k in golden if k.startswith(f"{name}/gradnorm/")):
+        official = key.removeprefix(f"{name}/gradnorm/")
+        got = np.linalg.norm(by_official_name(flat, official, shapes[official]))
+        np.testing.assert_allclose(got, golden[key], rtol=5e-3, err_msg=key)
+    for key in (k for k in golden if k.startswith(f"{name}/grad/")):
+        official = key.removeprefix(f"{name}/grad/")
+        got, wanted = by_official_name(flat, official, shapes[official]), golden[key]
+        got = got[:, : wanted.shape[1]] if wanted.ndim == 2 else got
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-2 * np.abs(wanted).max(), err_msg=key)

@@ -1,0 +1,273 @@
+"""The body-part system: invariances, labels, ablations, QPIC and CDN as settings, and that it learns."""
+
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hoi_jax.nn.positional import sine_positions
+from hoi_jax.schema import check_batch, check_predictions
+from hoi_jax.settings import SettingsError, from_config
+from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig, PartsConfig, TransformerConfig
+from hoi_jax.systems.body_part.interactiveness import InteractivenessDecoder, Memory
+from hoi_jax.systems.body_part.targets import pair_targets
+from hoi_jax.systems.registry import build_system
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
+
+fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
+
+
+def small_config(**groups) -> dict:
+    config = {
+        "backbone": {
+            "stage_sizes": (1, 1), "stage_strides": (1, 2), "width": 8, "kind": "basic", "norm": "group",
+            "stem": "small",
+        },
+        "transformer": {
+            "hidden": 16, "heads": 2, "feedforward": 24, "dropout": 0.1, "encoder_layers": 1, "box_layers": 2,
+        },
+        "verbs": {"source": "decoder", "layers": 1},
+        "parts": {"person_score": 0.1},
+        "queries": 7,
+    }  # fmt: skip
+    for name, values in groups.items():
+        config[name] = {**config.get(name, {}), **values} if isinstance(values, dict) else values
+    return config
+
+
+def random_variables(init, *args):
+    """Random values of the right shapes, drawn on the host to spare a slow compilation."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        scale = 0.2 if len(leaf.shape) < 2 else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
+        return (path[-1].key == "scale") + np.float32(scale) * rng.normal(size=leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0), *args))
+
+
+@functools.cache
+def ready(style: str):
+    """System, variables, batch and compiled predict of one style."""
+    system = build_system("body_part", small_config(), STYLES[style])
+    batch = random_batch(STYLES[style], batch=4)
+    return system, random_variables(system.init, batch), batch, fast_jit(system.predict)
+
+
+@functools.cache
+def loss_and_gradient():
+    """Compiled (params, batch, key) -> ((loss, aux), gradient)."""
+    system = ready("hoi")[0]
+    return fast_jit(jax.value_and_grad(lambda p, b, k: system.loss({"params": p}, b, k), has_aux=True))
+
+
+def only(batch, names):
+    return {name: value for name, value in batch.items() if name in names}
+
+
+def assert_close(a, b, rows=slice(None)):
+    for name in a:
+        np.testing.assert_allclose(np.asarray(a[name])[rows], np.asarray(b[name])[rows], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("style", list(STYLES))
+def test_predictions_follow_the_schema_and_excluded_verbs_score_zero(style):
+    system, variables, batch, predict = ready(style)
+    check_batch(only(batch, set(batch)), system.needs_train)
+    found = {k: np.asarray(v) for k, v in predict(variables, only(batch, system.needs_predict)).items()}
+    check_predictions(found, 4)
+    vocabulary = STYLES[style]
+    if style == "hoi":
+        allowed = vocabulary.verb_object_mask.T[found["object_class"]]
+        assert (found["verb_scores"][~allowed] == 0).all() and (found["verb_scores"] > 0).any()
+        assert not np.isnan(found["object_xyxy_px"]).any()
+    else:
+        absent = found["object_class"] == -1
+        np.testing.assert_array_equal(np.isnan(found["object_xyxy_px"]).all(-1), absent)
+        assert found["agent_scores"].shape == found["verb_scores"].shape
+
+
+def test_padding_the_picture_and_the_tables_changes_no_score_and_no_loss():
+    system, variables, batch, predict = ready("hoi")
+    grown = dict(batch)
+    grown["image"] = np.pad(batch["image"], ((0, 0), (0, 16), (0, 32), (0, 0)))
+    for name in batch:
+        if name.startswith(("detections_", "instances_", "pairs_")):
+            table = batch[name]
+            grown[name] = np.pad(table, ((0, 0), (0, 3), *((0, 0),) * (table.ndim - 2)))
+    assert_close(*(predict(variables, only(x, system.needs_predict)) for x in (batch, grown)))
+    loss = fast_jit(lambda b: system.loss(variables, b, jax.random.key(0), train=False)[0])
+    np.testing.assert_allclose(loss(batch), loss(grown), rtol=1e-5)
+
+
+def test_the_release_setting_leaks_padding_as_the_authors_code_does():
+    system = build_system("body_part", small_config(backbone={"mask_padding": False}), HOI_STYLE)
+    _, variables, batch, _ = ready("hoi")
+    grown = {**batch, "image": np.pad(batch["image"], ((0, 0), (0, 16), (0, 32), (0, 0)))}
+    predict = fast_jit(system.predict)
+    a, b = (predict(variables, only(x, system.needs_predict))["interactiveness"] for x in (batch, grown))
+    assert np.abs(np.asarray(a) - np.asarray(b)).max() > 1e-5
+
+
+def test_a_score_does_not_depend_on_the_rest_of_the_batch():
+    system, variables, batch, predict = ready("hoi")
+    turned = {name: value[::-1].copy() for name, value in batch.items()}
+    a, b = (predict(variables, only(x, system.needs_predict)) for x in (batch, turned))
+    assert_close(a, {name: np.asarray(value)[::-1] for name, value in b.items()})
+
+
+def test_loss_and_gradient_are_the_same_on_one_device_and_on_two():
+    system, variables, batch, _ = ready("hoi")
+    batch = {**batch, "pairs_valid": batch["pairs_valid"].copy(), "batch_valid": np.array([True, True, True, False])}
+    batch["pairs_valid"][1] = False  # uneven counts are what a per-device mean gets wrong
+    key = jax.random.key(3)
+    (one, _), gradient = loss_and_gradient()(variables["params"], batch, key)
+
+    def per_device(params, batch):
+        value, grads = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, key, axis_name="d")[0])(params)
+        return jax.lax.pmean((value, grads), "d")
+
+    split = {name: value.reshape((2, 2, *value.shape[1:])) for name, value in batch.items()}
+    run = jax.pmap(per_device, axis_name="d", in_axes=(None, 0), devices=jax.devices()[:2])
+    many, gradients = jax.tree.map(lambda x: x[0], run(variables["params"], split))
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(np.abs(b).max())))
+
+
+def test_a_batch_without_any_pair_has_a_finite_loss_and_gradient():
+    _, variables, batch, _ = ready("hoi")
+    empty = {**batch, "pairs_valid": np.zeros_like(batch["pairs_valid"])}
+    (loss, output), gradient = loss_and_gradient()(variables["params"], empty, jax.random.key(0))
+    assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+    assert all(float(output.terms[name]) == 0 for name in ("human_box", "object_giou"))
+
+
+def test_terms_sum_to_the_loss_and_forty_steps_on_one_batch_lower_it():
+    _, variables, batch, _ = ready("hoi")
+    tx = optax.adam(3e-3)
+    params, state = variables["params"], tx.init(variables["params"])
+    losses = []
+    for step in range(40):
+        (loss, output), gradient = loss_and_gradient()(params, batch, jax.random.key(step))
+        np.testing.assert_allclose(sum(output.terms.values()), loss, rtol=1e-5)
+        updates, state = tx.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+ABLATIONS = {
+    "without_parts": {"scheme": "instance"},
+    "without_saliency": {"scheme": "six_pass", "masks": "none"},
+    "intuitive": {"scheme": "six_pass", "masks": "parts"},
+    "without_progressive": {"masks": "parts"},
+    "without_one_pass": {"scheme": "six_pass"},
+    "release": {
+        "part_filter": "per_query", "merge_parts": "all", "part_query": "affine", "other_humans": "xor",
+        "layer3_mask": "same", "cell_rule": "floor", "pose_failure": "skip",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", list(STYLES))
+@pytest.mark.parametrize("name", [*ABLATIONS, "qpic", "cdn", "parts_labels"])
+def test_every_setting_of_table_5_and_the_ancestors_have_a_loss_and_predictions(name, style):
+    changes: dict = {"parts": ABLATIONS.get(name, {})}
+    if name == "qpic":
+        changes = {"verbs": {"source": "box_decoder"}, "interactiveness": "none", "matching": {"aux": "own"}}
+    if name == "cdn":
+        changes = {"interactiveness": "box_decoder", "matching": {"aux": "own", "interactiveness_score": "softmax"}}
+    if name == "parts_labels":
+        changes = {"loss": {"parts": 0.1}}
+    system = build_system("body_part", small_config(**changes), STYLES[style])
+    batch = random_batch(STYLES[style], batch=2)
+    batch["pairs_part_states"] = np.ones((*batch["pairs_valid"].shape, 6), np.int32)
+    variables = jax.eval_shape(system.init, jax.random.key(0), batch)
+    loss = functools.partial(system.loss, key=jax.random.key(0))
+    fields = system.needs_train | {"batch_valid", "example_id"}
+    out = jax.eval_shape(lambda v, b: loss(v, b), variables, only(batch, fields))
+    assert out[0].shape == () and ("parts" in out[1].terms) == (name == "parts_labels")
+    found = jax.eval_shape(system.predict, variables, only(batch, system.needs_predict))
+    assert found["verb_scores"].shape == (2, 7, len(STYLES[style].verbs))
+    assert ("interactiveness" in found) == (name != "qpic")
+
+
+def test_six_passes_at_once_equal_six_passes_one_by_one():
+    """The intuitive scheme runs all passes as one batch; each must be what the same layers give alone."""
+    sizes = TransformerConfig(hidden=16, heads=2, feedforward=24)
+    rng = np.random.default_rng(0)
+    batch, queries, tokens = 2, 5, 12
+    d, x = (rng.normal(size=(batch, n, 16)).astype(np.float32) for n in (queries, tokens))
+    valid = np.arange(tokens)[None] < np.array([[12], [9]])
+    memory = Memory(x, x + 0.1, valid, (3, 4))
+    cells = [rng.random((batch, n, tokens)) < 0.4 for n in (queries, queries, 6)]
+    six = InteractivenessDecoder(PartsConfig(scheme="six_pass", masks="parts"), sizes)
+    variables = random_variables(six.init, d, memory, *cells)
+    got = six.apply(variables, d, memory, *cells)
+    # One pass without parts has the same layers: feed it one part's query and let it see that part's cells only.
+    alone = InteractivenessDecoder(PartsConfig(scheme="instance"), sizes)
+    weights = dict(variables["params"])
+    score = weights["score"]["fc0"]
+    shared = {name: weights[name] for name in ("layer0", "layer1", "layer2", "norm")}
+    shared["score"] = {"fc0": {"kernel": score["kernel"][:16], "bias": score["bias"]}}
+    hidden = np.einsum("bqd,kde->bqke", d, weights["query_hidden"]) + weights["query_hidden_bias"]
+    query = np.einsum("bqkd,kde->bqke", np.maximum(hidden, 0), weights["query_out"]) + weights["query_out_bias"]
+    whole = alone.apply({"params": shared}, d, memory, *cells)["states"][-1]
+    for part in range(6):
+        allowed = valid & cells[2][:, part]
+        allowed = np.where(allowed.any(-1, keepdims=True), allowed, valid)
+        seen = Memory(x, x + 0.1, allowed, (3, 4))
+        state = alone.apply({"params": shared}, query[:, :, part].astype(np.float32), seen, *cells)["states"][-1]
+        logits = np.concatenate([state, whole], axis=-1) @ score["kernel"] + score["bias"]
+        np.testing.assert_allclose(got["part_logits"][:, :, part], logits, atol=2e-5)
+    probability = jax.nn.softmax(got["part_logits"], axis=-1)[..., 1].max(-1)
+    np.testing.assert_allclose(jax.nn.softmax(got["interactiveness_logits"], axis=-1)[..., 1], probability, rtol=1e-6)
+
+
+def test_targets_are_relative_to_the_unpadded_picture_and_no_interaction_can_be_negative():
+    batch = random_batch(HOI_STYLE, batch=1, pairs=3)
+    batch["instances_xyxy_px"][0, 0] = [12, 6, 36, 30]
+    batch["image_hw_px"][:] = 24, 48
+    batch["pairs_human"][:], batch["pairs_object"][:] = 0, [[2, 2, -1]]
+    batch["pairs_valid"][:] = True
+    batch["pairs_verbs"][:] = [[[True, False, False, False], [True, True, False, False], [False, True, False, False]]]
+    batch = {name: jnp.asarray(value) for name, value in batch.items()}
+    targets = pair_targets(batch, HOI_STYLE, LossConfig(no_interaction_negative=True))
+    np.testing.assert_allclose(targets.human_cxcywh[0, 0], [0.5, 0.75, 0.5, 1.0])
+    np.testing.assert_array_equal(targets.valid[0], [True, True, False])
+    np.testing.assert_array_equal(targets.interactive[0], [False, True, False])
+    np.testing.assert_array_equal(pair_targets(batch, HOI_STYLE, LossConfig()).interactive[0], [True, True, False])
+    action = random_batch(ACTION_STYLE, batch=1, pairs=1)
+    action["pairs_object"][:] = -1
+    absent = pair_targets({k: jnp.asarray(v) for k, v in action.items()}, ACTION_STYLE, LossConfig())
+    assert absent.valid.all() and int(absent.object_class[0, 0]) == len(ACTION_STYLE.objects)
+    assert not absent.has_object.any() and not np.asarray(absent.object_cxcywh).any()
+
+
+def test_position_codes_of_valid_cells_do_not_depend_on_padding():
+    valid = np.ones((1, 3, 4), bool)
+    alone = sine_positions(valid, 8)
+    grown = sine_positions(np.pad(valid, ((0, 0), (0, 2), (0, 1))), 8)
+    np.testing.assert_allclose(grown[:, :3, :4], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"parts": {"schem": "one_pass"}}, "parts.scheme"), ({"parts": {"masks": "all"}}, "masks"),
+        ({"verbs": {"source": "own"}}, "source"), ({"queries": 0}, "queries"),
+        ({"interactiveness": "none", "predict": {"times_interactiveness": True}}, "interactiveness head"),
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused_by_name(values, message):
+    with pytest.raises(SettingsError, match=message):
+        from_config(BodyPartConfig, values, "model")
