@@ -20,6 +20,7 @@ from hoi_jax.losses.set_prediction import binary_focal
 from hoi_jax.nn.cosine import cosine_logits, unit
 from hoi_jax.ops.patch_masks import pair_patches
 from hoi_jax.ops.resample import resize_positions
+from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -234,3 +235,18 @@ def test_image_level_ap(golden):
     result = evaluate_hico_images(scores, labels, ImageProtocol(thresholds="tenths"))
     np.testing.assert_allclose(result.per_class["image/ap"], default, atol=1e-9)
     np.testing.assert_allclose(result.per_class["image/known_object_ap"], golden["ap_known_object"], atol=1e-9)
+
+
+def test_tokens(golden):
+    """Prompts with words that are neither in the small table nor in an installed vocabulary are skipped by name."""
+    prompts, tokens = take(golden, "text_prompts", "text_tokens")
+    tokenizer, unknown = clip_tokenizer(), []
+    for prompt, expected in zip(prompts, tokens, strict=True):
+        try:
+            got = tokenizer([str(prompt)])[0]
+        except TextError:
+            unknown.append(str(prompt))
+            continue
+        np.testing.assert_array_equal(got, expected)
+    if unknown:
+        pytest.skip(f"needs the whole vocabulary: {unknown}")
