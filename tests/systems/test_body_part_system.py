@@ -1,6 +1,7 @@
 """The body-part system: invariances, labels, ablations, QPIC and CDN as settings, and that it learns."""
 
 import functools
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from hoi_jax.experiment import load_experiment
 from hoi_jax.nn.positional import sine_positions
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.settings import SettingsError, from_config
@@ -17,6 +19,7 @@ from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig, PartsCo
 from hoi_jax.systems.body_part.interactiveness import InteractivenessDecoder, Memory
 from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
+from hoi_jax.training.optimizer import match_rules
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
@@ -271,3 +274,29 @@ def test_position_codes_of_valid_cells_do_not_depend_on_padding():
 def test_impossible_settings_are_refused_by_name(values, message):
     with pytest.raises(SettingsError, match=message):
         from_config(BodyPartConfig, values, "model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hico_det", "hico_det:without_parts", "hico_det:without_saliency", "hico_det:intuitive",
+        "hico_det:without_progressive", "hico_det:without_one_pass", "hico_det_release", "hico_det_stage2",
+        "hico_det_qpic", "hico_det_cdn:B", "vcoco", "hoi_scenes", "hoi_scenes:intuitive", "hoi_scenes_stage2",
+    ],
+)  # fmt: skip
+def test_every_config_is_valid_and_its_rules_name_every_parameter(name):
+    module, _, argument = name.partition(":")
+    config = importlib.import_module(f"configs.body_part_{module}").get_config(*filter(None, [argument]))
+    experiment = load_experiment(config.to_dict())
+    shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
+    match_rules(experiment.optimizer.rules, shapes["params"])
+
+
+def test_released_weights_fit_the_release_config_and_the_papers_but_for_the_part_queries():
+    trees = []
+    for name in ("hico_det", "hico_det_release"):
+        config = importlib.import_module(f"configs.body_part_{name}").get_config()
+        variables = jax.eval_shape(load_experiment(config.to_dict()).build_system().init, jax.random.key(0), {})
+        leaves = jax.tree_util.tree_leaves_with_path(variables)
+        trees.append({(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves})
+    assert all("'query_" in name for name, _ in trees[0] ^ trees[1])

@@ -1,0 +1,28 @@
+"""CDN-S (Zhang et al., NeurIPS 2021) on HICO-DET as settings of the body-part system, first training stage.
+
+Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir runs/cdn --config.train.init_from=...
+         behind a colon: S (3 + 3 decoder layers) or B (6 + 6)
+Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper with its second stage; ours: not yet measured.
+
+Its second stage re-weights classes by their counts, which is not part of this system.
+"""
+
+from configs import body_part_hico_det
+
+LAYERS = {"S": 3, "B": 6}
+
+
+def get_config(size="S"):
+    config = body_part_hico_det.get_config()
+    config.model.update(
+        transformer=dict(box_layers=LAYERS[size]),
+        verbs=dict(source="decoder", layers=LAYERS[size]),
+        interactiveness="none",  # "box_decoder" adds its optional matching head
+        matching=dict(aux="own", verb=1.0),
+        loss=dict(verb=2.0),
+        predict=dict(pair_nms=None),
+        backbone=dict(mask_padding=False),
+    )
+    config.train.best_metric = "default/full"
+    config.evaluation.metrics = ("hoi",)
+    return config

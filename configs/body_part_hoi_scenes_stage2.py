@@ -1,0 +1,17 @@
+"""Body-part interactiveness on the embedded scenes, stage 2: detector and verbs, from the weights of stage 1.
+
+Run:     python train.py --config configs/body_part_hoi_scenes_stage2.py:runs/body1 --workdir runs/body2
+         (the part behind the colon is the workdir of stage 1)
+Expect:  not yet measured; class frequency is at 9.3.
+"""
+
+from configs import body_part_hoi_scenes
+
+
+def get_config(stage1="runs/body1"):
+    config = body_part_hoi_scenes.get_config()
+    config.model.verbs.source = "decoder"
+    config.model.interactiveness = "none"
+    config.train.update(best_metric="default/full", init_from=(dict(path=stage1),))
+    config.evaluation.metrics = ("hoi",)
+    return config

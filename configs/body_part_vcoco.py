@@ -1,0 +1,21 @@
+"""Body-part interactiveness on V-COCO as the paper has it, stage 1: 100 queries, 120 epochs.
+
+Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
+Run:     python train.py --config configs/body_part_vcoco.py --workdir runs/bp1v --config.train.init_from=...
+Expect:  interactiveness AP 43.61 in the paper; ours: not yet measured.
+"""
+
+from configs import body_part_hico_det
+
+IMAGES = 5400
+EPOCHS, DROP = 120, 60
+
+
+def get_config(ablation=""):
+    config = body_part_hico_det.get_config(ablation)
+    config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
+    config.sizes = dict(image_hw=(800, 1333), instances=96, detections=64, pairs=96, persons=32)
+    config.model.queries = 100
+    config.optimizer.schedule.step_at = (IMAGES * DROP // config.batch_size,)
+    config.train.update(num_steps=IMAGES * EPOCHS // config.batch_size, evaluate_every=IMAGES // config.batch_size)
+    return config
