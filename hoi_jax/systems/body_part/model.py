@@ -34,7 +34,7 @@ def sampled_cells(
 ) -> Bool[Array, "batch height width"]:
     """DETR's rule for real cells: the picture's pixel mask, sampled at floor(cell * pixels / cells)."""
     axes = [
-        (np.arange(cells) * pixels // cells)[None] < image_hw_px[:, axis : axis + 1]
+        jnp.asarray(np.arange(cells) * pixels // cells)[None] < image_hw_px[:, axis : axis + 1]
         for axis, (cells, pixels) in enumerate(zip(grid, image_shape, strict=True))
     ]
     return axes[0][:, :, None] & axes[1][:, None, :]
