@@ -1,10 +1,23 @@
-"""Weights of the authors' PyTorch code (body-part, QPIC, CDN, DETR) under this system's names."""
+"""Weights of the authors' PyTorch code (body-part, QPIC, CDN, DETR) under this system's names.
 
+    python -m hoi_jax.systems.body_part.convert weights.safetensors weights.npz [--detr-queries 64]
+
+reads a state dict (safetensors, or npz with one array per tensor) and writes what `train.init_from` takes; every tensor
+without a place is named. A `.pth` file is a pickle: save its "model" entry as safetensors first, where it is trusted.
+"""
+
+import argparse
 import re
+import sys
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 
-from hoi_jax.backbones.torchvision_names import Entries, linear, resnet_rule
+from hoi_jax import io
+from hoi_jax.backbones.torchvision_names import ConversionError, Entries, convert_state, linear, resnet_rule
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 _STACKS = (
     (r"transformer\.encoder\.layers\.(\d+)\.(.*)", r"encoder/layer\1", r"\2"),
@@ -77,3 +90,70 @@ def checkpoint_rule(name: str, tensor: np.ndarray) -> Entries | None:
         if match := re.fullmatch(pattern, name):
             return linear(match.expand(path), match[match.lastindex or 1], tensor)
     return None
+
+
+def start_from_detr(
+    state: Mapping[str, np.ndarray], queries: int, *, absent_class: bool = False
+) -> dict[str, np.ndarray]:
+    """A COCO DETR's state dict under the names of this system's authors, as they start training.
+
+    Both box heads copy DETR's; object classes take the rows of the 80 COCO classes and of "no object"; the first
+    `queries` query embeddings stay. Whatever DETR lacks is left out and starts at random.
+
+    Args:
+      absent_class: V-COCO's class "object absent" comes before the last one; DETR has no row for it, so that the
+        class head is left out.
+
+    Raises:
+      ConversionError: the tensors are not DETR's.
+    """
+    wanted = ("class_embed.weight", "class_embed.bias", "query_embed.weight", "bbox_embed.layers.0.weight")
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise ConversionError(f"not a DETR state dict: {missing} are absent")
+    classes = len(state["class_embed.bias"])
+    if classes <= max(COCO_CATEGORY_IDS) or len(state["query_embed.weight"]) < queries:
+        known = len(state["query_embed.weight"])
+        raise ConversionError(f"DETR has {classes} classes and {known} queries, expected COCO's and {queries}")
+    rows = np.array([*COCO_CATEGORY_IDS, classes - 1])
+    started = {}
+    for name, tensor in state.items():
+        if name.startswith("class_embed."):
+            if not absent_class:
+                started[f"obj_{name}"] = tensor[rows]
+        elif name.startswith("bbox_embed."):
+            started |= {f"sub_{name}": tensor, f"obj_{name}": tensor}
+        else:
+            started[name] = tensor[:queries] if name == "query_embed.weight" else tensor
+    return started
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="state dict: .safetensors or .npz")
+    parser.add_argument("target", type=Path, help="npz file to write")
+    parser.add_argument("--detr-queries", type=int, metavar="N", help="the source is COCO's DETR; keep N queries")
+    parser.add_argument("--absent-class", action="store_true", help="with --detr-queries, for V-COCO")
+    options = parser.parse_args(arguments)
+    try:
+        read = io.read_npz if options.source.suffix == ".npz" else io.read_safetensors
+        state: Mapping[str, np.ndarray] = read(options.source)
+        if options.detr_queries is not None:
+            state = start_from_detr(state, options.detr_queries, absent_class=options.absent_class)
+        converted, unknown = convert_state(state, checkpoint_rule)
+        if not converted:
+            raise ConversionError(f"{options.source}: no tensor has a place here, for example {list(state)[:5]}")
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **converted)
+        io.write_bytes_atomic(options.target, buffer.getvalue())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in unknown:
+        print(f"no place for {name}")
+    print(f"{options.target}: {len(converted)} arrays of {len(state)} tensors, {len(unknown)} without a place")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
