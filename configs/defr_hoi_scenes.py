@@ -19,13 +19,13 @@ def get_config(options=""):
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
     config.augment = dict(flip=0.5)
     config.model = dict(
-        backbone=dict(kind="clip_vit", patch=16, width=128, layers=4, heads=4, stem="convolutions"),
-        inputs=dict(size=128),
+        backbone=dict(kind="clip_vit", patch=16, width=64, layers=3, heads=4, stem="convolutions"),
+        inputs=dict(size=128, crop_area=1.0, brightness=0.0, contrast=0.0),
         classifier=dict(gamma=20.0),
         loss=dict(kind="lse_sign"),
     )
     config.optimizer = dict(
-        name="adamw", learning_rate=1e-3, weight_decay=0.0, clip="global", clip_norm=1.0,
+        name="adamw", learning_rate=2e-3, weight_decay=0.0, clip="global", clip_norm=1.0,
         schedule=dict(kind="cosine", warmup_steps=200),
     )  # fmt: skip
     config.train = dict(

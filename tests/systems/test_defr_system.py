@@ -1,0 +1,261 @@
+"""DEFR as a System: what it reads, what may not change its numbers, how pairs are made and scored."""
+
+import functools
+import re
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hoi_jax.schema import check_batch, check_predictions
+from hoi_jax.settings import SettingsError, from_config
+from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig, LossConfig
+from hoi_jax.systems.defr.inputs import prepare
+from hoi_jax.systems.defr.loss import classification_loss
+from hoi_jax.systems.defr.predict import propose_pairs
+from hoi_jax.systems.registry import build_system
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
+
+fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
+
+
+def small_config(**groups) -> dict:
+    config = {
+        "backbone": {"patch": 8, "width": 16, "layers": 2, "heads": 2},
+        "inputs": {"size": 32},
+        "classifier": {"gamma": 10.0},
+        "detection": {"max_humans": 3, "max_objects": 4},
+    }
+    for name, values in groups.items():
+        config[name] = {**config.get(name, {}), **values}
+    return config
+
+
+def make_batch(style: str, batch: int = 4) -> dict[str, np.ndarray]:
+    table = random_batch(STYLES[style], batch=batch)
+    rng = np.random.default_rng(5)
+    table["hoi_labels"] = rng.integers(-2, 2, (batch, len(HOI_STYLE.hois))).astype(np.int32)
+    table["detections_score"] = rng.uniform(0.3, 1, table["detections_score"].shape).astype(np.float32)
+    return table
+
+
+@functools.cache
+def ready(style: str):
+    """System, variables, batch, compiled predict and loss of one style."""
+    system, batch = build_system("defr", small_config(), STYLES[style]), make_batch(style)
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
+    return system, variables, batch, fast_jit(system.predict), fast_jit(system.loss)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_needs_name_exactly_the_fields_that_are_read(style):
+    system, variables, batch, _, _ = ready(style)
+    check_batch(batch, system.needs_train | system.needs_predict)
+    for fields, program in (
+        (system.needs_train | {"example_id", "batch_valid"}, lambda b: system.loss(variables, b, jax.random.key(0))[0]),
+        (system.needs_predict, lambda b: system.predict(variables, b)),
+    ):
+        lowered = jax.jit(program).lower({name: batch[name] for name in fields}).as_text()
+        signature = re.search(r"func.func public @main\((.*?)\) -> ", lowered, re.DOTALL)
+        assert signature and signature[1].count("%arg") == len(fields)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_predictions_satisfy_the_schema(style):
+    _, variables, batch, predict, _ = ready(style)
+    out = {name: np.asarray(value) for name, value in predict(variables, batch).items()}
+    check_predictions(out, 4)
+    assert ("agent_scores" in out) == (style == "action") and ("hoi_scores" in out) == (style == "hoi")
+    assert out["pair_valid"].shape[1] == 3 * 6 and out["pair_valid"].any()
+
+
+def test_padding_changes_no_score():
+    _, variables, batch, predict, _ = ready("hoi")
+    padded = dict(batch)
+    padded["image"] = np.pad(batch["image"], ((0, 0), (0, 9), (0, 21), (0, 0)), constant_values=77)
+    for name in ("detections_xyxy_px", "detections_class", "detections_score", "detections_valid"):
+        padded[name] = np.pad(batch[name], ((0, 0), (0, 3)) + ((0, 0),) * (batch[name].ndim - 2))
+    first, second = predict(variables, batch), predict(variables, padded)
+    for name in ("hoi_scores", "verb_scores"):
+        np.testing.assert_allclose(first[name], second[name], atol=2e-5)
+
+
+def test_the_order_of_detections_changes_no_pair():
+    _, variables, batch, predict, _ = ready("hoi")
+    order = np.random.default_rng(1).permutation(batch["detections_score"].shape[1])
+    shuffled = {name: value[:, order] if name.startswith("detections_") else value for name, value in batch.items()}
+    first, second = predict(variables, batch), predict(variables, shuffled)
+    for name in ("pair_valid", "human_xyxy_px", "object_class", "verb_scores"):
+        np.testing.assert_allclose(first[name], second[name], atol=1e-5)
+
+
+def test_a_pair_that_covers_the_picture_scores_as_the_picture():
+    _, variables, batch, predict, _ = ready("hoi")
+    whole = dict(batch)
+    height, width = batch["image_hw_px"][0]
+    rows = batch["detections_class"].shape[1]
+    whole["detections_xyxy_px"] = np.tile(np.float32([0, 0, width, height]), (4, rows, 1))
+    whole["detections_class"] = np.tile(np.arange(rows, dtype=np.int32) % 3, (4, 1))
+    whole["detections_score"] = np.ones_like(batch["detections_score"])
+    out = predict(variables, whole)
+    picture = 1 / (1 + np.exp(-np.asarray(out["hoi_scores"])))
+    for image in range(4):
+        pairs = np.flatnonzero(out["pair_valid"][image])
+        assert len(pairs) == 2  # one box of each class is left: the person with the ball, and with the chair
+        for pair in pairs:
+            for hoi, (verb, obj) in enumerate(HOI_STYLE.hois):
+                if obj == out["object_class"][image, pair]:
+                    np.testing.assert_allclose(out["verb_scores"][image, pair, verb], picture[image, hoi], atol=1e-4)
+
+
+def test_prior_power_raises_the_detector_scores():
+    _, variables, batch, predict, _ = ready("hoi")
+    released = build_system(
+        "defr", small_config(detection={**small_config()["detection"], "prior_power": 2.8}), HOI_STYLE
+    )
+    first, second = predict(variables, batch), fast_jit(released.predict)(variables, batch)
+    prior = np.asarray(first["human_score"] * first["object_score"])[..., None]
+    np.testing.assert_allclose(second["verb_scores"], first["verb_scores"] * prior**1.8, rtol=1e-4, atol=1e-7)
+
+
+def test_pairs_join_each_person_with_every_other_box_but_not_itself():
+    boxes = np.float32([[0, 0, 4, 4], [10, 0, 14, 4], [20, 0, 24, 4], [30, 0, 34, 4], [0, 0, 4, 3.9], [40, 0, 44, 4]])
+    example = {
+        "detections_xyxy_px": jnp.asarray(boxes),
+        "detections_class": jnp.asarray([0, 0, 1, 2, 0, 1]),
+        "detections_score": jnp.asarray([0.9, 0.8, 0.7, 0.6, 0.85, 0.1]),  # row 4 repeats row 0, row 5 is too weak
+        "detections_valid": jnp.ones(6, bool),
+    }
+    out = propose_pairs(example, 0, DetectionConfig(max_humans=4, max_objects=3))
+    used = np.asarray(out["pair_valid"])
+    got = {
+        (float(h[0]), float(o[0])) for h, o in zip(out["human_xyxy_px"][used], out["object_xyxy_px"][used], strict=True)
+    }
+    assert got == {(0, 10), (0, 20), (0, 30), (10, 0), (10, 20), (10, 30)} and used.sum() == 6
+
+
+def test_two_devices_give_the_loss_and_gradient_of_one():
+    system, variables, batch, _, _ = ready("hoi")
+    batch = {**batch, "batch_valid": np.array([True, True, True, False])}
+
+    def gradient(part, axis=None):
+        return jax.value_and_grad(lambda p: system.loss({"params": p}, part, jax.random.key(3), axis_name=axis)[0])(
+            variables["params"]
+        )
+
+    halves = {name: value.reshape((2, 2, *value.shape[1:])) for name, value in batch.items()}
+
+    def both(halves):
+        each = jax.vmap(lambda part: gradient(part, "devices"), axis_name="devices")(halves)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
+
+    one, two = fast_jit(gradient)(batch), fast_jit(both)(halves)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * (1 + np.abs(a).max())), one, two)
+
+
+def test_random_changes_follow_the_example_not_its_place():
+    _, variables, batch, _, loss = ready("hoi")
+    key = jax.random.key(1)
+    turned = {name: value[::-1] for name, value in batch.items()}
+    first, second = loss(variables, batch, key)[0], loss(variables, turned, key)[0]
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+    assert abs(float(first) - float(loss(variables, batch, jax.random.key(2))[0])) > 1e-4
+
+
+def test_augmentation_draws_windows_and_colours_within_their_bounds():
+    image = np.full((200, 24, 24, 3), 100, np.uint8)
+    image[:, :, :, 1] = np.arange(24)[None, :, None] * 8  # green rises downwards
+    hw = np.full((200, 2), 24, np.int32)
+    config = InputConfig(size=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), brightness=0.2, contrast=0.0)
+    keys = jax.random.split(jax.random.key(0), 200)
+    out = np.asarray(prepare(jnp.asarray(image), jnp.asarray(hw), config, keys))
+    factor = out[:, 0, 0, 0] / (100 / 255)
+    assert 0.8 <= factor.min() < 0.83 and 1.17 < factor.max() <= 1.2001
+    rise = (out[:, 20, 0, 1] - out[:, 3, 0, 1]) / (17 * 8 / 255) / factor  # height of the window, share of the picture
+    assert 0.7 < rise.min() < 0.78 and 0.98 < rise.max() < 1.01
+    plain = np.asarray(prepare(jnp.asarray(image), jnp.asarray(hw), config))
+    np.testing.assert_allclose(plain, image / 255, atol=1e-5)
+
+
+def test_twenty_steps_lower_the_loss():
+    system, _, batch, _, _ = ready("hoi")
+    optimizer = optax.adam(3e-3)
+
+    @fast_jit
+    def run(params):
+        def step(carry, _):
+            params, state = carry
+            value, gradient = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, jax.random.key(0))[0])(
+                params
+            )
+            updates, state = optimizer.update(gradient, state)
+            return (optax.apply_updates(params, updates), state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=20)[1]
+
+    values = run(system.init(jax.random.key(0), batch)["params"])
+    assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize("kind", ["lse_sign", "bce", "weighted_bce", "focal", "softmax"])
+def test_losses_are_means_over_valid_pictures(kind):
+    rng = np.random.default_rng(0)
+    logits, positive = jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), jnp.asarray(np.eye(3, 4, dtype=bool))
+    weights = (2.0, 2.0, 2.0, 2.0) if kind == "weighted_bce" else ()
+    config = LossConfig(kind=kind, positive_weights=weights)
+    settled = jnp.ones((3, 4), bool)
+    all_of, two = (
+        classification_loss(logits, positive, settled, jnp.asarray(valid), config)
+        for valid in ([True, True, True], [True, False, True])
+    )
+    single = [
+        classification_loss(logits[i : i + 1], positive[i : i + 1], settled[:1], jnp.ones(1, bool), config)
+        for i in range(3)
+    ]
+    np.testing.assert_allclose([all_of, two], [np.mean(single), (single[0] + single[2]) / 2], rtol=1e-5)
+
+
+def test_ambiguous_labels_are_negative_unless_masked():
+    logits = jnp.asarray([[3.0, -2.0]])
+    positive, settled, valid = jnp.asarray([[False, False]]), jnp.asarray([[False, True]]), jnp.ones(1, bool)
+    plain = classification_loss(logits, positive, settled, valid, LossConfig())
+    masked = classification_loss(logits, positive, settled, valid, LossConfig(mask_ambiguous=True))
+    np.testing.assert_allclose([plain, masked], np.log([1 + np.exp(3) + np.exp(-2), 1 + np.exp(-2)]), rtol=1e-5)
+
+
+def test_a_clip_resnet_classifies_without_detections_and_updates_its_statistics():
+    backbone = {"kind": "clip_resnet", "width": 4, "heads": 2, "output": 8, "stage_sizes": (1, 1, 1, 1)}
+    config = {"backbone": backbone, "inputs": {"size": 64}}
+    system, batch = build_system("defr", config, HOI_STYLE), make_batch("hoi", 2)
+    assert not any(name.startswith("detections") for name in system.needs_predict)
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
+    variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, np.float32), shapes)
+    _, out = jax.eval_shape(system.loss, variables, batch, jax.random.key(0))
+    assert jax.tree.structure(out.state["batch_stats"]) == jax.tree.structure(shapes["batch_stats"])
+    assert set(jax.eval_shape(system.predict, variables, batch)) == {"hoi_scores"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"inputs": {"size": 100}}, "not a multiple of 16"),
+        ({"loss": {"kind": "weighted_bce"}}, "positive_weights"),
+        ({"detection": {"blocks": 13}}, "exceeds 12"),
+        ({"detection": {"rule": "average", "blocks": 2}}, "last block only"),
+        ({"backbone": {"kind": "vit"}}, "clip_vit"),
+        ({"classifier": {"gamma": 0.0}}, "above 0"),
+        ({"inputs": {"crop_area": 0.0}}, "windows"),
+    ],
+)
+def test_impossible_settings_are_refused(values, message):
+    with pytest.raises(SettingsError, match=message):
+        from_config(DefrConfig, values, "model")
