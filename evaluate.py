@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import frequency_baseline
 from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS, evaluate_hoi_w_files, load_scorer
-from hoi_jax.evaluation.prediction_checks import warnings_of
-from hoi_jax.evaluation.prediction_files import FORMATS, write_official
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.prediction_checks import warnings_of
+from hoi_jax.evaluation.files.prediction_files import FORMATS, write_official
 from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, format_table
 from hoi_jax.evaluation.scoring import EvaluationSettings, score

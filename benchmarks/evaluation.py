@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation import hico_flat, vcoco_flat
+from hoi_jax.evaluation.files import hico_flat, vcoco_flat
+from hoi_jax.evaluation.files.hico_flat import truth_from_json
 from hoi_jax.evaluation.hico_det import (
     PairDetections,
     PairTruth,
@@ -32,7 +33,6 @@ from hoi_jax.evaluation.hico_det import (
     rank_detections,
     score_classes,
 )
-from hoi_jax.evaluation.hico_flat import truth_from_json
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.vcoco import evaluate_actions
 from hoi_jax.vocab.hico import HICO

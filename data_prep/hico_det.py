@@ -1,4 +1,4 @@
-"""HICO-DET with its pictures, from the JSON layout that `hoi_jax.evaluation.hico_files` reads."""
+"""HICO-DET with its pictures, from the JSON layout that `hoi_jax.evaluation.files.hico_files` reads."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from data_prep.builder import DatasetSource, Record
 from data_prep.pictures import PictureFolder
-from hoi_jax.evaluation.annotation_rows import record_of
-from hoi_jax.evaluation.hico_files import pair_rows, read_instances
+from hoi_jax.evaluation.files.annotation_rows import record_of
+from hoi_jax.evaluation.files.hico_files import pair_rows, read_instances
 from hoi_jax.vocab import get_vocabulary
 
 

@@ -1,4 +1,4 @@
-"""V-COCO with its pictures, from the label files that `hoi_jax.evaluation.vcoco_files` reads (layouts: see there)."""
+"""V-COCO with its pictures, from the label files of `hoi_jax.evaluation.files.vcoco_files`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from data_prep.builder import DatasetSource, Record
 from data_prep.pictures import PictureFolder
-from hoi_jax.evaluation.annotation_rows import record_of
-from hoi_jax.evaluation.vcoco_files import (
+from hoi_jax.evaluation.files.annotation_rows import record_of
+from hoi_jax.evaluation.files.vcoco_files import (
     CocoInstances,
     OfficialTable,
     number_in,

@@ -11,10 +11,10 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.file_scores import evaluate_files, load_scorer
-from hoi_jax.evaluation.prediction_files import read_predictions
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.prediction_files import read_predictions
 from hoi_jax.evaluation.result import read_result
 from hoi_jax.vocab.hico import HICO
 from hoi_jax.vocab.vcoco import VCOCO

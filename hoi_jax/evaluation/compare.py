@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.bootstrap import (
     REPLICATES,
@@ -30,7 +29,8 @@ from hoi_jax.evaluation.bootstrap import (
     resample,
     store_rankings,
 )
-from hoi_jax.evaluation.prediction_files import read_predictions
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.prediction_files import read_predictions
 from hoi_jax.evaluation.protocols import HoiProtocol
 from hoi_jax.evaluation.result import EvaluationResult, read_result
 from hoi_jax.vocab import get_vocabulary

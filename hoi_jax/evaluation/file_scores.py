@@ -12,14 +12,14 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.evaluation.action_frame import has_whole_action_labels
 from hoi_jax.evaluation.alignment import versions
-from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.bootstrap import REPLICATES, intervals, resample, store_rankings
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
+from hoi_jax.evaluation.files.prediction_checks import prediction_counts
+from hoi_jax.evaluation.files.prediction_files import detect_format, read_predictions
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
-from hoi_jax.evaluation.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.interactiveness import truth_from_published
-from hoi_jax.evaluation.prediction_checks import prediction_counts
-from hoi_jax.evaluation.prediction_files import detect_format, read_predictions
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, known_object_source, score

@@ -9,6 +9,7 @@ import pytest
 from pair_worlds import picture, store, world
 
 from hoi_jax import io
+from hoi_jax.evaluation.files.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
 from hoi_jax.evaluation.hico_det import PairTruth
 from hoi_jax.evaluation.interactiveness import (
     ALIGNED,
@@ -18,7 +19,6 @@ from hoi_jax.evaluation.interactiveness import (
     published_recall_bound,
     truth_from_published,
 )
-from hoi_jax.evaluation.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
 from hoi_jax.evaluation.interactiveness_store import (
     active_parts,
     evaluate_interactiveness_store,

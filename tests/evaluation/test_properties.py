@@ -7,11 +7,11 @@ import pytest
 from worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 from hoi_jax import io
+from hoi_jax.evaluation.files.hico_flat import truth_from_json
+from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
-from hoi_jax.evaluation.hico_flat import truth_from_json
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.vcoco import ActionDetections, evaluate_actions, role_verbs
-from hoi_jax.evaluation.vcoco_flat import truth_from_flat
 from hoi_jax.vocab.hico import HICO
 from hoi_jax.vocab.vcoco import VCOCO
 

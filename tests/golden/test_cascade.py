@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
+from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
-from hoi_jax.evaluation.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.pic import OFFICIAL_WH, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets
 
 PIC_CASES = {"resized_640x480": OFFICIAL_WH, "native_size": None}

@@ -5,8 +5,8 @@ import pytest
 from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
+from hoi_jax.evaluation.files.hico_flat import detections_from_flat, truth_from_json
 from hoi_jax.evaluation.hico_det import evaluate_hoi
-from hoi_jax.evaluation.hico_flat import detections_from_flat, truth_from_json
 from hoi_jax.evaluation.pair_nms import pair_nms
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.stored import evaluate_store

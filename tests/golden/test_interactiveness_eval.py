@@ -7,17 +7,17 @@ import pytest
 from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotation_files import read_annotations
-from hoi_jax.evaluation.hico_flat import truth_from_json
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.hico_flat import truth_from_json
+from hoi_jax.evaluation.files.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
+from hoi_jax.evaluation.files.prediction_files import read_predictions
 from hoi_jax.evaluation.interactiveness import (
     ALIGNED,
     PUBLISHED,
     evaluate_interactiveness,
     truth_from_published,
 )
-from hoi_jax.evaluation.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
-from hoi_jax.evaluation.prediction_files import read_predictions
 from hoi_jax.vocab.hico import HICO
 from hoi_jax.vocab.vcoco import VCOCO
 

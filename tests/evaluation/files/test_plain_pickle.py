@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoi_jax.evaluation import pickle_writer, plain_pickle
+from hoi_jax.evaluation.files import pickle_writer, plain_pickle
 from hoi_jax.io import CorruptFileError
 
 

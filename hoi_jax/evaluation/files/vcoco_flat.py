@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hoi_jax.evaluation import arrays as named
-from hoi_jax.evaluation.annotation_rows import instance_columns, persons_and_pairs, record_of
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.annotation_rows import instance_columns, persons_and_pairs, record_of
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary

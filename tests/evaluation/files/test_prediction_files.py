@@ -10,11 +10,11 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation import prediction_json
-from hoi_jax.evaluation.annotation_files import read_annotations
-from hoi_jax.evaluation.hico_detections import object_order, write_detections
-from hoi_jax.evaluation.prediction_checks import prediction_counts, warnings_of
-from hoi_jax.evaluation.prediction_files import read_predictions, write_official
+from hoi_jax.evaluation.files import prediction_json
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.hico_detections import object_order, write_detections
+from hoi_jax.evaluation.files.prediction_checks import prediction_counts, warnings_of
+from hoi_jax.evaluation.files.prediction_files import read_predictions, write_official
 from hoi_jax.evaluation.stored import evaluate_store
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 from hoi_jax.vocab.hico import HICO

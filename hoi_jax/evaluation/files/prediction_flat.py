@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 
 from hoi_jax.evaluation import arrays
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.evaluation.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
 from hoi_jax.io import DataError
 from hoi_jax.vocab import Vocabulary
 

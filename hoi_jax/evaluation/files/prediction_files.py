@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 
 from hoi_jax import io
-from hoi_jax.evaluation import arrays, hico_detections, prediction_flat, prediction_json, vcoco_detections
+from hoi_jax.evaluation import arrays
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files import hico_detections, prediction_flat, prediction_json, vcoco_detections
 from hoi_jax.evaluation.store import PredictionStore, load_predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hoi_jax.evaluation.annotation_rows import Columns, instance_columns, pair_columns, record_of, whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, pair_columns, record_of, whole_numbers
 from hoi_jax.io import CorruptFileError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 

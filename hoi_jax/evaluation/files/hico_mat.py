@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hoi_jax.evaluation.annotation_rows import record_of, whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.hico_files import columns_of_pairs
+from hoi_jax.evaluation.files.annotation_rows import record_of, whole_numbers
+from hoi_jax.evaluation.files.hico_files import columns_of_pairs
 from hoi_jax.io import CorruptFileError, DataError, read_mat
 from hoi_jax.vocab import get_vocabulary
 

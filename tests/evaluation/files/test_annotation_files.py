@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotation_files import read_annotations
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.vocab.hico import HICO
 
 

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from hoi_jax.evaluation.annotation_rows import (
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.annotation_rows import (
     Columns,
     instance_columns,
     persons_and_pairs,
     record_of,
     whole_numbers,
 )
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from hoi_jax import io
 from hoi_jax.evaluation.alignment import align
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.evaluation.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
 from hoi_jax.vocab import Vocabulary
 
 Order = Literal["coco", "alphabet"]

@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 
 from hoi_jax import io
-from hoi_jax.evaluation import arrays, hico_files, hico_mat, vcoco_files, vcoco_flat
+from hoi_jax.evaluation import arrays
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files import hico_files, hico_mat, vcoco_files, vcoco_flat
 
 
 def read_annotations(

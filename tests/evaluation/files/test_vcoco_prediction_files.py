@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation import pickle_writer
-from hoi_jax.evaluation.annotation_files import read_annotations
-from hoi_jax.evaluation.prediction_files import detect_format, read_predictions, write_official
+from hoi_jax.evaluation.files import pickle_writer
+from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.files.prediction_files import detect_format, read_predictions, write_official
 from hoi_jax.evaluation.stored import evaluate_actions_store
 from hoi_jax.vocab.vcoco import VCOCO
 

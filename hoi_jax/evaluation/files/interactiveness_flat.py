@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int
 
+from hoi_jax.evaluation.files.vcoco_flat import rows_of
 from hoi_jax.evaluation.hico_det import PairDetections
 from hoi_jax.evaluation.interactiveness import binary_detections
-from hoi_jax.evaluation.vcoco_flat import rows_of
 from hoi_jax.io import DataError
 
 NO_OBJECT_LABEL = 80

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation import pickle_writer, plain_pickle
 from hoi_jax.evaluation.action_frame import action_detections
 from hoi_jax.evaluation.alignment import align
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.prediction_flat import store_from_actions
+from hoi_jax.evaluation.files import pickle_writer, plain_pickle
+from hoi_jax.evaluation.files.prediction_flat import store_from_actions
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.vcoco import ActionDetections
 from hoi_jax.vocab import Vocabulary

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hoi_jax.evaluation.annotation_rows import whole_numbers
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.files.annotation_rows import whole_numbers
+from hoi_jax.evaluation.files.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_name, images_by_position
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.evaluation.store_build import INCLUSIVE_TO_CORNERS, build_store, images_by_name, images_by_position
 from hoi_jax.io import CorruptFileError, DataError
 from hoi_jax.vocab import Vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
