@@ -17,6 +17,7 @@ from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
 from hoi_jax.systems.defr.predict import propose_pairs
+from hoi_jax.systems.defr.targets import image_labels, label_fields
 from hoi_jax.systems.registry import build_system
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -230,6 +231,20 @@ def test_ambiguous_labels_are_negative_unless_masked():
     plain = classification_loss(logits, positive, settled, valid, LossConfig())
     masked = classification_loss(logits, positive, settled, valid, LossConfig(mask_ambiguous=True))
     np.testing.assert_allclose([plain, masked], np.log([1 + np.exp(3) + np.exp(-2), 1 + np.exp(-2)]), rtol=1e-5)
+
+
+def test_labels_of_pairs_are_the_classes_of_annotated_pairs():
+    verbs = np.zeros((1, 3, 4), bool)
+    verbs[0, 0, [1, 2]] = verbs[0, 1, 3] = verbs[0, 2, 0] = True
+    batch = {
+        "pairs_verbs": jnp.asarray(verbs),
+        "pairs_object": jnp.asarray([[1, 2, -1]]),
+        "pairs_valid": jnp.asarray([[True, True, True]]),
+        "instances_class": jnp.asarray([[0, 1, 2]]),
+    }
+    got, settled = image_labels(batch, HOI_STYLE, "pairs")
+    assert [HOI_STYLE.hois[i] for i in np.flatnonzero(got[0])] == [(1, 1), (2, 1), (3, 2)] and settled.all()
+    assert label_fields(HOI_STYLE, "pairs") == set(batch)
 
 
 def test_a_clip_resnet_classifies_without_detections_and_updates_its_statistics():

@@ -43,7 +43,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
 
     return System(
         name="defr",
-        needs_train=frozenset({"image", "image_hw_px"}) | label_fields(vocabulary),
+        needs_train=frozenset({"image", "image_hw_px"}) | label_fields(vocabulary, config.labels),
         needs_predict=prediction_fields(config),
         init=init,
         loss=make_loss(net, config, vocabulary),

@@ -158,16 +158,21 @@ class DetectionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DefrConfig:
-    """DEFR."""
+    """DEFR.
+
+    labels: "image", the records' image-level labels, or "pairs", what annotated pairs imply (HICO-DET files).
+    """
 
     backbone: BackboneConfig = BackboneConfig()
     inputs: InputConfig = InputConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     loss: LossConfig = LossConfig()
     detection: DetectionConfig = DetectionConfig()
+    labels: str = "image"
     compute_dtype: str = "float32"
 
     def __post_init__(self):
+        choice("labels", self.labels, ("image", "pairs"))
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         if self.inputs.size % self.backbone.stride:
             raise ValueError(f"inputs.size {self.inputs.size} is not a multiple of {self.backbone.stride} pixels")

@@ -51,7 +51,7 @@ def make_loss(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
         logits, state = net.apply(
             dict(variables), image, train=train, axis_name=axis_name, mutable=["batch_stats"]
         )  # fmt: skip
-        positive, settled = image_labels(batch, vocabulary)
+        positive, settled = image_labels(batch, vocabulary, config.labels)
         value = classification_loss(logits, positive, settled, batch["batch_valid"], config.loss, axis_name)
         state = {name: value for name, value in variables.items() if name != "params"} | dict(state)
         return value, LossOutput(terms={config.loss.kind: value}, state=state)

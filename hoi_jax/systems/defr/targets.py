@@ -1,4 +1,4 @@
-"""Image-level labels: those of the records, or in action style what any person of the picture does."""
+"""Image-level labels: those of the records, those that annotated pairs imply, or in action style what anybody does."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,17 +7,33 @@ from jaxtyping import Array, Bool
 from hoi_jax.system import Batch
 from hoi_jax.vocab.tables import Vocabulary
 
+_PAIR_FIELDS = frozenset({"pairs_verbs", "pairs_object", "pairs_valid", "instances_class"})
 
-def label_fields(vocabulary: Vocabulary) -> frozenset[str]:
+
+def label_fields(vocabulary: Vocabulary, source: str) -> frozenset[str]:
     """Batch fields that `image_labels` reads."""
-    return frozenset({"hoi_labels"} if vocabulary.hois else {"persons_actions", "persons_valid"})
+    if not vocabulary.hois:
+        return frozenset({"persons_actions", "persons_valid"})
+    return _PAIR_FIELDS if source == "pairs" else frozenset({"hoi_labels"})
+
+
+def labels_from_pairs(batch: Batch, vocabulary: Vocabulary) -> Bool[Array, "batch classes"]:
+    """HOI classes of which the picture has an annotated pair."""
+    verb, obj = np.asarray(vocabulary.hois, np.int32).T
+    thing = jnp.take_along_axis(batch["instances_class"], jnp.maximum(batch["pairs_object"], 0), axis=1)
+    used = batch["pairs_valid"] & (batch["pairs_object"] >= 0)
+    fits = (thing[:, :, None] == obj[None, None]) & used[:, :, None]
+    return jnp.any(batch["pairs_verbs"][:, :, verb] & fits, axis=1)
 
 
 def image_labels(
-    batch: Batch, vocabulary: Vocabulary
+    batch: Batch, vocabulary: Vocabulary, source: str = "image"
 ) -> tuple[Bool[Array, "batch classes"], Bool[Array, "batch classes"]]:
     """(positive, settled): HOI classes, or verbs in action style. Not settled are ambiguous labels (HICO's 0), and
     verbs of actions that nobody is labelled to do but somebody is not labelled for."""
+    if vocabulary.hois and source == "pairs":
+        positive = labels_from_pairs(batch, vocabulary)
+        return positive, jnp.ones_like(positive)
     if vocabulary.hois:
         labels = batch["hoi_labels"]
         return labels == 1, labels != 0

@@ -1,0 +1,73 @@
+"""Turns a checkpoint of CLIP or of an ImageNet ViT into the file that DEFR starts from.
+
+    python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out clip_b16_672.npz
+
+Weights: safetensors (or npz) with the names of OpenAI and open_clip, Hugging Face (CLIP, ViT) or timm (ViT). Position
+tables are resized to pictures of --size pixels once, here, as the authors do on loading, and trained from there. Start
+a run by `config.train.init_from = (dict(path="clip_b16_672.npz", include=("params/backbone/.*", "batch_stats/.*")),)`.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.backbones.vit_names import find_rule
+from hoi_jax.ops.resample import resize_positions
+from hoi_jax.systems.defr.embeddings import read_state
+
+VIT_POSITIONS = "params/backbone/positional_embedding"
+POOL_POSITIONS = "params/backbone/pool/positional_embedding"
+RESNET_STRIDE = 32
+
+
+def backbone_arrays(state: Mapping[str, np.ndarray], size: int) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays by our names in float32, position tables for pictures of `size` pixels; and what the layout is.
+
+    Raises:
+      ValueError: an unknown layout, unknown tensors, or a size that is no whole number of patches.
+    """
+    title, rule = find_rule(state)
+    flat, unknown = convert_state(state, rule)
+    if unknown:
+        raise ValueError(f"{title}: unknown tensors {list(unknown)[:10]}")
+    flat = {name: np.asarray(array, np.float32) for name, array in flat.items()}
+    name = VIT_POSITIONS if VIT_POSITIONS in flat else POOL_POSITIONS
+    stride = flat["params/backbone/patch_embed/kernel"].shape[0] if name == VIT_POSITIONS else RESNET_STRIDE
+    side = round((len(flat[name]) - 1) ** 0.5)
+    if size % stride or side * side != len(flat[name]) - 1:
+        raise ValueError(f"size {size} is not a multiple of {stride}, or a table of {len(flat[name])} is not square")
+    cells = size // stride
+    flat[name] = np.asarray(resize_positions(jnp.asarray(flat[name]), (side, side), (cells, cells)))
+    return flat, f"{title}, positions {side} x {side} -> {cells} x {cells}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors or npz file")
+    parser.add_argument("--size", type=int, default=672, help="side of the pictures (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="npz file to write")
+    options = parser.parse_args(arguments)
+    try:
+        flat, about = backbone_arrays(read_state(options.weights), options.size)
+    except ValueError as error:
+        print(f"error: {options.weights}: {error}", file=sys.stderr)
+        return 2
+    kept = {name: array for name, array in flat.items() if "/backbone/" in name}
+    data = BytesIO()
+    np.savez(data, **dict(kept))  # type: ignore[arg-type]
+    io.write_bytes_atomic(options.out, data.getvalue())
+    dropped = sorted({name.split("/")[1] for name in flat} - {"backbone"})
+    print(f"{options.out}: {about}; {len(kept)} arrays of the image tower, left out: {dropped or 'nothing'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
