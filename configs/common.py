@@ -13,3 +13,18 @@ def base(**values) -> ConfigDict:
     config.evaluation = ConfigDict()
     config.update(values)
     return config
+
+
+def choices(text: str, **allowed: tuple[str, ...]) -> dict[str, str]:
+    """Options after the colon of a config's name, "key=value,key=value": the chosen value of every key.
+
+    The first allowed value is the default. An unknown key or value is an error that lists what is allowed.
+    """
+    chosen = {key: values[0] for key, values in allowed.items()}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if value not in allowed.get(key, ()):
+            options = "; ".join(f"{name}={'|'.join(values)}" for name, values in allowed.items())
+            raise ValueError(f"unknown option {part!r}, expected some of {options}")
+        chosen[key] = value
+    return chosen

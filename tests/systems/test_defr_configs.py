@@ -1,0 +1,46 @@
+"""Every config of DEFR loads, and its sizes are the paper's."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from configs import defr_hico, defr_hico_det, defr_hico_release, defr_hoi_scenes
+from hoi_jax import io
+from hoi_jax.experiment import load_experiment
+
+OPTIONS = [
+    (defr_hico, ""), (defr_hico, "backbone=b32,loss=bce,gamma=500"), (defr_hico, "backbone=rn101,init=random"),
+    (defr_hico, "backbone=imagenet_b32,head=linear,loss=focal"), (defr_hico, "backbone=rn50"),
+    (defr_hico_release, ""), (defr_hico_det, "region=mask-6"), (defr_hico_det, "region=ave-pool,backbone=b32"),
+    (defr_hoi_scenes, ""), (defr_hoi_scenes, "loss=focal,init=language,region=mask-3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "options"), OPTIONS, ids=lambda x: getattr(x, "__name__", x))
+def test_configs_load(module, options):
+    load_experiment(module.get_config(options).to_dict())
+
+
+def test_unknown_options_name_the_allowed_ones():
+    with pytest.raises(ValueError, match="loss=hinge.*lse_sign|lse_sign"):
+        defr_hico.get_config("loss=hinge")
+
+
+@pytest.mark.parametrize(("options", "tower"), [("", 86_192_640), ("backbone=b32", 87_849_216)])
+def test_the_image_tower_has_clips_size_without_projection_at_672(options, tower):
+    """CLIP's count, less the projection that DEFR removes, plus the larger position table and the classifier."""
+    experiment = load_experiment(defr_hico.get_config(options).to_dict())
+    shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
+    patch = experiment.model["backbone"]["patch"]
+    extra = ((672 // patch) ** 2 - (224 // patch) ** 2) * 768 + 600 * 768 - 768 * 512
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) == tower + extra
+
+
+def test_the_embeddings_of_the_scenes_fit_the_config():
+    config = defr_hoi_scenes.get_config("init=language")
+    table = io.read_npz(config.train.init_from[0]["path"])["params/classifier/kernel"]
+    experiment = load_experiment(config.to_dict())
+    assert table.shape == (len(experiment.vocabulary.hois), config.model.backbone.width)
+    assert np.isfinite(table).all()
