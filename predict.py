@@ -137,11 +137,14 @@ def _pair(
     return {**values, "verbs": []}
 
 
-def interactions_of(pairs: Sequence[Mapping[str, Any]], hidden_verb: str | None) -> list[Interaction]:
+def interactions_of(pairs: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> list[Interaction]:
     """What to draw for the pairs of one picture; the verb that says "does nothing" is not drawn."""
+    words = {name: vocabulary.verb_words(verb) for verb, name in enumerate(vocabulary.verbs)}
+    if vocabulary.no_interaction >= 0:
+        del words[vocabulary.verbs[vocabulary.no_interaction]]
     drawn = []
     for pair in pairs:
-        verbs = tuple((v["verb"], v["score"]) for v in pair["verbs"] if v["verb"] != hidden_verb)
+        verbs = tuple((words[v["verb"]], v["score"]) for v in pair["verbs"] if v["verb"] in words)
         if verbs:
             thing = tuple(pair["object_xyxy_px"]) if pair["object_xyxy_px"] else None
             drawn.append(Interaction(tuple(pair["human_xyxy_px"]), thing, pair["object"] or "", verbs))
@@ -231,7 +234,6 @@ def predict_pictures(
     progress, failed = Progress(len(paths)), list[dict[str, str]]()
     rows: list[dict[str, Any]] = []
     names: set[str] = set()
-    hidden = vocabulary.verbs[vocabulary.no_interaction] if vocabulary.no_interaction >= 0 else None
     for group in _groups(paths, detections, options.batch_size, failed, progress):
         for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
             height, width = picture.image.shape[:2]
@@ -248,7 +250,7 @@ def predict_pictures(
             if options.draw:
                 row["drawn"] = f"drawn/{_unused(picture.path.stem, names)}.jpg"
                 data = BytesIO()
-                drawn = draw_interactions(picture.image, interactions_of(pairs, hidden))
+                drawn = draw_interactions(picture.image, interactions_of(pairs, vocabulary))
                 drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
                 write_bytes_atomic(out / row["drawn"], data.getvalue())
             rows.append(row)

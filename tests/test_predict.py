@@ -173,8 +173,16 @@ def test_verbs_without_an_object_come_from_the_people():
 def test_doing_nothing_is_not_drawn():
     pair = {"human_xyxy_px": [0, 0, 1, 1], "object_xyxy_px": None, "object": None, "verbs": []}
     quiet = {**pair, "verbs": [{"verb": "no_interaction", "score": 0.9}]}
-    assert predict_py.interactions_of([quiet, pair], "no_interaction") == []
-    assert len(predict_py.interactions_of([quiet], None)) == 1
+    busy = {**pair, "verbs": [{"verb": "sit_on", "score": 0.9}]}
+    drawn = predict_py.interactions_of([quiet, pair, busy], get_vocabulary("hoi_scenes"))
+    assert [interaction.verbs for interaction in drawn] == [(("sit on", 0.9),)]
+
+
+def test_roles_are_not_drawn():
+    pair = {"human_xyxy_px": [0, 0, 1, 1], "object_xyxy_px": [0, 0, 2, 2], "object": "cell phone"}
+    pair["verbs"] = [{"verb": "talk_on_phone_instr", "score": 0.5}, {"verb": "hold_obj", "score": 0.4}]
+    drawn = predict_py.interactions_of([pair], get_vocabulary("vcoco"))
+    assert drawn[0].verbs == (("talk on phone", 0.5), ("hold", 0.4))
 
 
 def test_pictures_of_one_name_in_two_folders_do_not_overwrite_each_other():

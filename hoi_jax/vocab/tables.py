@@ -63,6 +63,11 @@ class Vocabulary:
         """[C] bool: fewer than 10 training instances."""
         return np.asarray(self.train_counts) < 10
 
+    def verb_words(self, verb: int) -> str:
+        """A verb as people read it: "talk on phone", without the role that its name may end with."""
+        name = self.actions[self.verb_action[verb]] if self.actions else self.verbs[verb]
+        return name.replace("_", " ")
+
     def hoi_name(self, hoi: int) -> str:
         """ "verb object" of a HOI class."""
         verb, obj = self.hois[hoi]
