@@ -39,7 +39,7 @@ def get_config(ablation=""):
         queries=24,
     )  # fmt: skip
     config.optimizer = dict(
-        name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=1.0,
+        name="adamw", learning_rate=4e-4, weight_decay=1e-4, clip="global", clip_norm=0.1,
         schedule=dict(kind="cosine", warmup_steps=100),
     )  # fmt: skip
     config.train = dict(

@@ -65,7 +65,7 @@ def xyxy_to_cxcywh(boxes_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch
     return jnp.concatenate([0.5 * (low + high), high - low], axis=-1)
 
 
-def generalized_iou(a_xyxy: Float[Array, "*a 4"], b_xyxy: Float[Array, "*b 4"]) -> Float[Array, "*c"]:
+def generalized_iou(a_xyxy: Float[Array, "*#batch 4"], b_xyxy: Float[Array, "*#batch 4"]) -> Float[Array, "*#batch"]:
     """IoU minus the share of the smallest box around both that neither covers (Rezatofighi et al., CVPR 2019).
 
     In [-1, 1]. Leading axes must broadcast by sizes of one, for example [Q, 1, 4] with [1, T, 4]. Where both boxes are
@@ -75,5 +75,6 @@ def generalized_iou(a_xyxy: Float[Array, "*a 4"], b_xyxy: Float[Array, "*b 4"]) 
     inter = area(jnp.concatenate([low, high], axis=-1))
     areas = area(a_xyxy), area(b_xyxy)
     union = areas[0] + areas[1] - inter
-    hull = area(union_box(a_xyxy, b_xyxy))
+    around = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2]), jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
+    hull = area(jnp.concatenate(around, axis=-1))
     return _ratio(inter, *areas) - jnp.where(hull > 0, (hull - union) / jnp.where(hull > 0, hull, 1.0), 0.0)

@@ -65,15 +65,15 @@ def merge_parts(
 
 
 def progressive_masks(
-    part: Bool[Array, "*batch queries tokens"],
-    any_part: Bool[Array, "*batch 1 tokens"],
-    human: Bool[Array, "*batch queries tokens"],
-    obj: Bool[Array, "*batch queries tokens"],
-    with_others: Bool[Array, "*batch queries 1"] | None = None,
+    part: Bool[Array, "*#batch queries tokens"],
+    any_part: Bool[Array, "*#batch 1 tokens"],
+    human: Bool[Array, "*#batch queries tokens"],
+    obj: Bool[Array, "*#batch queries tokens"],
+    with_others: Bool[Array, "*#batch queries 1"] | None = None,
     *,
     other_humans: str,
     last_layer: str,
-) -> Bool[Array, "3 *batch queries tokens"]:
+) -> Bool[Array, "3 *#batch queries tokens"]:
     """Masks of the three layers, general to specific (Eqs. 3 to 5).
 
     With the cells of one part k, these are m_1^ik, m_2^ik, m_3^ik; with the merged cells of the kept parts they are

@@ -5,7 +5,7 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from hoi_jax.losses.classification import binary_cross_entropy
 from hoi_jax.losses.reduce import global_count, valid_mean
@@ -43,7 +43,7 @@ def paired_layers(outputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: outputs[name][-layers:] for name in LAYERED if name in outputs}
 
 
-def _pick(table: Float[Array, "layers batch queries *rest"], query: Array) -> Array:
+def _pick(table: Shaped[Array, "layers batch queries *rest"], query: Array) -> Array:
     """[L, B, T, ...]: rows of the matched queries; anything where there is none."""
     index = jnp.maximum(query, 0)
     return jnp.take_along_axis(table, index.reshape((*index.shape, *(1,) * (table.ndim - 3))), axis=2)
@@ -90,7 +90,7 @@ def detection_terms(
     return terms
 
 
-def _rows(table: Float[Array, "batch pairs *rest"], of_query: Array) -> Array:
+def _rows(table: Shaped[Array, "batch pairs *rest"], of_query: Array) -> Array:
     """[L, B, Q, ...]: the matched pair's row of a table; any row where there is none."""
     index = jnp.maximum(of_query, 0)
     index = index.reshape((*index.shape, *(1,) * (table.ndim - 2)))
