@@ -339,11 +339,21 @@ def test_interactiveness_module_alone_with_boxes_at_the_edges(golden, meta, net,
         np.testing.assert_allclose(
             out["states"][layer][..., ::4], golden[f"M/binary_decoder_{layer + 1}_out"], **OUTPUT
         )
-    # Unscaled random tokens make this attention nearly hard: a run in float64 is 2.9e-3 away from the stored float32.
-    np.testing.assert_allclose(out["states"][-1], golden["M/hs_binary"], rtol=0, atol=5e-3)
+    assert_close_but_for_few(out["states"][-1], golden["M/hs_binary"])
     np.testing.assert_allclose(out["merged_query"][..., ::4], golden["M/merged_query_pos"], **OUTPUT)
     np.testing.assert_allclose(out["part_logits"], golden["M/part_logits"], **OUTPUT)
-    np.testing.assert_allclose(out["interactiveness_logits"], golden["M/pred_binary_logits"], **OUTPUT)
+    assert_close_but_for_few(out["interactiveness_logits"], golden["M/pred_binary_logits"])
+
+
+def assert_close_but_for_few(got, wanted):
+    """The tolerance of outputs, but for at most one query in sixteen, which is allowed ten times as much.
+
+    Unscaled random tokens make the last attention of case M nearly hard for some queries: a run of ours in float64 is up
+    to 2.9e-3 away from the stored float32 numbers there, and ours in float32 1.8e-3.
+    """
+    error = np.abs(got - wanted).max(axis=-1).ravel()
+    assert np.sort(error)[: len(error) * 15 // 16].max() <= OUTPUT["atol"]
+    assert error.max() <= 10 * OUTPUT["atol"]
 
 
 def test_part_masks_of_resized_images(golden):
