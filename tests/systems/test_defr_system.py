@@ -16,7 +16,7 @@ from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
-from hoi_jax.systems.defr.predict import propose_pairs
+from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
 from hoi_jax.systems.defr.targets import image_labels, label_fields
 from hoi_jax.systems.registry import build_system
 
@@ -231,6 +231,16 @@ def test_ambiguous_labels_are_negative_unless_masked():
     plain = classification_loss(logits, positive, settled, valid, LossConfig())
     masked = classification_loss(logits, positive, settled, valid, LossConfig(mask_ambiguous=True))
     np.testing.assert_allclose([plain, masked], np.log([1 + np.exp(3) + np.exp(-2), 1 + np.exp(-2)]), rtol=1e-5)
+
+
+def test_box_noise_has_the_asked_deviation_and_keeps_corners_in_order():
+    boxes = jnp.tile(jnp.asarray([[10.0, 20.0, 50.0, 120.0]]), (4000, 1))
+    moved = np.asarray(noisy_boxes(jax.random.key(0), boxes, 0.1)) - np.asarray(boxes)
+    np.testing.assert_allclose(moved.std(axis=0), [4, 10, 4, 10], rtol=0.05)
+    np.testing.assert_allclose(moved.mean(axis=0), 0, atol=0.6)
+    wild = np.asarray(noisy_boxes(jax.random.key(0), boxes, 2.0))
+    assert (wild[:, 2:] >= wild[:, :2]).all()
+    np.testing.assert_array_equal(noisy_boxes(jax.random.key(0), boxes, 0.0), boxes)
 
 
 def test_labels_of_pairs_are_the_classes_of_annotated_pairs():

@@ -134,6 +134,8 @@ class DetectionConfig:
       rule, blocks, exact: of the regional class token, see `backbones.vit.ViT.regional`.
       prior_power: the score of a pair is sigmoid(s) * (human score * object score) ** prior_power; the paper
         multiplies (1), the released code takes 2.8.
+      box_noise: standard deviation of what is added to every corner coordinate, as a share of the box's width or height
+        (Eq. 7, the study of other detectors); drawn anew for each picture, the same in every run. 0 = off.
       pair_chunk: pairs at a time where each needs whole blocks of its own (exact, three or more blocks).
     """
 
@@ -146,12 +148,15 @@ class DetectionConfig:
     blocks: int = 1
     exact: bool = True
     prior_power: float = 1.0
+    box_noise: float = 0.0
     pair_chunk: int = 16
 
     def __post_init__(self):
         choice("rule", self.rule, ("mask", "average"))
         if min(self.max_humans, self.max_objects, self.blocks, self.pair_chunk) < 1:
             raise ValueError("max_humans, max_objects, blocks and pair_chunk must be at least 1")
+        if self.box_noise < 0:
+            raise ValueError(f"box_noise is {self.box_noise}, expected 0 or more")
         if self.rule == "average" and self.blocks != 1:
             raise ValueError(f"blocks is {self.blocks}, rule 'average' changes the last block only")
 

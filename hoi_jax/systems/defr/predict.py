@@ -25,6 +25,15 @@ def prediction_fields(config: DefrConfig) -> frozenset[str]:
     return frozenset(("image", "image_hw_px", *(DETECTION_FIELDS if config.detects else ())))
 
 
+def noisy_boxes(key: Array, boxes_xyxy: Float[Array, "rows 4"], share: float) -> Float[Array, "rows 4"]:
+    """Every coordinate moved by N(0, share * side), side the box's width for x and its height for y (Eq. 7, read as a
+    standard deviation). Corners that change places are put right; boxes may leave the picture."""
+    side = jnp.tile(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], (1, 2))
+    moved = boxes_xyxy + share * side * jax.random.normal(key, boxes_xyxy.shape)
+    low, high = jnp.minimum(moved[:, :2], moved[:, 2:]), jnp.maximum(moved[:, :2], moved[:, 2:])
+    return jnp.concatenate([low, high], axis=1)
+
+
 def propose_pairs(example: Batch, human_class: int, config: DetectionConfig) -> dict[str, Array]:
     """All pairs of one image: each of the best people with every other chosen box (fields without batch axis).
 
@@ -102,6 +111,10 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
 
     def detect(variables: Variables, batch: Batch, streams: list[Array]) -> dict[str, Array]:
         examples = {name: batch[name] for name in DETECTION_FIELDS}
+        if d.box_noise:
+            keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0), number))(batch["example_id"])
+            moved = jax.vmap(lambda key, boxes: noisy_boxes(key, boxes, d.box_noise))
+            examples["detections_xyxy_px"] = moved(keys, examples["detections_xyxy_px"])
         p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, d))(examples)
         hw, count = batch["image_hw_px"], p["pair_valid"].shape[1]
         visible = patches(p["human_xyxy_px"], p["object_xyxy_px"], hw)
