@@ -190,12 +190,14 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     """Predicts a split with a checkpoint, scores it, and writes the report if asked."""
     import json
 
+    from absl import logging
     from tqdm import tqdm
 
     from hoi_jax import experiment as ex
     from hoi_jax.data.records import read_meta
     from hoi_jax.training import load_for_evaluation, make_predictor
 
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     variables, config_text, metadata = load_for_evaluation(options.workdir, options.checkpoint)
     experiment = ex.load_experiment(json.loads(config_text))
     directory = Path(options.data_dir) / experiment.dataset.name
