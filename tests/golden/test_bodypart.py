@@ -348,7 +348,7 @@ def test_interactiveness_module_alone_with_boxes_at_the_edges(golden, meta, net,
 def assert_close_but_for_few(got, wanted):
     """The tolerance of outputs, but for at most one query in sixteen, which is allowed ten times as much.
 
-    Unscaled random tokens make the last attention of case M nearly hard for some queries: a run of ours in float64 is up
+    Unscaled random tokens make the last attention of case M nearly hard for some queries: a float64 run of ours is up
     to 2.9e-3 away from the stored float32 numbers there, and ours in float32 1.8e-3.
     """
     error = np.abs(got - wanted).max(axis=-1).ravel()
