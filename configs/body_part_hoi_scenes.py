@@ -2,8 +2,8 @@
 
 Run:     python train.py --config configs/body_part_hoi_scenes.py --workdir runs/body1
          python train.py --config configs/body_part_hoi_scenes.py:without_parts --workdir runs/body1-without-parts
-Expect:  nothing useful in 8 minutes: interactiveness AP 0.3 (max recall 2.6) after 1,500 steps at 1e-3, seed 0, two cores;
-         class frequency is at 14.8. A set detector from scratch needs far more pictures; a long run is still to be made.
+Expect:  nothing useful in 8 minutes: interactiveness AP 0.3, max recall 2.6 (1,500 steps at 1e-3, seed 0, two cores);
+         class frequency is at 14.8. A set detector from scratch needs far more pictures; a long run is to be made.
 
 Rules are the paper's; sizes are small and everything starts from scratch. Cells are 16 pixels wide and a body part is
 about as large, so that a cell counts as covered where the box touches it (`cell_rule="floor"`): by the paper's corner
