@@ -266,10 +266,10 @@ class _Choice:
         name = self._object(p.object_class[row])
         return Interaction(_box(p.human[row]), _box(p.thing[row]), name, verbs, bool(self.hit[row]))
 
-    def _true_in(self, image: int) -> tuple[Interaction, ...]:
-        """Ground truth of one picture, the verbs of a pair together."""
+    def _true_in(self, image: int, with_none: bool) -> tuple[Interaction, ...]:
+        """Ground truth of one picture, the verbs of a pair together; pairs that do nothing only if asked for."""
         t, verbs = self.truth, dict[tuple[Box, Box, str], list[str]]()
-        for row in np.flatnonzero(t.image == image):
+        for row in np.flatnonzero((t.image == image) & (with_none | (t.verb != self.vocabulary.no_interaction))):
             key = (_box(t.human[row]), _box(t.thing[row]), self._object(t.object_class[row]))
             verbs.setdefault(key, []).append(self.vocabulary.verbs[t.verb[row]])
         return tuple(
@@ -288,4 +288,5 @@ class _Choice:
     ) -> Example:
         image = int(triplets.image[row])
         number = int(self.annotations.image_id[image])
-        return Example(verdict, image, number, title, caption, drawn, self._true_in(image))
+        truth = self._true_in(image, with_none=triplets.verb[row] == self.vocabulary.no_interaction)
+        return Example(verdict, image, number, title, caption, drawn, truth)

@@ -44,12 +44,11 @@ class Headline:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRow:
-    """One line of the comparison: a model, baseline or probe, its scores by column name, what it is."""
+    """One column of the comparison: a model, baseline or probe, its scores by name, what it is."""
 
     name: str
     scores: Mapping[str, float]
     note: str = ""
-    is_main: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ class ReportInput:
     Attributes:
       title, summary: heading and the sentences under it.
       headlines: the few scores that matter, explained in plain words.
-      comparison: the model against baselines and probes, one row each.
+      comparison: the model against baselines and probes, one column each.
       per_class: rows of the class table, all with the same keys (its column titles); numbers are
         right-aligned, None and NaN print as "n/a".
       metrics: rows of metrics.jsonl, each with "step" and numbers.
@@ -124,7 +123,7 @@ def _cell_text(value: Cell) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], main: Sequence[bool], *, sortable: bool) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool) -> str:
     numeric = [
         any(_is_number(r[i]) for r in rows) and all(r[i] is None or _is_number(r[i]) for r in rows)
         for i in range(len(columns))
@@ -135,15 +134,14 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], main: Sequenc
         text = f'<button type="button">{text}</button>' if sortable else text
         head.append(f'<th scope="col"{_number_class(number)}>{text}</th>')
     body = []
-    for row, is_main in zip(rows, main, strict=True):
+    for row in rows:
         cells = []
         for value, number in zip(row, numeric, strict=True):
             text = _cell_text(value)
             key = "" if number and text == "n/a" else str(value) if number else text
             data = f' data-value="{html.escape(key)}"' if sortable else ""
             cells.append(f"<td{_number_class(number)}{data}>{html.escape(text)}</td>")
-        row_class = ' class="main"' if is_main else ""
-        body.append(f"<tr{row_class}>{''.join(cells)}</tr>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
     kind = ' class="sortable"' if sortable else ""
     return (
         f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{"".join(head)}</tr></thead>'
@@ -167,16 +165,18 @@ def _headlines(headlines: Sequence[Headline]) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _comparison(rows: Sequence[ScoreRow]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row.scores))
-    cells = [(r.name, *(r.scores.get(c) for c in columns), r.note) for r in rows]
-    return _table(("", *columns, "what it is"), cells, [r.is_main for r in rows], sortable=False)
+def _comparison(compared: Sequence[ScoreRow]) -> str:
+    scores = dict.fromkeys(name for one in compared for name in one.scores)
+    cells = [(name, *(one.scores.get(name) for one in compared)) for name in scores]
+    notes = [f"<li><b>{html.escape(one.name)}</b>: {html.escape(one.note)}</li>" for one in compared if one.note]
+    table = _table(("score", *(one.name for one in compared)), cells, sortable=False)
+    return table + (f"<ul>{''.join(notes)}</ul>" if notes else "")
 
 
 def _class_table(rows: Sequence[Mapping[str, Cell]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [tuple(row.get(c) for c in columns) for row in rows]
-    return "<p>Press a column title to sort.</p>" + _table(columns, cells, [False] * len(rows), sortable=True)
+    return "<p>Press a column title to sort.</p>" + _table(columns, cells, sortable=True)
 
 
 def _picture(image: Image.Image, alt: str) -> str:
@@ -221,7 +221,7 @@ def _configuration(config: Mapping[str, Any], versions: Mapping[str, str]) -> st
     parts = []
     if versions:
         rows = [(name, version) for name, version in versions.items()]
-        parts.append(_table(("package", "version"), rows, [False] * len(rows), sortable=False))
+        parts.append(_table(("package", "version"), rows, sortable=False))
     if config:
         text = json.dumps(config, indent=2, sort_keys=True, default=str)
         parts.append(f"<details open><summary>Configuration</summary><pre>{html.escape(text)}</pre></details>")

@@ -102,7 +102,6 @@ def write_run_report(
                     name,
                     {key: 100 * value for key, value in result.metrics.items()},
                     NOTES.get(name, ""),
-                    name == "model",
                 )
                 for name, result in results.items()
             ],

@@ -29,7 +29,6 @@ th, td { text-align: left; padding: 7px 12px; border-bottom: 1px solid var(--rul
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { position: sticky; top: 0; background: var(--tint); white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-tr.main > * { background: #eaf3fb; font-weight: 600; }
 th button { all: unset; cursor: pointer; font: inherit; font-weight: 600; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 th button::after { content: " \\2195"; color: var(--soft); }

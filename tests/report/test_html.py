@@ -73,7 +73,7 @@ def full_report(name="hold cup"):
         title=f"Report {name}",
         summary="What was done.",
         headlines=[Headline(f"mAP {name}", 41.26, "Higher is better.", " %"), Headline("Rare", math.nan, "None.")],
-        comparison=[ScoreRow(name, {"Full": 41.0}, "ours", True), ScoreRow("baseline", {"Full": 7.0}, name)],
+        comparison=[ScoreRow(name, {"Full": 41.0}, "ours"), ScoreRow("baseline", {"Full": 7.0}, name)],
         per_class=[
             {"class": name, "AP": 50.0, "pairs": 3},
             {"class": "b", "AP": math.nan, "pairs": 10},
