@@ -20,7 +20,7 @@ from configs import common
 
 IMAGES = 38116
 BATCH = 128
-EPOCH = IMAGES // BATCH
+EPOCH = IMAGES // BATCH  # without the copies of oversampling, which lengthen an epoch of the stream
 BACKBONES = {
     "b16": dict(kind="clip_vit", patch=16),
     "b32": dict(kind="clip_vit", patch=32),
@@ -50,6 +50,7 @@ def get_config(options=""):
     config.dataset = dict(name="hico", vocabulary="hico_det")
     config.sizes = dict(image_hw=(672, 672), instances=512, detections=64, pairs=256)
     config.augment = dict(flip=0.5)
+    config.pipeline = dict(oversample_to=40)
     config.model = dict(
         backbone=BACKBONES[chosen["backbone"]],
         inputs=dict(size=672) if clip else dict(size=672, mean=HALF, std=HALF),

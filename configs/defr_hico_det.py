@@ -20,6 +20,7 @@ def get_config(options=""):
     config = defr_hico.get_config(",".join(part for part in parts if not part.startswith("region=")))
     config.dataset = dict(name="hico_det", vocabulary="hico_det")
     config.model.labels = "pairs"
+    config.pipeline.oversample_to = 0  # HICO-DET files have no image-level labels to count
     config.model.detection = REGIONS[region[0]]
     config.train.best_metric = "default/full"
     config.evaluation = dict(batch_size=32, metrics=("hoi",))

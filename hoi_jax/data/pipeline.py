@@ -7,6 +7,7 @@ example_id) only.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -15,9 +16,10 @@ import tensorflow as tf
 
 from hoi_jax import schema
 from hoi_jax.data import tables, transforms
+from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.records import RecordFiles, Tensor
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.io import DataError
+from hoi_jax.io import DataError, read_npz
 from hoi_jax.vocab import Vocabulary
 
 HostBatch = dict[str, np.ndarray]
@@ -73,9 +75,29 @@ class Pipeline:
                     f"sizes.{table} is {getattr(self.sizes, table)}; raise it, or set sizes.truncate=True to drop rows"
                 )
 
+    @functools.cached_property
+    def copies(self) -> np.ndarray | None:
+        """Times that each example is shown per training epoch, in file order; None = once.
+
+        Raises:
+          DataError: the split has no image-level labels to count.
+        """
+        if not self.options.oversample_to:
+            return None
+        path = self.files.directory / f"annotations_{self.files.split}.npz"
+        labels = read_npz(path).get("hoi_labels", np.zeros(0, np.int32))
+        if labels.size != self.files.num_examples * len(self.vocabulary.hois) or not labels.size:
+            raise DataError(f"{path}: no image-level labels, which pipeline.oversample_to counts")
+        return copies_of_examples(
+            labels.reshape(self.files.num_examples, -1),
+            self.options.oversample_to,
+            cap=self.options.oversample_cap,
+            skip_single=self.options.oversample_skip_single,
+        )
+
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
         """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
-        size = self.files.num_examples
+        size = self.files.num_examples if self.copies is None else int(self.copies.sum())
         first_epoch, skip = divmod(start_step * self.batch_size, size)
         stream = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(self._epoch).skip(skip)
         stream = self._host_share(stream.batch(self.batch_size, drop_remainder=True))
@@ -93,8 +115,22 @@ class Pipeline:
         yield from self._iterate(stream, train=False)
 
     def _epoch(self, epoch: Tensor, shuffle: bool = True) -> tf.data.Dataset:
-        """(example_id, epoch, serialized) of one epoch."""
-        stream = self.files.serialized().enumerate()
+        """(example_id, epoch, serialized) of one epoch; shuffled ones may hold several copies of an example.
+
+        A copy's "epoch" has its number in the bits from 20 on, so that every copy is changed in its own way.
+        """
+        stream: Any = self.files.serialized().enumerate()
+        if shuffle and self.copies is not None:
+            copies = tf.constant(self.copies)
+
+            def repeat(example_id: Tensor, record: Tensor) -> tf.data.Dataset:
+                numbers = tf.data.Dataset.range(copies[example_id])
+                return numbers.map(lambda copy: (example_id, epoch + tf.bitwise.left_shift(copy, 20), record))
+
+            buffer = min(self.options.shuffle_buffer, int(self.copies.sum()))
+            return stream.flat_map(repeat).shuffle(
+                buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+            )
         if shuffle:
             buffer = min(self.options.shuffle_buffer, self.files.num_examples)
             stream = stream.shuffle(buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False)

@@ -89,6 +89,9 @@ class PipelineSettings:
       antialias: low-pass when shrinking.
       threads: parallel parsers, 0 = as many as tf.data likes.
       prefetch: batches prepared ahead.
+      oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
+        (`oversampling.copies_of_examples`); 0 = every example once.
+      oversample_cap, oversample_skip_single: as there.
     """
 
     shuffle_buffer: int = 20000
@@ -96,3 +99,6 @@ class PipelineSettings:
     antialias: bool = True
     threads: int = 0
     prefetch: int = 4
+    oversample_to: int = 0
+    oversample_cap: int = 40
+    oversample_skip_single: bool = False

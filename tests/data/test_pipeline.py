@@ -7,10 +7,11 @@ import pytest
 
 from data_prep.builder import DatasetSource, build
 from hoi_jax import schema
+from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.pipeline import Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.io import DataError
+from hoi_jax.io import DataError, read_npz
 from hoi_jax.scenes import SceneSettings, make_scene
 from hoi_jax.vocab import get_vocabulary
 
@@ -201,3 +202,36 @@ def test_labels_of_another_vocabulary_are_refused(directory):
 def test_an_unbuilt_dataset_says_how_to_build_it(tmp_path):
     with pytest.raises(DataError, match="data_prep.build"):
         RecordFiles(tmp_path / "nothing", "train")
+
+
+def test_oversampling_lifts_every_class_by_copies_of_its_examples():
+    labels = np.array([[1, -1, 0], [1, 1, 1], [1, -1, -2], [1, 1, 0], [-1, -1, -1], [1, 1, 0]])  # 5, 3 and 1 positives
+    np.testing.assert_array_equal(copies_of_examples(labels, 4), [1, 4, 1, 2, 1, 2])
+    np.testing.assert_array_equal(copies_of_examples(labels, 4, skip_single=True), [1, 4, 1, 1, 1, 1])
+    np.testing.assert_array_equal(copies_of_examples(labels, 100, cap=7), [8, 8, 8, 8, 1, 8])
+    shown = (labels == 1).T @ copies_of_examples(labels, 4)
+    assert (shown >= 4).all()
+
+
+def test_an_oversampled_epoch_holds_every_copy_once_each_changed_in_its_own_way(directory):
+    options = PipelineSettings(threads=2, oversample_to=3, oversample_cap=2)
+    stream = pipeline(directory, options=options, needs=frozenset({"image"}), batch_size=1)
+    assert stream.copies is not None and set(stream.copies) <= {1, 2, 3} and stream.copies.max() > 1
+    total = int(stream.copies.sum())
+    batches = take(stream.train_batches(0), 2 * total)
+    for epoch in (batches[:total], batches[total:]):
+        ids = [int(b["example_id"][0]) for b in epoch]
+        np.testing.assert_array_equal(np.bincount(ids, minlength=COUNT), stream.copies)
+    first = int(np.argmax(stream.copies))
+    pictures = {b["image"].tobytes() for b in batches if b["example_id"][0] == first}
+    assert len(pictures) > stream.copies[first]
+    assert_same(take(stream.train_batches(total + 2), 1)[0], batches[total + 2])
+    assert len(list(stream.eval_batches())) == COUNT
+
+
+def test_labels_to_count_are_in_the_order_of_the_records(directory):
+    needs = frozenset({"hoi_labels"})
+    batches = list(pipeline(directory, needs=needs, batch_size=1).eval_batches())
+    stored = read_npz(directory / "annotations_train.npz")
+    np.testing.assert_array_equal([int(b["image_id"][0]) for b in batches], stored["image_id"])
+    np.testing.assert_array_equal(np.concatenate([b["hoi_labels"][0] for b in batches]), stored["hoi_labels"])
