@@ -269,8 +269,13 @@ def _unused(stem: str, names: set[str]) -> str:
     return name
 
 
-def load_predictor(workdir: Path, which: str) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
+def load_predictor(
+    workdir: Path, which: str, phrases: Sequence[str] = (), text_weights: Path | None = None
+) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
     """(jitted prediction, vocabulary, config, step) of a checkpoint.
+
+    With `phrases` ("riding a bicycle"), the classes of a DEFR checkpoint are replaced by them, without training: the
+    rows of its classifier come from the text encoder in `text_weights`.
 
     Raises:
       ValueError: the system needs batch fields that pictures and detections do not give.
@@ -286,6 +291,8 @@ def load_predictor(workdir: Path, which: str) -> tuple[Predict, Vocabulary, Mapp
     variables, config_text, metadata = load_for_evaluation(workdir, which=which)
     config = json.loads(config_text)
     vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
+    if phrases:
+        variables, vocabulary = _with_phrases(variables, config, vocabulary, phrases, text_weights)
     system = build_system(config["system"], config["model"], vocabulary)
     needs = system.needs_predict | schema.ALWAYS_PRESENT
     probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
@@ -300,6 +307,28 @@ def load_predictor(workdir: Path, which: str) -> tuple[Predict, Vocabulary, Mapp
     return predict, vocabulary, config, metadata.step
 
 
+def _with_phrases(
+    variables: Mapping[str, Any],
+    config: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    phrases: Sequence[str],
+    text_weights: Path | None,
+) -> tuple[Mapping[str, Any], Vocabulary]:
+    """A DEFR checkpoint and vocabulary whose classes are the phrases. Raises ValueError, DataError."""
+    from hoi_jax.systems.defr.embeddings import load_encoder
+    from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary
+
+    if config["system"] != "defr":
+        raise ValueError(f"classes can be given as text to DEFR checkpoints, this one is of {config['system']!r}")
+    if text_weights is None:
+        raise ValueError("--verbs needs --text-weights, the text encoder that goes with the image encoder")
+    chosen = phrase_vocabulary(phrases, vocabulary)
+    params = variables["params"]
+    width = np.shape(params["classifier"]["kernel"])[1]
+    rows = phrase_rows(load_encoder(text_weights), phrases, width)
+    return {**variables, "params": {**params, "classifier": {"kernel": rows}}}, chosen
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; `--help` explains it and the format of the detections."""
     parser = argparse.ArgumentParser(
@@ -312,6 +341,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture, or folder of pictures")
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="workdir of train.py")
+    parser.add_argument(
+        "--verbs",
+        default="",
+        metavar="TEXT",
+        help='DEFR only: classes as text, "riding a bicycle, holding an umbrella"',
+    )
+    parser.add_argument("--text-weights", type=Path, metavar="FILE", help="with --verbs: CLIP weights (safetensors)")
     parser.add_argument("--which", default="best", help="best, last, or a step (default: %(default)s)")
     parser.add_argument("--detections", required=True, type=Path, metavar="JSON", help="boxes of a detector")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
@@ -330,7 +366,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
         paths = collect_pictures(args.images)
-        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which)
+        predict, vocabulary, config, step = load_predictor(
+            args.checkpoint, args.which, [p.strip() for p in args.verbs.split(",") if p.strip()], args.text_weights
+        )
         detections = DetectionFile(args.detections, vocabulary)
         sizes = config["sizes"]
         options = Options(
