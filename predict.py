@@ -366,9 +366,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
         paths = collect_pictures(args.images)
-        predict, vocabulary, config, step = load_predictor(
-            args.checkpoint, args.which, [p.strip() for p in args.verbs.split(",") if p.strip()], args.text_weights
-        )
+        phrases = [phrase.strip() for phrase in args.verbs.split(",") if phrase.strip()]
+        classes = (phrases, args.text_weights) if phrases else ()
+        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, *classes)
         detections = DetectionFile(args.detections, vocabulary)
         sizes = config["sizes"]
         options = Options(

@@ -1,6 +1,5 @@
 """Classes given as text: a vocabulary and classifier rows for phrases that nobody trained on.
 
-
 A phrase is a verb part and one of the objects that the detector knows: "riding a bicycle", "hold an umbrella".
 """
 
