@@ -367,8 +367,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths = collect_pictures(args.images)
         phrases = [phrase.strip() for phrase in args.verbs.split(",") if phrase.strip()]
-        classes = (phrases, args.text_weights) if phrases else ()
-        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, *classes)
+        classes: dict[str, Any] = {"phrases": phrases, "text_weights": args.text_weights} if phrases else {}
+        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, **classes)
         detections = DetectionFile(args.detections, vocabulary)
         sizes = config["sizes"]
         options = Options(

@@ -132,7 +132,7 @@ class PreNormBlock(nn.Module):
         peak = jax.lax.stop_gradient(jnp.maximum(own, jnp.max(logits, axis=-1, keepdims=True)))
         own, others = jnp.exp(own - peak), jnp.exp(logits - peak)
         total = own + jnp.sum(others, axis=-1, keepdims=True)
-        self.sow("intermediates", "read_weights", jnp.mean(others / total, axis=2))
+        self.sow("intermediates", "attention_of_reader", jnp.mean(others / total, axis=2))
         mixed = jnp.einsum("bpht,bthc->bphc", (others / total).astype(values.dtype), values)
         mixed = mixed + (own / total).astype(v.dtype) * v
         return self._mlp(reader + self.attention.join(mixed))
