@@ -1,6 +1,7 @@
 """Every config of DEFR loads, and its sizes are the paper's."""
 
 import math
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -44,3 +45,13 @@ def test_the_embeddings_of_the_scenes_fit_the_config():
     experiment = load_experiment(config.to_dict())
     assert table.shape == (len(experiment.vocabulary.hois), config.model.backbone.width)
     assert np.isfinite(table).all()
+
+
+def test_the_kept_checkpoint_fits_its_config():
+    folder = Path(__file__).parent.parent.parent / "checkpoints" / "defr_hoi_scenes"
+    experiment = load_experiment(io.read_json(folder / "config.json"))
+    shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
+    ours = {"/".join(p.key for p in path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(shapes)}
+    kept = io.read_npz(folder / "params.npz")
+    assert ours == {name: array.shape for name, array in kept.items()}
+    assert all(np.isfinite(array).all() for array in kept.values())
