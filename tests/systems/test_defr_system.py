@@ -17,7 +17,7 @@ from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
 from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
-from hoi_jax.systems.defr.targets import image_labels, label_fields
+from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields
 from hoi_jax.systems.registry import build_system
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -223,6 +223,12 @@ def test_losses_are_means_over_valid_pictures(kind):
         for i in range(3)
     ]
     np.testing.assert_allclose([all_of, two], [np.mean(single), (single[0] + single[2]) / 2], rtol=1e-5)
+
+
+def test_class_weights_count_what_an_epoch_shows():
+    labels = np.array([[1, -1, 0], [1, 1, -2], [-1, -1, -1], [-1, -1, 0]])
+    assert class_weights(labels) == (1.0, 3.0, 1.0)
+    assert class_weights(labels, np.array([1, 3, 1, 1])) == (0.5, 1.0, 1.0)
 
 
 def test_ambiguous_labels_are_negative_unless_masked():

@@ -107,7 +107,7 @@ class LossConfig:
     Attributes:
       kind: "lse_sign" (Eq. 2), "bce", "weighted_bce", "focal", or "softmax" for one label per image (MPII).
       mask_ambiguous: leave classes labelled 0 out; else they count as negative, as the authors have it.
-      positive_weights: of "weighted_bce", negatives per positive of each class (`class_weights` counts them).
+      positive_weights: of "weighted_bce", negatives per positive of each class (`targets.class_weights` counts them).
       focal_alpha, focal_gamma: of "focal".
     """
 

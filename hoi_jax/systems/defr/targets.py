@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from hoi_jax.system import Batch
 from hoi_jax.vocab.tables import Vocabulary
@@ -41,3 +41,17 @@ def image_labels(
     used = batch["persons_valid"][:, :, None]
     positive = jnp.any((actions == 1) & used, axis=1)
     return positive, positive | ~jnp.any((actions < 0) & used, axis=1)
+
+
+def class_weights(labels: Int[np.ndarray, "pictures classes"], copies: np.ndarray | None = None) -> tuple[float, ...]:
+    """Negatives per positive of each class: `positive_weights` of the weighted cross-entropy (Table 7).
+
+    Args:
+      labels: 1 = positive. copies: times that each picture is shown per epoch, where rare classes are oversampled.
+
+    Returns:
+      One number per class; 1 for a class without positives.
+    """
+    shown = np.ones(len(labels)) if copies is None else np.asarray(copies, np.float64)
+    positive = shown @ (labels == 1)
+    return tuple(np.where(positive > 0, (shown.sum() - positive) / np.maximum(positive, 1), 1.0).tolist())
