@@ -1,6 +1,6 @@
 """LSE-Sign against BCE and focal, language against random rows: DEFR on the scenes, from image-level labels.
 
-    python -m studies.run defr_losses
+python -m studies.run defr_losses
 """
 
 CLAIM = (
