@@ -48,7 +48,7 @@ def take(golden, *names):
     return [golden[name] for name in names]
 
 
-def close(got, expected, tolerance=1e-9):
+def assert_close(got, expected, tolerance=1e-9):
     """Error relative to the spread of the expected values."""
     expected = np.asarray(expected)
     error = np.abs(np.asarray(got) - expected).max() / (expected.std() or 1.0)
@@ -102,13 +102,13 @@ def test_every_block_of_the_vit(golden, vit):
     image, feature, out = take(golden, "vit_image", "vit_cls", "vit_out")
     net, variables, projection, run = vit
     patches = fast_jit(lambda x: net.apply(variables, x, method=lambda m, x: m.patch_embed(x)))(channels_last(image))
-    close(patches.reshape(golden["vit_patch_embed"].shape), golden["vit_patch_embed"])
+    assert_close(patches.reshape(golden["vit_patch_embed"].shape), golden["vit_patch_embed"])
     tokens, got = run(channels_last(image))
-    close(tokens[0], golden["vit_ln_pre"])
+    assert_close(tokens[0], golden["vit_ln_pre"])
     for number in range(net.layers):
-        close(tokens[number + 1], golden[f"vit_block{number}"])
-    close(got, feature)
-    close(got @ projection, out)
+        assert_close(tokens[number + 1], golden[f"vit_block{number}"])
+    assert_close(got, feature)
+    assert_close(got @ projection, out)
 
 
 @pytest.mark.parametrize("size", ["big", "small"])
@@ -116,10 +116,10 @@ def test_the_vit_at_another_resolution(golden, meta, vit, size):
     image, positions, feature, out = take(golden, *(f"vit_{size}_{key}" for key in ("image", "pe", "cls", "out")))
     net, variables, projection, run = vit
     grid = (meta["vit"][f"{size}_resolution"] // net.patch,) * 2
-    close(resize_positions(jnp.asarray(variables["params"]["positional_embedding"]), net.grid, grid), positions)
+    assert_close(resize_positions(jnp.asarray(variables["params"]["positional_embedding"]), net.grid, grid), positions)
     got = run(channels_last(image))[1]
-    close(got, feature)
-    close(got @ projection, out)
+    assert_close(got, feature)
+    assert_close(got @ projection, out)
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +150,12 @@ def test_patches_under_a_pair(golden, regional):
 @pytest.mark.parametrize(("key", "exact"), [("pair_cls_mask", True), ("pair_cls_twostream", False)])
 def test_regional_class_tokens(golden, regional, key, exact, blocks):
     (expected,) = take(golden, f"{key}{blocks}")
-    close(regional[1](blocks, exact=exact), expected)
+    assert_close(regional[1](blocks, exact=exact), expected)
 
 
 def test_average_pool_of_a_pair(golden, regional):
     (expected,) = take(golden, "pair_cls_avepool")
-    close(regional[1](1, rule="average"), expected)
+    assert_close(regional[1](1, rule="average"), expected)
 
 
 def test_text_features(golden, meta):
@@ -164,17 +164,17 @@ def test_text_features(golden, meta):
     shapes = text_shapes(s["context"], s["vocabulary"], s["width"], s["layers"], s["output"])
     params, _ = convert(shapes, meta["name_prefix"])
     net = TextTower(s["vocabulary"], s["context"], s["width"], s["layers"], s["heads"], s["output"])
-    close(fast_jit(net.apply)({"params": params["text"]}, jnp.asarray(tokens)), features)
+    assert_close(fast_jit(net.apply)({"params": params["text"]}, jnp.asarray(tokens)), features)
 
 
 def test_cosine_head_on_text_weights_brought_back_through_the_projection(golden, vit):
     feature, text, weight = take(golden, "vit_cls", "text_features", "head_pullback_w")
     projection, x, texts = vit[2], jnp.asarray(feature), unit(jnp.asarray(text))
     got = texts @ projection.T
-    close(got, weight)
-    close(cosine_logits(x, got, 1.0), golden["head_cosine"])
-    close(cosine_logits(x, got, 100.0), golden["head_logits_gamma100"])
-    close(cosine_logits(x @ projection, texts, 1.0), golden["head_cosine_projected"])
+    assert_close(got, weight)
+    assert_close(cosine_logits(x, got, 1.0), golden["head_cosine"])
+    assert_close(cosine_logits(x, got, 100.0), golden["head_logits_gamma100"])
+    assert_close(cosine_logits(x @ projection, texts, 1.0), golden["head_cosine_projected"])
 
 
 def test_every_stage_of_the_modified_resnet(golden, resnet):
@@ -182,16 +182,16 @@ def test_every_stage_of_the_modified_resnet(golden, resnet):
     net, variables = resnet
     got, sown = fast_jit(lambda x: net.apply(variables, x, mutable=["intermediates"]))(channels_last(image))
     for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
-        close(sown["intermediates"][name][0].transpose(0, 3, 1, 2), golden[f"rn_{name}"])
-    close(got, out)
+        assert_close(sown["intermediates"][name][0].transpose(0, 3, 1, 2), golden[f"rn_{name}"])
+    assert_close(got, out)
 
 
 def test_the_modified_resnet_at_another_resolution(golden, meta, resnet):
     image, positions, out = take(golden, "rn_big_image", "rn_big_pe", "rn_big_out")
     net, variables = resnet
     table = jnp.asarray(variables["params"]["pool"]["positional_embedding"])
-    close(resize_positions(table, net.grid, (meta["resnet"]["big_resolution"] // 32,) * 2), positions)
-    close(fast_jit(net.apply)(variables, channels_last(image)), out)
+    assert_close(resize_positions(table, net.grid, (meta["resnet"]["big_resolution"] // 32,) * 2), positions)
+    assert_close(fast_jit(net.apply)(variables, channels_last(image)), out)
 
 
 def test_lse_sign_loss_and_gradient(golden):
@@ -224,8 +224,8 @@ def test_gradients_of_lse_sign_through_the_cosine_head(golden):
 
     got, (by_x, by_w) = jax.value_and_grad(loss, argnums=(0, 1))(jnp.asarray(x), jnp.asarray(w))
     np.testing.assert_allclose(got, value, rtol=1e-9)
-    close(by_x, golden["cos_lse_grad_x"])
-    close(by_w, golden["cos_lse_grad_w"])
+    assert_close(by_x, golden["cos_lse_grad_x"])
+    assert_close(by_w, golden["cos_lse_grad_w"])
 
 
 def test_image_level_ap(golden):
