@@ -33,14 +33,16 @@ from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS, evaluate_hoi_
 from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_checks import warnings_of
 from hoi_jax.evaluation.files.prediction_files import FORMATS, write_official
+from hoi_jax.evaluation.join import join_interactiveness
+from hoi_jax.evaluation.nis_thresholds import apply_thresholds, read_calibration
 from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, format_table
 from hoi_jax.evaluation.scoring import EvaluationSettings, score
-from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.evaluation.store import PredictionStore, load_predictions
 from hoi_jax.evaluation.subsets import SUBSETS
 from hoi_jax.evaluation.vcoco import role_verbs
 from hoi_jax.io import DataError
-from hoi_jax.vocab import Vocabulary
+from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 if TYPE_CHECKING:
     from hoi_jax.experiment import Experiment
@@ -86,6 +88,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     run.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     run.add_argument("--report", type=Path, help="write a self-contained HTML page")
+    two = parser.add_argument_group("two networks")
+    two.add_argument(
+        "--interactiveness-from", type=Path, metavar="STORE", help="every pair takes the nearest pair's interactiveness"
+    )
+    two.add_argument("--calibration", type=Path, help="calibration.json: suppress by its thresholds per HOI class")
     parser.add_argument("--split", help="split to predict (default: the config's), or to read from a .mat (test)")
     options = parser.parse_args(arguments)
     if options.predictions and not options.annotations:
@@ -153,6 +160,16 @@ def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
             print(f"\n{title}", format_table(rows, names, arrays=arrays).lstrip("\n"), sep="\n")
 
 
+def with_interactiveness(store: PredictionStore, options: argparse.Namespace) -> PredictionStore:
+    """The store with another network's interactiveness and fitted suppression, as far as they are asked for."""
+    vocabulary = get_vocabulary(store.vocabulary_name)
+    if options.interactiveness_from:
+        store = join_interactiveness(store, load_predictions(options.interactiveness_from))
+    if options.calibration:
+        store = apply_thresholds(store, read_calibration(options.calibration, vocabulary), vocabulary)
+    return store
+
+
 def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
     """Scores a file of predictions; imports neither JAX nor TensorFlow."""
     if options.dataset == "hoi_w":
@@ -169,6 +186,7 @@ def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
         image_labels=options.image_labels,
         interactiveness_gt=options.interactiveness_gt,
     )
+    scorer = dataclasses.replace(scorer, store=with_interactiveness(scorer.store, options))
     results = {"model": scorer.result(subsets=options.subsets)}
     if options.bootstrap:
         results["model"] = scorer.with_intervals(results["model"], replicates=options.bootstrap)
@@ -212,6 +230,7 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
         predict, batches = make_predictor(system, variables), pipeline.eval_batches()
         store = ex.predict_split(experiment, batches, predict, store_path, manifest, lambda n: bar.update(n))
+    store = with_interactiveness(store, options)
     annotations = ex.load_annotations(directory, split)
     train = ex.load_annotations(directory, experiment.dataset.train_split)
     results = score_all(store, annotations, train, experiment.evaluation, experiment.vocabulary)

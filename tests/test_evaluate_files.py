@@ -1,5 +1,6 @@
 """evaluate.py --predictions: golden numbers from the command line, no JAX, a manifest that says what was done."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -15,6 +16,7 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.file_scores import evaluate_files, load_scorer
 from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_files import read_predictions
+from hoi_jax.evaluation.nis_thresholds import write_calibration
 from hoi_jax.evaluation.result import read_result
 from hoi_jax.vocab.hico import HICO
 from hoi_jax.vocab.vcoco import VCOCO
@@ -181,6 +183,29 @@ def test_no_predictions_at_all_score_zero_and_are_reported(small, tmp_path, caps
     assert content["metrics"]["default/full"] == 0 and content["metrics"]["known_object/full"] == 0
     assert content["manifest"]["input_counts"]["images_without_predictions"] == 4
     assert "images without predictions: 4" in capsys.readouterr().err
+
+
+def test_interactiveness_and_suppression_come_from_another_network_where_asked(small, tmp_path, capsys):
+    labels, predictions = small
+    annotations = read_annotations(labels)
+    store = read_predictions(predictions, HICO, annotations)
+    first = store.image_id[store.pair_image] == 0  # the only right prediction, and the one with the lowest score
+    source = dataclasses.replace(store, pair_interactiveness=np.where(first, 0.9, 0.1).astype(np.float32))
+    source.save(tmp_path / "source.npz")
+    thresholds = np.full(len(HICO.hois), 0.5)
+    write_calibration(tmp_path / "calibration.json", thresholds, source, "test", HICO)
+    arguments = ["--predictions", str(predictions), "--annotations", str(labels), "--out", str(tmp_path / "m.json")]
+    joined = [*arguments, "--interactiveness-from", str(tmp_path / "source.npz")]
+    scores = []
+    for extra in (arguments, joined, [*joined, "--calibration", str(tmp_path / "calibration.json")]):
+        assert evaluate.main(extra) == 0
+        scores.append(json.loads((tmp_path / "m.json").read_text())["metrics"]["default/full"])
+    # One of two true pairs is found: 6 of 11 recalls, at precision 1/3 before suppression and 1 after it.
+    assert scores == pytest.approx([6 / 11 / 3, 6 / 11 / 3, 6 / 11])
+    few = dataclasses.replace(source, image_id=source.image_id + 1000)
+    few.save(tmp_path / "few.npz")
+    assert evaluate.main([*arguments, "--interactiveness-from", str(tmp_path / "few.npz")]) == 2
+    assert "lack" in capsys.readouterr().err
 
 
 def test_protocols_are_chosen_by_name(small):
