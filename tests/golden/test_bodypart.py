@@ -91,6 +91,10 @@ def forward(net):
     return fast_jit(run)
 
 
+def test_the_file_holds_a_known_case(meta):
+    assert {"A", "B", "LH", "LV", "M", "DM"} & set(meta)
+
+
 @pytest.fixture(scope="module", params=["A", "B"])
 def case(request, golden, meta, forward, variables):
     """(name, inputs, outputs, intermediate values) of a batch of images."""

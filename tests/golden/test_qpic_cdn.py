@@ -93,6 +93,11 @@ def params_of(name: str, all_params, config: BodyPartConfig) -> list:
     return [entry for entry in all_params["cdn_B"] if exists(entry)]
 
 
+def test_the_file_holds_a_known_case(golden):
+    names = [case if isinstance(case, str) else case.values[0] for case in CASES]
+    assert any(f"{name}/pred_obj_logits" in golden for name in names)
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request, golden, meta, all_params):
     """(name, net, params, variables, inputs, outputs) of one model."""

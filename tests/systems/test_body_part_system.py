@@ -289,7 +289,8 @@ def test_every_config_is_valid_and_its_rules_name_every_parameter(name):
     config = importlib.import_module(f"configs.body_part_{module}").get_config(*filter(None, [argument]))
     experiment = load_experiment(config.to_dict())
     shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
-    match_rules(experiment.optimizer.rules, shapes["params"])
+    labels = match_rules(experiment.optimizer.rules, shapes["params"])
+    assert set(jax.tree.leaves(labels)) == set(range(len(experiment.optimizer.rules)))
 
 
 def test_released_weights_fit_the_release_config_and_the_papers_but_for_the_part_queries():

@@ -21,7 +21,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("module", "options"), OPTIONS, ids=lambda x: getattr(x, "__name__", x))
 def test_configs_load(module, options):
-    load_experiment(module.get_config(options).to_dict())
+    assert load_experiment(module.get_config(options).to_dict()).build_system().name == "defr"
 
 
 def test_unknown_options_name_the_allowed_ones():
