@@ -76,7 +76,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     files.add_argument(
         "--interactiveness-gt", type=Path, metavar="FILE", help="npz of published pairs: interactiveness AP as well"
     )
-    files.add_argument("--train-annotations", type=Path, metavar="FILE", help="training labels, for the baseline")
+    files.add_argument("--train-annotations", type=Path, metavar="FILE", help="training labels: baseline, Few@k")
     files.add_argument(
         "--bootstrap", type=int, metavar="N", help="95 %% intervals from N draws of images (1000 is a good number)"
     )
@@ -111,13 +111,18 @@ def score_all(
     settings: EvaluationSettings,
     vocabulary: Vocabulary,
 ) -> dict[str, EvaluationResult]:
-    """The model as it is, without NIS if it suppressed anything, and the class-frequency baseline."""
-    results = {"model": score(settings, store, annotations, vocabulary)}
+    """The model as it is, without NIS if it suppressed anything, and the class-frequency baseline.
+
+    The baseline pairs detections; it has no scores of whole pictures.
+    """
+    results = {"model": score(settings, store, annotations, vocabulary, train=train)}
     if not store.pair_kept.all():
-        results["without NIS"] = score(settings, store, annotations, vocabulary, use_nis=False)
-    if train is not None and vocabulary.hois and len(annotations["detections_class"]):
+        results["without NIS"] = score(settings, store, annotations, vocabulary, use_nis=False, train=train)
+    of_pairs = tuple(name for name in settings.metrics if name != "image")
+    if of_pairs and train is not None and vocabulary.hois and len(annotations["detections_class"]):
         baseline = frequency_baseline(train, annotations, vocabulary)
-        results["class frequency"] = score(settings, baseline, annotations, vocabulary)
+        of_pairs_only = dataclasses.replace(settings, metrics=of_pairs)
+        results["class frequency"] = score(of_pairs_only, baseline, annotations, vocabulary)
     return results
 
 
@@ -186,14 +191,16 @@ def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
         image_labels=options.image_labels,
         interactiveness_gt=options.interactiveness_gt,
     )
-    scorer = dataclasses.replace(scorer, store=with_interactiveness(scorer.store, options))
+    train = None
+    if options.train_annotations:
+        train = read_annotations(options.train_annotations, image_labels=options.image_labels, split="train")
+    scorer = dataclasses.replace(scorer, store=with_interactiveness(scorer.store, options), train=train)
     results = {"model": scorer.result(subsets=options.subsets)}
     if options.bootstrap:
         results["model"] = scorer.with_intervals(results["model"], replicates=options.bootstrap)
     if not scorer.store.pair_kept.all():
         results["without NIS"] = scorer.result(use_nis=False, subsets=options.subsets)
-    if options.train_annotations and scorer.vocabulary.hois and len(scorer.annotations["detections_class"]):
-        train = read_annotations(options.train_annotations, split="train")
+    if train is not None and scorer.vocabulary.hois and len(scorer.annotations["detections_class"]):
         baseline = frequency_baseline(train, scorer.annotations, scorer.vocabulary)
         results["class frequency"] = dataclasses.replace(scorer, store=baseline, metrics=("hoi",)).result()
     if options.write_official:

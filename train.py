@@ -59,6 +59,7 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
     pipeline = ex.train_pipeline(experiment, directory, system.needs_train, **place)
     split = experiment.dataset.eval_split
     annotations = ex.load_annotations(directory, split)
+    train_labels = ex.load_annotations(directory, experiment.dataset.train_split)
     eval_pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
 
     def evaluate(step: int, predict) -> dict[str, float]:
@@ -67,7 +68,7 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
             path = path.with_suffix(f".process{jax.process_index()}.npz")
         manifest = {"system": system.name, "step": step, "split": split}
         store = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
-        result = score(experiment.evaluation, store, annotations, experiment.vocabulary)
+        result = score(experiment.evaluation, store, annotations, experiment.vocabulary, train=train_labels)
         result.write(path.with_name(f"metrics_{split}.json"))
         return dict(result.metrics)
 

@@ -1,12 +1,14 @@
 """LSE-Sign against BCE and focal, language against random rows: DEFR on the scenes, from image-level labels.
 
 python -m studies.run defr_losses
+python -m studies.run defr_detection      # then: HOI detection from the same weights, mask-1 against ave-pool
 """
 
 CLAIM = (
     "Image-level mAP, and Few@1/5/10: LSE-Sign above BCE and focal (Tables 6 and 7); a classifier that starts from "
     "sentence embeddings above a random one, most for classes with few pictures (Tables 4 and 5)."
 )
+METRICS = ("image/default", "image/few_1", "image/few_5", "image/few_10", "default/full", "default/rare")
 RUNS = {
     f"{loss}_{init}_seed{seed}": (f"configs/defr_hoi_scenes.py:loss={loss},init={init}", {"train.seed": seed})
     for loss, init in (("lse_sign", "random"), ("lse_sign", "language"), ("bce", "random"), ("focal", "random"))

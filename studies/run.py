@@ -3,7 +3,8 @@
     python -m studies.run tin_probes                 # what is not there yet
     python -m studies.run tin_probes --show          # the table of what is there
 
-A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}. The scores of
+A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}, or, if it
+scores what other studies trained, `run_all(options)`; `METRICS` are the columns of its table. The scores of
 a run go to `studies/results/<study>/<run>.json` as it ends, with the fingerprints of its config and of the annotations,
 and the commit of the code. A run is skipped when its file is there for the same config.
 """
@@ -22,9 +23,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "studies" / "results"
+METRICS = ("default/full", "default/rare", "default/non_rare")
 
 
-def _commit() -> str:
+def commit() -> str:
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 
@@ -65,7 +67,7 @@ def run_one(study: str, name: str, config: str, changes: Mapping[str, Any], opti
         "changes": dict(changes),
         "config_fingerprint": fingerprint,
         "annotations_fingerprint": manifest.get("annotations_fingerprint"),
-        "code": _commit(),
+        "code": commit(),
         "versions": manifest.get("versions"),
         "minutes": round((time.monotonic() - started) / 60, 1),
         "metrics": {"model": result["metrics"], **result.get("compared", {})},
@@ -76,12 +78,14 @@ def run_one(study: str, name: str, config: str, changes: Mapping[str, Any], opti
 
 def show(study: str, metrics: Sequence[str]) -> None:
     """The results that are there, one line per run and kind, in percent."""
-    print(f"{'run':<24}{'':<18}" + "".join(f"{name:>22}" for name in metrics))
-    for path in sorted((RESULTS / study).glob("*.json")):
+    paths = sorted((RESULTS / study).glob("*.json"))
+    width = max((len(path.stem) for path in paths), default=0) + 2
+    print(f"{'run':<{width}}{'':<18}" + "".join(f"{name:>20}" for name in metrics))
+    for path in paths:
         for kind, values in json.loads(path.read_text())["metrics"].items():
             cells = (values.get(name) for name in metrics)
-            row = "".join(f"{'-':>22}" if cell is None else f"{100 * cell:>22.2f}" for cell in cells)
-            print(f"{path.stem:<24}{kind:<18}{row}")
+            row = "".join(f"{'-':>20}" if cell is None else f"{100 * cell:>20.2f}" for cell in cells)
+            print(f"{path.stem:<{width}}{kind:<18}{row}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,19 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("study", help="name of a file in studies/")
     parser.add_argument("--only", nargs="+", help="run these runs only")
     parser.add_argument("--show", action="store_true", help="print what is there and run nothing")
-    parser.add_argument("--metrics", nargs="+", default=["default/full", "default/rare", "default/non_rare"])
+    parser.add_argument("--metrics", nargs="+", help="columns of the table (default: what the study names)")
     parser.add_argument("--workdir", default="runs/studies", help="folder for checkpoints and logs")
     parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets")
     options = parser.parse_args(arguments)
     study = importlib.import_module(f"studies.{options.study}")
     if unknown := set(options.only or ()) - set(study.RUNS):
         parser.error(f"no runs {sorted(unknown)}; there are {sorted(study.RUNS)}")
-    if not options.show:
+    if not options.show and hasattr(study, "run_all"):
+        study.run_all(options)
+    elif not options.show:
         for name in options.only or study.RUNS:
             config, changes = study.RUNS[name]
             run_one(options.study, name, config, changes, options)
     print(study.CLAIM)
-    show(options.study, options.metrics)
+    show(options.study, options.metrics or getattr(study, "METRICS", METRICS))
 
 
 if __name__ == "__main__":

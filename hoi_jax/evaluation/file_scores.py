@@ -50,6 +50,7 @@ class Scorer:
       protocol: named HOI protocol; actions have the official one only.
       metrics: some of `scoring.METRICS`.
       published: arrays of published interactiveness ground truth, or None.
+      train: training labels, for Few@k, or None.
     """
 
     store: PredictionStore
@@ -60,6 +61,7 @@ class Scorer:
     split: str | None = None
     dataset: str | None = None
     published: dict[str, np.ndarray] | None = None
+    train: Annotations | None = None
 
     def result(self, *, use_nis: bool = True, subsets: Iterable[str] = ()) -> EvaluationResult:
         """All metrics, with what they were computed from. `subsets`: also on these parts of the split."""
@@ -70,6 +72,7 @@ class Scorer:
             self.vocabulary,
             use_nis=use_nis,
             published_interactiveness=self.published,
+            train=self.train,
             prefer_image_labels=True,
         )
         return dataclasses.replace(result, manifest={**result.manifest, **self._about()})

@@ -69,7 +69,7 @@ def score(
     Args:
       use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
       published_interactiveness: see `evaluate_interactiveness_store`.
-      train: training labels, for the few-shot classes of "image".
+      train: training labels, for the few-shot classes of "image"; those without image-level labels are not used.
       prefer_image_labels: Known Object by image-level labels where there are any, whatever the protocol says.
 
     Raises:
@@ -82,6 +82,7 @@ def score(
             return protocol
         return dataclasses.replace(protocol, known_object_source=known_object_source(part, vocabulary))
 
+    few_shot = train if train is not None and train.counts["hoi_labels"].any() else None
     metrics: dict[str, Callable[[Annotations], EvaluationResult]] = {
         "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol_for(part), use_nis=use_nis),
         "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
@@ -91,7 +92,7 @@ def score(
         ),
         "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
         "nis": lambda part: nis_reduction(store, part, vocabulary),
-        "image": lambda part: evaluate_image_store(store, part, train=train),
+        "image": lambda part: evaluate_image_store(store, part, train=few_shot),
     }
 
     def score_split(part: Annotations) -> EvaluationResult:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pair_worlds import picture, store, world
 
+from evaluate import score_all
 from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, score
 from hoi_jax.evaluation.subsets import SUBSETS
 from hoi_jax.vocab.hico import HICO
@@ -57,6 +58,31 @@ def test_published_truth_and_training_labels_are_passed_on():
     result = score(settings, found, annotations, HICO, published_interactiveness=published, train=annotations)
     assert result.metrics["interactiveness/ap"] == pytest.approx(1)
     assert result.manifest["few_shot_source"] == "image-level training labels"
+
+
+def test_training_labels_without_image_level_labels_leave_few_shot_to_the_proxy():
+    annotations, found = split_and_store()
+    unlabelled = world([picture(1, [(A, B, BICYCLE, RIDE)])])
+    manifest = score(EvaluationSettings(metrics=("image",)), found, annotations, HICO, train=unlabelled).manifest
+    assert manifest["few_shot_source"].endswith("(proxy)")
+
+
+def test_the_frequency_baseline_is_scored_by_pairs_beside_image_level_scores():
+    record, (_, found) = picture(1, [(A, B, BICYCLE, RIDE)]), split_and_store()
+    record["detections_xyxy_px"] = np.array([A, B], np.float32)
+    record["detections_class"] = np.array([0, BICYCLE], np.int32)
+    record["detections_score"] = np.array([0.9, 0.8], np.float32)
+    record["detections_keypoints_px"] = np.zeros((2, 17, 3), np.float32)
+    record["detections_face_xyxy_px"] = np.zeros((2, 4), np.float32)
+    record["hoi_labels"] = np.full(600, -1, np.int32)
+    record["hoi_labels"][HICO.hoi_table[RIDE, BICYCLE]] = 1
+    annotations = world([record])
+    both = score_all(found, annotations, annotations, EvaluationSettings(metrics=("image", "hoi")), HICO)
+    assert both["class frequency"].metrics["default/full"] == 1
+    assert both["model"].metrics["image/few_1"] == 1
+    assert "image/default" not in both["class frequency"].metrics
+    alone = score_all(found, annotations, annotations, EvaluationSettings(metrics=("image",)), HICO)
+    assert set(alone) == {"model", "without NIS"}
 
 
 def test_subsets_repeat_every_metric():
