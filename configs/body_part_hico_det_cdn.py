@@ -25,4 +25,5 @@ def get_config(size="S"):
     )
     config.train.best_metric = "default/full"
     config.evaluation.metrics = ("hoi",)
+    config.pipeline.sparsity = "off"
     return config

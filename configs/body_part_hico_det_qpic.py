@@ -24,4 +24,5 @@ def get_config():
     config.optimizer.schedule.step_at = (int(per_epoch * DROP),)
     config.train.update(num_steps=int(per_epoch * EPOCHS), best_metric="default/full")
     config.evaluation.metrics = ("hoi",)
+    config.pipeline.sparsity = "off"
     return config

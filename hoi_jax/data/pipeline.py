@@ -9,6 +9,7 @@ example_id) only.
 import dataclasses
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from hoi_jax.data import tables, transforms
 from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.records import RecordFiles, Tensor
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
+from hoi_jax.data.sparsity import copies_by_ratio, copies_by_replacement, sparse_examples
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.vocab import Vocabulary
 
@@ -77,15 +79,19 @@ class Pipeline:
 
     @functools.cached_property
     def copies(self) -> np.ndarray | None:
-        """Times that each example is shown per training epoch, in file order; None = once.
+        """Times that each example is shown in every training epoch, in file order.
+
+        None = once, or a number that changes from epoch to epoch (`options.sparsity` "replace").
 
         Raises:
-          DataError: the split has no image-level labels to count.
+          DataError: the split has no labels to count.
         """
+        if self.options.sparsity == "ratio":
+            return copies_by_ratio(self._sparse, self.options.crowded_copies)
         if not self.options.oversample_to:
             return None
-        path = self.files.directory / f"annotations_{self.files.split}.npz"
-        labels = read_npz(path).get("hoi_labels", np.zeros(0, np.int32))
+        path, content = self._labels
+        labels = content.get("hoi_labels", np.zeros(0, np.int32))
         if labels.size != self.files.num_examples * len(self.vocabulary.hois) or not labels.size:
             raise DataError(f"{path}: no image-level labels, which pipeline.oversample_to counts")
         return copies_of_examples(
@@ -95,10 +101,40 @@ class Pipeline:
             skip_single=self.options.oversample_skip_single,
         )
 
+    @property
+    def _labels(self) -> tuple[Path, dict[str, np.ndarray]]:
+        """The file with all labels of the split, and its columns."""
+        path = self.files.directory / f"annotations_{self.files.split}.npz"
+        return path, read_npz(path)
+
+    @functools.cached_property
+    def _sparse(self) -> np.ndarray:
+        """[examples] bool: exactly one person is annotated."""
+        path, content = self._labels
+        count = content.get("instances_count", np.zeros(0, np.int64))
+        if len(count) != self.files.num_examples or len(content.get("instances_class", ())) != count.sum():
+            raise DataError(
+                f"{path}: no instances of {self.files.num_examples} pictures, which pipeline.sparsity counts"
+            )
+        sparse = sparse_examples(content["instances_class"], count, self.vocabulary.human_class)
+        if sparse.all():
+            raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
+        return sparse
+
+    def _copies_in(self, epoch: Tensor) -> Tensor | None:
+        """Times that each example is shown in this epoch; None = once."""
+        if self.options.sparsity == "replace":
+            return copies_by_replacement(self._sparse, tf.stack([self.seed * (1 << 32) + epoch, -1]))
+        return None if self.copies is None else tf.constant(self.copies)
+
+    @property
+    def _epoch_size(self) -> int:
+        """Examples of one training epoch, copies counted."""
+        return self.files.num_examples if self.copies is None else int(self.copies.sum())
+
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
         """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
-        size = self.files.num_examples if self.copies is None else int(self.copies.sum())
-        first_epoch, skip = divmod(start_step * self.batch_size, size)
+        first_epoch, skip = divmod(start_step * self.batch_size, self._epoch_size)
         stream = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(self._epoch).skip(skip)
         stream = self._host_share(stream.batch(self.batch_size, drop_remainder=True))
         yield from self._iterate(stream, train=True)
@@ -120,14 +156,14 @@ class Pipeline:
         A copy's "epoch" has its number in the bits from 20 on, so that every copy is changed in its own way.
         """
         stream: Any = self.files.serialized().enumerate()
-        if shuffle and self.copies is not None:
-            copies = tf.constant(self.copies)
+        copies = self._copies_in(epoch) if shuffle else None
+        if copies is not None:
 
             def repeat(example_id: Tensor, record: Tensor) -> tf.data.Dataset:
                 numbers = tf.data.Dataset.range(copies[example_id])
                 return numbers.map(lambda copy: (example_id, epoch + tf.bitwise.left_shift(copy, 20), record))
 
-            buffer = min(self.options.shuffle_buffer, int(self.copies.sum()))
+            buffer = min(self.options.shuffle_buffer, self._epoch_size)
             return stream.flat_map(repeat).shuffle(
                 buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
             )

@@ -92,6 +92,10 @@ class PipelineSettings:
       oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
         (`oversampling.copies_of_examples`); 0 = every example once.
       oversample_cap, oversample_skip_single: as there.
+      sparsity: how pictures with one person give way to crowded ones (`sparsity`): "off"; "ratio": crowded ones are
+        shown `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random
+        crowded pictures (released code).
+      crowded_copies: as above.
     """
 
     shuffle_buffer: int = 20000
@@ -102,3 +106,11 @@ class PipelineSettings:
     oversample_to: int = 0
     oversample_cap: int = 40
     oversample_skip_single: bool = False
+    sparsity: Literal["off", "ratio", "replace"] = "off"
+    crowded_copies: int = 3
+
+    def __post_init__(self):
+        if self.crowded_copies < 1:
+            raise ValueError(f"crowded_copies is {self.crowded_copies}, expected at least 1")
+        if self.sparsity != "off" and self.oversample_to:
+            raise ValueError("sparsity and oversample_to both say how often examples are shown; set one of them")

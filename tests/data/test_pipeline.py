@@ -11,6 +11,9 @@ from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.pipeline import Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
+from hoi_jax.data.sparsity import copies_by_replacement
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.subsets import sparse_images
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.scenes import SceneSettings, make_scene
 from hoi_jax.vocab import get_vocabulary
@@ -235,3 +238,81 @@ def test_labels_to_count_are_in_the_order_of_the_records(directory):
     stored = read_npz(directory / "annotations_train.npz")
     np.testing.assert_array_equal([int(b["image_id"][0]) for b in batches], stored["image_id"])
     np.testing.assert_array_equal(np.concatenate([b["hoi_labels"][0] for b in batches]), stored["hoi_labels"])
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """(directory, people per picture): a split with sparse and with crowded pictures."""
+    scenes = [make_scene(SETTINGS, i) for i in range(40)]
+    people = [int((np.asarray(scene["instances_class"]) == 0).sum()) for scene in scenes]
+    chosen = sorted(range(40), key=lambda i: (people[i] != 1, i))[:COUNT]
+    source = DatasetSource(
+        name="hoi_scenes/mixed",
+        version="1.0.0",
+        description="scenes with one person and with several",
+        pairs_vocabulary="hoi_scenes",
+        persons_vocabulary="hoi_scenes_actions",
+        splits={"train": (COUNT, lambda: (scenes[i] for i in chosen))},
+    )
+    return build(source, tmp_path_factory.mktemp("mixed")), np.array([people[i] for i in chosen])
+
+
+def shown_per_epoch(stream, epochs):
+    size = COUNT if stream.copies is None else int(stream.copies.sum())
+    ids = np.concatenate([b["example_id"] for b in take(stream.train_batches(0), epochs * size)])
+    return np.stack([np.bincount(epoch, minlength=COUNT) for epoch in ids.reshape(epochs, size)])
+
+
+def sampled(mixed, rule, **changes):
+    """A stream that only counts examples, one at a time."""
+    settings = {"needs": frozenset(), "batch_size": 1, "options": PipelineSettings(threads=2, sparsity=rule)}
+    return pipeline(mixed[0], **(settings | changes))
+
+
+def test_by_ratio_every_epoch_shows_pictures_with_one_person_once_and_all_others_three_times(mixed):
+    people = mixed[1]
+    assert 2 <= (people == 1).sum() <= COUNT - 2
+    stream = sampled(mixed, "ratio")
+    expected = np.where(people == 1, 1, 3)
+    np.testing.assert_array_equal(shown_per_epoch(stream, 2), np.stack([expected, expected]))
+    # Evaluation divides a split into sparse and crowded pictures in the same way.
+    sparse = sparse_images(Annotations.load(mixed[0] / "annotations_train.npz"))
+    np.testing.assert_array_equal(stream.copies == 1, sparse)
+
+
+def test_by_replacement_an_epoch_stays_as_long_and_only_sparse_pictures_give_way(mixed):
+    sparse = mixed[1] == 1
+    shown = shown_per_epoch(sampled(mixed, "replace"), 6)
+    assert (shown[:, sparse] <= 1).all() and (shown[:, ~sparse] >= 1).all()
+    assert len({tuple(epoch) for epoch in shown}) > 1
+
+
+def test_replacement_takes_half_of_the_sparse_draws_and_every_crowded_picture_alike():
+    sparse = np.arange(3000) % 3 > 0
+    counts = np.stack([copies_by_replacement(sparse, np.array([seed, 7])).numpy() for seed in range(5)])
+    assert (counts.sum(axis=1) == 3000).all()
+    draws = 5 * sparse.sum()
+    assert abs(counts[:, sparse].mean() - 0.5) < 4 * 0.5 / np.sqrt(draws)
+    further = (
+        counts[:, ~sparse].sum(axis=0) - 5
+    )  # of each crowded picture, 5 in the mean: 0.5 * sparse / crowded each time
+    np.testing.assert_allclose(further.var(), 5, rtol=0.25)  # Poisson, as of independent draws
+
+
+@pytest.mark.parametrize("rule", ["ratio", "replace"])
+def test_sparsity_sampling_resumes_amid_an_epoch_and_is_shared_among_hosts(mixed, rule):
+    changes = {"needs": frozenset({"image"}), "batch_size": 4}
+    whole = take(sampled(mixed, rule, **changes).train_batches(0), 9)
+    for start in (1, 4, 8):
+        rest = take(sampled(mixed, rule, **changes).train_batches(start), 9 - start)
+        for a, b in zip(rest, whole[start:], strict=True):
+            assert_same(a, b)
+    parts = [take(sampled(mixed, rule, host=h, num_hosts=2, **changes).train_batches(0), 9) for h in range(2)]
+    for step, batch in enumerate(whole):
+        assert_same(batch, {name: np.concatenate([p[step][name] for p in parts]) for name in batch})
+    assert sum(int(b["batch_valid"].sum()) for b in sampled(mixed, rule, **changes).eval_batches()) == COUNT
+
+
+def test_two_rules_for_the_number_of_copies_are_refused():
+    with pytest.raises(ValueError, match="set one of them"):
+        PipelineSettings(sparsity="ratio", oversample_to=5)

@@ -1,0 +1,60 @@
+"""Sparsity-adaptive sampling: crowded pictures are shown more often than sparse ones (Wu et al., ECCV 2022, section 4).
+
+A picture is sparse if exactly one person is annotated in it. Every annotated box counts, also a second one around the
+same person; a picture without people is crowded (the rule of the released sampler).
+"""
+
+import numpy as np
+import tensorflow as tf
+from jaxtyping import Bool, Int
+
+from hoi_jax.data.records import Tensor
+
+REPLACE_PROBABILITY = 0.5
+"""Of the released code: a sparse picture gives way to a random crowded one."""
+
+
+def sparse_examples(
+    instance_class: Int[np.ndarray, " rows"], instance_count: Int[np.ndarray, " examples"], human_class: int
+) -> Bool[np.ndarray, " examples"]:
+    """Which examples have exactly one person.
+
+    Args:
+      instance_class: classes of the instances of all examples, one example after the other.
+      instance_count: instances per example.
+    """
+    example = np.repeat(np.arange(len(instance_count)), instance_count)
+    people = np.bincount(example[instance_class == human_class], minlength=len(instance_count))
+    return people == 1
+
+
+def copies_by_ratio(sparse: Bool[np.ndarray, " examples"], ratio: int) -> Int[np.ndarray, " examples"]:
+    """Times that each example is shown per epoch: sparse ones once, crowded ones `ratio` times (paper: 3).
+
+    The paper samples with probabilities 1 : ratio; here every epoch holds these shares exactly.
+    """
+    return np.where(sparse, 1, ratio).astype(np.int64)
+
+
+def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: Tensor) -> Tensor:
+    """Times that each example is shown in one epoch by the released rule, whose ratio is 1 : (2 + sparse / crowded).
+
+    One epoch draws as many pictures as there are; each time a sparse one is drawn, a random crowded one takes its
+    place with probability one half. (The released code mixes up the numbers of its lists; here the rule is as meant.)
+
+    Args:
+      sparse: not all True, unless there is nothing.
+      seed: [2] int64, another one for every epoch.
+
+    Returns:
+      [examples] int64 with the sum `examples`.
+    """
+    number = len(sparse)
+    crowded = tf.constant(np.flatnonzero(~sparse))
+    draw = tf.random.stateless_uniform([2, number], seed)
+    replaced = tf.constant(sparse) & (draw[0] < REPLACE_PROBABILITY)
+    count = tf.cast(tf.size(crowded), tf.float32)
+    # A float just below one times a large count can round up to the count.
+    chosen = tf.minimum(tf.cast(draw[1] * count, tf.int64), tf.size(crowded, tf.int64) - 1)
+    shown = tf.where(replaced, tf.gather(crowded, tf.maximum(chosen, 0)), tf.range(number, dtype=tf.int64))
+    return tf.math.bincount(shown, minlength=number, maxlength=number, dtype=tf.int64)
