@@ -1,0 +1,75 @@
+"""CALIPSO's metric learning (Chafik et al., WACV 2020, Eqs. 3 to 8): pull a class together, push classes apart."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class PullPush(NamedTuple):
+    """Of one image, per verb: both losses and the number of classes E_v."""
+
+    pull: Float[Array, "verbs"]
+    push: Float[Array, "verbs"]
+    num_classes: Int[Array, "verbs"]
+
+
+def pull_push_loss(
+    embedding: Float[Array, "anchors verbs dim"],
+    instance: Int[Array, "anchors"],
+    class_of_instance: Int[Array, "verbs instances"],
+    target_like: Bool[Array, "verbs instances"],
+    *,
+    sigma: float = 2.0,
+    pull_weight: float = 10.0,
+    push_weight: float = 100.0,
+) -> PullPush:
+    """Eqs. 5 and 7 of one image; all sizes are fixed, padding and absent instances weigh nothing.
+
+    Args:
+      embedding: e_jv of the foreground anchors; any finite value in unused places.
+      instance: the instance that each anchor belongs to, -1 in unused places.
+      class_of_instance: for every verb the smallest member of the instance's equivalence class, -1 for instances
+        without an anchor (`ops.components.connected_components`).
+      target_like: instances whose object class is a usual target of the verb (L_v of Eq. 8).
+      sigma: of the push in Eq. 7.
+      pull_weight: lambda of classes that hold an interacting pair (Eq. 6); 1 for the others.
+      push_weight: gamma of two classes that both hold a usual target of the verb (Eq. 8); 1 for the others.
+
+    Returns:
+      Per verb: 1/E sum_c lambda_c/n_c sum_{j in c} |e_j - mu_c|^2, and 1/E^2 sum_{c != d} gamma_cd
+      exp(-|mu_c - mu_d|^2 / (2 sigma^2)); zero for an image without foreground anchors.
+    """
+    instances = class_of_instance.shape[1]
+    exact = jax.lax.Precision.HIGHEST
+    number = jnp.arange(instances)
+    belongs = (instance[:, None] == number[None]).astype(embedding.dtype)  # [K, B]
+    members = class_of_instance[:, None, :] == number[None, :, None]  # [V, C, B]
+    count = jnp.sum(belongs, axis=0)
+    member_sum = jnp.einsum("kb,kvt->vbt", belongs, embedding, precision=exact)
+    size = jnp.sum(members * count[None, None], axis=-1)  # n_c, [V, C]
+    safe_size = jnp.maximum(size, 1.0)
+    total = jnp.einsum("vcb,vbt->vct", members.astype(embedding.dtype), member_sum, precision=exact)
+    mean = total / safe_size[..., None]
+    used = size > 0
+    num_classes = jnp.sum(used, axis=-1)
+    safe_classes = jnp.maximum(num_classes, 1).astype(embedding.dtype)
+
+    # Every class of several instances holds a linked pair, because only links join instances.
+    interacting = jnp.sum(members, axis=-1) > 1
+    weight = jnp.where(interacting, pull_weight, 1.0) / safe_size
+    own = jnp.where(instance[None] >= 0, class_of_instance[:, jnp.maximum(instance, 0)], -1)  # [V, K]
+    at = jnp.maximum(own, 0)
+    # Distances to the mean, not sums of squares minus a square: the latter cancels in float32.
+    offset = jnp.swapaxes(embedding, 0, 1) - jnp.take_along_axis(mean, at[..., None], axis=1)
+    pulled = jnp.take_along_axis(weight, at, axis=1) * jnp.sum(offset**2, axis=-1)
+    pull = jnp.sum(jnp.where(own >= 0, pulled, 0.0), axis=-1) / safe_classes
+
+    distance = jnp.sum((mean[:, :, None] - mean[:, None]) ** 2, axis=-1)  # [V, C, C]
+    usual = jnp.any(members & target_like[:, None], axis=-1)
+    gamma = jnp.where(usual[:, :, None] & usual[:, None], push_weight, 1.0)
+    others = used[:, :, None] & used[:, None] & (number[:, None] != number[None])[None]
+    pushed = jnp.where(others, gamma * jnp.exp(-distance / (2 * sigma**2)), 0.0)
+    push = jnp.sum(pushed, axis=(1, 2)) / safe_classes**2
+    return PullPush(pull, push, num_classes)
