@@ -187,11 +187,17 @@ class ResNet(nn.Module):
     mask_padding: bool = True
     dtype: Any = None
 
-    @nn.compact
     def __call__(
         self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
     ) -> Float[Array, "batch h w channels"]:
         """Image (normalised; zero in padding) to features at `self.stride` pixels per cell."""
+        return self.stages(image, image_hw_px)[-1]
+
+    @nn.compact
+    def stages(
+        self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
+    ) -> tuple[Array, ...]:
+        """The maps after every stage, finest first; the last one is the result of a call."""
 
         def cells(x, stride):
             return valid_cells(image_hw_px, stride, x.shape[1], x.shape[2]) if self.mask_padding else None
@@ -206,6 +212,7 @@ class ResNet(nn.Module):
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
             x, stride = nn.max_pool(x, (3, 3), strides=(2, 2)), 4
             x = _masked(x, cells(x, stride))
+        maps = []
         for number, (blocks, step) in enumerate(zip(self.stage_sizes, self.stage_strides, strict=True)):
             valid_in = cells(x, stride)
             stride *= step
@@ -215,7 +222,8 @@ class ResNet(nn.Module):
                 blocks, self.width * 2**number, step, self.kind, self.norm, self.dtype, name=f"stage{number}"
             )
             x = stage(x, valid, valid_in)
-        return x
+            maps.append(x)
+        return tuple(maps)
 
     @property
     def stride(self) -> int:

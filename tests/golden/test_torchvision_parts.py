@@ -1,0 +1,172 @@
+"""Detection parts against numbers from torchvision (torchvision_parts.npz, see its notes): backbones, pyramids,
+anchors, IoU and focal loss. Parts that nothing here has yet (box heads, RoIAlign, masks) are not read."""
+
+import json
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rule_weights import tree_of
+
+from hoi_jax import io
+from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
+from hoi_jax.backbones.resnet import ResNet
+from hoi_jax.backbones.torchvision_names import convert_state, resnet_rule
+from hoi_jax.losses.set_prediction import binary_focal
+from hoi_jax.ops.anchors import cell_anchors, make_anchors
+from hoi_jax.ops.boxes import generalized_iou, pairwise_iou
+
+NETWORK = {"rtol": 0, "atol": 1e-4}
+PLACE = {"0": 0, "1": 1, "2": 2, "3": 3, "pool": -1, "p6": -2, "p7": -1}
+PYRAMIDS = [
+    "retinanet_v1/fpn_odd",
+    "retinanet_v1/96x160/fpn",
+    "retinanet_v1/128x256/fpn",
+    "retinanet_v2/96x160/fpn",
+    "retinanet_v2/fpn_odd",
+    "retinanet_v2/128x256/fpn",
+    "fasterrcnn/fpn_odd",
+    "fasterrcnn/96x160/fpn",
+]
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir):
+    return io.read_npz(golden_dir / "torchvision_parts.npz", max_bytes=2**28)
+
+
+@pytest.fixture(scope="module")
+def meta(golden):
+    return json.loads(str(golden["meta_json"]))
+
+
+def take(golden, *names):
+    missing = [name for name in names if name not in golden]
+    if missing:
+        pytest.skip(f"the file lacks {missing}")
+    return [golden[name] for name in names]
+
+
+def normal(meta, name, shape):
+    seed = zlib.crc32((meta["name_prefix"] + name).encode())
+    return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(np.float32)
+
+
+def weight(meta, name, shape):
+    z, leaf = normal(meta, name, shape), name.rsplit(".", 1)[-1]
+    if len(shape) >= 2:
+        return z / np.float32(np.sqrt(np.prod(shape[1:])))
+    if leaf == "running_var":
+        return 1 + np.float32(0.1) * np.abs(z)
+    return np.float32(0.05) * z if leaf in ("bias", "running_mean") else 1 + np.float32(0.1) * z
+
+
+def state_of(meta, model, prefixes=("",)):
+    return {n: weight(meta, n, s) for n, s in meta["weights"][model].items() if n.startswith(prefixes)}
+
+
+def picture(meta, name):
+    """[1, H, W, 3] of an image of the file, zeros right and below up to the size that its name gives."""
+    if name == "odd":
+        inner = outer = meta["cfg"]["odd"]
+    else:
+        inner, outer = next((p[:2], p[2:]) for p in meta["cfg"]["padded"] if f"pad{p[2]}x{p[3]}" == name)
+    image = normal(meta, f"image/{name}", (3, *inner)).transpose(1, 2, 0)
+    return np.pad(image, ((0, outer[0] - inner[0]), (0, outer[1] - inner[1]), (0, 0)))[None]
+
+
+def channels_first(x):
+    return np.asarray(x).transpose(0, 3, 1, 2)
+
+
+def test_rule_weights_are_those_of_the_file(golden, meta):
+    conv, image = take(golden, "check/conv1_first8", "check/image_odd_first8")
+    ours = weight(meta, "conv1.weight", meta["weights"]["resnet50"]["conv1.weight"])
+    np.testing.assert_allclose(ours.ravel()[:8], conv, rtol=1e-6)
+    np.testing.assert_allclose(picture(meta, "odd")[0].transpose(2, 0, 1).ravel()[:8], image, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnet_stages_equal_torchvision(golden, meta, name):
+    kind, sizes = {"resnet18": ("basic", (2, 2, 2, 2)), "resnet50": ("bottleneck", (3, 4, 6, 3))}[name]
+    flat, unknown = convert_state(state_of(meta, name), lambda n, t: resnet_rule(n, t, prefix="net"))
+    assert set(unknown) == {"fc.weight", "fc.bias"}
+    tree = {collection: values["net"] for collection, values in tree_of(flat).items()}
+    net = ResNet(sizes, kind=kind, mask_padding=False)
+    image = picture(meta, "odd")
+    maps = jax.jit(lambda v, x: net.apply(v, x, jnp.asarray([x.shape[1:3]]), method="stages"))(tree, image)
+    for number, x in enumerate(maps):
+        (stored,) = take(golden, f"backbone/{name}/layer{number + 1}")
+        ours = channels_first(x)
+        np.testing.assert_allclose(ours[:, :: ours.shape[1] // stored.shape[1]], stored, **NETWORK)
+
+
+@pytest.mark.parametrize("case", PYRAMIDS)
+def test_pyramid_equals_torchvision(golden, meta, case):
+    model, _, rest = case.partition("/")
+    official = "maskrcnn" if model == "fasterrcnn" else model
+    state = state_of(meta, official, ("backbone.",)) if model != "fasterrcnn" else None
+    if state is None:
+        shapes = {**meta["weights"]["maskrcnn"]}
+        shapes |= {f"backbone.body.{n}": s for n, s in meta["weights"]["resnet50"].items()}
+        state = {n: weight(meta, n, s) for n, s in shapes.items() if n.startswith("backbone.") and ".fc." not in n}
+    flat, unknown = convert_state(state, resnet_fpn_rule)
+    assert not unknown
+    tree = tree_of(flat)
+    parts = [{c: v[part] for c, v in tree.items() if part in v} for part in ("backbone", "fpn")]
+    first = 0 if model == "fasterrcnn" else 1
+    fpn = FPN(
+        extra="pool" if first == 0 else "p6p7", p6_source="c5" if model == "retinanet_v2" else "p5", mask_padding=False
+    )
+    net = ResNet(mask_padding=False)
+    image = picture(meta, "odd" if rest.startswith("fpn_odd") else f"pad{rest.split('/')[0]}")
+
+    @jax.jit
+    def pyramid(variables, x):
+        hw = jnp.asarray([x.shape[1:3]])
+        return fpn.apply(variables[1], net.apply(variables[0], x, hw, method="stages")[first:], hw, 4 * 2**first)
+
+    levels = pyramid(parts, image)
+    names = [key.rsplit("/", 1)[-1] for key in golden if key.startswith(f"{case}/")]
+    assert names
+    for name in names:
+        stored, ours = golden[f"{case}/{name}"], channels_first(levels[PLACE[name]])
+        np.testing.assert_allclose(ours[:, :: ours.shape[1] // stored.shape[1]], stored, **NETWORK, err_msg=name)
+
+
+def test_anchors_equal_torchvision(golden, meta):
+    (cells,) = take(golden, "anchors/cell")
+    np.testing.assert_array_equal(cell_anchors([32 * 2**level for level in range(len(cells))]), cells)
+    assert meta["grids"]
+    for name, grid in meta["grids"].items():
+        (stored,) = take(golden, f"anchors/{name}")
+        hw = tuple(int(n) for n in name.split("x"))
+        np.testing.assert_array_equal(make_anchors(hw, [tuple(g) for g in grid], cells), stored)
+
+
+def test_iou_and_generalised_iou_equal_torchvision(golden):
+    """Where torchvision divides zero by zero, ours is 0; boxes with corners out of order have no area here."""
+    a, b, iou, giou = take(golden, "iou/boxes1", "iou/boxes2", "iou/box_iou", "iou/giou")
+    upright = (a[:, 2:] >= a[:, :2]).all(1)[:, None] & (b[:, 2:] >= b[:, :2]).all(1)[None]
+    ours = np.asarray(pairwise_iou(jnp.asarray(a), jnp.asarray(b)))
+    np.testing.assert_allclose(ours[upright], np.nan_to_num(iou)[upright], atol=1e-5)
+    ours = np.asarray(generalized_iou(jnp.asarray(a)[:, None], jnp.asarray(b)[None]))
+    good = upright & ~np.isnan(giou)
+    np.testing.assert_allclose(ours[good], giou[good], atol=1e-5)
+    assert upright.mean() > 0.5
+
+
+@pytest.mark.parametrize("name, alpha, gamma", [("focal_a25_g2", 0.25, 2.0), ("focal_am1_g1p5", None, 1.5)])
+def test_focal_loss_and_gradient_equal_torchvision(golden, name, alpha, gamma):
+    logits, labels, stored, gradient = take(golden, "loss/logits", "loss/targets", f"loss/{name}", f"loss/{name}_grad")
+
+    def total(x):
+        loss = binary_focal(x, jnp.asarray(labels > 0), alpha=alpha, gamma=gamma)
+        return jnp.sum(loss), loss
+
+    (_, ours), slope = jax.value_and_grad(total, has_aux=True)(jnp.asarray(logits))
+    scale = np.maximum(1, np.abs(stored))
+    np.testing.assert_allclose(ours / scale, stored / scale, atol=1e-5)
+    np.testing.assert_allclose(slope, gradient, atol=1e-5)
