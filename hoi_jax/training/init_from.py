@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hoi_jax.io import read_npz
+from hoi_jax.files.state import WEIGHT_ENDINGS, read_state
 from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.optimizer import path_name
 from hoi_jax.training.settings import InitFromSettings
@@ -100,8 +100,8 @@ def merge(
 def init_from(variables: Mapping[str, Any], settings: InitFromSettings) -> tuple[dict[str, Any], InitReport]:
     """`merge` with the file or workdir that the settings name. Raises DataError or CheckpointError for a bad source."""
     path = Path(settings.path)
-    if path.suffix == ".npz":
-        source: Mapping[str, Any] = read_npz(path)
+    if path.suffix in WEIGHT_ENDINGS or path.is_file():
+        source: Mapping[str, Any] = read_state(path)
     else:
         source = flatten(load_for_evaluation(path, settings.which)[0])
     return merge(variables, source, settings)

@@ -17,10 +17,11 @@ from hoi_jax import io
 from hoi_jax.evaluation.action_frame import action_detections
 from hoi_jax.evaluation.alignment import align
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files import pickle_writer, plain_pickle
+from hoi_jax.evaluation.files import pickle_writer
 from hoi_jax.evaluation.files.prediction_flat import store_from_actions
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.vcoco import ActionDetections
+from hoi_jax.files import plain_pickle
 from hoi_jax.vocab import Vocabulary
 
 _TINY_BOX = (0.0, 0.0, 0.1, 0.1, 0.0)

@@ -2,8 +2,8 @@
 
     python -m hoi_jax.systems.body_part.convert weights.safetensors weights.npz [--detr-queries 64]
 
-reads a state dict (safetensors, or npz with one array per tensor) and writes what `train.init_from` takes; every tensor
-without a place is named. A `.pth` file is a pickle: save its "model" entry as safetensors first, where it is trusted.
+reads a state dict (safetensors, npz with one array per tensor, or PyTorch's .pth: alone or the "model" of a checkpoint;
+nothing in the file is executed) and writes what `train.init_from` takes; every tensor without a place is named.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 
 from hoi_jax import io
 from hoi_jax.backbones.torchvision_names import ConversionError, Entries, convert_state, linear, resnet_rule
+from hoi_jax.files.state import read_state
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 _STACKS = (
@@ -130,14 +131,13 @@ def start_from_detr(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="state dict: .safetensors or .npz")
+    parser.add_argument("source", type=Path, help="state dict: .safetensors, .npz, .pth or .pt")
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--detr-queries", type=int, metavar="N", help="the source is COCO's DETR; keep N queries")
     parser.add_argument("--absent-class", action="store_true", help="with --detr-queries, for V-COCO")
     options = parser.parse_args(arguments)
     try:
-        read = io.read_npz if options.source.suffix == ".npz" else io.read_safetensors
-        state: Mapping[str, np.ndarray] = read(options.source)
+        state: Mapping[str, np.ndarray] = read_state(options.source)
         if options.detr_queries is not None:
             state = start_from_detr(state, options.detr_queries, absent_class=options.absent_class)
         converted, unknown = convert_state(state, checkpoint_rule)

@@ -2,9 +2,10 @@
 
     python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out clip_b16_672.npz
 
-Weights: safetensors (or npz) with the names of OpenAI and open_clip, Hugging Face (CLIP, ViT) or timm (ViT). Position
-tables are resized to pictures of --size pixels once, here, as the authors do on loading, and trained from there. Start
-a run by `config.train.init_from = (dict(path="clip_b16_672.npz", include=("params/backbone/.*", "batch_stats/.*")),)`.
+Weights: safetensors, npz, or PyTorch's .pth and .pt (also OpenAI's TorchScript archives) with the names of OpenAI and
+open_clip, Hugging Face (CLIP, ViT) or timm (ViT); nothing in a file is executed. Position tables are resized to
+pictures of --size pixels once, here, as the authors do on loading, and trained from there. Start a run by
+`config.train.init_from = (dict(path="clip_b16_672.npz", include=("params/backbone/.*", "batch_stats/.*")),)`.
 """
 
 import argparse
@@ -19,8 +20,8 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.backbones.torchvision_names import convert_state
 from hoi_jax.backbones.vit_names import find_rule
+from hoi_jax.files.state import read_state
 from hoi_jax.ops.resample import resize_positions
-from hoi_jax.systems.defr.embeddings import read_state
 
 VIT_POSITIONS = "params/backbone/positional_embedding"
 POOL_POSITIONS = "params/backbone/pool/positional_embedding"
@@ -51,7 +52,7 @@ def backbone_arrays(state: Mapping[str, np.ndarray], size: int) -> tuple[dict[st
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors or npz file")
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors, npz, .pth or .pt file")
     parser.add_argument("--size", type=int, default=672, help="side of the pictures (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="npz file to write")
     options = parser.parse_args(arguments)

@@ -5,8 +5,9 @@
         --pooling mean --width 768 --out minilm.npz --nearest 5
     python -m hoi_jax.systems.defr.embed_labels --classes my_classes.txt --weights ViT-B-16.safetensors --out mine.npz
 
-Weights: CLIP with the names of OpenAI or open_clip, or BERT with those of Hugging Face, as safetensors or npz. The
-result starts a training run: `config.train.init_from = (dict(path="clip.npz", include=("params/classifier/.*",)),)`.
+Weights: CLIP with the names of OpenAI or open_clip, or BERT with those of Hugging Face, as safetensors, npz, or
+PyTorch's .pth and .pt. The result starts a training run:
+`config.train.init_from = (dict(path="clip.npz", include=("params/classifier/.*",)),)`.
 A file of classes has one sentence per line; "verb, object" lines are not inflected.
 """
 

@@ -15,6 +15,7 @@ from hoi_jax.backbones.bert import Bert, bert_rule
 from hoi_jax.backbones.clip_names import clip_rule
 from hoi_jax.backbones.clip_text import TextTower
 from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.files.state import read_state
 from hoi_jax.settings import choice
 from hoi_jax.systems.defr.tokenizers import Tokenizer, WordPieces, clip_tokenizer
 
@@ -58,13 +59,6 @@ def _layers(tree: Mapping[str, Any]) -> int:
     return sum(name.startswith("blocks_") for name in tree)
 
 
-def read_state(path: str | Path) -> dict[str, np.ndarray]:
-    """A state dict from a safetensors or npz file. Raises DataError."""
-    if Path(path).suffix == ".npz":
-        return io.read_npz(path)
-    return io.read_safetensors(path)
-
-
 def load_encoder(
     weights: str | Path,
     *,
@@ -76,7 +70,7 @@ def load_encoder(
     """A text encoder from its checkpoint: CLIP (OpenAI and open_clip names) or BERT (Hugging Face names).
 
     Args:
-      weights: safetensors or npz. Sizes are read off the tensors.
+      weights: safetensors, npz or PyTorch file. Sizes are read off the tensors.
       vocabulary: CLIP's BPE file (default: an installed package's, else this library's own words), or BERT's
         `vocab.txt` (default: the file of that name beside the weights).
       heads: default 64 channels each for CLIP, 12 for BERT and MiniLM.

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoi_jax.evaluation.files import pickle_writer, plain_pickle
+from hoi_jax.evaluation.files import pickle_writer
+from hoi_jax.files import plain_pickle
 from hoi_jax.io import CorruptFileError
 
 

@@ -1,129 +1,61 @@
-"""Reads pickles that hold data only: lists, dicts, numbers, texts and NumPy arrays.
+"""The format of pickles as a small interpreter that calls nothing a file names.
 
-The published V-COCO tools exchange pickles. Python's own reader can be made to call any function; this one is a small
-interpreter of the format that knows a dozen harmless names, builds their values itself and calls nothing that a file
-names. Whatever else a file asks for is refused with its position. Memory is bounded by the size of the file: an array
-must bring its own bytes.
+Python's own reader can be made to call any function. This one knows the operations of the format, and leaves every
+name, call and state to a `Dialect`, which builds harmless values itself. Whatever a dialect does not know is refused
+with its position. Memory is bounded by the size of the file.
 """
 
 import codecs
+import dataclasses
 import os
-import re
 import struct
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from hoi_jax import io
 
 
-class FilledEntry(dict):
-    """A dict of UPT's cache, whose absent keys stand for scores of zero."""
+class Name(str):
+    """A global name that the file mentions, as the dialect calls it; nothing is imported."""
 
 
-class _Name(str):
-    """A global name that the file mentions; nothing is imported."""
-
-
-class _Unfinished:
-    """An array or dtype between its construction and the state that completes it."""
+class Unfinished:
+    """A value between its construction and the state that completes it."""
 
     def __init__(self, value: Any = None):
         self.value = value
 
 
-_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-_ARRAY_FUNCTIONS = ("_reconstruct", "scalar", "_frombuffer")
-_DTYPE = re.compile(r"[biuf][1248]\Z")
+def _no_persistent(identity: object) -> Any:
+    raise ValueError(f"an outside value {identity!r} is refused")
 
 
-def _known(module: str, name: str) -> str | None:
-    """What a global name stands for here, None for a name that is refused."""
-    if module in _ARRAY_MODULES and name in _ARRAY_FUNCTIONS:
-        return name
-    if name == "CacheTemplate":
-        return name  # UPT and PViC: a defaultdict defined in their own script, whatever module that was.
-    exact = {
-        "numpy.ndarray": "ndarray",
-        "numpy.dtype": "dtype",
-        "_codecs.encode": "encode",
-        "__builtin__.bytes": "bytes",
-        "builtins.bytes": "bytes",
-        "collections.OrderedDict": "dict",
-        "collections.defaultdict": "dict",
-    }
-    return exact.get(f"{module}.{name}")
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """What the names in a file stand for. Every function raises ValueError (or TypeError, KeyError) to refuse.
 
+    Attributes:
+      find: (module, name) -> our name for it, or None.
+      call: (name, arguments) -> the value of a harmless call.
+      build: (target, state) -> `target` completed by its state.
+      persistent: identity -> a value that the file keeps outside of the pickle.
+    """
 
-def _dtype(code: object) -> np.dtype:
-    if not isinstance(code, str) or not _DTYPE.match(code):
-        raise ValueError(f"dtype {code!r} is refused")
-    return np.dtype(code)
-
-
-def _bytes(value: object) -> bytes:
-    """Raw bytes; Python 2 wrote them as text."""
-    return value.encode("latin1") if isinstance(value, str) else bytes(value)  # type: ignore[arg-type]
-
-
-def _array(raw: object, dtype: object, shape: object, fortran: object) -> np.ndarray:
-    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
-        raise ValueError("malformed array")
-    data = _bytes(raw) if isinstance(raw, str | bytes) else None
-    if data is None or any(n < 0 for n in shape) or len(shape) > 8:
-        raise ValueError("malformed array")
-    array = np.frombuffer(data, dtype)
-    if array.shape != shape:
-        array = array.reshape(shape, order="F" if fortran else "C")
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
-
-
-def _reduce(function: object, arguments: object) -> Any:
-    """The value of a harmless call."""
-    if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-        raise ValueError(f"a call of {function!r} is refused")
-    if function == "_reconstruct":
-        return _Unfinished()
-    if function == "dtype":
-        return _Unfinished(_dtype(arguments[0]))
-    if function == "scalar":
-        dtype, raw = arguments
-        return _array(raw, dtype, (1,), False)[0].item()
-    if function == "_frombuffer":
-        raw, dtype, shape, order = arguments
-        return _array(raw, dtype, shape, order == "F")
-    if function == "encode" and len(arguments) == 2 and arguments[1] == "latin1":
-        return _bytes(arguments[0])
-    if function == "bytes" and arguments == ():
-        return b""
-    if function in ("dict", "CacheTemplate") and arguments in ((), (None,)):
-        return FilledEntry() if function == "CacheTemplate" else {}
-    raise ValueError(f"a call of {str(function)!r} with {len(arguments)} arguments is refused")
-
-
-def _built(target: object, state: object) -> Any:
-    """`target` completed by its state: an array by its bytes, a dtype by its byte order."""
-    if not isinstance(target, _Unfinished) or not isinstance(state, tuple):
-        raise ValueError(f"a state for {type(target).__name__} is refused")
-    if target.value is None:
-        _, shape, dtype, fortran, raw = state
-        target.value = _array(raw, dtype, shape, fortran)
-    elif len(state) > 1 and state[1] in ("<", ">", "|", "=") and isinstance(target.value, np.dtype):
-        target.value = target.value.newbyteorder("<" if state[1] == "<" else ">" if state[1] == ">" else "=")
-    else:
-        raise ValueError("malformed state")
-    return target.value
+    find: Callable[[str, str], str | None]
+    call: Callable[[Name, tuple], Any]
+    build: Callable[[Any, Any], Any]
+    persistent: Callable[[Any], Any] = _no_persistent
 
 
 class _Machine:
     """The stack machine of the format, restricted."""
 
-    def __init__(self, data: bytes):
-        self.data, self.position = data, 0
+    def __init__(self, data: bytes, start: int, dialect: Dialect):
+        self.data, self.position, self.dialect = data, start, dialect
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.made = 0
 
     def run(self) -> Any:
         data, operations = self.data, _OPERATIONS
@@ -181,14 +113,14 @@ class _Machine:
 
     def get(self, key: int) -> None:
         value = self.memo[key]
-        done = isinstance(value, _Unfinished) and value.value is not None
+        done = isinstance(value, Unfinished) and value.value is not None
         self.stack.append(value.value if done else value)
 
     def name(self, module: object, name: object) -> None:
-        known = _known(str(module), str(name))
+        known = self.dialect.find(str(module), str(name))
         if known is None:
             raise ValueError(f"the name {f'{module}.{name}'!r} is refused")
-        self.stack.append(_Name(known))
+        self.stack.append(Name(known))
 
     def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
@@ -205,6 +137,26 @@ class _Machine:
 
     def pop(self) -> Any:
         return self.stack.pop()
+
+    def call(self) -> None:
+        function, arguments = _pop_two(self)
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise ValueError(f"a call of {function!r} is refused")
+        self.stack.append(self.counted(self.dialect.call(function, arguments)))
+
+    def build(self) -> None:
+        target, state = _pop_two(self)
+        self.stack.append(self.counted(self.dialect.build(target, state)))
+
+    def counted(self, value: Any) -> Any:
+        """`value`, unless arrays and bytes together outgrow the file: one part of it may be asked for many times."""
+        self.made += getattr(value, "nbytes", len(value) if isinstance(value, bytes | str) else 0)
+        if self.made > 2 * len(self.data) + 1024:
+            raise ValueError("its values are larger than the file")
+        return value
+
+    def persistent(self) -> None:
+        self.stack.append(self.dialect.persistent(self.stack.pop()))
 
 
 def _pop_two(machine: _Machine) -> tuple[Any, Any]:
@@ -275,19 +227,21 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     ord("j"): lambda m: m.get(m.number(4)),
     ord("c"): lambda m: m.name(m.line(), m.line()),
     0x93: lambda m: m.name(*_pop_two(m)),
-    ord("R"): lambda m: m.push(_reduce(*_pop_two(m))),
-    ord("b"): lambda m: m.push(_built(*_pop_two(m))),
+    ord("R"): lambda m: m.call(),
+    0x81: lambda m: m.call(),  # a new object: a class that a dialect knows is called like a function
+    ord("b"): lambda m: m.build(),
+    ord("Q"): lambda m: m.persistent(),
 }
 
 
-def loads(data: bytes, where: str | os.PathLike[str]) -> Any:
-    """The value of a pickle.
+def run(data: bytes, where: str | os.PathLike[str], dialect: Dialect, start: int = 0) -> tuple[Any, int]:
+    """The value of the pickle that begins at byte `start`, and the byte after its end.
 
     Raises:
       io.CorruptFileError: naming `where`, the byte, and what is refused or broken there.
     """
-    machine = _Machine(data)
+    machine = _Machine(data, start, dialect)
     try:
-        return machine.run()
+        return machine.run(), machine.position
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, UnicodeError) as error:
         raise io.CorruptFileError(f"{where}: pickle refused at byte {machine.position}: {error}") from error
