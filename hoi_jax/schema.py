@@ -9,7 +9,7 @@ unused row of a padded table is zero, its index columns are -1, and its `_valid`
 
 Axis letters: B batch, H W image, G ground-truth instances, D detections, P pairs, N persons with action labels,
 E external pairs, V verbs, A actions, C HOI classes, K keypoints (17, COCO order), R body parts (10, HAKE order),
-S merged body parts (6), h w mask grid.
+S merged body parts (6), h w mask grid, y x F cells and channels of a feature map.
 """
 
 import dataclasses
@@ -70,6 +70,7 @@ def _instance_columns(prefix: str, axis: str) -> dict[str, Field]:
 
 BATCH_FIELDS: Mapping[str, Field] = {
     "image": Field(("H", "W", 3), "uint8", "RGB, padded with zeros at the right and bottom"),
+    "image_features": Field(("y", "x", "F"), "float16", "what a frozen extractor made of `image`, from a cache"),
     "image_hw_px": Field((2,), "int32", "height, width of the unpadded part of `image`"),
     "original_hw_px": Field((2,), "int32", "height, width of the picture in its file"),
     "image_id": Field((), "int32", "the dataset's own image number"),

@@ -1,7 +1,9 @@
 """Residual networks (He et al., CVPR 2016) of any depth and width, with padding that leaves no trace.
 
-Strides are placed as in torchvision: in the first block of a stage, in its 3x3 convolution. All convolutions pad
-symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
+Where a stage's stride sits differs between frameworks, and weights of one layout give nonsense in another:
+"torchvision" has it in the first block, in the 3x3 convolution; "caffe" (also Keras) in the first block, in the first
+1x1 convolution; "slim" (TensorFlow) in the 3x3 convolution of the *last block of the stage before*, whose skip is then
+a plain subsampling. All convolutions pad symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
 """
 
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 NormKind = Literal["frozen_batch", "group", "none"]
 BlockKind = Literal["basic", "bottleneck"]
+Layout = Literal["torchvision", "caffe", "slim"]
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
@@ -120,6 +123,7 @@ class ResidualBlock(nn.Module):
     kind: BlockKind = "bottleneck"
     norm: NormKind = "frozen_batch"
     dtype: Any = None
+    layout: Layout = "torchvision"
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
@@ -128,19 +132,25 @@ class ResidualBlock(nn.Module):
 
         out = self.width * EXPANSION[self.kind]
         if self.kind == "bottleneck":
-            y = nn.relu(conv(self.width, 1, 1, "conv1")(x, valid_in))
-            y = nn.relu(conv(self.width, 3, self.stride, "conv2")(y, valid))
+            early, late = (self.stride, 1) if self.layout == "caffe" else (1, self.stride)
+            y = nn.relu(conv(self.width, 1, early, "conv1")(x, valid if early > 1 else valid_in))
+            y = nn.relu(conv(self.width, 3, late, "conv2")(y, valid))
             y = conv(out, 1, 1, "conv3")(y, valid)
         else:
             y = nn.relu(conv(self.width, 3, self.stride, "conv1")(x, valid))
             y = conv(out, 3, 1, "conv2")(y, valid)
-        if self.stride != 1 or x.shape[-1] != out:
+        if self.layout == "slim" and x.shape[-1] == out:
+            x = x[:, :: self.stride, :: self.stride]
+        elif self.stride != 1 or x.shape[-1] != out:
             x = conv(out, 1, self.stride, "downsample")(x, valid)
         return nn.relu(x + y)
 
 
 class ResidualStage(nn.Module):
-    """`blocks` residual blocks, the first with `stride`. Also TIN's res-stage on RoI crops (stride 1)."""
+    """`blocks` residual blocks, the first (slim: the last) with `stride`. Also TIN's res-stage on RoI crops (stride 1).
+
+    `valid` are the cells of the result, `valid_in` those of the input.
+    """
 
     blocks: int
     width: int
@@ -148,20 +158,23 @@ class ResidualStage(nn.Module):
     kind: BlockKind = "bottleneck"
     norm: NormKind = "frozen_batch"
     dtype: Any = None
+    layout: Layout = "torchvision"
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
+        strided = self.blocks - 1 if self.layout == "slim" else 0
         for number in range(self.blocks):
-            first = number == 0
             block = ResidualBlock(
                 self.width,
-                self.stride if first else 1,
+                self.stride if number == strided else 1,
                 self.kind,
                 self.norm,
                 self.dtype,
+                self.layout,
                 name=f"block{number}",
             )
-            x = block(x, valid, valid_in if first else valid)
+            before = valid_in if number <= strided else valid
+            x = block(x, before if number < strided else valid, before)
         return x
 
 
@@ -176,6 +189,8 @@ class ResNet(nn.Module):
       norm: "frozen_batch" for pretrained weights, "group" or "none" for small nets trained from scratch.
       stem: "imagenet" (7x7 stride 2, then 3x3 max-pool stride 2) or "small" (3x3 stride 2, no pool).
       mask_padding: keep padded cells at zero and out of statistics, so that padding changes nothing.
+      layout: where strides sit (module docstring). "slim" shifts `stage_strides` by one stage to the front; the last
+        stage then has stride 1, so that the stride of the result is the same.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
@@ -186,6 +201,7 @@ class ResNet(nn.Module):
     stem: Literal["imagenet", "small"] = "imagenet"
     mask_padding: bool = True
     dtype: Any = None
+    layout: Layout = "torchvision"
 
     def __call__(
         self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
@@ -212,14 +228,26 @@ class ResNet(nn.Module):
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
             x, stride = nn.max_pool(x, (3, 3), strides=(2, 2)), 4
             x = _masked(x, cells(x, stride))
+        strides = self.stage_strides
+        if self.layout == "slim":
+            if strides[:1] != (1,):
+                raise ValueError(f"stage_strides {strides}: in the slim layout the first stage starts with stride 1")
+            strides = (*strides[1:], 1)
         maps = []
-        for number, (blocks, step) in enumerate(zip(self.stage_sizes, self.stage_strides, strict=True)):
+        for number, (blocks, step) in enumerate(zip(self.stage_sizes, strides, strict=True)):
             valid_in = cells(x, stride)
             stride *= step
             size = -(-x.shape[1] // step), -(-x.shape[2] // step)
             valid = valid_cells(image_hw_px, stride, *size) if self.mask_padding else None
             stage = ResidualStage(
-                blocks, self.width * 2**number, step, self.kind, self.norm, self.dtype, name=f"stage{number}"
+                blocks,
+                self.width * 2**number,
+                step,
+                self.kind,
+                self.norm,
+                self.dtype,
+                self.layout,
+                name=f"stage{number}",
             )
             x = stage(x, valid, valid_in)
             maps.append(x)

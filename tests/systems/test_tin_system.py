@@ -16,8 +16,9 @@ from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.registry import build_system, system_names
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.predict import fuse, propose_pairs
+from hoi_jax.systems.tin.predict import propose_pairs
 from hoi_jax.systems.tin.sampling import sample_pairs
+from hoi_jax.systems.tin.suppression import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -352,6 +353,7 @@ def test_an_unknown_system_names_the_nearest():
         ({"nis": {"treshold": 0.2}}, "model.nis.threshold"),
         ({"score": {"lis": "papr"}}, "did you mean 'paper'"),
         ({"classifier": {"streams": ("pose",)}}, "streams is 'pose'"),
+        ({"classifier": {"streams": ()}, "interactiveness": {"streams": ()}}, "nothing is left to learn"),
         ({"max_pairs": 0}, "max_pairs is 0"),
         ({"maps": {"size": 8}}, "too small"),
     ],

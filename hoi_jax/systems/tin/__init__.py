@@ -13,7 +13,7 @@ from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Batch, System, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.loss import make_loss, training_fields
-from hoi_jax.systems.tin.model import TinNet
+from hoi_jax.systems.tin.model import TinNet, picture_field
 from hoi_jax.systems.tin.predict import make_predict, prediction_fields
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -30,13 +30,15 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
     config = from_config(TinConfig, model_config, "model")
     if not vocabulary.hois and not vocabulary.verb_role:
         raise SettingsError(f"vocabulary {vocabulary.name!r} lists neither HOI classes nor the roles of its verbs")
-    net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs))
+    net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs), len(vocabulary.objects))
 
     def init(key: Array, batch: Batch) -> Variables:
         # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
         size = 2 * 2 ** (len(config.backbone.stage_sizes) + 2)
         box, row = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), jnp.int32)
         image, hw = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32)
+        for name in picture_field(config):
+            image = jnp.zeros((1, *batch[name].shape[1:])) if name == "image_features" else image
         return net.init(key, image, hw, box, box, jnp.zeros((1, 1, 17, 3)), row, row)
 
     return System(

@@ -3,120 +3,17 @@
 import dataclasses
 
 from hoi_jax.settings import choice
-
-STREAMS = ("human", "object", "spatial", "pose")
-
-
-def _check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...]) -> None:
-    for stream in streams:
-        choice(name, stream, allowed)
-    if len(set(streams)) != len(streams):
-        raise ValueError(f"{name} names a stream twice: {streams}")
-
-
-def _check_positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def _check_share(**values: float | int) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
-
-
-@dataclasses.dataclass(frozen=True)
-class BackboneConfig:
-    """R: the shared feature extractor, and the residual stage that follows it on every crop.
-
-    Attributes:
-      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding: see `backbones.resnet.ResNet`.
-      frozen: no gradient flows into R (the paper, which starts from a trained detector).
-      roi_blocks, roi_width: blocks and width of the human's and the object's own residual stage.
-      roi_size: samples per axis of a crop.
-      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
-    """
-
-    stage_sizes: tuple[int, ...] = (3, 4, 6)
-    stage_strides: tuple[int, ...] = (1, 2, 2)
-    width: int = 64
-    kind: str = "bottleneck"
-    norm: str = "frozen_batch"
-    stem: str = "imagenet"
-    mask_padding: bool = True
-    frozen: bool = True
-    roi_blocks: int = 3
-    roi_width: int = 512
-    roi_size: int = 7
-    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-
-    def __post_init__(self):
-        choice("kind", self.kind, ("basic", "bottleneck"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("imagenet", "small"))
-        _check_positive(width=self.width, roi_blocks=self.roi_blocks, roi_width=self.roi_width)
-        if len(self.stage_sizes) != len(self.stage_strides):
-            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
-        if self.roi_size < 2:
-            raise ValueError(f"roi_size is {self.roi_size}, expected at least 2")
-
-
-@dataclasses.dataclass(frozen=True)
-class MapConfig:
-    """Pair maps and their convolutions. `pose_min_score`: weaker joints, and limbs on them, are not drawn."""
-
-    size: int = 64
-    features: tuple[int, ...] = (64, 32)
-    kernel: int = 5
-    pose_min_score: float = 0.05
-
-    def __post_init__(self):
-        _check_positive(size=self.size, kernel=self.kernel)
-        _check_share(pose_min_score=self.pose_min_score)
-        cells = self.size
-        for _ in self.features:
-            cells = (cells - self.kernel + 1) // 2
-        if self.size % 2 or cells < 1:
-            raise ValueError(f"size {self.size} is odd or too small for {len(self.features)} convolutions")
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig:
-    """C: which streams it has, their fully connected layers, its dropout rate.
-
-    `prior` is the probability that every class starts from: the scores of classes without any label stay there.
-    """
-
-    streams: tuple[str, ...] = ("human", "object", "spatial")
-    appearance_layers: tuple[int, ...] = (1024, 1024, 1024, 1024)
-    spatial_layers: tuple[int, ...] = (1024, 1024)
-    dropout: float = 0.5
-    prior: float = 0.5
-
-    def __post_init__(self):
-        _check_streams("streams", self.streams, STREAMS[:3])
-        if not 0 < self.prior < 1:
-            raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
-        if not self.streams:
-            raise ValueError("streams is empty: C needs at least one")
-        _check_share(dropout=self.dropout)
-
-
-@dataclasses.dataclass(frozen=True)
-class InteractivenessConfig:
-    """P: its streams (none turns P off), layers and dropout; whether no_interaction pairs count as interactive."""
-
-    streams: tuple[str, ...] = STREAMS
-    stream_layers: tuple[int, ...] = (1024, 1024)
-    pair_layers: tuple[int, ...] = (1024, 1024)
-    dropout: float = 0.2
-    no_interaction_positive: bool = False
-
-    def __post_init__(self):
-        _check_streams("streams", self.streams, STREAMS)
-        _check_share(dropout=self.dropout)
+from hoi_jax.systems.tin.network_config import (
+    C_STREAMS,
+    BackboneConfig,
+    ClassifierConfig,
+    ContextConfig,
+    InteractivenessConfig,
+    MapConfig,
+    check_positive,
+    check_share,
+    check_streams,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +43,10 @@ class SamplingConfig:
 
     def __post_init__(self):
         choice("copies", self.copies, ("jittered", "detected"))
-        _check_positive(group=self.group, jitter_tries=self.jitter_tries)
+        check_positive(group=self.group, jitter_tries=self.jitter_tries)
         if self.augment < 0 or self.negatives < 0:
             raise ValueError(f"augment {self.augment} and negatives {self.negatives} must not be negative")
-        _check_share(
+        check_share(
             jitter_iou=self.jitter_iou,
             human_score=self.human_score,
             object_score=self.object_score,
@@ -164,59 +61,106 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the four terms, and how class frequencies enter ("logit_scale" or "none").
+    """Weights of the terms, and how class frequencies enter.
 
-    The authors double `human` on V-COCO.
+    Attributes:
+      weighting: "logit_scale" (the logit times ln(N / n), released), "loss_scale" (the loss of positives times it), or
+        "none".
+      counts: "vocabulary" or "released" (`release_tables.json`, which counts negatives as no_interaction).
+      weighted: streams that are weighted (V-COCO as released: human and object).
+      human, object, spatial, joint, interactiveness: factors of the terms; the authors double `human` on V-COCO.
     """
 
     weighting: str = "logit_scale"
+    counts: str = "vocabulary"
+    weighted: tuple[str, ...] = C_STREAMS
     human: float = 1.0
     object: float = 1.0
     spatial: float = 1.0
+    joint: float = 1.0
     interactiveness: float = 1.0
 
     def __post_init__(self):
-        choice("weighting", self.weighting, ("logit_scale", "none"))
+        choice("weighting", self.weighting, ("logit_scale", "loss_scale", "none"))
+        choice("counts", self.counts, ("vocabulary", "released"))
+        check_streams("weighted", self.weighted, C_STREAMS)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
     """Which detections are paired, and how streams and confidences make the score.
 
-    fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
-      (iCAN, and TIN as released).
-    spare_no_interaction: the score of "does not interact" is not multiplied by f_P, which says the opposite.
-    lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
+    Attributes:
+      human_threshold, object_threshold: confidences that detections need.
+      fallback: in a picture without any pair, pair so many best people with so many best other things, whatever their
+        confidence, and suppress none of them (released on HICO-DET: 4; 0 = off).
+      fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
+        (iCAN, and TIN as released). A joint stream stands alone.
+      times_interactiveness: whether scores are multiplied by f_P (Eq. 6; not in the released code).
+      spare_no_interaction: the score of "does not interact" is not multiplied by f_P, which says the opposite.
+      lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
+      prior: in action style, which (verb, object class) combinations may score: tables "vocabulary" and "released"
+        (V-COCO by hand), both must allow; () = all. HOI classes are the vocabulary's in any case.
+      best_object: each person keeps its best object per verb only (released on V-COCO).
     """
 
     human_threshold: float = 0.6
     object_threshold: float = 0.4
+    fallback: int = 0
     fusion: str = "sum"
+    times_interactiveness: bool = True
     spare_no_interaction: bool = True
     lis: str = "paper"
     lis_scale: float = 8.4
     lis_offset: float = 12.0
     lis_slope: float = 10.0
+    prior: tuple[str, ...] = ("vocabulary",)
+    best_object: bool = False
 
     def __post_init__(self):
         choice("fusion", self.fusion, ("sum", "product"))
         choice("lis", self.lis, ("paper", "none", "product"))
-        _check_share(human_threshold=self.human_threshold, object_threshold=self.object_threshold)
+        for table in self.prior:
+            choice("prior", table, ("vocabulary", "released"))
+        check_share(human_threshold=self.human_threshold, object_threshold=self.object_threshold)
 
 
 @dataclasses.dataclass(frozen=True)
 class NisConfig:
-    """Non-interaction suppression: pairs whose s_P lies below `threshold` are marked as not kept."""
+    """Non-interaction suppression: which pairs are marked as not kept.
+
+    Attributes:
+      rule: "s_p": those with s_P = f_P L(s_h) L(s_o) below `threshold` (paper); "two_sided": those with f_P below
+        `interactive_below` and non-interactive score above `non_interactive_above` (released; with one logit that is
+        1 - f_P).
+      bounds: "global", or "released" for the two-sided bounds per object class of `release_tables.json`.
+      drop_person_objects: pairs of two people are suppressed as well (released on V-COCO).
+    """
 
     enabled: bool = True
+    rule: str = "s_p"
     threshold: float = 0.1
+    interactive_below: float = 0.1
+    non_interactive_above: float = 0.9
+    bounds: str = "global"
+    drop_person_objects: bool = False
+
+    def __post_init__(self):
+        choice("rule", self.rule, ("s_p", "two_sided"))
+        choice("bounds", self.bounds, ("global", "released"))
 
 
 @dataclasses.dataclass(frozen=True)
 class TinConfig:
-    """TIN. `max_*` are static sizes: detections taken as people and as objects, and pairs that are scored."""
+    """TIN, and iCAN as a setting of it (no P).
+
+    Attributes:
+      max_humans, max_objects, max_pairs: static sizes: detections taken as people and as objects, pairs scored.
+      pair_chunk: pairs whose maps are held at a time in prediction; chunks without any pair are skipped. 0 = all.
+    """
 
     backbone: BackboneConfig = BackboneConfig()
+    context: ContextConfig = ContextConfig()
     maps: MapConfig = MapConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     interactiveness: InteractivenessConfig = InteractivenessConfig()
@@ -227,13 +171,40 @@ class TinConfig:
     max_humans: int = 16
     max_objects: int = 32
     max_pairs: int = 256
+    pair_chunk: int = 0
     compute_dtype: str = "float32"
 
     def __post_init__(self):
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
-        _check_positive(max_humans=self.max_humans, max_objects=self.max_objects, max_pairs=self.max_pairs)
+        check_positive(max_humans=self.max_humans, max_objects=self.max_objects, max_pairs=self.max_pairs)
+        if not self.classifier.streams and not self.interactiveness.streams:
+            raise ValueError("classifier.streams and interactiveness.streams are both empty: nothing is left to learn")
+        if self.pair_chunk < 0:
+            raise ValueError(f"pair_chunk is {self.pair_chunk}, expected 0 or more")
+
+    @property
+    def classifier_pixels(self) -> bool:
+        """Whether C looks at pixels."""
+        c = self.classifier
+        return bool({"human", "object", "joint"} & {*c.streams}) or (c.spatial_human and "spatial" in c.streams)
+
+    @property
+    def interactiveness_pixels(self) -> bool:
+        """Whether P looks at pixels."""
+        return bool({"human", "object"} & {*self.interactiveness.streams})
 
     @property
     def uses_pixels(self) -> bool:
-        """False for a network that looks at boxes and poses only."""
-        return bool({"human", "object"} & {*self.classifier.streams, *self.interactiveness.streams})
+        """False for a network that looks at boxes, poses and classes only."""
+        return self.classifier_pixels or self.interactiveness_pixels
+
+    @property
+    def shares_stages(self) -> bool:
+        """Whether C's residual stages exist: for C itself, or for a P without stages of its own."""
+        return self.classifier_pixels or (self.interactiveness_pixels and not self.interactiveness.own_stages)
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether anything reads context vectors."""
+        p = self.interactiveness.context and self.interactiveness_pixels
+        return (self.classifier.context and self.classifier_pixels) or p

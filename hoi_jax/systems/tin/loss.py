@@ -1,4 +1,4 @@
-"""TIN's joint loss: L = L_C + L_P, sigmoid cross-entropy on three streams of C and on P (paper, section 3.4)."""
+"""TIN's joint loss: L = L_C + L_P, sigmoid cross-entropy on the streams of C and on P (paper, section 3.4)."""
 
 import functools
 from collections.abc import Mapping
@@ -9,11 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from hoi_jax.losses.classification import binary_cross_entropy, log_frequency_weights
+from hoi_jax.losses.classification import (
+    binary_cross_entropy,
+    log_frequency_weights,
+    weighted_binary_cross_entropy,
+)
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet, picture_of
+from hoi_jax.systems.tin.model import TinNet, picture_field, picture_of
+from hoi_jax.systems.tin.release import released_counts
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, sample_pairs
 from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
 from hoi_jax.vocab.tables import Vocabulary
@@ -26,38 +31,67 @@ _BOX_FIELDS = ("instances_xyxy_px", "instances_class", "instances_keypoints_px",
 def training_fields(vocabulary: Vocabulary, config: TinConfig) -> frozenset[str]:
     """Batch fields that the loss reads."""
     style = () if vocabulary.hois else _PERSON_FIELDS
-    picture = ("image",) if config.uses_pixels else ()
-    return frozenset(("image_hw_px", *picture, *_BOX_FIELDS, *_PAIR_FIELDS, *style))
+    return frozenset(("image_hw_px", *picture_field(config), *_BOX_FIELDS, *_PAIR_FIELDS, *style))
 
 
-def logit_weights(config: TinConfig, vocabulary: Vocabulary) -> np.ndarray:
-    """[K] float32 factors on training logits; all one where the vocabulary has no counts or weighting is off."""
-    outputs = len(vocabulary.hois) or len(vocabulary.verbs)
-    if config.loss.weighting == "none" or len(vocabulary.train_counts) != outputs:
-        return np.ones(outputs, np.float32)
-    return log_frequency_weights(np.asarray(vocabulary.train_counts)).astype(np.float32)
+def class_weights(config: TinConfig, vocabulary: Vocabulary, stream: str) -> np.ndarray | None:
+    """[K] float32 weights ln(N / n) of one stream; None where it is not weighted or the vocabulary has no counts."""
+    c = config.loss
+    if c.weighting == "none" or stream not in c.weighted:
+        return None
+    if c.counts == "released":
+        counts = released_counts(vocabulary, stream)
+    else:
+        counts = np.asarray(vocabulary.train_counts)
+        if len(counts) != (len(vocabulary.hois) or len(vocabulary.verbs)):
+            return None
+    return log_frequency_weights(counts).astype(np.float32)
+
+
+def _stream_entropy(logits: Array, labels: Array, weights: np.ndarray | None, weighting: str) -> Array:
+    if weights is None:
+        return binary_cross_entropy(logits, labels)
+    if weighting == "logit_scale":
+        return binary_cross_entropy(logits * weights[None, None], labels)
+    return weighted_binary_cross_entropy(logits, labels, jnp.asarray(weights))
+
+
+def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[float, ...]) -> Array:
+    """[B, P]: of one logit, or the mean of two, of which the second says that the pair does not interact."""
+    labels = jnp.stack([interactive, ~interactive][: logits.shape[-1]], axis=-1)
+    if weights:
+        logits = logits * np.asarray(weights, np.float32)[None, None]
+    return jnp.mean(binary_cross_entropy(logits, labels), axis=-1)
 
 
 def _terms(
-    logits: Mapping[str, Array], targets: Targets, valid: Array, config: TinConfig, weights: Array, axis_name
+    logits: Mapping[str, Array],
+    targets: Targets,
+    valid: Array,
+    config: TinConfig,
+    weights: Mapping[str, np.ndarray | None],
+    axis_name: str | None,
 ) -> dict[str, Array]:
     """Named loss terms; `targets` with a batch axis, `valid` [B] for examples that only fill up a batch."""
     places = targets.human.shape[1]
     mean = functools.partial(valid_mean, axis_name=axis_name)
     used = valid[:, None, None]
-    # The human and object streams learn on positives, the spatial stream on all pairs.
+    # The human and object streams learn on positives, the streams that see maps on all pairs.
+    everything = (targets.pair, targets.pair_known)
     parts = {
         "human": (targets.human, targets.human_known),
         "object": (targets.pair[:, :places], targets.pair_known[:, :places]),
-        "spatial": (targets.pair, targets.pair_known),
+        "spatial": everything,
+        "joint": everything,
     }
     terms = {}
     for name in config.classifier.streams:
         labels, known = parts[name]
-        entropy = binary_cross_entropy(logits[name][:, : labels.shape[1]] * weights, labels)
+        entropy = _stream_entropy(logits[name][:, : labels.shape[1]], labels, weights[name], config.loss.weighting)
         terms[name] = getattr(config.loss, name) * mean(entropy, known & used)
     if config.interactiveness.streams:
-        entropy = binary_cross_entropy(logits["interactiveness"], targets.interactive)
+        p = config.interactiveness
+        entropy = _interactiveness_entropy(logits["interactiveness"], targets.interactive, p.logit_weights)
         known = targets.interactive_known & valid[:, None]
         terms["interactiveness"] = config.loss.interactiveness * mean(entropy, known)
     return terms
@@ -65,8 +99,8 @@ def _terms(
 
 def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     """The `loss` function of a System (see `system.System`)."""
-    weights = jnp.asarray(logit_weights(config, vocabulary))[None, None]
-    fields = training_fields(vocabulary, config)
+    weights = {name: class_weights(config, vocabulary, name) for name in config.classifier.streams}
+    fields = training_fields(vocabulary, config) - {*picture_field(config)}
     make_targets = hoi_targets if vocabulary.hois else action_targets
 
     def draw(key, example):
@@ -77,7 +111,7 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
     ) -> tuple[Array, LossOutput]:
         keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(batch["example_id"])
-        examples = {name: batch[name] for name in fields - {"image"}}
+        examples = {name: batch[name] for name in fields}
         sample, targets = jax.vmap(draw)(keys[:, 0], examples)
         logits = cast(
             dict[str, Array],
@@ -91,6 +125,8 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
                 sample.human_index,
                 sample.object_index,
                 keys[:, 1] if train else None,
+                sample.table_class,
+                sample.negative,
             ),
         )
         terms = _terms(logits, targets, batch["batch_valid"], config, weights, axis_name)

@@ -26,17 +26,18 @@ class Sample(NamedTuple):
 
     Attributes:
       human_xyxy_px, human_keypoints_px: [N, 4], [N, 17, 3], N = S + detected people.
-      object_xyxy_px: [M, 4].
+      object_xyxy_px, table_class: [M, 4], [M] boxes and classes.
       human_index, object_index: [P] rows of these tables.
       truth: [P] row of the batch's `pairs`, 0 for negatives.
       positive, negative: [P] which places hold an annotated, or a sampled unannotated, pair; padding is neither.
       has_object: [P] False for an annotated person who acts without an object.
-      object_class: [P].
+      object_class: [P] class of the pair's object.
     """
 
     human_xyxy_px: Array
     human_keypoints_px: Array
     object_xyxy_px: Array
+    table_class: Array
     human_index: Array
     object_index: Array
     truth: Array
@@ -214,6 +215,7 @@ def sample_pairs(key: Array, example: Batch, human_class: int, config: TinConfig
         human_xyxy_px=jnp.concatenate([human_xyxy, found.human_xyxy_px]),
         human_keypoints_px=jnp.concatenate([keypoints, found.human_keypoints_px]),
         object_xyxy_px=jnp.concatenate([object_xyxy, found.object_xyxy_px]),
+        table_class=jnp.concatenate([object_class, found.object_class]),
         human_index=jnp.concatenate([jnp.arange(places), places + human_of]),
         object_index=jnp.concatenate([jnp.arange(places), places + object_of]),
         truth=jnp.concatenate([truth, jnp.zeros((draws,), truth.dtype)]),

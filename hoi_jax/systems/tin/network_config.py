@@ -1,0 +1,195 @@
+"""What can be set about TIN's networks: R, the maps, context attention, C and P."""
+
+import dataclasses
+import math
+
+from hoi_jax.settings import choice
+
+STREAMS = ("human", "object", "spatial", "pose")
+C_STREAMS = ("human", "object", "spatial", "joint")
+
+
+def check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    for stream in streams:
+        choice(name, stream, allowed)
+    if len(set(streams)) != len(streams):
+        raise ValueError(f"{name} names a stream twice: {streams}")
+
+
+def check_positive(**values: float | int) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def check_share(**values: float | int) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """R: the shared feature extractor, and the residual stage that follows it on every crop.
+
+    Attributes:
+      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding, layout: see `backbones.resnet.ResNet`.
+      frozen: no gradient flows into R (the paper, which starts from a trained detector).
+      cached: R is not part of the network; its maps come with the batch (`image_features`), made by another run.
+      roi_blocks, roi_width: blocks and width of the human's and the object's own residual stage.
+      roi_size: samples per axis of a crop.
+      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6)
+    stage_strides: tuple[int, ...] = (1, 2, 2)
+    width: int = 64
+    kind: str = "bottleneck"
+    norm: str = "frozen_batch"
+    stem: str = "imagenet"
+    mask_padding: bool = True
+    layout: str = "torchvision"
+    frozen: bool = True
+    cached: bool = False
+    roi_blocks: int = 3
+    roi_width: int = 512
+    roi_size: int = 7
+    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self):
+        choice("kind", self.kind, ("basic", "bottleneck"))
+        choice("norm", self.norm, ("frozen_batch", "group", "none"))
+        choice("stem", self.stem, ("imagenet", "small"))
+        choice("layout", self.layout, ("torchvision", "caffe", "slim"))
+        check_positive(width=self.width, roi_blocks=self.roi_blocks, roi_width=self.roi_width)
+        if len(self.stage_sizes) != len(self.stage_strides):
+            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
+        if self.roi_size < 2:
+            raise ValueError(f"roi_size is {self.roi_size}, expected at least 2")
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the picture per cell of R's map."""
+        return (4 if self.stem == "imagenet" else 2) * math.prod(self.stage_strides)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextConfig:
+    """Instance-centric attention (iCAN): what each box looks for in the rest of the picture.
+
+    Attributes:
+      channels: of query, key and value; features: of the context vector.
+      bias: whether the shared last convolution has one, as released. Without it, attention and convolution change
+        places and all boxes cost one matrix product; with it, every box is a pass over the map.
+      dropout: of the query.
+    """
+
+    channels: int = 512
+    features: int = 1024
+    bias: bool = True
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        check_positive(channels=self.channels, features=self.features)
+        check_share(dropout=self.dropout)
+
+
+@dataclasses.dataclass(frozen=True)
+class MapConfig:
+    """Pair maps and their convolutions. `pose_min_score`: weaker joints, and limbs on them, are not drawn."""
+
+    size: int = 64
+    features: tuple[int, ...] = (64, 32)
+    kernel: int = 5
+    pose_min_score: float = 0.05
+
+    def __post_init__(self):
+        check_positive(size=self.size, kernel=self.kernel)
+        check_share(pose_min_score=self.pose_min_score)
+        cells = self.size
+        for _ in self.features:
+            cells = (cells - self.kernel + 1) // 2
+        if self.size % 2 or cells < 1:
+            raise ValueError(f"size {self.size} is odd or too small for {len(self.features)} convolutions")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig:
+    """C, the HOI classifier.
+
+    Attributes:
+      streams: "human", "object", "spatial" (late fusion), "joint" (early fusion: both boxes, their context and the
+        maps in one stream). None at all for a network that learns interactiveness only.
+      appearance_layers, spatial_layers: fully connected layers of human and object; of spatial and joint.
+      dropout: rate after every layer.
+      prior: the probability that every class starts from: the scores of classes without any label stay there.
+      context: human, object and joint streams see the context vectors too (iCAN).
+      spatial_human: the spatial stream sees the human feature too (iCAN).
+      object_class: the spatial and joint streams see the class of the object.
+      unit_norm: layers as released, see `nn.mlp.MLP`.
+    """
+
+    streams: tuple[str, ...] = ("human", "object", "spatial")
+    appearance_layers: tuple[int, ...] = (1024, 1024, 1024, 1024)
+    spatial_layers: tuple[int, ...] = (1024, 1024)
+    dropout: float = 0.5
+    prior: float = 0.5
+    context: bool = False
+    spatial_human: bool = False
+    object_class: bool = False
+    unit_norm: bool = False
+
+    def __post_init__(self):
+        check_streams("streams", self.streams, C_STREAMS)
+        if not 0 < self.prior < 1:
+            raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
+        check_share(dropout=self.dropout)
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractivenessConfig:
+    """P, the interactiveness network.
+
+    Attributes:
+      streams: what it sees; none turns P off.
+      layout: "separate" (paper): human, object and maps have layers of their own, then are joined; "joined"
+        (released): the human with the maps in one branch, the object in the other; box maps are C's.
+      context: it sees the context vectors too; context_with: the branch that takes the human's ("human" on HICO-DET,
+        "object" on V-COCO, as released).
+      own_stages: residual stages and map convolutions of its own instead of C's, so that P can come from another
+        training (the paper's T modes, Figure 6b).
+      logits: 1, or 2 = interactive and non-interactive with a sigmoid each (released).
+      logit_weights: factors on these logits in training: () = none, released ln(total / count).
+      no_interaction_positive: whether annotated no_interaction pairs count as interactive (released).
+      legacy_negative_copy: in training, negatives see their human branch in place of the object branch (released: it
+        tells P the label).
+      stream_layers, pair_layers, dropout: fully connected layers before and after joining, dropout rate.
+      pose_features: channels of the pose convolutions in layout "joined".
+    """
+
+    streams: tuple[str, ...] = STREAMS
+    layout: str = "separate"
+    context: bool = False
+    context_with: str = "human"
+    own_stages: bool = False
+    logits: int = 1
+    logit_weights: tuple[float, ...] = ()
+    no_interaction_positive: bool = False
+    legacy_negative_copy: bool = False
+    stream_layers: tuple[int, ...] = (1024, 1024)
+    pair_layers: tuple[int, ...] = (1024, 1024)
+    pose_features: tuple[int, ...] = (32, 16)
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        check_streams("streams", self.streams, STREAMS)
+        choice("layout", self.layout, ("separate", "joined"))
+        choice("context_with", self.context_with, ("human", "object"))
+        check_share(dropout=self.dropout)
+        if self.logits not in (1, 2) or len(self.logit_weights) not in (0, self.logits):
+            raise ValueError(
+                f"logits {self.logits} and logit_weights {self.logit_weights}: expected 1 or 2, and as many"
+            )
+        if self.legacy_negative_copy and self.layout != "joined":
+            raise ValueError("legacy_negative_copy belongs to layout 'joined'")
