@@ -35,8 +35,14 @@ class MultiHeadAttention(nn.Module):
         value: Float[Array, "batch keys dim"],
         allowed: Bool[Array, "batch #queries keys"] | None = None,
         dropout_keys: Array | None = None,
+        bias: Float[Array, "batch heads queries keys"] | None = None,
     ) -> Float[Array, "batch queries dim"]:
-        """`allowed`: True = the query sees the token, the same for all heads; a row without any sees all tokens."""
+        """Width of `query`.
+
+        Args:
+          allowed: True = the query sees the token, the same for all heads; a row without any sees all tokens.
+          bias: added to the logits.
+        """
         dim = query.shape[-1]
         if dim % self.heads:
             raise ValueError(f"{dim} channels cannot be split among {self.heads} heads")
@@ -48,6 +54,8 @@ class MultiHeadAttention(nn.Module):
 
         q, k, v = project(query, "query"), project(key, "key"), project(value, "value")
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * split[1] ** -0.5, k).astype(jnp.float32)
+        if bias is not None:
+            logits = logits + bias
         if allowed is not None:
             logits = jnp.where(allowed[:, None], logits, jnp.finfo(jnp.float32).min)
         weights = jax.nn.softmax(logits, axis=-1)

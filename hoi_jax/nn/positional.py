@@ -18,14 +18,30 @@ def sine_positions(
     """
     if dim % 4:
         raise ValueError(f"dim is {dim}, expected a multiple of 4")
-    half = dim // 2
-    exponent = 2 * (np.arange(half) // 2) / half
-    frequency = jnp.asarray(temperature**-exponent, jnp.float32)[None, None, None]
-    is_cosine = jnp.asarray(np.arange(half) % 2 == 1)[None, None, None]
     halves = []
     for axis in (1, 2):
         count = jnp.cumsum(valid.astype(jnp.float32), axis=axis)
         last = jnp.max(count, axis=axis, keepdims=True)
-        angle = (count / (last + 1e-6) * (2 * math.pi))[..., None] * frequency
-        halves.append(jnp.where(is_cosine, jnp.cos(angle), jnp.sin(angle)))
+        halves.append(_sine_code(count / (last + 1e-6), dim // 2, temperature))
     return jnp.concatenate(halves, axis=-1)
+
+
+def sine_points(
+    points_xy: Float[Array, "*batch 2"], dim: int, *, temperature: float = 10000.0
+) -> Float[Array, "*batch {dim}"]:
+    """The code of `sine_positions` for points, given relative to the picture: dim / 2 channels for y, then for x."""
+    if dim % 4:
+        raise ValueError(f"dim is {dim}, expected a multiple of 4")
+    return jnp.concatenate([_sine_code(points_xy[..., i], dim // 2, temperature) for i in (1, 0)], axis=-1)
+
+
+def _sine_code(
+    coordinate: Float[Array, "*shape"], channels: int, temperature: float
+) -> Float[Array, "*shape channels"]:
+    """Of a coordinate in [0, 1]; formula in `sine_positions`."""
+    exponent = 2 * (np.arange(channels) // 2) / channels
+    lead = (1,) * coordinate.ndim
+    frequency = jnp.asarray(temperature**-exponent, jnp.float32).reshape((*lead, channels))
+    is_cosine = jnp.asarray(np.arange(channels) % 2 == 1).reshape((*lead, channels))
+    angle = (coordinate * (2 * math.pi))[..., None] * frequency
+    return jnp.where(is_cosine, jnp.cos(angle), jnp.sin(angle))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hoi_jax.nn.attention import MultiHeadAttention
+from hoi_jax.nn.focus import Focus, SpatialFocus
 from hoi_jax.nn.mlp import example_dropout
 
 
@@ -68,6 +69,7 @@ class DecoderLayer(_Residuals):
         placed_memory: Float[Array, "batch tokens dim"],
         allowed: Bool[Array, "batch #queries tokens"] | None = None,
         dropout_keys: Array | None = None,
+        focus: Focus | None = None,
     ) -> Float[Array, "batch queries dim"]:
         """One layer.
 
@@ -75,12 +77,15 @@ class DecoderLayer(_Residuals):
           x, query_position: content of the queries, and what is added to it in queries and keys.
           memory, placed_memory: values of the image's tokens, and their keys (memory plus position code).
           allowed: tokens that a query sees; the attention among queries is never masked.
+          focus: queries look near points of their own (`SpatialFocus`); None = wherever they like, as in DETR.
         """
         placed = x + query_position
         attended = self._attention("self_attention")(placed, placed, x, None, dropout_keys)
         x = self._add(x, attended, 1, dropout_keys)
-        cross = self._attention("cross_attention")
-        x = self._add(x, cross(x + query_position, placed_memory, memory, allowed, dropout_keys), 2, dropout_keys)
+        placed = x + query_position
+        bias = None if focus is None else SpatialFocus(self.heads, name="focus")(placed, focus)
+        attended = self._attention("cross_attention")(placed, placed_memory, memory, allowed, dropout_keys, bias)
+        x = self._add(x, attended, 2, dropout_keys)
         return self._add(x, self._feedforward(x, dropout_keys), 3, dropout_keys)
 
 
@@ -119,12 +124,13 @@ class Decoder(nn.Module):
         placed_memory: Float[Array, "batch tokens dim"],
         allowed: Bool[Array, "batch #queries tokens"] | None = None,
         dropout_keys: Array | None = None,
+        focus: Focus | None = None,
     ) -> Float[Array, "layers batch queries dim"]:
         """Normalised output of every layer; the next layer gets the output without the norm."""
         x, states = jnp.zeros_like(query_position), []
         norm = layer_norm("norm", self.dtype)
         for number in range(self.layers):
             layer = DecoderLayer(self.heads, self.feedforward, self.dropout, self.dtype, name=f"layer{number}")
-            x = layer(x, query_position, memory, placed_memory, allowed, dropout_keys)
+            x = layer(x, query_position, memory, placed_memory, allowed, dropout_keys, focus)
             states.append(norm(x))
         return jnp.stack(states)

@@ -158,6 +158,35 @@ class MatchingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReweightConfig:
+    """CDN's weights of classes (`losses.reweight`).
+
+    Attributes:
+      object, verb: "none"; "static", from counts of the training set; "dynamic", moving to what the last batches held.
+        Object weights take the place of `no_object`, verb weights multiply the loss of positives.
+      object_power, verb_power: exponent of the inverse frequencies.
+      object_counts, verb_counts: training pairs per class; () = of the vocabulary.
+      background: counts of queries without a pair or verb, as a multiple of all others.
+      queue: calls of the loss (one per supervised layer and step) that dynamic weights look back on.
+    """
+
+    object: str = "none"
+    verb: str = "none"
+    object_power: float = 0.7
+    verb_power: float = 0.7
+    object_counts: tuple[int, ...] = ()
+    verb_counts: tuple[int, ...] = ()
+    background: float = 3.0
+    queue: int = 4704
+
+    def __post_init__(self):
+        for name in ("object", "verb"):
+            choice(name, getattr(self, name), ("none", "static", "dynamic"))
+        _check_not_negative(object_power=self.object_power, verb_power=self.verb_power)
+        _check_positive(background=self.background, queue=self.queue)
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """Weights of the terms.
 
@@ -167,6 +196,7 @@ class LossConfig:
       no_object: weight of the last class for queries without a pair.
       verb_loss: "focal" with `verb_alpha` (None = unweighted), or "bce".
       no_interaction_negative: pairs annotated with `no_interaction` only count as not interactive.
+      reweight: weights of object and verb classes (CDN's second stage).
     """
 
     object: float = 1.0
@@ -180,9 +210,12 @@ class LossConfig:
     verb_loss: str = "focal"
     verb_alpha: float | None = 0.5
     no_interaction_negative: bool = False
+    reweight: ReweightConfig = ReweightConfig()
 
     def __post_init__(self):
         choice("verb_loss", self.verb_loss, ("focal", "bce"))
+        if self.reweight.verb != "none" and self.verb_loss != "focal":
+            raise ValueError("reweight.verb weighs the focal loss; verb_loss 'bce' has no such weights")
         _check_not_negative(
             object=self.object, box=self.box, giou=self.giou, verb=self.verb, interactiveness=self.interactiveness,
             consistency=self.consistency, parts=self.parts, no_object=self.no_object,
@@ -204,7 +237,14 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BodyPartConfig:
-    """The whole system. interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none"."""
+    """The whole system.
+
+    Attributes:
+      interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none".
+      queries: how many.
+      query: "embedding", free vectors (DETR, and the paper); "point", every query starts from a place of its own: it
+        looks near it first (`nn.focus`) and its boxes are offsets from it. The second is for training from scratch.
+    """
 
     backbone: BackboneConfig = BackboneConfig()
     transformer: TransformerConfig = TransformerConfig()
@@ -215,10 +255,12 @@ class BodyPartConfig:
     predict: PredictConfig = PredictConfig()
     interactiveness: str = "parts"
     queries: int = 64
+    query: str = "embedding"
     compute_dtype: str = "float32"
 
     def __post_init__(self):
         choice("interactiveness", self.interactiveness, ("parts", "box_decoder", "none"))
+        choice("query", self.query, ("embedding", "point"))
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         _check_positive(queries=self.queries)
         if self.interactiveness == "none" and self.predict.times_interactiveness:

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.backbones.resnet import ResNet, valid_cells
-from hoi_jax.nn.positional import sine_positions
+from hoi_jax.nn.focus import Focus, spread_points
+from hoi_jax.nn.positional import sine_points, sine_positions
 from hoi_jax.nn.transformer import Decoder, Encoder
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig
 from hoi_jax.systems.body_part.interactiveness import Head, InteractivenessDecoder, Memory, part_cells, query_cells
@@ -84,13 +85,16 @@ class HoiTransformer(nn.Module):
         def decoder(layers, name):
             return Decoder(layers, t.heads, t.feedforward, t.dropout, dtype, name=name)
 
-        query = self.param("query_embed", nn.initializers.normal(1.0), (c.queries, t.hidden))
+        query, offset, focus = self._queries(image_hw_px, stride, memory.grid)
         query = jnp.broadcast_to(query[None], (pixels.shape[0], *query.shape))
-        states = decoder(t.box_layers, "box_decoder")(query, memory.tokens, memory.placed, memory.allowed, dropout_keys)
+        states = decoder(t.box_layers, "box_decoder")(
+            query, memory.tokens, memory.placed, memory.allowed, dropout_keys, focus
+        )
         out["box_states"] = states
         out["object_logits"] = Head((self.num_classes + 1,), name="object_class")(states)
         for name in ("human", "object"):
-            out[f"{name}_cxcywh"] = jax.nn.sigmoid(Head((t.hidden, t.hidden, 4), name=f"{name}_box")(states))
+            box = Head((t.hidden, t.hidden, 4), name=f"{name}_box")(states)
+            out[f"{name}_cxcywh"] = jax.nn.sigmoid(box + offset[None, None])
 
         if c.verbs.source != "none":
             source = states
@@ -114,6 +118,26 @@ class HoiTransformer(nn.Module):
             found["interactiveness_logits"] = found["interactiveness_logits"][None]
             out |= found
         return out
+
+    def _queries(
+        self, image_hw_px: Array, stride: int, grid: tuple[int, int]
+    ) -> tuple[Float[Array, "queries dim"], Float[Array, "#queries 4"], Focus | None]:
+        """Position codes of the queries, what is added to the logits of their boxes, and where they look."""
+        c, t = self.config, self.config.transformer
+        if c.query == "embedding":
+            return (
+                self.param("query_embed", nn.initializers.normal(1.0), (c.queries, t.hidden)),
+                jnp.zeros((1, 4)),
+                None,
+            )
+        logits = self.param("query_points", lambda key: jax.scipy.special.logit(jnp.asarray(spread_points(c.queries))))
+        points = jax.nn.sigmoid(logits)
+        query = Head((t.hidden, t.hidden), name="query_position")(sine_points(points, t.hidden))
+        offset = jnp.concatenate([logits, jnp.zeros_like(logits)], axis=-1)
+        rows, columns = np.mgrid[: grid[0], : grid[1]]
+        cells = jnp.asarray(np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5, jnp.float32) * stride
+        tokens = cells[None] / image_hw_px[:, None, ::-1].astype(jnp.float32)
+        return query, offset, Focus(jnp.broadcast_to(points[None], (tokens.shape[0], *points.shape)), tokens)
 
     def _encode(
         self, pixels: Array, image_hw_px: Array, dropout_keys: Array | None, dtype: Any, out: dict[str, Array]
