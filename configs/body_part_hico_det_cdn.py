@@ -4,7 +4,7 @@ Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir ru
          behind a colon: S (3 + 3 decoder layers) or B (6 + 6)
 Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper with its second stage; ours: not yet measured.
 
-Its second stage re-weights classes by their counts, which is not part of this system.
+Its second stage is `body_part_hico_det_cdn_stage2.py`.
 """
 
 from configs import body_part_hico_det

@@ -12,12 +12,17 @@ import rule_weights as rule
 from set_cases import assert_same_matching, by_official_name, targets_of
 
 from hoi_jax import io
+from hoi_jax.evaluation.hico_det import PairDetections
+from hoi_jax.evaluation.pair_nms import pair_nms
+from hoi_jax.losses.reweight import weights_from_counts
 from hoi_jax.settings import from_config
-from hoi_jax.systems.body_part.config import BodyPartConfig
-from hoi_jax.systems.body_part.loss import loss_terms, paired_layers, term_weights
+from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ReweightConfig
+from hoi_jax.systems.body_part.loss import loss_terms, matched_queries, paired_layers, term_weights, terms_of_matched
 from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import pair_scores
+from hoi_jax.systems.body_part.reweight import class_weights, initial_state, training_counts
+from hoi_jax.vocab import get_vocabulary
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OUTPUT = {"rtol": 0, "atol": 1e-4}
@@ -197,11 +202,7 @@ def solver(config: BodyPartConfig):
     return fast_jit(solve)
 
 
-def assert_case(golden, name, out, targets, config, rtol):
-    """Matching of every layer, every stored term, and the weighted total."""
-    found, terms = solver(config)(out, targets)
-    for layer, rows in enumerate(np.asarray(found)):
-        assert_same_matching(golden, name, "" if layer == len(found) - 1 else f"aux{layer}_", rows)
+def assert_terms(golden, name, terms, config, rtol):
     seen = set()
     prefix = f"{name}/loss/loss_"
     for key in (k for k in golden if k.startswith(prefix)):
@@ -215,6 +216,14 @@ def assert_case(golden, name, out, targets, config, rtol):
     weights = term_weights(config.loss)
     total = sum(weights[term] * values.sum() for term, values in terms.items())
     np.testing.assert_allclose(total, golden[f"{name}/loss_total_weighted"], rtol=rtol)
+
+
+def assert_case(golden, name, out, targets, config, rtol):
+    """Matching of every layer, every stored term, and the weighted total."""
+    found, terms = solver(config)(out, targets)
+    for layer, rows in enumerate(np.asarray(found)):
+        assert_same_matching(golden, name, "" if layer == len(found) - 1 else f"aux{layer}_", rows)
+    assert_terms(golden, name, terms, config, rtol)
 
 
 def emptied(targets, images):
@@ -245,6 +254,16 @@ def test_losses_and_matching_of_whole_batches(golden, case, meta):
         assert_case(golden, f"{name}/default_args", out, targets, config, 1e-4)
 
 
+def stored_outputs(golden, prefix: str) -> dict[str, np.ndarray]:
+    """Outputs of all stored layers, the final one last."""
+
+    def layers(key):
+        aux = [golden[f"{prefix}/aux{i}_{key}"] for i in range(99) if f"{prefix}/aux{i}_{key}" in golden]
+        return np.stack([*aux, golden[f"{prefix}/{key}"]])
+
+    return {ours: layers(key) for key, ours in HEADS.items() if f"{prefix}/{key}" in golden}
+
+
 @pytest.mark.parametrize(
     ("stored", "name", "loss"),
     [
@@ -256,11 +275,7 @@ def test_losses_and_matching_of_given_outputs(golden, stored, name, loss):
     if f"{name}/loss_total_weighted" not in golden:
         pytest.skip(f"the file has no case {name}")
 
-    def layers(key):
-        aux = [golden[f"{stored}/aux{i}_{key}"] for i in range(99) if f"{stored}/aux{i}_{key}" in golden]
-        return np.stack([*aux, golden[f"{stored}/{key}"]])
-
-    out = {ours: layers(key) for key, ours in HEADS.items() if f"{stored}/{key}" in golden}
+    out = stored_outputs(golden, stored)
     images, verbs = out["verb_logits"].shape[1], out["verb_logits"].shape[-1]
     head = "box_decoder" if "interactiveness_logits" in out else "none"
     matching = CDN_MATCHING if head != "none" else QPIC_MATCHING
@@ -294,3 +309,162 @@ def test_gradients(golden, case):
         got, wanted = by_official_name(flat, official, shapes[official]), golden[key]
         got = got[:, : wanted.shape[1]] if wanted.ndim == 2 else got
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-2 * np.abs(wanted).max(), err_msg=key)
+
+
+REWEIGHTED = {
+    "cdn/RW/static": {"object": "static", "verb": "static"},
+    "cdn/RW/static_p05": {"object": "static", "verb": "static", "object_power": 0.5, "verb_power": 0.5},
+    "cdn/RW/dynamic": {"object": "dynamic", "verb": "dynamic"},
+    "cdn/RW/dynamic_queue4": {"object": "dynamic", "verb": "dynamic", "queue": 4},
+}
+
+
+@functools.cache
+def reweighted_solver(config: BodyPartConfig, counts: tuple):
+    """Compiled (collection, outputs, targets) -> (queries, weights, collection, terms)."""
+    tables = {kind: np.asarray(values) for kind, values in counts}
+
+    def solve(state, out, targets):
+        used = jnp.ones(len(targets.valid), bool)
+        query, of_query = matched_queries(paired_layers(out), targets, config)
+        weights, state = class_weights(state, of_query, targets, used, config.loss.reweight, tables)
+        return query, weights, state, terms_of_matched(out, targets, query, of_query, used, config, weights=weights)
+
+    return fast_jit(solve)
+
+
+def counts_of(golden, dataset: str, kinds=("object", "verb")) -> tuple:
+    names = {"object": f"cdn/RW/obj_counts_{dataset}", "verb": f"cdn/RW/verb_counts_{dataset}"}
+    return tuple((kind, tuple(golden[names[kind]].tolist())) for kind in kinds)
+
+
+@pytest.mark.parametrize("name", list(REWEIGHTED))
+def test_class_weights_and_losses_of_successive_batches(golden, name):
+    steps = [step for step in range(99) if f"{name}/step{step}/loss_total_weighted" in golden]
+    if not steps:
+        pytest.skip(f"the file has no case {name}")
+    loss = {**CDN_LOSS, "reweight": REWEIGHTED[name]}
+    config = from_config(BodyPartConfig, {"interactiveness": "none", "matching": QPIC_MATCHING, "loss": loss})
+    counts = counts_of(golden, "hico")
+    state = initial_state(config.loss.reweight, dict(counts))
+    for step in steps:
+        case, outputs = f"{name}/step{step}", stored_outputs(golden, f"cdn/RW/step{step}")
+        images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
+        targets = targets_of(golden, f"cdn/RW/step{step}", verbs, images)
+        query, weights, state, terms = reweighted_solver(config, counts)(state, outputs, targets)
+        for layer, rows in enumerate(np.asarray(query)):
+            assert_same_matching(golden, case, "" if layer == len(query) - 1 else f"aux{layer}_", rows)
+        order = [len(query) - 1, *range(len(query) - 1)]  # as called: final, then the others
+        np.testing.assert_allclose(np.asarray(weights.object)[order], golden[f"{case}/obj_weights_per_call"], rtol=2e-5)
+        wanted = golden[f"{case}/verb_weights_per_call"][:, :-1]
+        np.testing.assert_allclose(np.asarray(weights.verb)[order], wanted, rtol=2e-5)
+        assert_terms(golden, case, terms, config, 2e-5)
+        if f"{case}/queue_length" in golden:
+            queue = config.loss.reweight.queue
+            assert min(int(state["reweight"]["verb"]["appended"]), queue) == golden[f"{case}/queue_length"]
+
+
+def test_a_first_batch_without_pairs_has_the_losses_of_the_authors(golden, meta):
+    wanted = meta["cdn"].get("dynamic_all_empty")
+    if not wanted:
+        pytest.skip("the file has no such case")
+    loss = {**CDN_LOSS, "reweight": REWEIGHTED["cdn/RW/dynamic"]}
+    config = from_config(BodyPartConfig, {"interactiveness": "none", "matching": QPIC_MATCHING, "loss": loss})
+    counts, outputs = counts_of(golden, "hico"), stored_outputs(golden, "cdn/RW/step0")
+    images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
+    targets = emptied(targets_of(golden, "cdn/RW/step0", verbs, images), range(images))
+    terms = reweighted_solver(config, counts)(initial_state(config.loss.reweight, dict(counts)), outputs, targets)[-1]
+    got = {"loss_obj_ce": terms["object"][-1], "loss_verb_ce": terms["verb"][-1], "loss_obj_ce_0": terms["object"][0]}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name], value, rtol=2e-5, err_msg=name)
+
+
+def test_static_weights_come_from_the_counts_and_the_vocabularys_are_the_authors(golden):
+    if "cdn/RW/static_obj_weights" not in golden:
+        pytest.skip("the file has no static weights")
+    for key, counts in (
+        ("static_obj_weights", "obj_counts_hico"), ("static_verb_weights", "verb_counts_hico"),
+        ("static_obj_weights_vcoco", "obj_counts_vcoco"), ("static_verb_weights_vcoco", "verb_counts_vcoco"),
+    ):  # fmt: skip
+        got = weights_from_counts(jnp.asarray(golden[f"cdn/RW/{counts}"], jnp.float32), 0.7)
+        np.testing.assert_allclose(got, golden[f"cdn/RW/{key}"], rtol=2e-5, err_msg=key)
+    ours = training_counts(ReweightConfig(object="static", verb="static"), get_vocabulary("hico_det"))
+    for kind, values in counts_of(golden, "hico"):
+        np.testing.assert_array_equal(ours[kind], values, err_msg=kind)
+
+
+def test_verb_weights_of_vcoco_change_only_the_verb_loss(golden):
+    if "cdn/RWV/loss_total_weighted" not in golden:
+        pytest.skip("the file has no case cdn/RWV")
+    loss = {**CDN_LOSS, "reweight": {"verb": "dynamic"}}
+    config = from_config(BodyPartConfig, {"interactiveness": "none", "matching": QPIC_MATCHING, "loss": loss})
+    outputs = stored_outputs(golden, "cdn/V")
+    del outputs["interactiveness_logits"]
+    images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
+    targets, counts = targets_of(golden, "cdn/V", verbs, images), counts_of(golden, "vcoco", ("verb",))
+    state = initial_state(config.loss.reweight, dict(counts))
+    query, _, _, terms = reweighted_solver(config, counts)(state, outputs, targets)
+    for layer, rows in enumerate(np.asarray(query)):
+        assert_same_matching(golden, "cdn/RWV", "" if layer == len(query) - 1 else f"aux{layer}_", rows)
+    assert_terms(golden, "cdn/RWV", terms, config, 2e-5)
+
+
+@pytest.mark.parametrize("variant", ["none", "nms", "nms_matching"])
+def test_vcoco_postprocessing_of_cdn_keeps_the_authors_pairs_and_scores(golden, variant):
+    if "cdn/GEN/pred_obj_logits" not in golden:
+        pytest.skip("the file has no case cdn/GEN")
+    out = {
+        ours: golden[f"cdn/GEN/{key}"][None] for key, ours in HEADS.items() if variant.endswith("matching") or
+        "matching" not in key
+    }  # fmt: skip
+    verbs = out["verb_logits"].shape[-1]
+    settings = PredictConfig(times_interactiveness="interactiveness_logits" in out)
+    found = pair_scores(out, golden["cdn/GEN/orig_size"].astype(np.int32), verbs, settings)
+    found = {name: np.asarray(value) for name, value in found.items()}
+    table = np.concatenate([golden["cdn/GEN/correct_mat"], np.ones((verbs, 1), np.uint8)], axis=1)
+    for image in range(len(found["object_class"])):
+        queries, label = len(found["object_class"][image]), found["object_class"][image]
+        scores = found["verb_scores"][image] * table.T[label]
+        pairs = PairDetections(
+            np.zeros(queries, np.int64), found["human_xyxy_px"][image].astype(np.float64),
+            found["object_xyxy_px"][image].astype(np.float64), np.arange(queries), label, scores.max(axis=1),
+        )  # fmt: skip
+        kept = np.arange(queries)
+        if variant != "none":
+            kept = pair_nms(pairs, max_per_image=None).trip_pair
+        wanted = golden[f"cdn/GEN/{variant}_img{image}_sub"]
+        np.testing.assert_array_equal(np.sort(kept), np.sort(wanted))
+        np.testing.assert_array_equal(golden[f"cdn/GEN/{variant}_img{image}_obj"], wanted + queries)
+        np.testing.assert_allclose(scores[wanted], golden[f"cdn/GEN/{variant}_img{image}_scores"], rtol=1e-4, atol=1e-6)
+
+
+NMS = {
+    "none": None,
+    "nms": {},
+    "nms_alpha06_beta1_thres04": {"threshold": 0.4, "human_power": 0.6, "object_power": 1.0},
+}
+
+
+@pytest.mark.parametrize("variant", list(NMS))
+def test_pairwise_nms_of_cdn_after_the_hundred_best_triplets(golden, variant):
+    images = [i for i in range(99) if f"cdn/NMS/{variant}_img{i}" in golden]
+    if not images:
+        pytest.skip("the file has no case cdn/NMS")
+    table = golden["cdn/NMS/correct_mat"]
+    for image in images:
+        boxes, label = golden[f"cdn/NMS/img{image}_boxes"].astype(np.float64), golden[f"cdn/NMS/img{image}_labels"]
+        scores = golden[f"cdn/NMS/img{image}_verb_scores"]
+        queries, verbs = scores.shape
+        scores = scores * table.T[label[queries:]]
+        pair, verb = (axis.ravel() for axis in np.indices(scores.shape))
+        found = PairDetections(
+            np.zeros(queries, np.int64), boxes[:queries], boxes[queries:],
+            pair, label[queries:][pair] * verbs + verb, scores.ravel(),
+        )  # fmt: skip
+        # A threshold that no overlap exceeds leaves the hundred best alone.
+        kept = pair_nms(found, **({"threshold": 2.0} if NMS[variant] is None else NMS[variant]))
+        got = {(p, k % verbs): s for p, k, s in zip(kept.trip_pair, kept.trip_label, kept.trip_score, strict=True)}
+        rows, wanted = golden[f"cdn/NMS/{variant}_img{image}"], golden[f"cdn/NMS/{variant}_img{image}_scores"]
+        np.testing.assert_array_equal(rows[:, 1], rows[:, 0] + queries)
+        assert set(got) == {(subject, verb) for subject, _, verb in rows.tolist()}
+        np.testing.assert_allclose([got[row[0], row[2]] for row in rows.tolist()], wanted, rtol=1e-6)

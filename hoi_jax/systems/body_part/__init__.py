@@ -1,7 +1,8 @@
 """Body-part interactiveness (Wu et al., "Mining Cross-Person Cues", ECCV 2022), with QPIC and CDN as settings.
 
 Read `model.py` for the network, `interactiveness.py` for the paper's contribution, `targets.py`, `matching.py` and
-`loss.py` for what it learns, `predict.py` for its scores, `convert.py` for the authors' weights.
+`loss.py` for what it learns, `reweight.py` for CDN's class weights, `predict.py` for its scores, `convert.py` for the
+authors' weights.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from hoi_jax.systems.body_part.config import BodyPartConfig
 from hoi_jax.systems.body_part.loss import make_loss, training_fields
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import make_predict, prediction_fields
+from hoi_jax.systems.body_part.reweight import initial_state, training_counts
 from hoi_jax.systems.body_part.targets import has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -28,13 +30,15 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
       SettingsError: for a key or value of `model_config` that is not valid.
     """
     config = from_config(BodyPartConfig, model_config, "model")
+    reweight = config.loss.reweight
     net = HoiTransformer(config, len(vocabulary.objects) + has_absent_class(vocabulary), len(vocabulary.verbs))
 
     def init(key: Array, batch: Batch) -> Variables:
         # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
         size = 2 * 2 ** (len(config.backbone.stage_sizes) + 1)
         parts = jnp.zeros((1, 1, NUM_PARTS, 4)), jnp.zeros((1, 1, NUM_PARTS), bool)
-        return net.init(key, jnp.zeros((1, size, size, 3)), jnp.full((1, 2), size, jnp.int32), *parts)
+        variables = net.init(key, jnp.zeros((1, size, size, 3)), jnp.full((1, 2), size, jnp.int32), *parts)
+        return {**variables, **initial_state(reweight, training_counts(reweight, vocabulary))}
 
     return System(
         name="body_part",

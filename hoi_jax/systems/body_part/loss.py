@@ -5,7 +5,7 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hoi_jax.losses.classification import binary_cross_entropy
 from hoi_jax.losses.reduce import global_count, valid_mean
@@ -16,6 +16,7 @@ from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
 from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
 from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.reweight import NO_WEIGHTS, ClassWeights, class_weights, training_counts
 from hoi_jax.systems.body_part.targets import Targets, pair_targets
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -67,14 +68,21 @@ def _sum(values: Array) -> Array:
 
 def detection_terms(
     outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
-    config: LossConfig, axis_name: str | None,
+    config: LossConfig, axis_name: str | None, class_weight: Float[Array, "layers classes"] | None = None,
 ) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
-    """L_det: object classes of all queries, boxes of matched ones; unweighted, one value per layer."""
+    """L_det: object classes of all queries, boxes of matched ones; unweighted, one value per layer.
+
+    Args:
+      class_weight: of every object class, "no pair" last; None: 1, and `config.no_object` for "no pair".
+    """
     classes = outputs["object_logits"].shape[-1]
     matched = of_query >= 0
     label = jnp.where(matched, _rows(targets.object_class, of_query), classes - 1)
     entropy = softmax_cross_entropy(outputs["object_logits"], label)
-    weight = jnp.where(matched, 1.0, config.no_object) * used[None, :, None]
+    weight = jnp.where(matched, 1.0, config.no_object)
+    if class_weight is not None:
+        weight = jnp.take_along_axis(class_weight[:, None], label, axis=2)
+    weight = weight * used[None, :, None]
     terms = {"object": _sum(entropy * weight) / global_count(_sum(weight), axis_name, at_least=1e-6)}
     served = query >= 0
     for name in ("human", "object"):
@@ -99,9 +107,13 @@ def _rows(table: Shaped[Array, "batch pairs *rest"], of_query: Array) -> Array:
 
 def verb_term(
     logits: Float[Array, "layers batch queries verbs"], targets: Targets, of_query: Array, used: Array,
-    config: LossConfig, axis_name: str | None,
+    config: LossConfig, axis_name: str | None, positive_weight: Float[Array, "layers verbs"] | None = None,
 ) -> Float[Array, "layers"]:  # fmt: skip
-    """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb."""
+    """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb.
+
+    Args:
+      positive_weight: factor of a verb's positives (focal loss only).
+    """
     matched = (of_query >= 0)[..., None]
     labels = _rows(targets.verbs, of_query) & matched
     known = (_rows(targets.verbs_known, of_query) | ~matched) & used[None, :, None, None]
@@ -109,7 +121,10 @@ def verb_term(
         count = global_count(_sum(known.astype(jnp.float32)), axis_name, at_least=1.0)
         return _sum(jnp.where(known, binary_cross_entropy(logits, labels), 0.0)) / count
     count = global_count(_sum((labels & known).astype(jnp.float32)), axis_name, at_least=1.0)
-    return _sum(jnp.where(known, binary_focal(logits, labels, alpha=config.verb_alpha), 0.0)) / count
+    entries = binary_focal(logits, labels, alpha=config.verb_alpha)
+    if positive_weight is not None:
+        entries = entries * jnp.where(labels, positive_weight[:, None, None], 1.0)
+    return _sum(jnp.where(known, entries, 0.0)) / count
 
 
 def interactiveness_terms(
@@ -143,25 +158,42 @@ def interactiveness_terms(
     return terms
 
 
-def loss_terms(
-    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig,
-    axis_name: str | None = None,
+def matched_queries(
+    layered: Mapping[str, Array], targets: Targets, config: BodyPartConfig
+) -> tuple[Int[Array, "layers batch pairs"], Int[Array, "layers batch queries"]]:
+    """(query of each pair, pair of each query), -1 = none, from outputs of `paired_layers`."""
+    query = match_layers(layered, targets, config.matching)
+    return query, _target_of_query(query, layered["object_logits"].shape[2])
+
+
+def terms_of_matched(
+    outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
+    config: BodyPartConfig, axis_name: str | None = None, weights: ClassWeights = NO_WEIGHTS,
 ) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
     """All terms, unweighted, one value per supervised layer (final last).
 
     Args:
       outputs: of `HoiTransformer`.
+      query, of_query: of `matched_queries`.
       used: False for examples that only fill up a batch.
+      weights: of object and verb classes.
     """
     layered = paired_layers(outputs)
-    query = match_layers(layered, targets, config.matching)
-    of_query = _target_of_query(query, layered["object_logits"].shape[2])
-    terms = detection_terms(layered, targets, query, of_query, used, config.loss, axis_name)
+    terms = detection_terms(layered, targets, query, of_query, used, config.loss, axis_name, weights.object)
     if "verb_logits" in layered:
-        terms["verb"] = verb_term(layered["verb_logits"], targets, of_query, used, config.loss, axis_name)
+        terms["verb"] = verb_term(layered["verb_logits"], targets, of_query, used, config.loss, axis_name, weights.verb)
     if "interactiveness_logits" in layered:
         terms |= interactiveness_terms({**outputs, **layered}, targets, of_query, used, config, axis_name)
     return terms
+
+
+def loss_terms(
+    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig,
+    axis_name: str | None = None,
+) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    """`terms_of_matched` with the queries' own matching and no class weights."""
+    query, of_query = matched_queries(paired_layers(outputs), targets, config)
+    return terms_of_matched(outputs, targets, query, of_query, used, config, axis_name)
 
 
 def term_weights(config: LossConfig) -> dict[str, float]:
@@ -173,7 +205,7 @@ def term_weights(config: LossConfig) -> dict[str, float]:
 
 def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary):
     """The `loss` function of a System."""
-    weights = term_weights(config.loss)
+    factor, counts = term_weights(config.loss), training_counts(config.loss.reweight, vocabulary)
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
@@ -183,9 +215,12 @@ def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabular
             dict[str, Array], net.apply(dict(variables), *network_inputs(batch, config, vocabulary.human_class), keys)
         )
         targets = pair_targets(batch, vocabulary, config.loss)
-        terms = loss_terms(outputs, targets, batch["batch_valid"], config, axis_name)
-        weighted = {name: weights[name] * jnp.sum(value) for name, value in terms.items()}
-        state = {name: value for name, value in variables.items() if name != "params"}
+        used = batch["batch_valid"]
+        query, of_query = matched_queries(paired_layers(outputs), targets, config)
+        weights, queues = class_weights(variables, of_query, targets, used, config.loss.reweight, counts, axis_name)
+        terms = terms_of_matched(outputs, targets, query, of_query, used, config, axis_name, weights)
+        weighted = {name: factor[name] * jnp.sum(value) for name, value in terms.items()}
+        state = {name: value for name, value in variables.items() if name != "params"} | queues
         return sum(weighted.values(), jnp.zeros(())), LossOutput(terms=weighted, state=state)
 
     return loss
