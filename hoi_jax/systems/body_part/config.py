@@ -237,7 +237,14 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BodyPartConfig:
-    """The whole system. interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none"."""
+    """The whole system.
+
+    Attributes:
+      interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none".
+      queries: how many.
+      query: "embedding", free vectors (DETR, and the paper); "point", every query starts from a place of its own: it
+        looks near it first (`nn.focus`) and its boxes are offsets from it. The second is for training from scratch.
+    """
 
     backbone: BackboneConfig = BackboneConfig()
     transformer: TransformerConfig = TransformerConfig()
@@ -248,10 +255,12 @@ class BodyPartConfig:
     predict: PredictConfig = PredictConfig()
     interactiveness: str = "parts"
     queries: int = 64
+    query: str = "embedding"
     compute_dtype: str = "float32"
 
     def __post_init__(self):
         choice("interactiveness", self.interactiveness, ("parts", "box_decoder", "none"))
+        choice("query", self.query, ("embedding", "point"))
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         _check_positive(queries=self.queries)
         if self.interactiveness == "none" and self.predict.times_interactiveness:
