@@ -118,7 +118,7 @@ def score_all(
     results = {"model": score(settings, store, annotations, vocabulary, train=train)}
     if not store.pair_kept.all():
         results["without NIS"] = score(settings, store, annotations, vocabulary, use_nis=False, train=train)
-    of_pairs = tuple(name for name in settings.metrics if name != "image")
+    of_pairs = tuple(name for name in settings.metrics if name not in ("image", "mpii"))
     if of_pairs and train is not None and vocabulary.hois and len(annotations["detections_class"]):
         baseline = frequency_baseline(train, annotations, vocabulary)
         of_pairs_only = dataclasses.replace(settings, metrics=of_pairs)

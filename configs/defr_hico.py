@@ -20,7 +20,7 @@ from configs import common
 
 IMAGES = 38116
 BATCH = 128
-EPOCH = IMAGES // BATCH  # without the copies of oversampling, which lengthen an epoch of the stream
+EPOCH = IMAGES // BATCH  # without the copies of oversampling: how often is evaluated, not how long is trained
 BACKBONES = {
     "b16": dict(kind="clip_vit", patch=16),
     "b32": dict(kind="clip_vit", patch=32),
@@ -59,11 +59,11 @@ def get_config(options=""):
     )
     config.optimizer = dict(
         name="adamw", learning_rate=1.5e-5 if clip else 1e-4, weight_decay=0.0,
-        schedule=dict(kind="cosine_restarts", restart_period=5 * EPOCH, restart_growth=1.0),
+        schedule=dict(kind="cosine_restarts", restart_epochs=5.0, restart_growth=1.0),
     )  # fmt: skip
     epochs = 10 if chosen["loss"] == "lse_sign" else 20
     config.train = dict(
-        seed=0, num_steps=epochs * EPOCH, log_every=20, evaluate_every=5 * EPOCH, checkpoint_every=EPOCH,
+        seed=0, num_steps=0, num_epochs=float(epochs), log_every=20, evaluate_every=5 * EPOCH, checkpoint_every=EPOCH,
         best_metric="image/default",
     )  # fmt: skip
     starts = [start_from("weights/backbone.npz", "params/backbone/.*", "batch_stats/backbone/.*")]

@@ -17,9 +17,6 @@ def get_config(options=""):
     config.model.detection = dict(prior_power=2.8)
     config.pipeline.oversample_skip_single = True
     if config.model.backbone.get("patch") == 16:
-        steps = config.train.num_steps * config.batch_size
         config.batch_size = 32
         config.optimizer.learning_rate = 5e-6
-        config.train.num_steps = steps // 32
-        config.optimizer.schedule.restart_period = config.train.num_steps // 2
     return config

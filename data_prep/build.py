@@ -3,6 +3,8 @@
     python -m data_prep.build hoi_scenes/small
     python -m data_prep.build vcoco/mini --images DIR --annotations vcoco_mini.json
     python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+    python -m data_prep.build hico --images DIR --annotations anno.mat
+    python -m data_prep.build mpii --images DIR --annotations mpii_human_pose_v1_u12_1.mat [train=LIST val=LIST]
     python -m data_prep.build vcoco --images DIR --annotations train=vcoco_train.json … --coco-instances FILE
 
 Prints the counts of every split and the checksum of the records.
@@ -22,7 +24,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="hoi_scenes/tiny, hoi_scenes/small, hoi_scenes/full, vcoco[/LAYOUT], hico_det")
+    parser.add_argument(
+        "name", help="hoi_scenes/tiny, hoi_scenes/small, hoi_scenes/full, vcoco[/LAYOUT], hico_det, hico, mpii"
+    )
     parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets go (default: data)")
     parser.add_argument("--images", type=Path, help="folder of pictures, searched below it by file name")
     parser.add_argument(
@@ -31,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--coco-instances", type=Path, nargs="*", help="COCO instances JSON (official V-COCO layout)")
     parser.add_argument("--noise", type=float, default=1.0, help="hoi_scenes: detector noise level (default 1.0)")
     parser.add_argument("--seed", type=int, default=0, help="hoi_scenes: the world's seed (default 0)")
+    parser.add_argument("--skip-unreadable", action="store_true", help="hico: leave broken pictures out, naming them")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing build")
     return parser.parse_args(arguments)
 
@@ -42,8 +47,8 @@ def source_of(options: argparse.Namespace):
         from data_prep.hoi_scenes import scenes_source
 
         return scenes_source(variant or "small", seed=options.seed, noise=options.noise)
-    if dataset not in ("vcoco", "hico_det"):
-        raise ValueError(f"unknown dataset {options.name!r}; there are hoi_scenes, vcoco, hico_det")
+    if dataset not in ("vcoco", "hico_det", "hico", "mpii"):
+        raise ValueError(f"unknown dataset {options.name!r}; there are hoi_scenes, vcoco, hico_det, hico, mpii")
     if options.images is None or not options.annotations:
         raise ValueError(f"{dataset} needs --images DIR and --annotations FILE")
     files = dict(_split_and_file(text) for text in options.annotations)
@@ -51,6 +56,17 @@ def source_of(options: argparse.Namespace):
         from data_prep.vcoco import vcoco_source
 
         return vcoco_source(options.name, files, options.images, options.coco_instances or [])
+    if dataset in ("hico", "mpii"):
+        if "" not in files:
+            raise ValueError(f"{dataset} needs its .mat file among --annotations")
+        labels = files.pop("")
+        if dataset == "hico":
+            from data_prep.hico import hico_source
+
+            return hico_source(options.name, labels, options.images, skip_unreadable=options.skip_unreadable)
+        from data_prep.mpii import mpii_source
+
+        return mpii_source(options.name, labels, options.images, Path(options.data_dir) / "mpii_activities.json", files)
     from data_prep.hico_det import hico_det_source
 
     return hico_det_source(options.name, files, options.images)

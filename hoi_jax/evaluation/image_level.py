@@ -209,3 +209,23 @@ def evaluate_image_store(
         "predictions": dict(store.manifest),
     }
     return dataclasses.replace(result, manifest={**result.manifest, **about})
+
+
+def evaluate_mpii_store(
+    store: PredictionStore, annotations: Annotations, protocol: ImageProtocol | None = None
+) -> EvaluationResult:
+    """MPII mAP of a store's `hoi_scores`, which are logits: ranked by their softmax over the classes.
+
+    Raises:
+      ValueError: the store has no image-level scores.
+      DataError: a picture has not exactly one class.
+    """
+    logits = aligned_scores(store, annotations)
+    labels = annotations.image_labels(logits.shape[1])
+    if labels is None or ((labels == 1).sum(1) != 1).any():
+        raise DataError("the annotations do not give every picture exactly one class")
+    logits = logits - np.max(logits, axis=1, keepdims=True)
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    result = evaluate_mpii(scores, (labels == 1).argmax(1), protocol)
+    about = {"vocabulary": store.vocabulary_name, "annotations_fingerprint": annotations.fingerprint}
+    return dataclasses.replace(result, manifest={**result.manifest, **about, "predictions": dict(store.manifest)})

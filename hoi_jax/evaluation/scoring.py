@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.image_level import evaluate_image_store
+from hoi_jax.evaluation.image_level import evaluate_image_store, evaluate_mpii_store
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
 from hoi_jax.evaluation.nis import nis_reduction
 from hoi_jax.evaluation.protocols import HoiProtocol, hoi_protocol
@@ -17,7 +17,7 @@ from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, ro
 from hoi_jax.evaluation.subsets import SUBSETS, evaluate_subsets
 from hoi_jax.vocab import Vocabulary
 
-METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "image")
+METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "image", "mpii")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,8 @@ class EvaluationSettings:
       batch_size: pictures at a time.
       metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" (role AP over
         annotated pairs only, for label files that hold nothing else), "interactiveness" (of whole bodies), "parts"
-        (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO).
+        (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO), "mpii" (mAP of
+        MPII, one class per picture).
       protocol: named HOI protocol.
       max_triplets: verb scores kept per picture, None = all.
       subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
@@ -93,6 +94,7 @@ def score(
         "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
         "nis": lambda part: nis_reduction(store, part, vocabulary),
         "image": lambda part: evaluate_image_store(store, part, train=few_shot),
+        "mpii": lambda part: evaluate_mpii_store(store, part),
     }
 
     def score_split(part: Annotations) -> EvaluationResult:

@@ -123,6 +123,8 @@ def train(
       WorkdirLockedError, CheckpointError (another run's workdir), RuleError, NonFiniteError, DataEndedError;
       TrainingInterrupted (a SystemExit) after SIGINT or SIGTERM, when everything is saved.
     """
+    if not settings.num_steps:
+        raise ValueError("num_steps is 0: turn num_epochs into steps first (`epochs.in_steps`)")
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     first_process = jax.process_index() == 0

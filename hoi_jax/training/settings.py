@@ -35,6 +35,7 @@ class ScheduleSettings:
       kind: "constant"; "cosine" (to `final_factor` at the last step); "step" (times `step_factor` at each of
         `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017: period `restart_period`, each next one
         `restart_growth` times longer and starting `restart_factor` times lower).
+      restart_epochs: the period in epochs of the stream, oversampled copies counted, where no steps are given.
       warmup_steps: linear rise from 0 over so many steps, in front of every kind.
     """
 
@@ -44,19 +45,20 @@ class ScheduleSettings:
     step_at: tuple[int, ...] = ()
     step_factor: float = 0.1
     restart_period: int | None = None
+    restart_epochs: float | None = None
     restart_growth: float = 2.0
     restart_factor: float = 1.0
 
     def __post_init__(self) -> None:
         choice("kind", self.kind, ("constant", "cosine", "step", "cosine_restarts"))
         _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor)
-        _positive(step_factor=self.step_factor, restart_period=self.restart_period)
+        _positive(step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs)
         if self.kind == "step" and not self.step_at:
             raise ValueError("step_at is empty, kind 'step' needs at least one step")
         if list(self.step_at) != sorted(set(self.step_at)):
             raise ValueError(f"step_at is {self.step_at}, expected rising steps")
-        if self.kind == "cosine_restarts" and self.restart_period is None:
-            raise ValueError("restart_period is None, kind 'cosine_restarts' needs it")
+        if self.kind == "cosine_restarts" and self.restart_period is None and self.restart_epochs is None:
+            raise ValueError("restart_period is None, kind 'cosine_restarts' needs it, or restart_epochs")
         if self.restart_growth < 1 or not 0 < self.restart_factor <= 1:
             raise ValueError(
                 f"restart_growth is {self.restart_growth} (expected >= 1), "
@@ -153,7 +155,8 @@ class TrainSettings:
     """How long, on what, and what is kept.
 
     Attributes:
-      num_steps: optimiser updates of the whole run.
+      num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have.
+      num_epochs: length in epochs of the stream, oversampled copies counted (`epochs.in_steps`).
       seed: of the first parameters and of every random draw.
       parallel: "pmap" or "shard_map"; `num_devices` None = all.
       accumulate: micro-batches per step on each device; must divide its share of the batch.
@@ -164,7 +167,8 @@ class TrainSettings:
       profile_steps: (first, last) step of a profiler trace under `workdir/profile`.
     """
 
-    num_steps: int
+    num_steps: int = 0
+    num_epochs: float = 0.0
     seed: int = 0
     parallel: str = "pmap"
     num_devices: int | None = None
@@ -183,7 +187,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         choice("parallel", self.parallel, ("pmap", "shard_map"))
         choice("best_mode", self.best_mode, ("max", "min"))
-        _positive(num_steps=self.num_steps, num_devices=self.num_devices, accumulate=self.accumulate)
+        _not_negative(num_steps=self.num_steps, num_epochs=self.num_epochs)
+        if not self.num_steps and not self.num_epochs:
+            raise ValueError("num_steps is 0, expected a number above 0, or num_epochs")
+        _positive(num_devices=self.num_devices, accumulate=self.accumulate)
         _positive(keep_last=self.keep_last, log_every=self.log_every)
         _not_negative(
             seed=self.seed,

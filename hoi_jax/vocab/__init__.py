@@ -6,11 +6,15 @@ __all__ = ["Vocabulary", "get_vocabulary"]
 
 
 def get_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary called `name`: hico_det, vcoco, hoi_scenes, hoi_scenes_actions.
+    """The vocabulary called `name`: hico_det, vcoco, hoi_scenes, hoi_scenes_actions, or "file:PATH" (`activities`).
 
     Raises:
-      ValueError: for another name, listing these.
+      ValueError: for another name, listing these; DataError for a file that is not there or is damaged.
     """
+    if name.startswith("file:"):
+        from hoi_jax.vocab.activities import read_vocabulary
+
+        return read_vocabulary(name)
     if name == "hico_det":
         from hoi_jax.vocab.hico import HICO as table
     elif name == "vcoco":
@@ -20,5 +24,6 @@ def get_vocabulary(name: str) -> Vocabulary:
     elif name == "hoi_scenes_actions":
         from hoi_jax.vocab.scenes import SCENES_ACTIONS as table
     else:
-        raise ValueError(f"unknown vocabulary {name!r}; there are hico_det, vcoco, hoi_scenes, hoi_scenes_actions")
+        known = "hico_det, vcoco, hoi_scenes, hoi_scenes_actions, (interactive|objects)_(coco|scenes)"
+        raise ValueError(f"unknown vocabulary {name!r}; there are {known}")
     return table

@@ -15,6 +15,7 @@ from hoi_jax.evaluation.image_level import (
     evaluate_hico_images,
     evaluate_image_store,
     evaluate_mpii,
+    evaluate_mpii_store,
 )
 
 
@@ -190,3 +191,16 @@ def test_options_are_part_of_the_manifest():
     protocol = ImageProtocol(ap="area")
     scores, labels = random_case(1)
     assert evaluate_hico_images(scores, labels, protocol).manifest["image_protocol"] == dataclasses.asdict(protocol)
+
+
+def test_logits_of_mpii_are_ranked_by_their_softmax():
+    """A large logit among other large ones counts less than a smaller one that stands alone."""
+    logits = np.array([[9.0, 9.0, 8.9], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+    pictures = [labelled(number, np.where(np.arange(3) == c, 1, -1)) for number, c in ((1, 1), (2, 0), (3, 1))]
+    found = store([1, 2, 3], [], hoi_scores=logits)
+    result = evaluate_mpii_store(found, world(pictures))
+    share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert result.metrics == evaluate_mpii(share, np.array([1, 0, 1])).metrics
+    assert result.per_class["mpii/ap"][0] == 1  # by logits, picture 1 would come first
+    with pytest.raises(io.DataError, match="exactly one class"):
+        evaluate_mpii_store(found, world([labelled(n, [1, 1, -1]) for n in (1, 2, 3)]))

@@ -31,9 +31,9 @@ def annotations_of_mat(path: str | os.PathLike[str], split: str = "test") -> Ann
     for position, image in enumerate(images):
         where = f"{path}: bbox_{split} record {position}"
         try:
-            name = Path(_text(image["filename"])).name
+            name = Path(text_of(image["filename"])).name
             size = image["size"].ravel()[0]
-            hw = int(whole_numbers(_number(size["height"]))), int(whole_numbers(_number(size["width"])))
+            hw = int(whole_numbers(number_of(size["height"]))), int(whole_numbers(number_of(size["width"])))
             boxes, hoi = _pairs(image["hoi"])
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise CorruptFileError(f"{where}: malformed ({error!r})") from error
@@ -45,7 +45,7 @@ def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndar
     """Boxes (human, object) and 0-based classes of the visible entries of one picture."""
     boxes, classes = [np.zeros((0, 2, 4))], [np.zeros(0, np.int64)]
     for entry in entries.ravel():
-        if _number(entry["invis"]):
+        if number_of(entry["invis"]):
             continue
         connection = whole_numbers(entry["connection"]).reshape(-1, 2)
         human, obj = _boxes(entry["bboxhuman"]), _boxes(entry["bboxobject"])
@@ -53,13 +53,37 @@ def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndar
             if len(column) and (column.min() < 1 or column.max() > len(rows)):
                 raise ValueError(f"'connection' has {column.min()}..{column.max()} for {len(rows)} boxes")
         boxes.append(np.stack([human[connection[:, 0] - 1], obj[connection[:, 1] - 1]], 1))
-        classes.append(np.full(len(connection), whole_numbers(_number(entry["id"])) - 1))
+        classes.append(np.full(len(connection), whole_numbers(number_of(entry["id"])) - 1))
     return np.concatenate(boxes), np.concatenate(classes)
 
 
 def _boxes(rows: np.ndarray) -> Float[np.ndarray, "n 4"]:
-    corners = [[_number(row[side]) for side in ("x1", "y1", "x2", "y2")] for row in rows.ravel()]
+    corners = [[number_of(row[side]) for side in ("x1", "y1", "x2", "y2")] for row in rows.ravel()]
     return np.asarray(corners, np.float64).reshape(-1, 4)
+
+
+def read_image_labels(
+    path: str | os.PathLike[str], split: str = "test"
+) -> tuple[list[str], Int[np.ndarray, "pictures 600"]]:
+    """File names and labels of one split of `anno.mat`: its +1, 0, -1, and -2 for NaN (unknown).
+
+    Raises:
+      io.CorruptFileError: naming file and field.
+    """
+    content = read_mat(path, (f"anno_{split}", f"list_{split}"))
+    if len(content) != 2:
+        raise CorruptFileError(f"{path}: lacks the variables 'anno_{split}', 'list_{split}'")
+    try:
+        labels = np.asarray(content[f"anno_{split}"], np.float64)
+        names = [Path(text_of(name)).name for name in content[f"list_{split}"].ravel()]
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError(f"{path}: fields 'anno_{split}', 'list_{split}' are malformed ({error})") from error
+    classes = len(get_vocabulary("hico_det").hois)
+    if labels.shape != (classes, len(names)):
+        raise CorruptFileError(f"{path}: field 'anno_{split}' has shape {labels.shape}, not ({classes}, {len(names)})")
+    if not np.isin(labels[~np.isnan(labels)], (1, 0, -1)).all():
+        raise CorruptFileError(f"{path}: field 'anno_{split}' holds other numbers than 1, 0, -1 and NaN")
+    return names, np.where(np.isnan(labels), -2, labels).astype(np.int32).T
 
 
 def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], split: str = "test") -> Annotations:
@@ -70,23 +94,13 @@ def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], sp
     Raises:
       io.DataError: a picture of `annotations` is not in the file, or the file is malformed.
     """
-    content = read_mat(path, (f"anno_{split}", f"list_{split}"))
-    if len(content) != 2:
-        raise CorruptFileError(f"{path}: lacks the variables 'anno_{split}', 'list_{split}'")
-    try:
-        labels = np.asarray(content[f"anno_{split}"], np.float64)
-        names = [Path(_text(name)).name for name in content[f"list_{split}"].ravel()]
-    except (TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path}: fields 'anno_{split}', 'list_{split}' are malformed ({error})") from error
-    classes = len(get_vocabulary("hico_det").hois)
-    if labels.shape != (classes, len(names)):
-        raise CorruptFileError(f"{path}: field 'anno_{split}' has shape {labels.shape}, not ({classes}, {len(names)})")
+    names, labels = read_image_labels(path, split)
     column_of = {name: column for column, name in enumerate(names)}
     missing = [name for name in annotations.file_name.tolist() if name not in column_of]
     if missing:
         raise DataError(f"{path}: has no labels of {len(missing)} pictures, first {missing[0]!r}")
-    chosen = labels[:, [column_of[name] for name in annotations.file_name.tolist()]].T
-    values = np.where(np.isnan(chosen), -2, chosen).astype(np.int32)
+    values = labels[[column_of[name] for name in annotations.file_name.tolist()]]
+    classes = values.shape[1]
     return Annotations(
         annotations.vocabulary_name,
         annotations.actions_vocabulary_name,
@@ -106,15 +120,17 @@ def _variable(path: str | os.PathLike[str], name: str) -> np.ndarray:
     return images.ravel()
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """A MATLAB value that holds one number. Raises ValueError for anything else."""
     flat = np.ravel(value)
     if flat.size != 1:
         raise ValueError(f"{value!r} is not one number")
     return float(flat[0])
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A MATLAB value that holds one text, however deep. Raises ValueError for anything else."""
     flat = np.ravel(value)
     if flat.size != 1:
         raise ValueError(f"{value!r} is not one text")
-    return str(_text(flat[0]) if isinstance(flat[0], np.ndarray) else flat[0])
+    return str(text_of(flat[0]) if isinstance(flat[0], np.ndarray) else flat[0])

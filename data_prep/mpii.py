@@ -1,0 +1,147 @@
+"""MPII Human Pose as activity recognition: one activity per picture, from `mpii_human_pose_v1_u12_1.mat`.
+
+The file holds one struct RELEASE: `annolist(i).image.name`, `img_train(i)` (1 = training) and `act(i)` with `cat_name`,
+`act_name` and `act_id` (-1 = no label, as for the withheld test set). Classes are the activities that a labelled
+picture has, in the order of their ids; the list is written beside the dataset, where configs name it
+(`hoi_jax.vocab.activities`).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from data_prep.builder import DatasetSource, Record
+from data_prep.pictures import PictureFolder
+from hoi_jax import io
+from hoi_jax.evaluation.files.annotation_rows import record_of
+from hoi_jax.evaluation.files.hico_mat import number_of, text_of
+from hoi_jax.vocab.activities import PREFIX
+
+
+@dataclasses.dataclass(frozen=True)
+class MpiiLabels:
+    """Rows of the file, one per picture.
+
+    Attributes:
+      names: file names. training: of the training part.
+      activity: class, -1 = none.
+      activities: names by class; categories: the group that each belongs to.
+    """
+
+    names: tuple[str, ...]
+    training: Bool[np.ndarray, " n"]
+    activity: Int[np.ndarray, " n"]
+    activities: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def read_mpii(path: Path) -> MpiiLabels:
+    """All pictures and their activities. Raises DataError naming the file, record and field."""
+    release = io.read_mat(path, ("RELEASE",)).get("RELEASE")
+    if not isinstance(release, np.ndarray) or not set(release.dtype.names or ()) >= {"annolist", "img_train", "act"}:
+        raise io.CorruptFileError(
+            f"{path}: not MPII's layout; it needs the struct RELEASE with annolist, img_train, act"
+        )
+    release = release.ravel()[0]
+    pictures, acts = release["annolist"].ravel(), release["act"].ravel()
+    training = np.ravel(release["img_train"]) == 1
+    if not len(pictures) == len(acts) == len(training):
+        raise io.CorruptFileError(
+            f"{path}: annolist has {len(pictures)} rows, act {len(acts)}, img_train {len(training)}"
+        )
+    names, ids, known = [], np.full(len(acts), -1, np.int64), dict[int, tuple[str, str]]()
+    for row, (picture, act) in enumerate(zip(pictures, acts, strict=True)):
+        try:
+            names.append(Path(text_of(picture["image"].ravel()[0]["name"])).name)
+            ids[row] = int(number_of(act["act_id"])) if np.size(act["act_id"]) else -1
+            if ids[row] < 0:
+                continue
+            titles = text_of(act["cat_name"]).strip(), text_of(act["act_name"]).strip()
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise io.CorruptFileError(f"{path}: record {row}: malformed ({error!r})") from error
+        if known.setdefault(int(ids[row]), titles) != titles:
+            raise io.CorruptFileError(
+                f"{path}: record {row}: activity {ids[row]} is {titles} and {known[int(ids[row])]}"
+            )
+    order = sorted(known)
+    class_of = {number: index for index, number in enumerate(order)}
+    activity = np.array([class_of.get(int(number), -1) for number in ids], np.int64)
+    return MpiiLabels(
+        tuple(names),
+        training,
+        activity,
+        _distinct([known[number] for number in order]),
+        tuple(known[number][0] for number in order),
+    )
+
+
+def _distinct(titles: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Activity names; one that two categories share is followed by its category, then by its place."""
+    names = [name for _, name in titles]
+    shared = {name for name in names if names.count(name) > 1}
+    found = [f"{name}, {category}" if name in shared else name for category, name in titles]
+    again = {name for name in found if found.count(name) > 1}
+    return tuple(f"{name}, {place}" if name in again else name for place, name in enumerate(found))
+
+
+def mpii_source(
+    name: str, labels: Path, images: Path, vocabulary_file: Path, lists: Mapping[str, Path] | None = None
+) -> DatasetSource:
+    """The labelled pictures as splits, and the list of classes in `vocabulary_file` (written here).
+
+    Args:
+      lists: split -> text file of picture names, one a line, as DEFR's division of the training part into 8,218 and
+        6,987 pictures. None: "train" and "test", by the file's own `img_train`; a part without labels is left out.
+
+    Raises:
+      DataError: naming the file; also for a listed picture that is unknown or has no activity.
+    """
+    table = read_mpii(labels)
+    rows = _rows_of_lists(table, lists) if lists else _rows_of_parts(table)
+    if not any(len(chosen) for chosen in rows.values()):
+        raise io.DataError(f"{labels}: no picture has an activity")
+    content = {"activities": list(table.activities), "categories": list(table.categories), "source": labels.name}
+    io.write_json_atomic(vocabulary_file, content)
+    folder = PictureFolder(images)
+    return DatasetSource(
+        name=name,
+        version="1.0.0",
+        description="MPII Human Pose: one activity per picture",
+        pairs_vocabulary=f"{PREFIX}{vocabulary_file}",
+        persons_vocabulary="",
+        splits={
+            split: (len(chosen), lambda chosen=chosen: iterate(table, chosen, folder)) for split, chosen in rows.items()
+        },
+        settings={"splits": sorted(rows), "activities": len(table.activities)},
+    )
+
+
+def _rows_of_parts(table: MpiiLabels) -> dict[str, np.ndarray]:
+    parts = {"train": table.training, "test": ~table.training}
+    rows = {split: np.flatnonzero(part & (table.activity >= 0)) for split, part in parts.items()}
+    return {split: chosen for split, chosen in rows.items() if len(chosen)}
+
+
+def _rows_of_lists(table: MpiiLabels, lists: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    row_of = {name: row for row, name in enumerate(table.names)}
+    rows: dict[str, Any] = {}
+    for split, path in lists.items():
+        wanted = [Path(line).name for line in io.read_bytes(path).decode().splitlines() if line.strip()]
+        bad = [name for name in wanted if name not in row_of or table.activity[row_of[name]] < 0]
+        if bad:
+            raise io.DataError(f"{path}: {len(bad)} pictures have no activity, first {bad[0]!r}")
+        rows[split] = np.array([row_of[name] for name in wanted], np.int64)
+    return rows
+
+
+def iterate(table: MpiiLabels, rows: Int[np.ndarray, " n"], folder: PictureFolder) -> Iterator[Record]:
+    """One record per picture; `image_id` is its row in the file, labels are 1 for its activity and -1 elsewhere."""
+    for row in rows:
+        data, hw = folder.read(table.names[row])
+        labels = np.full(len(table.activities), -1, np.int32)
+        labels[table.activity[row]] = 1
+        yield record_of(int(row), table.names[row], hw, {"hoi_labels": labels}, 1) | {"image": data}
