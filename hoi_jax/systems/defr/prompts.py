@@ -69,7 +69,7 @@ def activity_prompt(name: str) -> str:
 
 
 def class_prompts(vocabulary: Vocabulary, style: str = "paper") -> tuple[str, ...]:
-    """One sentence per class of DEFR: HOI classes, activities, or verbs (with "something" as object) in action style."""
+    """One sentence per class of DEFR: HOI classes, activities, or verbs with "something" in action style."""
     if vocabulary.whole_picture:
         return tuple(map(activity_prompt, vocabulary.verbs))
     human = vocabulary.objects[vocabulary.human_class]
