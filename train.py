@@ -47,12 +47,12 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
     import jax
 
     from hoi_jax import experiment as ex
-    from hoi_jax.data.pipeline import example_batch
-    from hoi_jax.data.records import read_meta
     from hoi_jax.evaluation.scoring import score
     from hoi_jax.training import in_steps, train
 
     experiment = ex.load_experiment(config)
+    for other in experiment.dataset.mix:
+        ensure_dataset(other.name, data_dir)
     directory = ensure_dataset(experiment.dataset.name, data_dir)
     system = experiment.build_system()
     place = {"host": jax.process_index(), "num_hosts": jax.process_count()}
@@ -81,8 +81,8 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
         pipeline.train_batches,
         workdir,
         config_text=ex.config_text(config),
-        dataset_fingerprint=str(read_meta(directory)["fingerprint"]),
-        init_batch=example_batch(pipeline, pipeline.batch_size // pipeline.num_hosts),
+        dataset_fingerprint=ex.dataset_fingerprint(experiment, directory),
+        init_batch=ex.first_batch(pipeline),
         evaluate=evaluate if train_settings.evaluate_every else None,
     )
 

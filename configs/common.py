@@ -15,15 +15,16 @@ def base(**values) -> ConfigDict:
     return config
 
 
-def choices(text: str, **allowed: tuple[str, ...]) -> dict[str, str]:
+def choices(text: str, free: tuple[str, ...] = (), **allowed: tuple[str, ...]) -> dict[str, str]:
     """Options after the colon of a config's name, "key=value,key=value": the chosen value of every key.
 
-    The first allowed value is the default. An unknown key or value is an error that lists what is allowed.
+    The first allowed value is the default. Keys in `free` take any text, "" by default: names and folders. An unknown
+    key or value is an error that lists what is allowed.
     """
-    chosen = {key: values[0] for key, values in allowed.items()}
+    chosen = {key: values[0] for key, values in allowed.items()} | dict.fromkeys(free, "")
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
-        if value not in allowed.get(key, ()):
+        if key not in free and value not in allowed.get(key, ()):
             options = "; ".join(f"{name}={'|'.join(values)}" for name, values in allowed.items())
             raise ValueError(f"unknown option {part!r}, expected some of {options}")
         chosen[key] = value

@@ -2,16 +2,17 @@
 
 Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
 Run:     python train.py --config configs/tin_hico_det.py --workdir runs/tin_hico --config.train.init_from=...
+         Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from V-COCO.
 Expect:  the paper's Default mAP is 17.03 Full / 13.42 Rare / 18.11 Non-Rare; ours: not yet measured.
 """
 
-from configs import common
+from configs import common, tin_modes
 
 IMAGES = 37633
 EPOCHS = 25
 
 
-def get_config():
+def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     # iCAN merges the rows of several HOI classes whose boxes overlap by more than 0.25.
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
@@ -24,5 +25,12 @@ def get_config():
         seed=0, num_steps=IMAGES * EPOCHS // 8, log_every=50, evaluate_every=20000, checkpoint_every=2000,
         best_metric="default/full",
     )  # fmt: skip
-    config.evaluation = dict(batch_size=8, metrics=("hoi",))
-    return config
+    config.evaluation = dict(batch_size=8, metrics=("hoi", "nis"))
+    return tin_modes.apply(
+        config,
+        tin_modes.parse(options),
+        view="interactive_coco",
+        own=("hico_det", "hico_det"),
+        other=("vcoco", "vcoco"),
+        epoch=IMAGES // 8,
+    )

@@ -3,12 +3,15 @@
 Run:     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
 Expect:  HOI mAP 43.6, 44.5 without NIS (ours: 1,500 steps, seed 0, two CPU cores); class frequency 9.3.
 
-The paper starts from a detector's frozen ResNet-50; here R is small and learned together with the rest.
+Options after a colon: view=hoi|actions (which labels), and the modes of `tin_modes.py`, whose transfer is between the
+two views; or one of the probes below. The paper starts from a detector's frozen ResNet-50; here R is small and, unless
+its maps come from a cache, learned together with the rest.
 """
 
-from configs import common
+from configs import common, tin_modes
 
 STEPS = 1500
+EPOCH = 200
 
 # Networks with one kind of evidence only: --config configs/tin_hoi_scenes.py:geometry
 PROBES = {
@@ -18,7 +21,9 @@ PROBES = {
 }
 
 
-def get_config(probe=""):
+def get_config(options=""):
+    probe = options if options in PROBES else ""
+    chosen = tin_modes.parse("" if probe else options, modes=tin_modes.MODES, view=("hoi", "actions"))
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
@@ -50,4 +55,24 @@ def get_config(probe=""):
     if probe:
         config.model.classifier.streams = PROBES[probe]["classifier"]
         config.model.interactiveness.streams = PROBES[probe]["interactiveness"]
-    return config
+    return _with_options(config, chosen)
+
+
+def _with_options(config, chosen):
+    views = {"hoi": ("hoi_scenes/small", "hoi_scenes"), "actions": ("hoi_scenes/small", "hoi_scenes_actions")}
+    own, other = views[chosen["view"]], views["actions" if chosen["view"] == "hoi" else "hoi"]
+    if chosen["view"] == "actions":
+        config.dataset.vocabulary = own[1]
+        config.sizes.persons = 16
+        config.evaluation.metrics = ("actions",)
+        config.train.best_metric = "role_s1/12"
+    if chosen["mode"] == "r":
+        # What a detector gives the paper: features that tell objects, learned without any verb.
+        config.dataset.update(vocabulary="objects_scenes", labels="hoi_scenes")
+        config.model.classifier.streams = ("human", "object")
+        config.model.interactiveness.streams = ()
+        config.train.update(evaluate_every=0, best_metric=None)
+        return config
+    if chosen["mode"] == "p":
+        config.sizes.persons = 16
+    return tin_modes.apply(config, chosen, view="interactive_scenes", own=own, other=other, epoch=EPOCH)

@@ -2,16 +2,17 @@
 
 Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
 Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=...
+         Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from HICO-DET.
 Expect:  the paper's AP_role (scenario 1, 24 roles) is 47.8; ours: not yet measured.
 """
 
-from configs import common
+from configs import common, tin_modes
 
 IMAGES = 5400
 EPOCHS = 25
 
 
-def get_config():
+def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
     # Pictures are not resized in the paper; the longest side of COCO is 640.
@@ -24,5 +25,18 @@ def get_config():
         seed=0, num_steps=IMAGES * EPOCHS // 8, log_every=50, evaluate_every=5000, checkpoint_every=1000,
         best_metric="role_s1/24",
     )  # fmt: skip
-    config.evaluation = dict(batch_size=8, metrics=("actions",))
+    config.evaluation = dict(batch_size=8, metrics=("actions", "nis"))
+    chosen = tin_modes.parse(options)
+    tin_modes.apply(
+        config,
+        chosen,
+        view="interactive_coco",
+        own=("vcoco", "vcoco"),
+        other=("hico_det", "hico_det"),
+        epoch=IMAGES // 8,
+    )
+    if chosen["mode"] == "p":  # HICO-DET's tables are longer, and its rows are merged.
+        config.sizes = dict(image_hw=(640, 640), instances=512, detections=64, pairs=256, persons=32)
+        config.dataset.merge_pairs = 0.25 if chosen["on"] == "other" else None
+        config.dataset.train_split = "train" if chosen["on"] == "other" else "trainval"
     return config

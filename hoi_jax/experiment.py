@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from hoi_jax.data.pipeline import HostBatch, Pipeline
-from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.feature_cache import META, FeatureCache, cache_directory, open_cache
+from hoi_jax.data.mixture import Mixture
+from hoi_jax.data.pipeline import HostBatch, Pipeline, example_batch
+from hoi_jax.data.records import RecordFiles, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
+from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.evaluation.store import PredictionStore, PredictionWriter
-from hoi_jax.settings import from_config
+from hoi_jax.io import read_json
+from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import System
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, TrainSettings
@@ -66,8 +70,9 @@ def config_text(config: Mapping[str, Any]) -> str:
 def _pipeline(
     experiment: Experiment, directory: Path, split: str, needs: frozenset[str], batch_size: int, **place: int
 ) -> Pipeline:
+    files = RecordFiles(directory, split)
     return Pipeline(
-        files=RecordFiles(directory, split),
+        files=files,
         vocabulary=experiment.vocabulary,
         dataset=experiment.dataset,
         sizes=experiment.sizes,
@@ -76,16 +81,71 @@ def _pipeline(
         needs=needs,
         batch_size=batch_size,
         seed=experiment.train.seed,
+        features=_features(experiment, directory, files) if "image_features" in needs else None,
         **place,
     )
 
 
+def feature_expectations(experiment: Experiment, directory: Path) -> dict[str, object]:
+    """What a feature cache must have been made for."""
+    return {
+        "dataset_fingerprint": read_meta(directory)["fingerprint"],
+        "image_hw": list(experiment.sizes.image_hw),
+        "enlarge": experiment.pipeline.enlarge,
+        "antialias": experiment.pipeline.antialias,
+    }
+
+
+def _features(experiment: Experiment, directory: Path, files: RecordFiles) -> FeatureCache:
+    if not experiment.dataset.features:
+        raise SettingsError("model.backbone.cached needs dataset.features, the name of a cache")
+    training = files.base_split == base_and_part(experiment.dataset.train_split)[0]
+    return open_cache(
+        cache_directory(directory, experiment.dataset.features),
+        files.base_split,
+        feature_expectations(experiment, directory),
+        files.base_examples,
+        mirrored=training and experiment.augment.flip > 0,
+    )
+
+
+def dataset_fingerprint(experiment: Experiment, directory: Path) -> str:
+    """Of the records and, where it is used, of the feature cache: what a resumed run must find unchanged."""
+    fingerprint = str(read_meta(directory)["fingerprint"])
+    if not experiment.dataset.features:
+        return fingerprint
+    meta = read_json(cache_directory(directory, experiment.dataset.features) / META)
+    return f"{fingerprint}+{meta.get('fingerprint')}"
+
+
 def train_pipeline(
     experiment: Experiment, directory: Path, needs: frozenset[str], host: int = 0, num_hosts: int = 1
-) -> Pipeline:
-    """The training stream of this host."""
+) -> Pipeline | Mixture:
+    """The training stream of this host. Further datasets (`dataset.mix`) lie beside the first one."""
     place = {"host": host, "num_hosts": num_hosts}
+    if experiment.dataset.mix:
+        return _mixture(experiment, directory, needs, place)
     return _pipeline(experiment, directory, experiment.dataset.train_split, needs, experiment.batch_size, **place)
+
+
+def _mixture(experiment: Experiment, directory: Path, needs: frozenset[str], place: Mapping[str, int]) -> Mixture:
+    data_dir = directory.parents[len(Path(experiment.dataset.name).parts) - 1]
+    sources = [_pipeline(experiment, directory, experiment.dataset.train_split, needs, 1)]
+    for other in experiment.dataset.mix:
+        dataset = dataclasses.replace(experiment.dataset, name=other.name, labels=other.labels, mix=())
+        part = dataclasses.replace(experiment, dataset=dataset)
+        sources.append(_pipeline(part, data_dir / other.name, other.split, needs, 1))
+    sizes = [source.files.num_examples for source in sources]
+    if experiment.dataset.mix_by == "equal":
+        sizes = [1] * len(sources)
+    shares = tuple(size / sum(sizes) for size in sizes)
+    return Mixture(tuple(sources), shares, experiment.batch_size, **place)
+
+
+def first_batch(pipeline: Pipeline | Mixture) -> HostBatch:
+    """Zeros with the shapes of this host's training batches, for initialising parameters."""
+    one = pipeline.sources[0] if isinstance(pipeline, Mixture) else pipeline
+    return example_batch(one, pipeline.batch_size // pipeline.num_hosts)
 
 
 def eval_pipeline(experiment: Experiment, directory: Path, split: str, needs: frozenset[str]) -> Pipeline:
@@ -94,8 +154,10 @@ def eval_pipeline(experiment: Experiment, directory: Path, split: str, needs: fr
 
 
 def load_annotations(directory: Path, split: str) -> Annotations:
-    """Ground truth of one split of a built dataset."""
-    return Annotations.load(directory / f"annotations_{split}.npz")
+    """Ground truth of one split, or part of a split, of a built dataset."""
+    base, part = base_and_part(split)
+    annotations = Annotations.load(directory / f"annotations_{base}.npz")
+    return annotations.select(part_mask(split, annotations.num_images)) if part else annotations
 
 
 def predict_split(

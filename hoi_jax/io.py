@@ -105,6 +105,21 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
         raise CorruptFileError(f"{path}: not a readable npz file ({error})") from error
 
 
+def map_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array of a `.npy` file, mapped into memory and read-only: pages are read when they are touched.
+
+    Raises:
+      MissingFileError, CorruptFileError: object arrays (pickles) and files cut short are corrupt.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptFileError(f"{path}: not a readable npy file ({error})") from error
+
+
 _SAFETENSORS_DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
     "BOOL": "?",

@@ -32,6 +32,22 @@ jax.tree_util.register_dataclass(LossOutput, data_fields=["terms", "state"], met
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """What a system can show of its attention; the rows are those of `predict`.
+
+    Attributes:
+      titles: one per layer shown, L.
+      cell_px: side of a cell in pixels of `batch["image"]`.
+      apply: (variables, batch) -> "weights" [B, Q, L, h, w], mean over heads; "allowed" [B, Q, L, h, w] bool, cells
+        that the layer may look at; and, where body parts are chosen, "chosen" [B, Q, 6] bool.
+    """
+
+    titles: tuple[str, ...]
+    cell_px: int
+    apply: Callable[[Variables, Batch], Mapping[str, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
 class System:
     """One published HOI method.
 
@@ -42,6 +58,9 @@ class System:
       loss: (variables, batch, key, *, train, axis_name) -> (loss, LossOutput). Every random draw is keyed by
         `fold_in(key, example_id)`; counts that normalise a term are averaged over `axis_name`.
       predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
+      features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
+        when it is frozen (`data.feature_cache`); None for systems without such a part.
+      look: where the model looks, for pictures; None for systems that do not show it.
     """
 
     name: str
@@ -50,3 +69,5 @@ class System:
     init: Callable[[Array, Batch], Variables]
     loss: Callable[..., tuple[Array, LossOutput]]
     predict: Callable[[Variables, Batch], Predictions]
+    features: Callable[[Variables, Batch], Array] | None = None
+    look: Look | None = None

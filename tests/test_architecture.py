@@ -24,6 +24,7 @@ ALLOWED = {
     "data": BOTTOM | {"vocab"},
     "training": BOTTOM | {"system"},
     "report": BOTTOM | {"vocab", "evaluation"},
+    "cache_features": BOTTOM | {"experiment", "data", "training"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

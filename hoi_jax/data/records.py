@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from hoi_jax import schema
+from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.io import DataError, read_json
 
 Tensor = Any
@@ -43,7 +44,7 @@ class RecordFiles:
 
     Args:
       directory: folder that holds the TFDS files (`<data_dir>/<name>/<config>/<version>`).
-      split: name of the split.
+      split: name of the split, or of a part of it such as "train:held_out".
 
     Raises:
       DataError: when nothing was built there, or the split does not exist (naming those that do).
@@ -54,16 +55,24 @@ class RecordFiles:
         self.split = split
         self.meta = read_meta(self.directory)
         builder: Any = tfds.builder_from_directory(str(self.directory))
-        if split not in builder.info.splits:
-            raise DataError(f"{directory}: no split {split!r}; there are {sorted(builder.info.splits)}")
-        info = builder.info.splits[split]
-        self.num_examples: int = info.num_examples
+        self.base_split, part = base_and_part(split)
+        if self.base_split not in builder.info.splits:
+            raise DataError(f"{directory}: no split {self.base_split!r}; there are {sorted(builder.info.splits)}")
+        info = builder.info.splits[self.base_split]
+        self.base_examples: int = info.num_examples
+        # Positions in the whole split, or None where that is all of it.
+        self.positions = np.flatnonzero(part_mask(split, self.base_examples)) if part else None
+        self.num_examples: int = self.base_examples if self.positions is None else len(self.positions)
         self.paths = [str(path) for path in info.filepaths]
         self._features = builder.info.features
 
     def serialized(self) -> tf.data.Dataset:
         """The undecoded records, always in the same order. Corrupt files raise tf.errors.DataLossError."""
-        return tf.data.TFRecordDataset(self.paths)
+        records: Any = tf.data.TFRecordDataset(self.paths)
+        if self.positions is None:
+            return records
+        mask = tf.constant(part_mask(self.split, self.base_examples))
+        return records.enumerate().filter(lambda i, _: mask[i]).map(lambda _, record: record)
 
     def parse(self, serialized: Tensor) -> dict[str, Tensor]:
         """One serialized record -> tensors of `schema.RECORD_FIELDS`; pictures and masks still encoded."""

@@ -57,6 +57,13 @@ def pair_rows_from_persons(example: Example, vocabulary: Vocabulary) -> Example:
     }
 
 
+def collapse_verbs(example: Example, verbs: np.ndarray) -> Example:
+    """Raw pair rows with objects, their verbs replaced by `verbs[verb]`: labels as a coarser vocabulary sees them."""
+    rows = example["pairs_object"] >= 0
+    columns = {name: tf.boolean_mask(example[name], rows) for name in example if name.startswith("pairs_")}
+    return {**example, **columns, "pairs_verb": tf.gather(tf.constant(verbs, tf.int32), columns["pairs_verb"])}
+
+
 def merge_overlapping_rows(
     human_xyxy: np.ndarray, object_xyxy: np.ndarray, object_class: np.ndarray, threshold: float
 ) -> np.ndarray:

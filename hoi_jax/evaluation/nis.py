@@ -27,15 +27,12 @@ def nis_reduction(store: PredictionStore, annotations: Annotations, vocabulary: 
       NaN where there is no such pair. Counts in the manifest under `nis`.
 
     Raises:
-      ValueError: the annotations have no pairs in the vocabulary.
+      ValueError: neither pairs nor people of the annotations are labelled in the vocabulary.
     """
-    if annotations.vocabulary_name != vocabulary.name:
-        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
+    real, silent = _truth_pairs(annotations, vocabulary)
     aligned = align(store, annotations, use_nis=False)
-    real = interactive_rows(annotations, vocabulary)
-    silent = (annotations["pairs_verb"] == vocabulary.no_interaction) & (annotations["pairs_object"] >= 0)
     has_interaction = np.zeros(annotations.num_images, bool)
-    has_interaction[annotations.image_rows("pairs")[real]] = True
+    has_interaction[real[:, 0]] = True
     counted = has_interaction[aligned.pair_image]
     rows, image = aligned.pair_rows[counted], aligned.pair_image[counted]
 
@@ -61,17 +58,38 @@ def nis_reduction(store: PredictionStore, annotations: Annotations, vocabulary: 
     return EvaluationResult(metrics, {}, {"vocabulary": vocabulary.name, "nis": about, **aligned.provenance})
 
 
+def _truth_pairs(annotations: Annotations, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """(image, human row, object row) of annotated pairs that interact, and of those that do not; [n, 3] each.
+
+    In action style, pairs come from the people's roles where the pair table is labelled in another vocabulary.
+    """
+    if annotations.vocabulary_name == vocabulary.name:
+        rows = np.stack(
+            [annotations.image_rows("pairs"), *(annotations.instance_rows(f"pairs_{x}") for x in ("human", "object"))],
+            1,
+        )
+        has_object = annotations["pairs_object"] >= 0
+        silent = (annotations["pairs_verb"] == vocabulary.no_interaction) & has_object
+        return rows[interactive_rows(annotations, vocabulary)], rows[silent]
+    if annotations.actions_vocabulary_name != vocabulary.name:
+        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
+    roles = annotations.instance_rows("persons_roles")
+    person, action, slot = np.nonzero((roles >= 0) & (annotations["persons_actions"] == 1)[:, :, None])
+    human = annotations.instance_rows("persons_instance")[person]
+    rows = np.stack([annotations.image_rows("persons")[person], human, roles[person, action, slot]], 1)
+    return rows, rows[:0]
+
+
 def _matched(
     store: PredictionStore,
     rows: np.ndarray,
     image: np.ndarray,
     annotations: Annotations,
-    truth_rows: np.ndarray,
+    truth: np.ndarray,
     vocabulary: Vocabulary,
 ) -> np.ndarray:
-    """Which pairs of the store overlap by more than 0.5 with one of `truth_rows` of their image and object class."""
-    human = annotations.instance_rows("pairs_human")[truth_rows]
-    obj = annotations.instance_rows("pairs_object")[truth_rows]
+    """Which pairs of the store overlap by more than 0.5 with a pair of `truth` of their image and object class."""
+    truth_image, human, obj = truth.T
     boxes, classes = annotations["instances_xyxy_px"].astype(np.float64), annotations["instances_class"]
     num_classes = len(vocabulary.objects) + 1  # the last one is "no object": no annotated pair has it
     object_class = store.pair_object_class[rows]
@@ -79,7 +97,7 @@ def _matched(
         image * num_classes + np.where(object_class >= 0, object_class, num_classes - 1),
         (store.pair_human_xyxy_px.astype(np.float64), store.pair_object_xyxy_px.astype(np.float64)),
         rows,
-        annotations.image_rows("pairs")[truth_rows] * num_classes + classes[obj],
+        truth_image * num_classes + classes[obj],
         (boxes[human], boxes[obj]),
         plus_one=False,
     )

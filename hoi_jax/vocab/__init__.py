@@ -6,7 +6,8 @@ __all__ = ["Vocabulary", "get_vocabulary"]
 
 
 def get_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary called `name`: hico_det, vcoco, hoi_scenes, hoi_scenes_actions, or "file:PATH" (`activities`).
+    """The vocabulary called `name`: hico_det, vcoco, hoi_scenes, hoi_scenes_actions, or "file:PATH" (`activities`);
+    or a view (`views`): interactive_coco, interactive_scenes, objects_coco, objects_scenes.
 
     Raises:
       ValueError: for another name, listing these; DataError for a file that is not there or is damaged.
@@ -15,6 +16,12 @@ def get_vocabulary(name: str) -> Vocabulary:
         from hoi_jax.vocab.activities import read_vocabulary
 
         return read_vocabulary(name)
+    kind, _, objects = name.partition("_")
+    if kind in ("interactive", "objects") and objects in ("coco", "scenes"):
+        from hoi_jax.vocab.views import interactive_view, object_view
+
+        base = get_vocabulary("hico_det" if objects == "coco" else "hoi_scenes")
+        return (interactive_view if kind == "interactive" else object_view)(name, base)
     if name == "hico_det":
         from hoi_jax.vocab.hico import HICO as table
     elif name == "vcoco":
@@ -24,5 +31,6 @@ def get_vocabulary(name: str) -> Vocabulary:
     elif name == "hoi_scenes_actions":
         from hoi_jax.vocab.scenes import SCENES_ACTIONS as table
     else:
-        raise ValueError(f"unknown vocabulary {name!r}; there are hico_det, vcoco, hoi_scenes, hoi_scenes_actions")
+        known = "hico_det, vcoco, hoi_scenes, hoi_scenes_actions, (interactive|objects)_(coco|scenes)"
+        raise ValueError(f"unknown vocabulary {name!r}; there are {known}")
     return table

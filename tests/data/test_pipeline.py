@@ -23,6 +23,7 @@ SETTINGS = SceneSettings()
 EVERYTHING = frozenset(n for n in schema.BATCH_FIELDS if not n.startswith("external_")) - {
     "detections_mask",
     "detections_parts_xyxy_px",
+    "image_features",
 }
 
 

@@ -4,7 +4,7 @@ Read `model.py` for the network, `sampling.py` and `targets.py` for what it lear
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -41,6 +41,9 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
             image = jnp.zeros((1, *batch[name].shape[1:])) if name == "image_features" else image
         return net.init(key, image, hw, box, box, jnp.zeros((1, 1, 17, 3)), row, row)
 
+    def features(variables: Variables, batch: Batch) -> Array:
+        return cast(Array, net.apply(dict(variables), batch["image"], batch["image_hw_px"], method="features"))
+
     return System(
         name="tin",
         needs_train=training_fields(vocabulary, config),
@@ -48,4 +51,5 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),
+        features=features if config.uses_pixels and not config.backbone.cached else None,
     )

@@ -69,7 +69,7 @@ class Classifier(nn.Module):
         if maps is None or not {"spatial", "joint"} & {*c.streams}:
             return {}, None
         spatial = self.maps(maps[..., :2]).astype(jnp.float32)
-        shape = [(spatial, None)]
+        shape: list[Any] = [(spatial, None)]
         if c.object_class:
             shape.append((instances["object_class"], object_index))
         out = {}

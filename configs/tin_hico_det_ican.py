@@ -1,0 +1,28 @@
+"""iCAN (Gao et al., BMVC 2018) on HICO-DET: TIN's released classifier without P, scored by detector confidences.
+
+Run:     python train.py --config configs/tin_hico_det_ican.py --workdir runs/ican
+Expect:  the paper's Default mAP is 14.84 Full / 10.45 Rare / 16.15 Non-Rare; ours: not yet measured.
+"""
+
+from configs import tin_hico_det, tin_hico_det_release
+
+
+def get_config():
+    config = tin_hico_det.get_config("mode=c")
+    config.unlock()
+    released = tin_hico_det_release.get_config().model
+    config.model.update(
+        backbone=released.backbone,
+        context=released.context,
+        classifier=released.classifier,
+        loss=dict(weighting="none"),
+        sampling=dict(group=1, augment=15, negatives=60, jitter_tries=150),
+        score=dict(human_threshold=0.6, object_threshold=0.8, fusion="product", lis="product"),
+    )
+    config.optimizer = dict(
+        name="momentum", learning_rate=1e-2, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
+        schedule=dict(kind="step", step_at=tuple(range(12_500, 225_001, 12_500)), step_factor=0.96),
+        rules=tin_hico_det_release.get_config().optimizer.rules,
+    )  # fmt: skip
+    config.train.num_steps = 1_800_000 // config.batch_size
+    return config
