@@ -1,4 +1,4 @@
-"""Feature pyramids (Lin et al., CVPR 2017) over a ResNet's stages, with the coarser levels of RetinaNet or Faster R-CNN.
+"""Feature pyramids (Lin et al., CVPR 2017) over a ResNet's stages, with RetinaNet's or Faster R-CNN's coarser levels.
 
 Agrees with torchvision on shared weights; `fpn_rule` gives its parameters their names here.
 """

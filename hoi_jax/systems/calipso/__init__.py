@@ -1,0 +1,46 @@
+"""CALIPSO: classifying all interacting pairs in a single shot (Chafik et al., WACV 2020).
+
+Read `model.py` and `subnet.py` for the network, `targets.py` for what it learns from, `loss.py`, `scores.py` for the
+formulas of inference and `predict.py` for the way from detections to scores.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.settings import from_config
+from hoi_jax.system import Batch, System, Variables
+from hoi_jax.systems.calipso.config import CalipsoConfig
+from hoi_jax.systems.calipso.loss import make_loss, training_fields
+from hoi_jax.systems.calipso.model import CalipsoNet
+from hoi_jax.systems.calipso.predict import PREDICTION_FIELDS, make_predict
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """CALIPSO for a vocabulary of either style: its outputs are verbs.
+
+    HOI style: a verb with the detected class of its object is a HOI class. Action style: a verb is an action with one
+    of its roles, so that every role has its own embedding; people get agent scores.
+
+    Raises:
+      SettingsError: for a key or value of `model_config` that is not valid.
+    """
+    config = from_config(CalipsoConfig, model_config, "model")
+    net = CalipsoNet(config, len(vocabulary.verbs))
+
+    def init(key: Array, batch: Batch) -> Variables:
+        del batch  # Parameter shapes do not depend on the size of the picture or of any table.
+        size = config.backbone.strides[-1]
+        return net.init(key, jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32))
+
+    return System(
+        name="calipso",
+        needs_train=training_fields(vocabulary),
+        needs_predict=PREDICTION_FIELDS,
+        init=init,
+        loss=make_loss(net, config, vocabulary),
+        predict=make_predict(net, config, vocabulary),
+    )

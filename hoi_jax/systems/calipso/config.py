@@ -1,0 +1,206 @@
+"""What can be set about CALIPSO. Defaults are the paper's, or the specification's choice where the paper is silent."""
+
+import dataclasses
+
+from hoi_jax.settings import choice
+
+LEVELS = 5
+"""P3 to P7."""
+
+
+def _positive(**values: float | int) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def _share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """ResNet and feature pyramid, learned together with the rest.
+
+    Attributes:
+      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding: see `backbones.resnet.ResNet`; the pyramid
+        reads the last three stages.
+      pyramid_width, p6_source: see `backbones.fpn.FPN`. P6 of torchvision's first COCO RetinaNet reads P5, that of its
+        second one C5.
+      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
+    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
+    width: int = 64
+    kind: str = "bottleneck"
+    norm: str = "frozen_batch"
+    stem: str = "imagenet"
+    mask_padding: bool = True
+    pyramid_width: int = 256
+    p6_source: str = "p5"
+    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self):
+        choice("kind", self.kind, ("basic", "bottleneck"))
+        choice("norm", self.norm, ("frozen_batch", "group", "none"))
+        choice("stem", self.stem, ("imagenet", "small"))
+        choice("p6_source", self.p6_source, ("p5", "c5"))
+        _positive(width=self.width, pyramid_width=self.pyramid_width)
+        if len(self.stage_sizes) != len(self.stage_strides) or len(self.stage_sizes) < 3:
+            raise ValueError(f"stage_sizes {self.stage_sizes}, stage_strides {self.stage_strides}: need three and more")
+        if self.stage_strides[-2:] != (2, 2):
+            raise ValueError(
+                f"stage_strides {self.stage_strides} must end with 2, 2: levels halve from one to the next"
+            )
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per cell of the five levels."""
+        stride = 4 if self.stem == "imagenet" else 2
+        for step in self.stage_strides[:-2]:
+            stride *= step
+        return tuple(stride * 2**level for level in range(LEVELS))
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorConfig:
+    """Nine anchors per cell: base side per level (pixels), scales, ratios; `rounded` to whole pixels (torchvision)."""
+
+    sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    scales: tuple[float, ...] = (1.0, 2.0 ** (1.0 / 3.0), 2.0 ** (2.0 / 3.0))
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rounded: bool = True
+
+    def __post_init__(self):
+        if len(self.sizes) != LEVELS:
+            raise ValueError(f"sizes has {len(self.sizes)} entries, expected one for each of {LEVELS} levels")
+        if min(*self.sizes, *self.scales, *self.ratios) <= 0:
+            raise ValueError("sizes, scales and ratios must be above 0")
+
+    @property
+    def per_cell(self) -> int:
+        return len(self.scales) * len(self.ratios)
+
+
+@dataclasses.dataclass(frozen=True)
+class SubnetConfig:
+    """The interaction network and its three tasks.
+
+    Attributes:
+      blocks: of convolution, batch normalisation and ReLU; 8 in the paper, 5 and 11 in Table 1.
+      width: their channels (the pyramid's in the paper's family).
+      share_levels: the same weights on every level (Table 1: "w/o weight sharing" = False).
+      statistics: batch statistics "per_level" with shared gain and offset, "joint" over all levels, or "frozen".
+      passive: verbs in the passive voice too (Table 1).
+      target_presence: whether a person's object is in view (Table 1).
+      embedding_dim: T.
+      remat: recompute a block's activations in the backward pass instead of keeping them.
+    """
+
+    blocks: int = 8
+    width: int = 256
+    share_levels: bool = True
+    statistics: str = "per_level"
+    passive: bool = True
+    target_presence: bool = True
+    embedding_dim: int = 8
+    remat: bool = False
+
+    def __post_init__(self):
+        choice("statistics", self.statistics, ("per_level", "joint", "frozen"))
+        _positive(blocks=self.blocks, width=self.width, embedding_dim=self.embedding_dim)
+
+    @property
+    def halves(self) -> int:
+        """Active and passive, or active only."""
+        return 2 if self.passive else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Assignment of anchors, and Eqs. 4 to 9.
+
+    Attributes:
+      overlap: an anchor belongs to a box above this IoU; force_best: the best anchor of a box always does.
+      max_foreground: anchors of an image that the loss reads; at least as many as there are gives the paper's sums.
+      background: "none" (the paper: verbs are learned "among A_G") or "focal": other anchors show no verb.
+      target_mask: target presence is learned for "all" verbs, or for verbs that are "performed_only".
+      min_count: training pairs that make an object class a usual target of a verb (L_v of Eq. 8).
+      verb, target, embedding: weights of the terms of Eq. 9.
+    """
+
+    overlap: float = 0.5
+    force_best: bool = False
+    max_foreground: int = 2048
+    background: str = "none"
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    target_mask: str = "all"
+    min_count: int = 1
+    sigma: float = 2.0
+    pull_weight: float = 10.0
+    push_weight: float = 100.0
+    verb: float = 1.0
+    target: float = 1.0
+    embedding: float = 1.0
+
+    def __post_init__(self):
+        choice("background", self.background, ("none", "focal"))
+        choice("target_mask", self.target_mask, ("all", "performed_only"))
+        _share(overlap=self.overlap, focal_alpha=self.focal_alpha)
+        _positive(sigma=self.sigma, max_foreground=self.max_foreground)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """How detections are read off the maps and scored.
+
+    Attributes:
+      human_threshold, object_threshold: confidence that a detection needs to be a subject, or a target.
+      readout: "best": the anchor with the largest IoU; "mean": the mean of probabilities and embeddings over the
+        anchors above `loss.overlap`, at most `readout_anchors` of them, or the best one if there is none.
+      norm: of the embedding distance in Eq. 10.
+      keep: "best": one object per person and verb (the paper); "all" triplets.
+      threshold: scores below it are left out; 0 for AP.
+      max_pairs: rows of the result.
+      dense: computes the maps everywhere and reads them, instead of the read places only. Same values.
+    """
+
+    human_threshold: float = 0.0
+    object_threshold: float = 0.0
+    readout: str = "best"
+    readout_anchors: int = 16
+    norm: str = "l2"
+    keep: str = "best"
+    threshold: float = 0.0
+    max_pairs: int = 256
+    dense: bool = False
+
+    def __post_init__(self):
+        choice("readout", self.readout, ("best", "mean"))
+        choice("norm", self.norm, ("l2", "l1"))
+        choice("keep", self.keep, ("best", "all"))
+        _share(human_threshold=self.human_threshold, object_threshold=self.object_threshold, threshold=self.threshold)
+        _positive(readout_anchors=self.readout_anchors, max_pairs=self.max_pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class CalipsoConfig:
+    """CALIPSO. `max_humans`, `max_objects`: detections taken as subjects and as targets."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    anchors: AnchorConfig = AnchorConfig()
+    subnet: SubnetConfig = SubnetConfig()
+    loss: LossConfig = LossConfig()
+    predict: PredictConfig = PredictConfig()
+    max_humans: int = 16
+    max_objects: int = 32
+    compute_dtype: str = "float32"
+
+    def __post_init__(self):
+        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
+        _positive(max_humans=self.max_humans, max_objects=self.max_objects)

@@ -1,0 +1,84 @@
+"""Backbone and pyramid of torchvision's COCO RetinaNets as the file that CALIPSO starts from.
+
+    python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.safetensors retinanet.npz
+
+Reads a state dict (safetensors, or npz with one array per tensor) of `retinanet_resnet50_fpn` (set `backbone.p6_source`
+to "p5") or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detector's heads, is named. A `.pth`
+file is a pickle: save it as safetensors first, where it is trusted.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.backbones.fpn import resnet_fpn_rule
+from hoi_jax.backbones.resnet import FrozenBatchNorm
+from hoi_jax.backbones.torchvision_names import ConversionError, convert_state
+
+EPSILON = {"v1": 0.0, "v2": 1e-5}
+"""torchvision runs the published weights of its first RetinaNet without an epsilon in batch normalisation."""
+
+
+def layout_of(state: Mapping[str, np.ndarray]) -> str:
+    """ "v1" or "v2", told apart by the norms in the heads and by what P6 reads.
+
+    Raises:
+      ConversionError: the tensors are no RetinaNet's.
+    """
+    p6 = state.get("backbone.fpn.extra_blocks.p6.weight")
+    if p6 is None or "backbone.body.conv1.weight" not in state:
+        raise ConversionError("not a RetinaNet with FPN: backbone.fpn.extra_blocks.p6.weight or the body is absent")
+    last = next(t for n, t in state.items() if n.startswith("backbone.fpn.layer_blocks.2.") and n.endswith("weight"))
+    # v2 reads C5, which has eight times the pyramid's channels; a narrow network could not tell without its heads.
+    normed = "head.classification_head.conv.0.1.weight" in state
+    return "v2" if normed or p6.shape[1] != last.shape[0] else "v1"
+
+
+def retinanet_arrays(
+    state: Mapping[str, np.ndarray], epsilon: float | None = None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """Arrays by our names, names of tensors without a place, and the layout.
+
+    Args:
+      epsilon: of the source's batch normalisation, None = `EPSILON` of its layout. Our networks add 1e-5, so that the
+        difference is taken off the variances: the function stays the same.
+    """
+    layout = layout_of(state)
+    flat, unknown = convert_state(state, resnet_fpn_rule)
+    shift = (EPSILON[layout] if epsilon is None else epsilon) - FrozenBatchNorm.epsilon
+    for name in flat:
+        if name.endswith("/var"):
+            flat[name] = (flat[name].astype(np.float64) + shift).astype(np.float32)
+    return flat, unknown, layout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="state dict: .safetensors or .npz")
+    parser.add_argument("target", type=Path, help="npz file to write")
+    parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: the published weights')")
+    options = parser.parse_args(arguments)
+    try:
+        read = io.read_npz if options.source.suffix == ".npz" else io.read_safetensors
+        state: Mapping[str, np.ndarray] = read(options.source)
+        converted, unknown, layout = retinanet_arrays(state, options.epsilon)
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **converted)
+        io.write_bytes_atomic(options.target, buffer.getvalue())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in unknown:
+        print(f"no place for {name}")
+    print(f"{options.target}: RetinaNet {layout}, {len(converted)} arrays, {len(unknown)} tensors without a place")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The network of CALIPSO (WACV 2020): pyramid, shared interaction network, three dense tasks.
+
+What a picture costs does not depend on who is in it: `trunk` runs once, and the tasks are read off either everywhere
+(`dense`) or at chosen anchors (`at_anchors`), with the same values.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from hoi_jax.backbones.fpn import FPN
+from hoi_jax.backbones.resnet import ResNet, valid_cells
+from hoi_jax.ops.anchors import cell_anchors, make_anchors
+from hoi_jax.systems.calipso.config import CalipsoConfig
+from hoi_jax.systems.calipso.subnet import AnchorHead, Block, Maps, gather_patches, valid_anchors
+
+Readout = Mapping[str, Array]
+"""At N anchors: "verb" logits [B, N, halves, V], "target" logits [B, N, halves, V] if there are any, "embedding"
+[B, N, V, T]; float32. Halves: active, then passive if the network has it."""
+
+PRIOR = 0.01
+"""Probability that every verb starts from (RetinaNet)."""
+
+
+def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
+    """All anchors over pictures of a padded size, [total, 4] float32 pixels.
+
+    Raises:
+      ValueError: the size is no multiple of the coarsest stride, where strides would depend on the padding.
+    """
+    coarsest = config.backbone.strides[-1]
+    if image_hw[0] % coarsest or image_hw[1] % coarsest:
+        raise ValueError(f"pictures are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
+    a = config.anchors
+    cells = cell_anchors(a.sizes, scales=a.scales, ratios=a.ratios, rounded=a.rounded)
+    levels = [(image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
+    return make_anchors(image_hw, levels, cells).astype(np.float32)
+
+
+def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]) -> Maps:
+    """[B, h, w, 1] per level: cells over the unpadded picture; all of them where padding is not masked."""
+    sizes = [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
+    if not config.backbone.mask_padding:
+        image_hw_px = jnp.full_like(image_hw_px, max(image_hw))
+    return tuple(valid_cells(image_hw_px, *size) for size in sizes)
+
+
+def usable_anchors(
+    config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]
+) -> Bool[Array, "batch total"]:
+    """Which anchors of `anchors_of` may be used: padding has none."""
+    return valid_anchors(level_cells(config, image_hw, image_hw_px), config.anchors.per_cell)
+
+
+class CalipsoNet(nn.Module):
+    """Backbone, pyramid, blocks and heads. Called, it gives the dense readout of a picture."""
+
+    config: CalipsoConfig
+    num_verbs: int
+
+    def setup(self):
+        c, s = self.config.backbone, self.config.subnet
+        dtype = jnp.bfloat16 if self.config.compute_dtype == "bfloat16" else None
+        self.backbone = ResNet(
+            c.stage_sizes, c.stage_strides, c.width, cast(Any, c.kind), cast(Any, c.norm), cast(Any, c.stem),
+            c.mask_padding, dtype,
+        )  # fmt: skip
+        self.fpn = FPN(c.pyramid_width, "p6p7", cast(Any, c.p6_source), c.mask_padding, dtype)
+        copies = 1 if s.share_levels else len(c.strides)
+        # remat counts the module itself as argument 0; `train` and `axis_name` are not arrays.
+        block = nn.remat(Block, static_argnums=(3, 4)) if s.remat else Block
+        self.blocks = [
+            [block(s.width, s.statistics, c.mask_padding, dtype) for _ in range(s.blocks)] for _ in range(copies)
+        ]
+        anchors, verbs = self.config.anchors.per_cell, self.num_verbs
+
+        def heads(outputs: int, **start: Any) -> list[AnchorHead]:
+            return [AnchorHead(s.width, anchors, outputs, **start) for _ in range(copies)]
+
+        self.verb = heads(s.halves * verbs, first_bias=-math.log((1 - PRIOR) / PRIOR))
+        self.embedding = heads(verbs * s.embedding_dim, kernel_init=nn.initializers.lecun_normal())
+        self.target = heads(s.halves * verbs) if s.target_presence else None
+
+    def trunk(
+        self, image: Array, image_hw_px: Int[Array, "batch 2"], train: bool = False, axis_name: str | None = None
+    ) -> Maps:
+        """uint8 pictures [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
+        c = self.config.backbone
+        mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (c.image_mean, c.image_std))
+        inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
+        pixels = jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
+        stages = self.backbone.stages(pixels, image_hw_px)
+        maps = self.fpn(stages[-3:], image_hw_px, c.strides[0])
+        valid = level_cells(self.config, (image.shape[1], image.shape[2]), image_hw_px)
+        if self.config.subnet.share_levels:
+            for block in self.blocks[0]:
+                maps = block(maps, valid, train, axis_name)
+            return maps
+        own = []
+        for blocks, level, cells in zip(self.blocks, maps, valid, strict=True):
+            for block in blocks:
+                (level,) = block((level,), (cells,), train, axis_name)
+            own.append(level)
+        return tuple(own)
+
+    def _tasks(self) -> dict[str, list[AnchorHead]]:
+        tasks = {"verb": self.verb, "embedding": self.embedding}
+        return tasks if self.target is None else {**tasks, "target": self.target}
+
+    def _shaped(self, out: dict[str, Array]) -> dict[str, Array]:
+        s, v = self.config.subnet, self.num_verbs
+        shapes = {"verb": (s.halves, v), "target": (s.halves, v), "embedding": (v, s.embedding_dim)}
+        return {name: x.reshape((*x.shape[:2], *shapes[name])) for name, x in out.items()}
+
+    def dense(self, maps: Maps) -> dict[str, Array]:
+        """The three tasks at every anchor (see `Readout`)."""
+        out = {}
+        for name, heads in self._tasks().items():
+            own = heads if len(heads) > 1 else heads * len(maps)
+            out[name] = jnp.concatenate([head.dense(x) for head, x in zip(own, maps, strict=True)], axis=1)
+        return self._shaped(out)
+
+    def dense_verbs(self, maps: Maps) -> Array:
+        """Verb logits at every anchor, [B, total, halves, V]."""
+        own = self.verb if len(self.verb) > 1 else self.verb * len(maps)
+        logits = jnp.concatenate([head.dense(x) for head, x in zip(own, maps, strict=True)], axis=1)
+        return self._shaped({"verb": logits})["verb"]
+
+    def at_anchors(self, maps: Maps, index: Int[Array, "batch chosen"]) -> dict[str, Array]:
+        """The three tasks at chosen anchors: gathers their surroundings, then multiplies by the heads' kernels."""
+        patches, kind, level = gather_patches(maps, index, self.config.anchors.per_cell)
+        out = {}
+        for name, heads in self._tasks().items():
+            out[name] = heads[0].at(patches, kind)
+            for number, head in enumerate(heads[1:], start=1):
+                out[name] = jnp.where((level == number)[..., None], head.at(patches, kind), out[name])
+        return self._shaped(out)
+
+    def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> dict[str, Array]:
+        """The dense readout; also what initialises all parameters."""
+        return self.dense(self.trunk(image, image_hw_px))
