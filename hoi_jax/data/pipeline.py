@@ -17,13 +17,15 @@ import tensorflow as tf
 
 from hoi_jax import schema
 from hoi_jax.data import tables, transforms
+from hoi_jax.data.feature_cache import FeatureCache
 from hoi_jax.data.label_cleaning import clean_labels
 from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.records import RecordFiles, Tensor
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.data.sparsity import copies_by_ratio, copies_by_replacement, sparse_examples
 from hoi_jax.io import DataError, read_npz
-from hoi_jax.vocab import Vocabulary
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+from hoi_jax.vocab.views import verb_map
 
 HostBatch = dict[str, np.ndarray]
 
@@ -35,6 +37,7 @@ class Pipeline:
     Attributes:
       files: the records. vocabulary: of the labels. needs: names of `schema.BATCH_FIELDS`.
       batch_size: examples per step over all hosts. host, num_hosts: this process's place.
+      features: stored maps of the split, where `needs` has them.
     """
 
     files: RecordFiles
@@ -48,6 +51,7 @@ class Pipeline:
     seed: int = 0
     host: int = 0
     num_hosts: int = 1
+    features: FeatureCache | None = None
 
     def __post_init__(self):
         schema.check_names(self.needs, schema.BATCH_FIELDS, "needed fields")
@@ -57,20 +61,27 @@ class Pipeline:
         if absent:
             raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
         labels = {str(self.files.meta[f"{table}_vocabulary"]) for table in ("pairs", "persons")}
-        if self.vocabulary.name not in labels:
+        if self.label_vocabulary.name not in labels:
             raise DataError(
-                f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.vocabulary.name!r}"
+                f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.label_vocabulary.name!r}"
             )
+        if "image_features" in self.needs and (self.features is None or self.augment.crop > 0):
+            raise ValueError("cached features need dataset.features, and whole pictures: augment.crop must be 0")
         if self.dataset.clean_labels != "none" and self.uses("persons"):
             raise DataError(f"{self.dataset.name}: clean_labels is for labels of pairs; these are labels of persons")
         self._check_capacity()
 
+    @functools.cached_property
+    def label_vocabulary(self) -> Vocabulary:
+        """The vocabulary that the records are labelled in: that of the batch, unless it is a view."""
+        return get_vocabulary(self.dataset.labels) if self.dataset.labels else self.vocabulary
+
     def _check_capacity(self) -> None:
         """A table that cannot hold the split's largest example is an error, not a silent loss."""
-        limits = self.files.meta["splits"][self.files.split]["max_rows"]  # type: ignore[index]
+        limits = self.files.meta["splits"][self.files.base_split]["max_rows"]  # type: ignore[index]
         if self.dataset.detections == "ground_truth":
             limits = {**limits, "detections": limits["instances"]}
-        if self.files.meta["pairs_vocabulary"] != self.vocabulary.name:
+        if self.files.meta["pairs_vocabulary"] != self.label_vocabulary.name:
             limits = {**limits, "pairs": 0}  # Made from persons; never more than their roles.
         for table in ("instances", "detections", "pairs", "persons"):
             used = any(name.startswith(f"{table}_") for name in self.needs)
@@ -107,6 +118,8 @@ class Pipeline:
     @property
     def _labels(self) -> tuple[Path, dict[str, np.ndarray]]:
         """The file with all labels of the split, and its columns."""
+        if self.files.positions is not None:
+            raise DataError(f"{self.files.directory}: copies of examples are counted for whole splits only")
         path = self.files.directory / f"annotations_{self.files.split}.npz"
         return path, read_npz(path)
 
@@ -243,6 +256,8 @@ class Pipeline:
             "source_id": tf.zeros([], tf.int32),
             "batch_valid": example_id >= 0,
         }
+        if "image_features" in self.needs:
+            built["image_features"] = self._cached_map(example_id, example.get("flipped", tf.constant(False)))
         wanted = self.needs | schema.ALWAYS_PRESENT
         missing = sorted(wanted - set(built))
         if missing:
@@ -269,7 +284,17 @@ class Pipeline:
             flipped = transforms.flip_horizontal(example)
             take = draws[1] < self.augment.flip
             example = {k: v if v is flipped[k] else tf.where(take, flipped[k], v) for k, v in example.items()}
+            example["flipped"] = take
         return example
+
+    def _cached_map(self, example_id: Tensor, flipped: Tensor) -> Tensor:
+        """The stored feature map of an example, of its mirror image where it was mirrored."""
+        cache = self.features
+        assert cache is not None  # checked when the pipeline was made
+        position = tf.maximum(example_id, 0)
+        if self.files.positions is not None:
+            position = tf.gather(tf.constant(self.files.positions), position)
+        return tf.ensure_shape(tf.numpy_function(cache.row, [position, flipped], tf.float16), cache.maps.shape[2:])
 
     def _build_tables(self, example: tables.Example) -> tables.Example:
         built: tables.Example = {}
@@ -280,8 +305,10 @@ class Pipeline:
         if self.uses("detections"):
             built |= tables.build_boxes(example, "detections", self.sizes.detections)
         if self.uses("pairs"):
-            if self.files.meta["pairs_vocabulary"] != self.vocabulary.name:
-                example = tables.pair_rows_from_persons(example, self.vocabulary)
+            if self.files.meta["pairs_vocabulary"] != self.label_vocabulary.name:
+                example = tables.pair_rows_from_persons(example, self.label_vocabulary)
+            if self.label_vocabulary is not self.vocabulary:
+                example = tables.collapse_verbs(example, verb_map(self.label_vocabulary, self.vocabulary))
             built |= tables.build_pairs(example, self.sizes, self.vocabulary, self.dataset.merge_pairs)
         if self.uses("persons"):
             built |= tables.build_persons(example, self.sizes)

@@ -5,13 +5,26 @@ from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
+class MixedDataset:
+    """One more dataset to train on: as built, the vocabulary of its labels, and the split."""
+
+    name: str
+    labels: str
+    split: str = "train"
+
+
+@dataclasses.dataclass(frozen=True)
 class DatasetSettings:
     """Which records, and which of their columns become the batch.
 
     Attributes:
       name: dataset and size as built, for example "hoi_scenes/small".
       vocabulary: class table of the labels; action-style tables take their pairs from `persons`.
-      train_split, eval_split: names of splits.
+      labels: vocabulary that the records are labelled in, where `vocabulary` is a view of it (`vocab.views`).
+      train_split, eval_split: names of splits; "train:fit" and "train:held_out" are parts of "train" (`splits`).
+      mix: further datasets of the training stream, for a view that their labels have too; mix_by: "size" gives every
+        example the same chance, "equal" every dataset the same share.
+      features: name of a cache of feature maps that takes the place of pictures (`feature_cache`); "" = pictures.
       detections: "simulated" or "stored": as in the records; "ground_truth": the annotated boxes, score 1.
       merge_pairs: HICO-DET annotates every HOI class with boxes of its own; rows whose humans and whose objects
         both overlap by more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows that
@@ -29,8 +42,14 @@ class DatasetSettings:
     merge_pairs: float | None = None
     clean_labels: Literal["none", "detections", "cluster"] = "none"
     clean_unmatched: Literal["keep", "drop"] = "keep"
+    labels: str = ""
+    mix: tuple[MixedDataset, ...] = ()
+    mix_by: Literal["size", "equal"] = "size"
+    features: str = ""
 
     def __post_init__(self):
+        if self.mix and not self.labels:
+            raise ValueError("mix needs labels: datasets are mixed in a view of their vocabularies")
         if self.merge_pairs is not None and not 0 < self.merge_pairs < 1:
             raise ValueError(f"merge_pairs is {self.merge_pairs}, expected an IoU between 0 and 1")
         if self.clean_labels == "cluster" and self.clean_unmatched == "drop":
