@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -46,6 +48,8 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 if TYPE_CHECKING:
     from hoi_jax.experiment import Experiment
+    from hoi_jax.report.attention import LookedAt
+    from hoi_jax.system import System
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -242,8 +246,27 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     train = ex.load_annotations(directory, experiment.dataset.train_split)
     results = score_all(store, annotations, train, experiment.evaluation, experiment.vocabulary)
     if options.report:
-        _write_report(options, experiment, split, store, annotations, results, metadata.step)
+        looks = _looks(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
+        _write_report(options, experiment, split, store, annotations, results, metadata.step, looks)
     return results
+
+
+def _looks(
+    system: "System", variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary
+) -> "list[LookedAt]":
+    """The most interactive pair of three pictures, for systems that show where they look."""
+    import jax
+
+    from hoi_jax.report.attention import looked_at
+
+    if system.look is None:
+        return []
+    found, seen = (
+        jax.device_get(jax.jit(function)(variables, dict(batch))) for function in (system.predict, system.look.apply)
+    )
+    pictures = np.flatnonzero(batch["batch_valid"])[:3]
+    titles, cell_px = system.look.titles, system.look.cell_px
+    return [p for row in pictures for p in looked_at(found, seen, batch, row, vocabulary, titles, cell_px, 1)]
 
 
 def _write_report(
@@ -254,6 +277,7 @@ def _write_report(
     annotations: Annotations,
     results: Mapping[str, EvaluationResult],
     step: int,
+    looks: "list[LookedAt]",
 ) -> None:
     from hoi_jax.data.records import RecordFiles
     from hoi_jax.report.examples import choose_examples
@@ -269,7 +293,7 @@ def _write_report(
     )
     wanted = {e.image_id for e in choose_examples(store, annotations, experiment.vocabulary)}
     images = RecordFiles(Path(options.data_dir) / experiment.dataset.name, split).pictures(wanted)
-    write_run_report(options.report, run, images, store, annotations, experiment.vocabulary, results)
+    write_run_report(options.report, run, images, store, annotations, experiment.vocabulary, results, looks)
     print(f"report: {options.report}")
 
 

@@ -75,6 +75,7 @@ class ReportInput:
       metrics: rows of metrics.jsonl, each with "step" and numbers.
       charts: which keys of `metrics` to draw; None draws `standard_charts`.
       examples: pictures of right and wrong predictions.
+      looks: where the model looked, as (caption, picture).
       config: the configuration, as nested plain values.
       versions: package or program -> version.
       notes: further paragraphs at the end, e.g. how to run it again.
@@ -88,6 +89,7 @@ class ReportInput:
     metrics: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Chart] | None = None
     examples: Sequence[ExamplePicture] = ()
+    looks: Sequence[tuple[str, Image.Image]] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -217,6 +219,16 @@ def _examples(examples: Sequence[ExamplePicture]) -> str:
     return "".join(parts)
 
 
+def _looks(looks: Sequence[tuple[str, Image.Image]]) -> str:
+    parts = [
+        "<p>The most interactive pairs of some pictures. Upper row: the cells that each layer of the interactiveness "
+        "decoder may look at. Lower row: its attention, the brighter the stronger.</p>"
+    ]
+    for caption, picture in looks:
+        parts.append(f"<figure>{_picture(picture, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    return "".join(parts)
+
+
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     parts = []
     if versions:
@@ -234,6 +246,7 @@ def render_report(report: ReportInput) -> str:
     sections = [
         ("comparison", "Against baselines and probes", report.comparison, _comparison),
         ("examples", "Right and wrong predictions", report.examples, _examples),
+        ("looks", "Where the model looks", report.looks, _looks),
         ("curves", "Training", charts, lambda c: f'<div class="charts">{"".join(map(line_chart, c))}</div>'),
         ("classes", "Class by class", report.per_class, _class_table),
     ]

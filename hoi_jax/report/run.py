@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import read_bytes
+from hoi_jax.report.attention import LookedAt, draw_attention
 from hoi_jax.report.examples import choose_examples, example_pictures
 from hoi_jax.report.html import Cell, Headline, ReportInput, ScoreRow, write_report
 from hoi_jax.vocab import Vocabulary
@@ -82,12 +83,14 @@ def write_run_report(
     annotations: Annotations,
     vocabulary: Vocabulary,
     results: Mapping[str, EvaluationResult],
+    looks: Sequence[LookedAt] = (),
 ) -> None:
     """Writes the page.
 
     Args:
       images: `image_id` -> picture [H, W, 3] uint8 of every picture that `choose_examples` picks.
       results: "model" and whatever it is compared with.
+      looks: pairs to show the model's attention for.
     """
     model = results["model"].metrics
     shown = [name for name in (run.headline, *EXPLANATIONS) if name in model]
@@ -108,6 +111,10 @@ def write_run_report(
             per_class=class_rows(results, vocabulary),
             metrics=read_metrics(run.workdir),
             examples=example_pictures(choose_examples(store, annotations, vocabulary), images),
+            looks=[
+                (f"{seen.pair.object_name}: interacts {seen.interactiveness:.2f}", draw_attention(seen))
+                for seen in looks
+            ],
             config=run.config,
             versions=versions(),
             notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],

@@ -1,8 +1,8 @@
 """Body-part interactiveness (Wu et al., "Mining Cross-Person Cues", ECCV 2022), with QPIC and CDN as settings.
 
 Read `model.py` for the network, `interactiveness.py` for the paper's contribution, `targets.py`, `matching.py` and
-`loss.py` for what it learns, `reweight.py` for CDN's class weights, `predict.py` for its scores, `convert.py` for the
-authors' weights.
+`loss.py` for what it learns, `reweight.py` for CDN's class weights, `predict.py` for its scores, `look.py` for
+where it looks, `convert.py` for the authors' weights.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from hoi_jax.schema import NUM_PARTS
 from hoi_jax.settings import from_config
 from hoi_jax.system import Batch, System, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig
+from hoi_jax.systems.body_part.look import make_look
 from hoi_jax.systems.body_part.loss import make_loss, training_fields
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import make_predict, prediction_fields
@@ -47,4 +48,5 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),
+        look=make_look(net, config, vocabulary),
     )

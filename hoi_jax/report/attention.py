@@ -1,0 +1,231 @@
+"""Where a model looks, as pictures: the pair, the chosen body parts, each layer's mask and its attention.
+
+A cell of the model's grid is a square of the picture. Masks darken the cells that a layer may not look at; attention
+brightens cells by their weight, the strongest of a layer fully. Cells are never blurred.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
+
+from hoi_jax.evaluation.boxes import matched_iou
+from hoi_jax.report import colours
+from hoi_jax.report.colours import Colour
+from hoi_jax.report.draw import Box, Interaction, draw_interactions
+from hoi_jax.report.labels import fit_text, font
+from hoi_jax.schema import MERGED_PART_NAMES
+from hoi_jax.vocab import Vocabulary
+
+PANEL_PX = 380
+"""Width of one picture of the table."""
+GAP_PX = 14
+SEEN: Colour = (0, 190, 160)
+LEGEND = (
+    "upper row: what a layer may look at;",
+    "all other cells are dark",
+    "lower row: what it looks at,",
+    "red a little, yellow the most",
+)
+DARK = 0.22
+"""Brightness that is left to a cell outside a mask."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LookedAt:
+    """One pair and where the model looked for it.
+
+    Attributes:
+      image_rgb: the unpadded picture.
+      pair: boxes and what to write at them.
+      interactiveness: score of the pair.
+      part_names, part_scores, part_chosen: per body part; empty where there are none.
+      titles: one per layer.
+      allowed, weights: per layer, cells that could be looked at and the attention on them.
+      cell_px: side of a cell; the grid may reach beyond the picture.
+    """
+
+    image_rgb: UInt8[np.ndarray, "height width 3"]
+    pair: Interaction
+    interactiveness: float
+    part_names: tuple[str, ...]
+    part_scores: tuple[float, ...]
+    part_chosen: tuple[bool, ...]
+    titles: tuple[str, ...]
+    allowed: Bool[np.ndarray, "layers rows columns"]
+    weights: Float[np.ndarray, "layers rows columns"]
+    cell_px: int
+
+
+def cells_to_pixels(grid: np.ndarray, cell_px: int, height: int, width: int) -> np.ndarray:
+    """[rows, columns] -> [height, width]: every pixel takes the value of its cell."""
+    return np.repeat(np.repeat(grid, cell_px, axis=0), cell_px, axis=1)[:height, :width]
+
+
+def mask_overlay(
+    image_rgb: UInt8[np.ndarray, "height width 3"], allowed: Bool[np.ndarray, "rows columns"], cell_px: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture, a little green under allowed cells and dark grey under all others."""
+    inside = cells_to_pixels(allowed, cell_px, *image_rgb.shape[:2])[..., None]
+    grey = image_rgb.mean(axis=-1, keepdims=True) * DARK
+    tinted = 0.7 * image_rgb + 0.3 * np.array(SEEN)
+    return np.where(inside, tinted, grey).astype(np.uint8)
+
+
+def attention_overlay(
+    image_rgb: UInt8[np.ndarray, "height width 3"], weights: Float[np.ndarray, "rows columns"], cell_px: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture in dark grey, its cells lit from red to yellow by their weight; without any weight only grey."""
+    share = weights / weights.max() if weights.max() > 0 else np.zeros_like(weights)
+    # The square root keeps weak cells visible: with hundreds of cells most weights are far below the largest.
+    light = np.sqrt(cells_to_pixels(share, cell_px, *image_rgb.shape[:2]))[..., None]
+    grey = image_rgb.mean(axis=-1, keepdims=True) * np.ones(3)
+    heat = np.concatenate([np.full_like(light, 255.0), 230.0 * light**2, np.full_like(light, 20.0)], axis=-1)
+    return ((1 - light) * 0.35 * grey + light * (0.45 * grey + 0.55 * heat)).astype(np.uint8)
+
+
+def draw_attention(seen: LookedAt) -> Image.Image:
+    """One table: pair and body parts above, below a column per layer with mask and attention."""
+    height, width = seen.image_rgb.shape[:2]
+    size = (PANEL_PX, round(PANEL_PX * height / width))
+    columns = max(2, len(seen.titles))
+    title_px = 46
+    total = (columns * (PANEL_PX + GAP_PX) + GAP_PX, 2 * title_px + 3 * (size[1] + title_px) + GAP_PX)
+    canvas = Image.new("RGB", total, colours.WHITE)
+    draw = ImageDraw.Draw(canvas)
+
+    def put(picture: np.ndarray | Image.Image, column: int, top: int, title: str) -> int:
+        left = GAP_PX + column * (PANEL_PX + GAP_PX)
+        block = fit_text([title], font_size=19, max_width=PANEL_PX, smallest=12)
+        draw.text((left, top + 18), block.lines[0], fill=colours.BLACK, font=font(block.font_size))
+        if isinstance(picture, np.ndarray):
+            picture = Image.fromarray(picture)
+        canvas.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top + title_px))
+        return top + title_px + size[1]
+
+    drawn = draw_interactions(seen.image_rgb, [dataclasses.replace(seen.pair, verbs=())])
+    name = seen.pair.object_name.replace("_", " ") or "no object"
+    below = put(drawn, 0, 0, f"person (blue) and {name} (yellow)")
+    left = GAP_PX + PANEL_PX + GAP_PX
+    if seen.part_names:
+        draw.text((left, 18), "body parts: score, chosen ones green", fill=colours.BLACK, font=font(19))
+        _part_bars(draw, seen, left, title_px)
+        left += PANEL_PX + GAP_PX
+    for number, line in enumerate((f"this pair interacts: {seen.interactiveness:.2f}", *LEGEND)):
+        draw.text((left, 18 + 28 * number), line, fill=colours.BLACK, font=font(19 if number == 0 else 16))
+    heading = (("may look at", mask_overlay, seen.allowed), ("looks at", attention_overlay, seen.weights))
+    for words, overlay, grids in heading:
+        end = below
+        for column, title in enumerate(seen.titles):
+            picture = _with_boxes(overlay(seen.image_rgb, grids[column], seen.cell_px), seen.pair)
+            text = title if overlay is mask_overlay else f"layer {column + 1} {words}"
+            end = put(picture, column, below, text)
+        below = end
+    return canvas.crop((0, 0, total[0], below + GAP_PX))
+
+
+def _with_boxes(picture: np.ndarray, pair: Interaction) -> Image.Image:
+    """Thin outlines of the pair's boxes, so that cells stay visible."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    limit = (image.width - 1, image.height - 1)
+    for box, colour in ((pair.object_xyxy_px, colours.OBJECT), (pair.human_xyxy_px, colours.PERSON)):
+        if box is not None:
+            low, high = np.clip(box[:2], 0, limit), np.clip(box[2:], 0, limit)
+            draw.rectangle((*np.minimum(low, high), *np.maximum(low, high)), outline=colour, width=_line(image.width))
+    return image
+
+
+def _line(width: int) -> int:
+    return max(1, round(2 * width / PANEL_PX))
+
+
+def _part_bars(draw: ImageDraw.ImageDraw, seen: LookedAt, left: int, top: int) -> None:
+    """One bar per body part, its length the score."""
+    name_px, row_px, longest = 70, 34, PANEL_PX - 150
+    for row, (name, score, chosen) in enumerate(zip(seen.part_names, seen.part_scores, seen.part_chosen, strict=True)):
+        y = top + row * row_px
+        draw.text((left, y + 4), name, fill=colours.BLACK, font=font(18))
+        length = max(1, round(longest * score))
+        fill = colours.RIGHT if chosen else (190, 194, 200)
+        draw.rectangle((left + name_px, y, left + name_px + length, y + row_px - 10), fill=fill)
+        words = f"{score:.2f} chosen" if chosen else f"{score:.2f}"
+        draw.text((left + name_px + length + 6, y + 4), words, fill=colours.BLACK, font=font(16))
+
+
+def strongest_pairs(
+    score: Float[np.ndarray, " queries"], human: np.ndarray, thing: np.ndarray, count: int, overlap: float = 0.5
+) -> list[int]:
+    """Rows of the `count` best pairs, best first, leaving out those that repeat a better one (IoU of both boxes)."""
+    chosen: list[int] = []
+    for row in np.argsort(-score, kind="stable"):
+        if len(chosen) == count:
+            break
+        repeats = [
+            min(matched_iou(human[row][None], human[old][None])[0], matched_iou(thing[row][None], thing[old][None])[0])
+            for old in chosen
+        ]
+        if max(repeats, default=0.0) <= overlap:
+            chosen.append(int(row))
+    return chosen
+
+
+def looked_at(
+    predictions: Mapping[str, np.ndarray],
+    seen: Mapping[str, np.ndarray],
+    batch: Mapping[str, np.ndarray],
+    row: int,
+    vocabulary: Vocabulary,
+    titles: Sequence[str],
+    cell_px: int,
+    count: int,
+) -> list[LookedAt]:
+    """The most interactive pairs of one picture of a batch.
+
+    Args:
+      predictions, seen: of `System.predict` and `Look.apply` for the whole batch, on the host.
+      row: of the picture.
+
+    Raises:
+      ValueError: the predictions have no interactiveness.
+    """
+    if "interactiveness" not in predictions:
+        raise ValueError("these predictions have no interactiveness to choose pairs by")
+    height, width = batch["image_hw_px"][row]
+    rows, columns = -(-height // cell_px), -(-width // cell_px)
+    human, thing = (predictions[f"{name}_xyxy_px"][row].astype(np.float64) for name in ("human", "object"))
+    part_scores = predictions.get("part_scores")
+    found = []
+    for query in strongest_pairs(predictions["interactiveness"][row], human, np.nan_to_num(thing), count):
+        label = int(predictions["object_class"][row, query])
+        pair = Interaction(
+            human_xyxy_px=_corners(human[query]),
+            object_xyxy_px=_corners(thing[query]) if np.isfinite(thing[query]).all() else None,
+            object_name=vocabulary.objects[label] if label >= 0 else "",
+            verbs=(("", float(predictions["object_score"][row, query])),),
+        )
+        chosen = seen["chosen"][row, query] if "chosen" in seen and part_scores is not None else np.zeros(0, bool)
+        names = MERGED_PART_NAMES[: len(chosen)]
+        scores = part_scores[row, query] if part_scores is not None and len(chosen) else np.zeros(0)
+        found.append(
+            LookedAt(
+                image_rgb=batch["image"][row, :height, :width],
+                pair=pair,
+                interactiveness=float(predictions["interactiveness"][row, query]),
+                part_names=names,
+                part_scores=tuple(scores.tolist()),
+                part_chosen=tuple(chosen.tolist()),
+                titles=tuple(titles),
+                allowed=seen["allowed"][row, query, :, :rows, :columns],
+                weights=seen["weights"][row, query, :, :rows, :columns],
+                cell_px=cell_px,
+            )
+        )
+    return found
+
+
+def _corners(box: np.ndarray) -> Box:
+    x1, y1, x2, y2 = box.tolist()
+    return (x1, y1, x2, y2)
