@@ -90,6 +90,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     run = parser.add_argument_group("with --workdir")
     run.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
+    run.add_argument("--config", metavar="FILE[:OPTIONS]", help="another config for the same parameters")
     run.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     run.add_argument("--report", type=Path, help="write a self-contained HTML page")
     two = parser.add_argument_group("two networks")
@@ -103,8 +104,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--predictions needs --annotations")
     if options.bootstrap is not None and options.bootstrap < 2:
         parser.error("--bootstrap needs at least 2 draws")
-    if options.report and not options.workdir:
-        parser.error("--report needs --workdir")
+    if (options.report or options.config) and not options.workdir:
+        parser.error("--report and --config need --workdir")
     return options
 
 
@@ -228,7 +229,8 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     variables, config_text, metadata = load_for_evaluation(options.workdir, options.checkpoint)
-    experiment = ex.load_experiment(json.loads(config_text))
+    config = _config_values(options.config) if options.config else json.loads(config_text)
+    experiment = ex.load_experiment(config)
     directory = Path(options.data_dir) / experiment.dataset.name
     fingerprint = read_meta(directory)["fingerprint"]
     if fingerprint != metadata.dataset_fingerprint:
@@ -267,6 +269,17 @@ def _looks(
     pictures = np.flatnonzero(batch["batch_valid"])[:3]
     titles, cell_px = system.look.titles, system.look.cell_px
     return [p for row in pictures for p in looked_at(found, seen, batch, row, vocabulary, titles, cell_px, 1)]
+
+
+def _config_values(text: str) -> dict[str, Any]:
+    """Values of a config file; what follows a colon is its options."""
+    import runpy
+
+    path, _, argument = text.partition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such config file")
+    get_config = runpy.run_path(path)["get_config"]
+    return (get_config(argument) if argument else get_config()).to_dict()
 
 
 def _write_report(

@@ -1,7 +1,9 @@
 """Finds what people do in pictures: writes predictions.json and a drawn picture each.
 
-Example:
+Examples:
   python predict.py photos/ --checkpoint runs/tin --detections boxes.json --out predictions
+  python predict.py photos/ --weights clip.safetensors --verbs "riding a bicycle, walking"      # untrained, no boxes
+  python predict.py photos/ --weights clip.safetensors --verbs "riding a bicycle" --detections boxes.json
 """
 
 import argparse
@@ -28,6 +30,11 @@ Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 92
+_NO_BOXES = {
+    "xyxy_px": np.zeros((0, 4), np.float32),
+    "class": np.zeros(0, np.int32),
+    "score": np.zeros(0, np.float32),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +171,19 @@ def _predicted_pairs(
     """Pairs of each picture of a group that fits into one batch."""
     if not any(len(p.detections["score"]) for p in group):
         return [[] for _ in group]
+    batch, predictions = _predict_group(group, predict, options)
+    scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
+    rule = {"min_score": options.min_score, "top": options.top}
+    return [
+        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
+        for row, picture in enumerate(group)
+    ]
+
+
+def _predict_group(
+    group: Sequence[_Picture], predict: Predict, options: Options
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The batch of a group, and its checked predictions."""
     batch = batch_from_images(
         [p.image for p in group],
         [p.detections for p in group],
@@ -175,12 +195,34 @@ def _predicted_pairs(
     )
     predictions = {name: np.asarray(value) for name, value in predict(batch).items()}
     schema.check_predictions(predictions, options.batch_size)
-    scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
-    rule = {"min_score": options.min_score, "top": options.top}
-    return [
-        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
-        for row, picture in enumerate(group)
-    ]
+    return batch, predictions
+
+
+def classify_pictures(
+    paths: Sequence[Path],
+    predict: Predict,
+    vocabulary: Vocabulary,
+    options: Options,
+    out: Path,
+    manifest: Mapping[str, Any],
+) -> int:
+    """Writes `out`/predictions.json with the ranked classes of whole pictures, and prints the best of each; returns how
+    many pictures could not be read."""
+    from hoi_jax.systems.defr.zero_shot import ranked_phrases
+
+    progress, failed, rows = Progress(len(paths)), list[dict[str, str]](), list[dict[str, Any]]()
+    for group in _groups(paths, None, options.batch_size, failed, progress):
+        scores = _predict_group(group, predict, options)[1]["hoi_scores"]
+        for picture, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
+            classes = ranked_phrases(logits, vocabulary, options.top)
+            height, width = picture.image.shape[:2]
+            size = {"image_id": image_number(picture.path), "height": height, "width": width}
+            rows.append({"file_name": picture.path.name, **size, "classes": classes})
+            print(f"{picture.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
+            progress.advance(picture.path.name)
+    head = {**manifest, "vocabulary": vocabulary.name, "top": options.top}
+    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
+    return len(failed)
 
 
 class Progress:
@@ -203,13 +245,14 @@ class Progress:
 
 
 def _groups(
-    paths: Sequence[Path], detections: DetectionFile, size: int, failed: list[dict[str, str]], progress: Progress
+    paths: Sequence[Path], detections: DetectionFile | None, size: int, failed: list[dict[str, str]], progress: Progress
 ) -> Iterator[list[_Picture]]:
     """Readable pictures in groups of at most `size`; an unreadable one is reported and joins `failed`."""
     group: list[_Picture] = []
     for path in paths:
         try:
-            group.append(_Picture(path, read_image(path), detections.of(path)))
+            boxes = detections.of(path) if detections else _NO_BOXES
+            group.append(_Picture(path, read_image(path), boxes))
         except DataError as error:
             failed.append({"file_name": path.name, "error": str(error)})
             progress.say(f"error: {error}")
@@ -281,7 +324,6 @@ def load_predictor(
       ValueError: the system needs batch fields that pictures and detections do not give.
       CheckpointError: there is no such checkpoint.
     """
-    import jax
     from absl import logging
 
     from hoi_jax.systems.registry import build_system
@@ -293,7 +335,33 @@ def load_predictor(
     vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
     if phrases:
         variables, vocabulary = _with_phrases(variables, config, vocabulary, phrases, text_weights)
-    system = build_system(config["system"], config["model"], vocabulary)
+    predict = _jitted(build_system(config["system"], config["model"], vocabulary), variables)
+    return predict, vocabulary, config, metadata.step
+
+
+def load_zero_shot(
+    weights: Path, phrases: Sequence[str], objects: Vocabulary | None, *, size: int | None, text_weights: Path | None
+) -> tuple[Predict, Vocabulary, Mapping[str, Any]]:
+    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `zero_shot.from_clip`.
+
+    Raises:
+      ValueError, DataError: see there.
+    """
+    from hoi_jax.systems.defr.zero_shot import from_clip
+    from hoi_jax.systems.registry import build_system
+
+    model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)
+    side = model["inputs"]["size"]
+    # Twice the side: pictures keep their shape until the system squares them, and lose little before.
+    sizes = {"image_hw": (2 * side, 2 * side), "detections": 64}
+    config = {"system": "defr", "model": model, "sizes": sizes}
+    return _jitted(build_system("defr", model, vocabulary), variables), vocabulary, config
+
+
+def _jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
+    """A system's prediction with its variables. Raises ValueError where pictures and detections are not enough."""
+    import jax
+
     needs = system.needs_predict | schema.ALWAYS_PRESENT
     probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
     missing = sorted(needs - set(probe))
@@ -304,7 +372,7 @@ def load_predictor(
     def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return jax.device_get(jitted(variables, {name: batch[name] for name in sorted(needs)}))
 
-    return predict, vocabulary, config, metadata.step
+    return predict
 
 
 def _with_phrases(
@@ -340,16 +408,24 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Exit status: 0 all done, 1 some pictures\ncould not be read, 2 nothing could be done.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture, or folder of pictures")
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="workdir of train.py")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir of train.py")
+    model.add_argument("--weights", type=Path, metavar="FILE", help="CLIP (.safetensors, .pt): DEFR without training")
     parser.add_argument(
         "--verbs",
         default="",
         metavar="TEXT",
-        help='DEFR only: classes as text, "riding a bicycle, holding an umbrella"',
+        help='DEFR only: classes as text, "riding a bicycle, holding an umbrella" (any phrase without --detections)',
     )
-    parser.add_argument("--text-weights", type=Path, metavar="FILE", help="with --verbs: CLIP weights (safetensors)")
+    parser.add_argument(
+        "--text-weights", type=Path, metavar="FILE", help="with --verbs: CLIP weights (default: --weights)"
+    )
+    parser.add_argument("--size", type=int, help="with --weights: side of the squared picture (default: as trained)")
+    parser.add_argument("--objects", default="hico_det", help="with --weights: classes of the boxes (%(default)s)")
     parser.add_argument("--which", default="best", help="best, last, or a step (default: %(default)s)")
-    parser.add_argument("--detections", required=True, type=Path, metavar="JSON", help="boxes of a detector")
+    parser.add_argument(
+        "--detections", type=Path, metavar="JSON", help="boxes of a detector (not with --weights alone)"
+    )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
     parser.add_argument("--min-score", type=float, default=0.1, help="leave out weaker verbs (default: %(default)s)")
     parser.add_argument("--top", type=int, default=12, help="most verbs per picture (default: %(default)s)")
@@ -358,7 +434,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if parsed.top < 1 or parsed.batch_size < 1:
         parser.error("--top and --batch-size must be at least 1")
+    if parsed.checkpoint and not parsed.detections:
+        parser.error("--checkpoint needs --detections")
+    if parsed.weights and not phrases_of(parsed.verbs):
+        parser.error("--weights needs --verbs")
     return parsed
+
+
+def phrases_of(text: str) -> list[str]:
+    """The phrases of a comma-separated list."""
+    return [phrase.strip() for phrase in text.split(",") if phrase.strip()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -366,10 +451,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
         paths = collect_pictures(args.images)
-        phrases = [phrase.strip() for phrase in args.verbs.split(",") if phrase.strip()]
+        phrases = phrases_of(args.verbs)
         classes: dict[str, Any] = {"phrases": phrases, "text_weights": args.text_weights} if phrases else {}
-        predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, **classes)
-        detections = DetectionFile(args.detections, vocabulary)
+        if args.weights:
+            objects = get_vocabulary(args.objects) if args.detections else None
+            predict, vocabulary, config = load_zero_shot(
+                args.weights, phrases, objects, size=args.size, text_weights=args.text_weights
+            )
+            step = 0
+        else:
+            predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, **classes)
         sizes = config["sizes"]
         options = Options(
             image_hw=tuple(sizes["image_hw"]),
@@ -381,7 +472,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw=not args.no_drawing,
         )
         manifest = {"system": config["system"], "step": step}
-        failures = predict_pictures(paths, detections, predict, vocabulary, options, args.out, manifest)
+        found = (vocabulary, options, args.out, manifest)
+        if args.detections is None:
+            failures = classify_pictures(paths, predict, *found)
+        else:
+            # Phrases have a vocabulary of their own; the boxes' classes are numbered as in the one behind it.
+            numbered = vocabulary
+            if phrases:
+                numbered = get_vocabulary(args.objects if args.weights else config["dataset"]["vocabulary"])
+            failures = predict_pictures(paths, DetectionFile(args.detections, numbered), predict, *found)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2

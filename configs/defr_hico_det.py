@@ -3,6 +3,7 @@ further training from the boxes of a detector (Table 11).
 
 Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
 Run:     python train.py --config configs/defr_hico_det.py --workdir runs/defr_hico_det
+         python evaluate.py --workdir runs/defr_hico --config configs/defr_hico_det.py     # trained on HICO
 Expect:  the paper's mAP with mask-1 is 32.35 Full / 33.45 Rare / 32.02 Non-Rare, trained on HICO; ours: not yet
          measured. Table 11 is config.model.detection: blocks 1 to 6, or rule "average".
 

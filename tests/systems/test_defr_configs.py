@@ -7,14 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from configs import defr_hico, defr_hico_det, defr_hico_release, defr_hoi_scenes
+from configs import defr_hico, defr_hico_det, defr_hico_det_release, defr_hico_release, defr_hoi_scenes
 from hoi_jax import io
 from hoi_jax.experiment import load_experiment
 
 OPTIONS = [
     (defr_hico, ""), (defr_hico, "backbone=b32,loss=bce,gamma=500"), (defr_hico, "backbone=rn101,init=random"),
     (defr_hico, "backbone=imagenet_b32,head=linear,loss=focal"), (defr_hico, "backbone=rn50"),
-    (defr_hico_release, ""), (defr_hico_det, "region=mask-6"), (defr_hico_det, "region=ave-pool,backbone=b32"),
+    (defr_hico_release, ""), (defr_hico_det_release, "region=mask-2"),
+    (defr_hico_det, "region=mask-6"), (defr_hico_det, "region=ave-pool,backbone=b32"),
     (defr_hoi_scenes, ""), (defr_hoi_scenes, "loss=focal,init=language,region=mask-3"),
 ]  # fmt: skip
 
@@ -22,6 +23,16 @@ OPTIONS = [
 @pytest.mark.parametrize(("module", "options"), OPTIONS, ids=lambda x: getattr(x, "__name__", x))
 def test_configs_load(module, options):
     assert load_experiment(module.get_config(options).to_dict()).build_system().name == "defr"
+
+
+def test_the_release_preset_of_detection_differs_where_the_authors_code_does():
+    paper, release = (module.get_config().to_dict() for module in (defr_hico_det, defr_hico_det_release))
+    assert paper["model"].pop("detection") == {"blocks": 1}
+    changed = {"blocks": 1, "prior_power": 2.8, "kernel": "bilinear", "antialias": False}
+    assert release["model"].pop("detection") == changed
+    assert release["model"]["classifier"].pop("gamma") == 100.48
+    paper["model"]["classifier"].pop("gamma"), release["pipeline"].pop("oversample_skip_single")
+    assert paper == release
 
 
 def test_unknown_options_name_the_allowed_ones():

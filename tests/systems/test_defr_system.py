@@ -118,6 +118,18 @@ def test_a_pair_that_covers_the_picture_scores_as_the_picture():
                     np.testing.assert_allclose(out["verb_scores"][image, pair, verb], picture[image, hoi], atol=1e-4)
 
 
+def test_pairs_may_see_another_interpolation_than_whole_pictures():
+    _, variables, batch, predict, _ = ready("hoi")
+    detection, other = small_config()["detection"], {"kernel": "bilinear", "antialias": False}
+    both = build_system("defr", small_config(detection={**detection, **other}), HOI_STYLE)
+    throughout = build_system("defr", small_config(inputs={"size": 32, **other}), HOI_STYLE)
+    out, changed = (fast_jit(system.predict)(variables, batch) for system in (both, throughout))
+    plain = predict(variables, batch)
+    np.testing.assert_allclose(out["hoi_scores"], plain["hoi_scores"], atol=1e-5)
+    np.testing.assert_allclose(out["verb_scores"], changed["verb_scores"], atol=1e-6)
+    assert np.abs(out["verb_scores"] - plain["verb_scores"]).max() > 1e-4
+
+
 def test_prior_power_raises_the_detector_scores():
     _, variables, batch, predict, _ = ready("hoi")
     released = build_system(

@@ -136,6 +136,8 @@ class DetectionConfig:
         multiplies (1), the released code takes 2.8.
       box_noise: standard deviation of what is added to every corner coordinate, as a share of the box's width or height
         (Eq. 7, the study of other detectors); drawn anew for each picture, the same in every run. 0 = off.
+      kernel, antialias: of the interpolation of pictures for pairs, where it is another one than `inputs` has; "" = the
+        same. Another one costs a second pass: scores of whole pictures keep theirs.
       pair_chunk: pairs at a time where each needs whole blocks of its own (exact, three or more blocks).
     """
 
@@ -149,10 +151,13 @@ class DetectionConfig:
     exact: bool = True
     prior_power: float = 1.0
     box_noise: float = 0.0
+    kernel: str = ""
+    antialias: bool = True
     pair_chunk: int = 16
 
     def __post_init__(self):
         choice("rule", self.rule, ("mask", "average"))
+        choice("kernel", self.kernel, ("", "bicubic", "bilinear"))
         if min(self.max_humans, self.max_objects, self.blocks, self.pair_chunk) < 1:
             raise ValueError("max_humans, max_objects, blocks and pair_chunk must be at least 1")
         if self.box_noise < 0:

@@ -28,8 +28,9 @@ POOL_POSITIONS = "params/backbone/pool/positional_embedding"
 RESNET_STRIDE = 32
 
 
-def backbone_arrays(state: Mapping[str, np.ndarray], size: int) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays by our names in float32, position tables for pictures of `size` pixels; and what the layout is.
+def backbone_arrays(state: Mapping[str, np.ndarray], size: int | None) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays by our names in float32, position tables for pictures of `size` pixels (None: as they are); and what the
+    layout is.
 
     Raises:
       ValueError: an unknown layout, unknown tensors, or a size that is no whole number of patches.
@@ -40,11 +41,14 @@ def backbone_arrays(state: Mapping[str, np.ndarray], size: int) -> tuple[dict[st
         raise ValueError(f"{title}: unknown tensors {list(unknown)[:10]}")
     flat = {name: np.asarray(array, np.float32) for name, array in flat.items()}
     name = VIT_POSITIONS if VIT_POSITIONS in flat else POOL_POSITIONS
+    if name not in flat:
+        raise ValueError(f"{title}: no image tower")
     stride = flat["params/backbone/patch_embed/kernel"].shape[0] if name == VIT_POSITIONS else RESNET_STRIDE
     side = round((len(flat[name]) - 1) ** 0.5)
-    if size % stride or side * side != len(flat[name]) - 1:
-        raise ValueError(f"size {size} is not a multiple of {stride}, or a table of {len(flat[name])} is not square")
-    cells = size // stride
+    wanted = side * stride if size is None else size
+    if wanted % stride or side * side != len(flat[name]) - 1:
+        raise ValueError(f"size {wanted} is not a multiple of {stride}, or a table of {len(flat[name])} is not square")
+    cells = wanted // stride
     flat[name] = np.asarray(resize_positions(jnp.asarray(flat[name]), (side, side), (cells, cells)))
     return flat, f"{title}, positions {side} x {side} -> {cells} x {cells}"
 

@@ -1,5 +1,6 @@
 """Scores of pictures, and of pairs of detections by regional class tokens (section 7.1)."""
 
+import dataclasses
 from typing import cast
 
 import jax
@@ -143,6 +144,10 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
             return {"hoi_scores": logits} if vocabulary.hois else {}
         streams, logits = cast(tuple[list[Array], Array], net.apply(dict(variables), image, method="streams"))
         whole = {"hoi_scores": logits} if vocabulary.hois else {}
+        if d.kernel:
+            inputs = dataclasses.replace(config.inputs, kernel=d.kernel, antialias=d.antialias)
+            image = prepare(batch["image"], batch["image_hw_px"], inputs)
+            streams, _ = cast(tuple[list[Array], Array], net.apply(dict(variables), image, method="streams"))
         return whole | detect(variables, batch, streams)
 
     return predict
