@@ -1,0 +1,69 @@
+"""Pairs that one system found, scored by another (Table 4 of body-part: iCAN fed with its pairs).
+
+    python -m studies.score_pairs --pairs runs/body1/predictions_test.npz --scorer package.module:function \\
+        --argument runs/tin --dataset data/hoi_scenes/small --split test --out joined.npz
+    python evaluate.py --predictions joined.npz --annotations data/hoi_scenes/small/annotations_test.npz
+
+The function is called with --argument and returns score_pairs(image, human_boxes, object_boxes, object_labels) ->
+[pairs, verbs] (`hoi_jax.evaluation.rescore`).
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np
+
+from hoi_jax.evaluation.rescore import FACTORS, load_scorer, rescored
+from hoi_jax.evaluation.store import load_predictions
+from hoi_jax.vocab import get_vocabulary
+
+
+def pictures_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
+    """(image number, picture) of every record of a built split, one at a time."""
+    from hoi_jax.data.records import RecordFiles
+    from hoi_jax.data.transforms import decode_image
+
+    files = RecordFiles(dataset, split)
+    for serialized in files.serialized():
+        example = decode_image(files.parse(serialized))
+        yield int(example["image_id"]), example["image"].numpy()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=Path, required=True, help="predictions (npz) whose pairs are scored")
+    parser.add_argument("--scorer", required=True, metavar="MODULE:FUNCTION")
+    parser.add_argument("--argument", default="", help="what FUNCTION is called with, for example a workdir")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of the built dataset")
+    parser.add_argument("--split", default="test", help="(default: %(default)s)")
+    parser.add_argument("--min-interactiveness", type=float, default=0.0, help="leave out pairs below it")
+    parser.add_argument("--max-per-image", type=int, help="hand on only so many, the most interactive ones")
+    parser.add_argument("--factors", nargs="*", choices=FACTORS, default=["object_score"], help="multiplied in")
+    parser.add_argument("--out", type=Path, required=True, help="npz to write")
+    options = parser.parse_args(arguments)
+    try:
+        store = load_predictions(options.pairs)
+        verbs = len(get_vocabulary(store.vocabulary_name).verbs)
+        joined = rescored(
+            store, pictures_of(options.dataset, options.split), load_scorer(options.scorer, options.argument),
+            num_verbs=verbs, factors=tuple(options.factors), min_interactiveness=options.min_interactiveness,
+            max_per_image=options.max_per_image,
+        )  # fmt: skip
+        joined.save(options.out)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{options.out}: {int(joined.pair_kept.sum())} of {len(joined.pair_kept)} pairs, {len(joined.trip_pair)} verbs"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
