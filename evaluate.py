@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.baselines import frequency_baseline
+from hoi_jax.evaluation.baselines import box_distance_interactiveness, frequency_baseline
 from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS, evaluate_hoi_w_files, load_scorer
 from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_checks import warnings_of
@@ -116,18 +116,25 @@ def score_all(
     settings: EvaluationSettings,
     vocabulary: Vocabulary,
 ) -> dict[str, EvaluationResult]:
-    """The model as it is, without NIS if it suppressed anything, and the class-frequency baseline.
+    """The model as it is, without NIS if it suppressed anything, and what it must beat.
 
-    The baseline pairs detections; it has no scores of whole pictures.
+    The class-frequency baseline pairs detections; it has no scores of whole pictures. Where interactiveness is asked
+    for, box distance ranks the model's own pairs, and all pairs of detections.
     """
     results = {"model": score(settings, store, annotations, vocabulary, train=train)}
     if not store.pair_kept.all():
         results["without NIS"] = score(settings, store, annotations, vocabulary, use_nis=False, train=train)
+    nearness = dataclasses.replace(settings, metrics=("interactiveness",))
+    if "interactiveness" in settings.metrics:
+        results["own by distance"] = score(nearness, box_distance_interactiveness(store), annotations, vocabulary)
     of_pairs = tuple(name for name in settings.metrics if name not in ("image", "mpii"))
     if of_pairs and train is not None and vocabulary.hois and len(annotations["detections_class"]):
         baseline = frequency_baseline(train, annotations, vocabulary)
         of_pairs_only = dataclasses.replace(settings, metrics=of_pairs)
         results["class frequency"] = score(of_pairs_only, baseline, annotations, vocabulary)
+        if "interactiveness" in settings.metrics:
+            near = box_distance_interactiveness(baseline)
+            results["all by distance"] = score(nearness, near, annotations, vocabulary)
     return results
 
 

@@ -12,7 +12,7 @@ from hoi_jax import io
 from hoi_jax.evaluation import stored
 from hoi_jax.evaluation.action_frame import action_truth
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.baselines import frequency_baseline, verb_frequencies
+from hoi_jax.evaluation.baselines import box_distance_interactiveness, frequency_baseline, verb_frequencies
 from hoi_jax.evaluation.files.hico_flat import detections_from_flat, truth_from_json
 from hoi_jax.evaluation.hico_det import PairTruth, evaluate_hoi
 from hoi_jax.evaluation.protocols import hoi_protocol
@@ -330,6 +330,18 @@ def test_the_baseline_needs_detections_and_the_right_vocabulary():
         frequency_baseline(hico_split(6), Annotations.from_records([record_of(1)], "hico_det"), HICO)
     with pytest.raises(ValueError, match="train is labelled in 'hico_det', expected 'vcoco'"):
         frequency_baseline(hico_split(6), hico_split(7), VCOCO)
+
+
+def test_by_distance_a_pair_counts_as_both_scores_times_the_exponential_of_the_distance_in_diagonals():
+    near = box_distance_interactiveness(vcoco_store([((0, 0, 30, 40), (50, 10, 60, 30), "hold_obj", 0.9)]))
+    # Centres (15, 20) and (55, 20) are 40 px apart; the person's diagonal is 50 px.
+    assert np.isnan(near.pair_human_score[0])  # This layout has none.
+    assert near.pair_interactiveness[0] == pytest.approx(np.exp(-0.8), rel=1e-6)
+    everybody = box_distance_interactiveness(frequency_baseline(hico_split(6), hico_split(7), HICO))
+    apart = np.abs(everybody.pair_human_xyxy_px - everybody.pair_object_xyxy_px).sum(axis=1)
+    np.testing.assert_array_less(0, everybody.pair_interactiveness)
+    score = everybody.pair_interactiveness / (everybody.pair_human_score * everybody.pair_object_score)
+    assert np.corrcoef(apart, score)[0, 1] < -0.5
 
 
 def test_results_survive_the_disk_with_nan_as_null(tmp_path):
