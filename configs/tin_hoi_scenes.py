@@ -51,7 +51,7 @@ def get_config(options=""):
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=750, checkpoint_every=250, best_metric="default/full"
     )
-    config.evaluation = dict(batch_size=16, metrics=("hoi",))
+    config.evaluation = dict(batch_size=16, metrics=("hoi", "nis"))
     if probe:
         config.model.classifier.streams = PROBES[probe]["classifier"]
         config.model.interactiveness.streams = PROBES[probe]["interactiveness"]
@@ -64,7 +64,7 @@ def _with_options(config, chosen):
     if chosen["view"] == "actions":
         config.dataset.vocabulary = own[1]
         config.sizes.persons = 16
-        config.evaluation.metrics = ("actions",)
+        config.evaluation.metrics = ("actions", "nis")
         config.train.best_metric = "role_s1/12"
     if chosen["mode"] == "r":
         # What a detector gives the paper: features that tell objects, learned without any verb.

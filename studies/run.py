@@ -10,16 +10,16 @@ and the commit of the code. A run is skipped when its file is there for the same
 """
 
 import argparse
-import hashlib
 import importlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from studies.runs import Run, config_of, find, fingerprint, needed, runs_of, whole_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "studies" / "results"
@@ -31,41 +31,57 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _fingerprint(config: str, changes: Mapping[str, Any]) -> str:
-    """Of the values that the run will train with, whatever file they come from."""
-    path, _, argument = config.partition(":")
-    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-    values = module.get_config(argument) if argument else module.get_config()
-    for key, value in changes.items():
-        values.update_from_flattened_dict({key: value})
-    return hashlib.sha256(json.dumps(values.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _call(script: str, *arguments: str) -> None:
+def _call(*command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, script, *arguments], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True)
 
 
-def run_one(study: str, name: str, config: str, changes: Mapping[str, Any], options: argparse.Namespace) -> None:
+def folder(name: str, options: argparse.Namespace) -> Path:
+    """The workdir of "study/run"."""
+    return Path(options.workdir).absolute() / name
+
+
+def train_run(study: str, name: str, run: Run, options: argparse.Namespace) -> None:
+    """Trains what the run needs and the run itself; what is whole already costs the reading of a checkpoint."""
+    for other in needed(study, run):
+        first, short = other.split("/")
+        train_run(first, short, find(other), options)
+    if run.of:
+        return
+    workdir = folder(f"{study}/{name}", options)
+    config = config_of(study, run, lambda other: folder(other, options))
+    done = workdir / "trained.json"
+    if done.is_file() and json.loads(done.read_text()) == fingerprint(study, run):
+        return
+    flags = [f"--config.{key}={value}" for key, value in run.changes.items()]
+    _call("train.py", f"--config={config}", f"--workdir={workdir}", f"--data_dir={options.data_dir}", *flags)
+    if run.cache:
+        cache = [f"--workdir={workdir}", f"--name={run.cache}", f"--data-dir={options.data_dir}"]
+        _call("-m", "hoi_jax.cache_features", *cache)
+    done.write_text(json.dumps(fingerprint(study, run)))
+
+
+def run_one(study: str, name: str, run: Run, options: argparse.Namespace) -> None:
     """Trains and scores one run unless its result is there."""
     path = RESULTS / study / f"{name}.json"
-    fingerprint = _fingerprint(config, changes)
-    if path.is_file() and json.loads(path.read_text())["config_fingerprint"] == fingerprint:
+    expected = fingerprint(study, run)
+    if path.is_file() and json.loads(path.read_text())["config_fingerprint"] == expected:
         print(f"{study}/{name}: there already")
         return
-    workdir, started = Path(options.workdir) / study / name, time.monotonic()
-    flags = [f"--config.{key}={value}" for key, value in changes.items()]
-    _call("train.py", f"--config={config}", f"--workdir={workdir}", f"--data_dir={options.data_dir}", *flags)
-    scores = workdir / "scores.json"
-    _call("evaluate.py", f"--workdir={workdir}", f"--data_dir={options.data_dir}", f"--out={scores}")
+    started = time.monotonic()
+    train_run(study, name, run, options)
+    workdir = folder(whole_name(study, run.of) if run.of else f"{study}/{name}", options)
+    scores = workdir / f"scores_{name}.json" if run.of else workdir / "scores.json"
+    other = [f"--config={config_of(study, run, lambda n: folder(n, options))}"] if run.of else []
+    _call("evaluate.py", f"--workdir={workdir}", f"--data_dir={options.data_dir}", f"--out={scores}", *other)
     result = json.loads(scores.read_text())
     manifest = result["manifest"]
     summary = {
         "study": study,
         "run": name,
-        "config": config,
-        "changes": dict(changes),
-        "config_fingerprint": fingerprint,
+        "config": config_of(study, run),
+        "changes": dict(run.changes),
+        "config_fingerprint": expected,
         "annotations_fingerprint": manifest.get("annotations_fingerprint"),
         "code": commit(),
         "versions": manifest.get("versions"),
@@ -103,9 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.show and hasattr(study, "run_all"):
         study.run_all(options)
     elif not options.show:
-        for name in options.only or study.RUNS:
-            config, changes = study.RUNS[name]
-            run_one(options.study, name, config, changes, options)
+        for name, run in runs_of(options.study).items():
+            if not run.stage and name in (options.only or study.RUNS):
+                run_one(options.study, name, run, options)
     print(study.CLAIM)
     show(options.study, options.metrics or getattr(study, "METRICS", METRICS))
 

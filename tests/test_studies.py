@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hoi_jax.experiment import load_experiment
-from studies.run import RESULTS, _fingerprint, main
+from studies.run import RESULTS, main
+from studies.runs import find, fingerprint, needed, runs_of, values_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.stem for path in (ROOT / "studies").glob("*.py"))
@@ -17,15 +18,12 @@ TRAINED = [name for name in STUDIES if not hasattr(importlib.import_module(f"stu
 
 @pytest.mark.parametrize("study", TRAINED)
 def test_every_run_is_a_config_that_loads_and_no_two_are_the_same(study):
-    runs = importlib.import_module(f"studies.{study}").RUNS
-    fingerprints = [_fingerprint(config, changes) for config, changes in runs.values()]
+    runs = runs_of(study)
+    fingerprints = [fingerprint(study, run) for run in runs.values()]
     assert len(set(fingerprints)) == len(runs)
-    for config, changes in runs.values():
-        path, _, argument = config.partition(":")
-        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-        values = module.get_config(argument) if argument else module.get_config()
-        values.update_from_flattened_dict(dict(changes))
-        load_experiment(values.to_dict())
+    for run in runs.values():
+        load_experiment(values_of(study, run))
+        assert all(find(name).stage or not find(name).of for name in needed(study, run))
 
 
 def test_every_committed_result_belongs_to_a_run_and_has_scores():
@@ -34,7 +32,7 @@ def test_every_committed_result_belongs_to_a_run_and_has_scores():
         result = json.loads(path.read_text())
         scores = [value for values in result["metrics"].values() for value in values.values() if value is not None]
         assert scores and all(0 <= score <= 1 for score in scores)
-        assert {"default/full", "image/default"} & result["metrics"]["model"].keys()
+        assert {"default/full", "image/default", "role_s1/12"} & result["metrics"]["model"].keys()
         if path.parent.name not in TRAINED:
             continue
         assert path.stem in importlib.import_module(f"studies.{path.parent.name}").RUNS
