@@ -8,10 +8,9 @@ Examples:
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,9 @@ from hoi_jax import schema
 from hoi_jax.data.coco_results import DetectionFile, image_number
 from hoi_jax.data.host import batch_from_images, read_image
 from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
+from hoi_jax.predictor import Predict, load_predictor, load_zero_shot
 from hoi_jax.report.draw import Interaction, draw_interactions
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-
-Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
-"""Host batch -> host predictions (`schema.PREDICTION_FIELDS`)."""
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 92
@@ -310,91 +307,6 @@ def _unused(stem: str, names: set[str]) -> str:
         name, number = f"{stem}-{number}", number + 1
     names.add(name)
     return name
-
-
-def load_predictor(
-    workdir: Path, which: str, phrases: Sequence[str] = (), text_weights: Path | None = None
-) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
-    """(jitted prediction, vocabulary, config, step) of a checkpoint.
-
-    With `phrases` ("riding a bicycle"), the classes of a DEFR checkpoint are replaced by them, without training: the
-    rows of its classifier come from the text encoder in `text_weights`.
-
-    Raises:
-      ValueError: the system needs batch fields that pictures and detections do not give.
-      CheckpointError: there is no such checkpoint.
-    """
-    from absl import logging
-
-    from hoi_jax.systems.registry import build_system
-    from hoi_jax.training.checkpoint import load_for_evaluation
-
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
-    variables, config_text, metadata = load_for_evaluation(workdir, which=which)
-    config = json.loads(config_text)
-    vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
-    if phrases:
-        variables, vocabulary = _with_phrases(variables, config, vocabulary, phrases, text_weights)
-    predict = _jitted(build_system(config["system"], config["model"], vocabulary), variables)
-    return predict, vocabulary, config, metadata.step
-
-
-def load_zero_shot(
-    weights: Path, phrases: Sequence[str], objects: Vocabulary | None, *, size: int | None, text_weights: Path | None
-) -> tuple[Predict, Vocabulary, Mapping[str, Any]]:
-    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `zero_shot.from_clip`.
-
-    Raises:
-      ValueError, DataError: see there.
-    """
-    from hoi_jax.systems.defr.zero_shot import from_clip
-    from hoi_jax.systems.registry import build_system
-
-    model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)
-    side = model["inputs"]["size"]
-    # Twice the side: pictures keep their shape until the system squares them, and lose little before.
-    sizes = {"image_hw": (2 * side, 2 * side), "detections": 64}
-    config = {"system": "defr", "model": model, "sizes": sizes}
-    return _jitted(build_system("defr", model, vocabulary), variables), vocabulary, config
-
-
-def _jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
-    """A system's prediction with its variables. Raises ValueError where pictures and detections are not enough."""
-    import jax
-
-    needs = system.needs_predict | schema.ALWAYS_PRESENT
-    probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
-    missing = sorted(needs - set(probe))
-    if missing:
-        raise ValueError(f"system {system.name!r} needs {missing}, which pictures and detections do not give")
-    jitted = jax.jit(system.predict)
-
-    def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return jax.device_get(jitted(variables, {name: batch[name] for name in sorted(needs)}))
-
-    return predict
-
-
-def _with_phrases(
-    variables: Mapping[str, Any],
-    config: Mapping[str, Any],
-    vocabulary: Vocabulary,
-    phrases: Sequence[str],
-    text_weights: Path | None,
-) -> tuple[Mapping[str, Any], Vocabulary]:
-    """A DEFR checkpoint and vocabulary whose classes are the phrases. Raises ValueError, DataError."""
-    from hoi_jax.systems.defr.embeddings import load_encoder
-    from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary
-
-    if config["system"] != "defr":
-        raise ValueError(f"classes can be given as text to DEFR checkpoints, this one is of {config['system']!r}")
-    if text_weights is None:
-        raise ValueError("--verbs needs --text-weights, the text encoder that goes with the image encoder")
-    chosen = phrase_vocabulary(phrases, vocabulary)
-    params = variables["params"]
-    width = np.shape(params["classifier"]["kernel"])[1]
-    rows = phrase_rows(load_encoder(text_weights), phrases, width)
-    return {**variables, "params": {**params, "classifier": {"kernel": rows}}}, chosen
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,6 +25,7 @@ ALLOWED = {
     "training": BOTTOM | {"system"},
     "report": BOTTOM | {"vocab", "evaluation"},
     "cache_features": BOTTOM | {"experiment", "data", "training"},
+    "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

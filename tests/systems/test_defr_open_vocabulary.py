@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
 from clip_rule_weights import state, text_shapes, vit_shapes  # noqa: E402
 
-import predict  # noqa: E402
+from hoi_jax import predictor  # noqa: E402
 from hoi_jax.systems.defr.convert import backbone_arrays  # noqa: E402
 from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows  # noqa: E402
 from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary, split_phrase  # noqa: E402
@@ -80,16 +80,16 @@ def test_clip_scores_of_phrases_are_cosines_in_the_image_space(tmp_path):
 def test_only_defr_checkpoints_take_phrases_and_only_with_an_encoder():
     vocabulary = get_vocabulary("hoi_scenes")
     with pytest.raises(ValueError, match="'tin'"):
-        predict._with_phrases({}, {"system": "tin"}, vocabulary, PHRASES, None)
+        predictor.with_phrases({}, {"system": "tin"}, vocabulary, PHRASES, None)
     with pytest.raises(ValueError, match="--text-weights"):
-        predict._with_phrases({}, json.loads('{"system": "defr"}'), vocabulary, PHRASES, None)
+        predictor.with_phrases({}, json.loads('{"system": "defr"}'), vocabulary, PHRASES, None)
 
 
 def test_the_classifier_of_a_checkpoint_is_replaced(tmp_path):
     source = state(vit_shapes(32, 8, 64, 1, 12) | text_shapes(77, 49408, 64, 1, 12))
     np.savez(tmp_path / "clip.npz", **{name: value.astype(np.float32) for name, value in source.items()})
     old = {"params": {"backbone": {"x": np.ones(2)}, "classifier": {"kernel": np.zeros((99, 64), np.float32)}}}
-    new, vocabulary = predict._with_phrases(
+    new, vocabulary = predictor.with_phrases(
         old, {"system": "defr"}, get_vocabulary("hoi_scenes"), PHRASES, tmp_path / "clip.npz"
     )
     assert new["params"]["classifier"]["kernel"].shape == (3, 64) and len(vocabulary.hois) == 3

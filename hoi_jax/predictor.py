@@ -1,0 +1,103 @@
+"""Prediction functions for pictures and boxes that come without a dataset: what `predict.py` runs.
+
+From a workdir's checkpoint, with other classes given as text (DEFR), or from CLIP's file alone (DEFR untrained).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_jax import schema
+from hoi_jax.data.host import batch_from_images
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+
+Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Host batch -> host predictions (`schema.PREDICTION_FIELDS`)."""
+
+
+def load_predictor(
+    workdir: Path, which: str, phrases: Sequence[str] = (), text_weights: Path | None = None
+) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
+    """(jitted prediction, vocabulary, config, step) of a checkpoint.
+
+    With `phrases` ("riding a bicycle"), the classes of a DEFR checkpoint are replaced by them, without training: the
+    rows of its classifier come from the text encoder in `text_weights`.
+
+    Raises:
+      ValueError: the system needs batch fields that pictures and detections do not give.
+      CheckpointError: there is no such checkpoint.
+    """
+    from absl import logging
+
+    from hoi_jax.systems.registry import build_system
+    from hoi_jax.training.checkpoint import load_for_evaluation
+
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    variables, config_text, metadata = load_for_evaluation(workdir, which=which)
+    config = json.loads(config_text)
+    vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
+    if phrases:
+        variables, vocabulary = with_phrases(variables, config, vocabulary, phrases, text_weights)
+    predict = jitted(build_system(config["system"], config["model"], vocabulary), variables)
+    return predict, vocabulary, config, metadata.step
+
+
+def load_zero_shot(
+    weights: Path, phrases: Sequence[str], objects: Vocabulary | None, *, size: int | None, text_weights: Path | None
+) -> tuple[Predict, Vocabulary, Mapping[str, Any]]:
+    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `zero_shot.from_clip`.
+
+    Raises:
+      ValueError, DataError: see there.
+    """
+    from hoi_jax.systems.defr.zero_shot import from_clip
+    from hoi_jax.systems.registry import build_system
+
+    model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)
+    side = model["inputs"]["size"]
+    # Twice the side: pictures keep their shape until the system squares them, and lose little before.
+    sizes = {"image_hw": (2 * side, 2 * side), "detections": 64}
+    config = {"system": "defr", "model": model, "sizes": sizes}
+    return jitted(build_system("defr", model, vocabulary), variables), vocabulary, config
+
+
+def jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
+    """A system's prediction with its variables. Raises ValueError where pictures and detections are not enough."""
+    import jax
+
+    needs = system.needs_predict | schema.ALWAYS_PRESENT
+    probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
+    missing = sorted(needs - set(probe))
+    if missing:
+        raise ValueError(f"system {system.name!r} needs {missing}, which pictures and detections do not give")
+    jitted = jax.jit(system.predict)
+
+    def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return jax.device_get(jitted(variables, {name: batch[name] for name in sorted(needs)}))
+
+    return predict
+
+
+def with_phrases(
+    variables: Mapping[str, Any],
+    config: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    phrases: Sequence[str],
+    text_weights: Path | None,
+) -> tuple[Mapping[str, Any], Vocabulary]:
+    """A DEFR checkpoint and vocabulary whose classes are the phrases. Raises ValueError, DataError."""
+    from hoi_jax.systems.defr.embeddings import load_encoder
+    from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary
+
+    if config["system"] != "defr":
+        raise ValueError(f"classes can be given as text to DEFR checkpoints, this one is of {config['system']!r}")
+    if text_weights is None:
+        raise ValueError("--verbs needs --text-weights, the text encoder that goes with the image encoder")
+    chosen = phrase_vocabulary(phrases, vocabulary)
+    params = variables["params"]
+    width = np.shape(params["classifier"]["kernel"])[1]
+    rows = phrase_rows(load_encoder(text_weights), phrases, width)
+    return {**variables, "params": {**params, "classifier": {"kernel": rows}}}, chosen
