@@ -12,42 +12,52 @@ test most parts would have no cell at all.
 
 from configs import common
 
-STEPS = 1500
+STEPS = 5000
+DETECTOR = "params/(backbone|input_projection|encoder|box_decoder|query_.*|object_class|human_box|object_box)(/.*)?"
 
-# Table 5 of the paper, one change each: --config configs/body_part_hoi_scenes.py:intuitive
+# Table 5 of the paper, one change each: --config configs/body_part_hoi_scenes.py:ablation=intuitive
 ABLATIONS = {
+    "none": dict(),
     "without_parts": dict(scheme="instance"),
     "without_saliency": dict(scheme="six_pass", masks="none"),
     "intuitive": dict(scheme="six_pass", masks="parts"),
     "without_progressive": dict(masks="parts"),
     "without_one_pass": dict(scheme="six_pass"),
+    "without_sparsity": dict(),  # of the pipeline, below
 }
 
 
-def get_config(ablation=""):
-    config = common.base(system="body_part", batch_size=8)
+def get_config(options=""):
+    chosen = common.choices(options, free=("start", "detector"), ablation=tuple(ABLATIONS))
+    ablation = chosen["ablation"]
+    config = common.base(system="body_part", batch_size=16)
     config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
-    config.augment = dict(flip=0.5)
+    config.augment = dict(flip=0.5, crop=0.5, crop_min_side=0.6)
+    config.pipeline = dict(enlarge=True, sparsity="off" if ablation == "without_sparsity" else "ratio")
     config.model = dict(
         backbone=dict(
-            stage_sizes=(1, 1, 1, 1), stage_strides=(1, 2, 2, 2), width=16, kind="basic", norm="group", stem="small",
+            stage_sizes=(1, 1, 1, 1), stage_strides=(2, 2, 1, 1), width=16, kind="basic", norm="group", stem="small",
         ),
         transformer=dict(hidden=64, heads=4, feedforward=128, dropout=0.0, encoder_layers=1, box_layers=3),
         verbs=dict(source="none", layers=3, prior=0.05),
         parts=dict(cell_rule="floor", scheme="one_pass", masks="progressive"),
         loss=dict(no_interaction_negative=True),
-        queries=24,
+        queries=32,
+        query="point",
     )  # fmt: skip
     config.optimizer = dict(
-        name="adamw", learning_rate=4e-4, weight_decay=1e-4, clip="global", clip_norm=0.1,
+        name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=0.1,
         schedule=dict(kind="cosine", warmup_steps=100),
     )  # fmt: skip
     config.train = dict(
-        seed=0, num_steps=STEPS, log_every=20, evaluate_every=750, checkpoint_every=250,
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=1000, checkpoint_every=250,
         best_metric="interactiveness_complete/ap",
     )  # fmt: skip
-    config.evaluation = dict(batch_size=16, metrics=("interactiveness",))
-    if ablation:
-        config.model.parts.update(ABLATIONS[ablation])
+    config.evaluation = dict(batch_size=16, metrics=("interactiveness",), subsets=("sparse", "crowded"))
+    config.model.parts.update(ABLATIONS[ablation])
+    if chosen["start"]:
+        config.train.init_from = (dict(path=chosen["start"]),)
+    if chosen["detector"]:
+        config.train.init_from = (dict(path=chosen["detector"], include=(DETECTOR,)),)
     return config

@@ -7,11 +7,14 @@ Expect:  not yet measured; class frequency is at 9.3.
 
 from configs import body_part_hoi_scenes
 
+STEPS = 1500
+
 
 def get_config(stage1="runs/body1"):
-    config = body_part_hoi_scenes.get_config()
+    config = body_part_hoi_scenes.get_config(f"start={stage1}")
     config.model.verbs.source = "decoder"
     config.model.interactiveness = "none"
-    config.train.update(best_metric="default/full", init_from=(dict(path=stage1),))
+    config.optimizer.learning_rate = 5e-4
+    config.train.update(num_steps=STEPS, best_metric="default/full")
     config.evaluation.metrics = ("hoi",)
     return config
