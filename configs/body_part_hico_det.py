@@ -4,9 +4,10 @@ Build:   python -m data_prep.build hico_det --images DIR --annotations train=FIL
 Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=...
 Expect:  interactiveness AP 38.74 in the paper; ours: not yet measured.
 
-Table 5: --config configs/body_part_hico_det.py:without_progressive, and so on. The paper starts from COCO's DETR and
-trains on pictures of many sizes; here a picture fills one static size, 800 x 1333 at most. Crowded pictures are shown
-three times as often as sparse ones; an "epoch" below counts as many pictures as the training set has.
+Table 5: --config configs/body_part_hico_det.py:without_progressive, and so on. The paper starts from COCO's DETR.
+Pictures lie in one static size of 800 x 1333: training draws their short side as DETR does, but an upright picture is
+at most 800 high. Crowded pictures are shown three times as often as sparse ones; an "epoch" below counts as many
+pictures as the training set has.
 """
 
 from configs import common
@@ -30,7 +31,10 @@ def get_config(ablation=""):
     config = common.base(system="body_part", batch_size=BATCH)
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
     config.sizes = dict(image_hw=(800, 1333), instances=512, detections=64, pairs=256)
-    config.augment = dict(flip=0.5, crop=0.5)
+    config.augment = dict(  # DETR's and QPIC's; a picture that does not fit into `image_hw` is shrunk
+        flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, short_sides=tuple(range(480, 801, 32)), long_side=1333,
+        crop=0.5, crop_sides_px=(384, 600), crop_short_sides=(400, 500, 600), crop_min_visible=0.0,
+    )  # fmt: skip
     config.pipeline = dict(enlarge=True, sparsity="off" if ablation == "without_sparsity" else "ratio")
     config.model = dict(parts=dict(ABLATIONS[ablation]) if ablation else dict(), queries=64)
     config.optimizer = dict(

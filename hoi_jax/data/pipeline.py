@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hoi_jax import schema
 from hoi_jax.data import tables, transforms
+from hoi_jax.data.augment import augment, training_hw
 from hoi_jax.data.feature_cache import FeatureCache
 from hoi_jax.data.label_cleaning import clean_labels
 from hoi_jax.data.oversampling import copies_of_examples
@@ -238,11 +239,15 @@ class Pipeline:
             example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [3]], 0), tf.uint8)
         if self._uses_masks():
             example = transforms.decode_masks(example)
+        seed = tf.stack([self.seed * (1 << 32) + epoch, example_id])
         if train:
-            example = self._augment(example, tf.stack([self.seed * (1 << 32) + epoch, example_id]))
-        example = transforms.resize_to_fit(
-            example, self.sizes.image_hw, enlarge=self.options.enlarge, antialias=self.options.antialias
-        )
+            example = augment(example, seed, self.augment)
+        limit, antialias = self.sizes.image_hw, self.options.antialias
+        if train and self.augment.short_sides:
+            hw = training_hw(tf.shape(example["image"])[:2], self.augment, seed)
+            example = transforms.resize_within(example, hw, limit, antialias=antialias)
+        else:
+            example = transforms.resize_to_fit(example, limit, enlarge=self.options.enlarge, antialias=antialias)
         if self._uses_masks():
             example = transforms.place_masks(example, self.sizes.image_hw, self.sizes.mask_hw)
         example = transforms.pad_image(example, self.sizes.image_hw)
@@ -271,21 +276,6 @@ class Pipeline:
         view = {**raw, **{name: raw[name][seen] for name in columns}}
         cleaned = clean_labels(view, keep_unmatched=self.dataset.clean_unmatched == "keep")
         return {**cleaned, **{name: raw[name] for name in columns}}
-
-    def _augment(self, example: tables.Example, seed: Tensor) -> tables.Example:
-        draws = tf.random.stateless_uniform([2], seed)
-        if self.augment.crop > 0:
-            size = tf.shape(example["image"])[:2]
-            window = transforms.random_window(size, self.augment.crop_min_side, seed + [1, 0])
-            whole = tf.stack([0, 0, size[1], size[0]])
-            window = tf.where(draws[0] < self.augment.crop, window, whole)
-            example = transforms.crop(example, window, min_visible=self.augment.crop_min_visible)
-        if self.augment.flip > 0:
-            flipped = transforms.flip_horizontal(example)
-            take = draws[1] < self.augment.flip
-            example = {k: v if v is flipped[k] else tf.where(take, flipped[k], v) for k, v in example.items()}
-            example["flipped"] = take
-        return example
 
     def _cached_map(self, example_id: Tensor, flipped: Tensor) -> Tensor:
         """The stored feature map of an example, of its mirror image where it was mirrored."""

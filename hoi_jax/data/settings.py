@@ -84,25 +84,41 @@ class SizeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Changes of training pictures; evaluation only resizes.
+    """Changes of training pictures (`augment`); evaluation only resizes.
 
     Attributes:
       flip: probability of mirroring.
       crop: probability of cutting out a random window.
       crop_min_side: smallest window side as a fraction of the picture's.
       crop_min_visible: an instance needs this fraction of its box inside the window to stay.
+      crop_sides_px: instead of `crop_min_side`, least and largest window side in pixels of the picture after its short
+        side became one of `crop_short_sides` (DETR: 384 to 600).
+      short_sides: the short side becomes one of these, drawn (DETR: 480 to 800 in steps of 32), as far as the result
+        fits into `image_hw`; () = as in evaluation.
+      long_side: with `short_sides`, limit of the other side.
+      brightness, contrast, saturation: largest relative change of colours.
     """
 
     flip: float = 0.0
     crop: float = 0.0
     crop_min_side: float = 0.6
     crop_min_visible: float = 0.5
+    crop_sides_px: tuple[int, int] | None = None
+    crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    short_sides: tuple[int, ...] = ()
+    long_side: int = 1333
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{field.name} is {value}, expected a number in [0, 1]")
+        shares = ("flip", "crop", "crop_min_side", "crop_min_visible", "brightness", "contrast", "saturation")
+        for name in shares:
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number in [0, 1]")
+        sides = self.crop_sides_px or (1, 1)
+        if min(*sides, self.long_side, *self.short_sides, *self.crop_short_sides) < 1 or sides[0] > sides[1]:
+            raise ValueError("sides of pictures and windows are pixels, at least 1, the smaller one first")
 
 
 @dataclasses.dataclass(frozen=True)

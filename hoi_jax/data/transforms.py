@@ -72,27 +72,39 @@ def _map_places(example: Example, boxes, points) -> Example:
 
 
 def resize_to_fit(example: Example, image_hw: tuple[int, int], *, enlarge: bool, antialias: bool) -> Example:
-    """Scales the picture, ratio kept, so that it fits into `image_hw`; sets `image_hw_px` [2].
+    """Scales the picture, ratio kept, so that it fits into `image_hw`; sets `image_hw_px` [2]."""
+    return resize(example, _fitting(tf.shape(example["image"])[:2], image_hw, enlarge), antialias=antialias)
 
-    Each side is scaled by the ratio of rounded to old size, so that boxes and pixels stay together exactly.
-    """
-    size = tf.shape(example["image"])[:2]
-    old = tf.cast(size, tf.float32)
-    limit = tf.constant(image_hw, tf.float32)
-    ratio = tf.reduce_min(limit / old)
+
+def resize_within(example: Example, hw: Tensor, image_hw: tuple[int, int], *, antialias: bool) -> Example:
+    """Scales the picture to `hw` [2] int32, or as far on the way there as fits into `image_hw`."""
+    return resize(example, _fitting(hw, image_hw, enlarge=False), antialias=antialias)
+
+
+def _fitting(hw: Tensor, image_hw: tuple[int, int], enlarge: bool) -> Tensor:
+    old = tf.cast(hw, tf.float32)
+    ratio = tf.reduce_min(tf.constant(image_hw, tf.float32) / old)
     if not enlarge:
         ratio = tf.minimum(ratio, 1.0)
-    new = tf.minimum(tf.maximum(tf.cast(tf.round(old * ratio), tf.int32), 1), tf.constant(image_hw))
+    return tf.minimum(tf.maximum(tf.cast(tf.round(old * ratio), tf.int32), 1), tf.constant(image_hw))
+
+
+def resize(example: Example, hw: Tensor, *, antialias: bool) -> Example:
+    """Brings the picture to `hw` [2] int32, and everything in it; sets `image_hw_px` [2].
+
+    Each side is scaled by the ratio of new to old size, so that boxes and pixels stay together exactly.
+    """
+    size = tf.shape(example["image"])[:2]
 
     def resized():
-        image = tf.image.resize(example["image"], new, antialias=antialias)
+        image = tf.image.resize(example["image"], hw, antialias=antialias)
         return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
 
-    image = tf.cond(tf.reduce_all(new == size), lambda: example["image"], resized)
-    scale_xy = tf.reverse(tf.cast(new, tf.float32) / old, [0])
+    image = tf.cond(tf.reduce_all(hw == size), lambda: example["image"], resized)
+    scale_xy = tf.reverse(tf.cast(hw, tf.float32) / tf.cast(size, tf.float32), [0])
     scale_box = tf.concat([scale_xy, scale_xy], 0)
     moved = _map_places(example, lambda boxes: boxes * scale_box, lambda xy: xy * scale_xy)
-    return {**moved, "image": image, "image_hw_px": new}
+    return {**moved, "image": image, "image_hw_px": hw}
 
 
 def pad_image(example: Example, image_hw: tuple[int, int]) -> Example:
@@ -132,7 +144,8 @@ def flip_horizontal(example: Example) -> Example:
 def crop(example: Example, window_xyxy_px: Tensor, *, min_visible: float) -> Example:
     """Cuts out a window of whole pixels [4]; boxes are clipped to it.
 
-    Sets `instances_inside` and `detections_inside` [n] bool: at least `min_visible` of the box area is left.
+    Sets `instances_inside` and `detections_inside` [n] bool: at least `min_visible` of the box area is left, and
+    something at all.
     Rows stay where they are, because pairs refer to them by number.
     """
     window = tf.cast(window_xyxy_px, tf.float32)
@@ -148,7 +161,8 @@ def crop(example: Example, window_xyxy_px: Tensor, *, min_visible: float) -> Exa
     for table in _TABLES:
         name = f"{table}_xyxy_px"
         if name in example:
-            moved[f"{table}_inside"] = _area(moved[name]) >= min_visible * _area(example[name])
+            before, after = _area(example[name]), _area(moved[name])
+            moved[f"{table}_inside"] = (after >= min_visible * before) & ((after > 0) | (before <= 0))
         name = f"{table}_keypoints_px"
         if name in moved:
             xy = moved[name][..., :2]
