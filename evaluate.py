@@ -231,7 +231,6 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     from tqdm import tqdm
 
     from hoi_jax import experiment as ex
-    from hoi_jax.data.records import read_meta
     from hoi_jax.training import load_for_evaluation, make_predictor
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
@@ -239,7 +238,7 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     config = _config_values(options.config) if options.config else json.loads(config_text)
     experiment = ex.load_experiment(config)
     directory = Path(options.data_dir) / experiment.dataset.name
-    fingerprint = read_meta(directory)["fingerprint"]
+    fingerprint = ex.dataset_fingerprint(experiment, directory)
     if fingerprint != metadata.dataset_fingerprint:
         print(f"note: trained on records {metadata.dataset_fingerprint}, these are {fingerprint}", file=sys.stderr)
     split = options.split or experiment.dataset.eval_split
