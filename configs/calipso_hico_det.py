@@ -1,7 +1,7 @@
 """CALIPSO on HICO-DET: the V-COCO recipe, 117 verbs, labels cleaned with a detector's boxes.
 
 Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
-Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.safetensors retinanet.npz
+Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 Run:     python train.py --config configs/calipso_hico_det.py --workdir runs/calipso_hico
 Expect:  the paper's Default mAP is 14.31 Full / 10.43 Rare / 15.46 Non-Rare with Faster R-CNN R50 and 14.89 / 11.12 /
          16.01 with X101; ours: not yet measured.

@@ -1,7 +1,7 @@
 """CALIPSO on V-COCO as the paper has it: ResNet-50 FPN, eight shared blocks, SGD 0.016, batch 10, flips.
 
 Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
-Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.safetensors retinanet.npz
+Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 Run:     python train.py --config configs/calipso_vcoco.py --workdir runs/calipso_vcoco
 Expect:  the paper's AP_role (scenario 1, 24 roles) is 46.36 with Faster R-CNN R50, 47.65 with X101, 54.48 with
          annotated boxes (--config.dataset.detections=ground_truth); ours: not yet measured.

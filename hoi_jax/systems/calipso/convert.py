@@ -1,10 +1,9 @@
 """Backbone and pyramid of torchvision's COCO RetinaNets as the file that CALIPSO starts from.
 
-    python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.safetensors retinanet.npz
+    python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 
-Reads a state dict (safetensors, or npz with one array per tensor) of `retinanet_resnet50_fpn` (set `backbone.p6_source`
-to "p5") or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detector's heads, is named. A `.pth`
-file is a pickle: save it as safetensors first, where it is trusted.
+Reads a state dict (PyTorch's file, safetensors or npz) of `retinanet_resnet50_fpn` (set `backbone.p6_source` to "p5")
+or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detector's heads, is named.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from hoi_jax import io
 from hoi_jax.backbones.fpn import resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
 from hoi_jax.backbones.torchvision_names import ConversionError, convert_state
+from hoi_jax.files.state import read_state
 
 EPSILON = {"v1": 0.0, "v2": 1e-5}
 """torchvision runs the published weights of its first RetinaNet without an epsilon in batch normalisation."""
@@ -60,14 +60,12 @@ def retinanet_arrays(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="state dict: .safetensors or .npz")
+    parser.add_argument("source", type=Path, help="state dict: .pth, .safetensors or .npz")
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: the published weights')")
     options = parser.parse_args(arguments)
     try:
-        read = io.read_npz if options.source.suffix == ".npz" else io.read_safetensors
-        state: Mapping[str, np.ndarray] = read(options.source)
-        converted, unknown, layout = retinanet_arrays(state, options.epsilon)
+        converted, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **converted)
         io.write_bytes_atomic(options.target, buffer.getvalue())
