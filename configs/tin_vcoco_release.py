@@ -25,6 +25,7 @@ def get_config(options=""):
     config.model.score = dict(
         human_threshold=0.6, object_threshold=0.4, fusion="product", times_interactiveness=False,
         lis_scale=6.0, lis_offset=6.0, lis_slope=7.0, prior=("vocabulary", "released"), best_object=True,
+        agent="pair",
     )  # fmt: skip
     config.model.nis = dict(rule="two_sided", bounds="released", drop_person_objects=True)
     config.optimizer = dict(

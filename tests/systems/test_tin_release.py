@@ -265,7 +265,7 @@ def test_every_configuration_loads(name):
 
 
 def test_the_released_network_has_the_released_sizes():
-    """Widths of the specification: 3072 and 7456 into C, 11184 and 3072 into P on HICO-DET, 10160 and 4096 on V-COCO."""
+    """Widths in the specification: 3072, 7456 into C; 11184, 3072 into P on HICO-DET, 10160, 4096 on V-COCO."""
     found = {}
     for dataset in ("hico_det", "vcoco"):
         config = load_experiment(importlib.import_module(f"configs.tin_{dataset}_release").get_config().to_dict())

@@ -101,6 +101,8 @@ class ScoreConfig:
       lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
       prior: in action style, which (verb, object class) combinations may score: tables "vocabulary" and "released"
         (V-COCO by hand), both must allow; () = all. HOI classes are the vocabulary's in any case.
+      agent: in action style, a person's score for an action is the human stream's ("human"), or, for actions with
+        objects, that of the best pair before suppression ("pair", released).
       best_object: each person keeps its best object per verb only (released on V-COCO).
     """
 
@@ -115,11 +117,13 @@ class ScoreConfig:
     lis_offset: float = 12.0
     lis_slope: float = 10.0
     prior: tuple[str, ...] = ("vocabulary",)
+    agent: str = "human"
     best_object: bool = False
 
     def __post_init__(self):
         choice("fusion", self.fusion, ("sum", "product"))
         choice("lis", self.lis, ("paper", "none", "product"))
+        choice("agent", self.agent, ("human", "pair"))
         for table in self.prior:
             choice("prior", table, ("vocabulary", "released"))
         check_share(human_threshold=self.human_threshold, object_threshold=self.object_threshold)

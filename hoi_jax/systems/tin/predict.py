@@ -15,7 +15,7 @@ from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits, picture_field, picture_of
 from hoi_jax.systems.tin.release import allowed_objects, nis_bounds
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, choose_detections
-from hoi_jax.systems.tin.suppression import best_objects, detector_weight, fuse, kept_pairs
+from hoi_jax.systems.tin.suppression import agents_of_pairs, best_objects, detector_weight, fuse, kept_pairs
 from hoi_jax.vocab.tables import Vocabulary
 
 _Rows = tuple[Array, Array]
@@ -185,9 +185,13 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         }
         out = {name: _blank(value, valid) for name, value in out.items()} | {"kept": kept, "pair_valid": valid}
         if not vocabulary.hois and "human" in config.classifier.streams:
-            agent = detector_weight(p["human_score"], config.score)
+            agent = probability["human"] * detector_weight(p["human_score"], config.score)[:, :, None]
+            if config.score.agent == "pair":
+                people = p["human_used"].shape[1]
+                pairs = jax.vmap(lambda v, h, ok: agents_of_pairs(v, h, ok, people))(verbs, human, valid)
+                agent = jnp.where((np.asarray(vocabulary.verb_role) >= 0)[None, None], pairs, agent)
             out["agent_xyxy_px"] = p["human_xyxy_px"]
-            out["agent_scores"] = _blank(probability["human"] * agent[:, :, None], p["human_used"])
+            out["agent_scores"] = _blank(agent, p["human_used"])
             out["agent_valid"] = p["human_used"]
         return out
 

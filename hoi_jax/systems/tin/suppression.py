@@ -68,3 +68,11 @@ def best_objects(
     at_best = usable & (ranked == best)
     first = jax.ops.segment_min(jnp.where(at_best, row, scores.shape[0]), human_index, num_segments=humans)
     return at_best & (row == first[human_index])
+
+
+def agents_of_pairs(
+    scores: Float[Array, "pairs verbs"], human_index: Int[Array, "pairs"], valid: Bool[Array, "pairs"], humans: int
+) -> Float[Array, "humans verbs"]:
+    """Each person's best pair score per verb; 0 for a person without pairs (one image)."""
+    best = jax.ops.segment_max(jnp.where(valid[:, None], scores, 0.0), human_index, num_segments=humans)
+    return jnp.maximum(best, 0.0)
