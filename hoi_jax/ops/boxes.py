@@ -31,10 +31,9 @@ def pairwise_iou(
 ) -> Float[Array, "*batch rows columns"]:
     """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 where both are empty."""
     a, b = a_xyxy[..., :, None, :], b_xyxy[..., None, :, :]
-    low = jnp.maximum(a[..., :2], b[..., :2])
-    high = jnp.minimum(a[..., 2:], b[..., 2:])
-    inter = area(jnp.concatenate([low, high], axis=-1))
-    return _ratio(inter, area(a), area(b))
+    # Without joining the corners: with 200,000 anchors the joined array would be gigabytes.
+    size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0.0)
+    return _ratio(size[..., 0] * size[..., 1], area(a), area(b))
 
 
 def clip_boxes(

@@ -160,7 +160,7 @@ class PredictConfig:
     """How detections are read off the maps and scored.
 
     Attributes:
-      human_threshold, object_threshold: confidence that a detection needs to be a subject, or a target.
+      human_threshold, object_threshold: confidence that a detection needs to act, or to be acted on.
       readout: "best": the anchor with the largest IoU; "mean": the mean of probabilities and embeddings over the
         anchors above `loss.overlap`, at most `readout_anchors` of them, or the best one if there is none.
       norm: of the embedding distance in Eq. 10.
@@ -190,7 +190,7 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CalipsoConfig:
-    """CALIPSO. `max_humans`, `max_objects`: detections taken as subjects and as targets."""
+    """CALIPSO. `max_humans`, `max_objects`: detections taken as people who act, and as what they act on."""
 
     backbone: BackboneConfig = BackboneConfig()
     anchors: AnchorConfig = AnchorConfig()
