@@ -57,7 +57,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--workdir", type=Path, help="folder of a training run: predict with its checkpoint, then score")
+    what.add_argument(
+        "--workdir", type=Path, help="folder of a training run, or a kept checkpoint: predict, then score"
+    )
     what.add_argument("--predictions", type=Path, help="file (or folder of .mat files) to score; no model is loaded")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
     parser.add_argument("--per-class", action="store_true", help="print a line per class as well")
@@ -232,6 +234,7 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
 
     from hoi_jax import experiment as ex
     from hoi_jax.training import load_for_evaluation, make_predictor
+    from hoi_jax.training.kept import is_kept
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     variables, config_text, metadata = load_for_evaluation(options.workdir, options.checkpoint)
@@ -245,7 +248,9 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     system = experiment.build_system()
     pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
     manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
-    store_path = options.workdir / f"predictions_{split}.npz"
+    # A kept checkpoint lies among the sources: nothing is written into it.
+    folder = Path("runs") / options.workdir.name if is_kept(options.workdir) else options.workdir
+    store_path = folder / f"predictions_{split}.npz"
     with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
         predict, batches = make_predictor(system, variables), pipeline.eval_batches()
         store = ex.predict_split(experiment, batches, predict, store_path, manifest, lambda n: bar.update(n))

@@ -10,7 +10,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -156,6 +156,31 @@ def _safetensor(name: str, entry: dict[str, Any], body: memoryview) -> np.ndarra
     if kind == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     return array.reshape(shape)
+
+
+def write_safetensors_atomic(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> int:
+    """Writes named arrays, sorted by name; returns the size of the file in bytes.
+
+    Raises:
+      ValueError: an array of a type that the format does not know.
+    """
+    codes = {np.dtype(dtype): code for code, dtype in _SAFETENSORS_DTYPES.items()}
+    header, parts, at = {}, [], 0
+    for name, value in sorted(tensors.items()):
+        dtype = value.dtype.newbyteorder("<")
+        if dtype not in codes:
+            raise ValueError(f"{path}: {name!r} is of type {value.dtype}, which safetensors does not know")
+        data = np.ascontiguousarray(value, dtype).tobytes()
+        header[name] = {
+            "dtype": codes[dtype], "shape": list(value.shape), "data_offsets": [at, at + len(data)],
+        }  # fmt: skip
+        parts.append(data)
+        at += len(data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # Tensors start at a multiple of eight.
+    whole = b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    write_bytes_atomic(path, whole)
+    return len(whole)
 
 
 def read_mat(path: str | os.PathLike[str], names: Sequence[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, Any]:

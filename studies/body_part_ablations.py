@@ -21,7 +21,7 @@ NAMES = (
     "none", "without_parts", "without_saliency", "intuitive", "without_progressive", "without_sparsity",
     "without_one_pass",
 )  # fmt: skip
-DETECTOR = "checkpoints/body_part_hoi_scenes/params.npz"
+DETECTOR = "checkpoints/body_part_hoi_scenes"
 CHANGES = {"train.num_steps": 600, "train.evaluate_every": 600, "optimizer.learning_rate": 5e-4}
 RUNS = {
     "whole" if name == "none" else name: Run(

@@ -24,8 +24,10 @@ ALLOWED = {
     "data": BOTTOM | {"vocab"},
     "training": BOTTOM | {"system"},
     "report": BOTTOM | {"vocab", "evaluation"},
+    "keep": {"training"},
     "cache_features": BOTTOM | {"experiment", "data", "training"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
+    "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

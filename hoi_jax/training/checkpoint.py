@@ -16,29 +16,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from hoi_jax.training import kept
+from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 from hoi_jax.training.settings import TrainSettings
 from hoi_jax.training.state import TrainState
-
-
-class CheckpointError(RuntimeError):
-    """No usable checkpoint, or one of another run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """The JSON part of a checkpoint.
-
-    Attributes:
-      step: completed updates; data_position: the next batch to read.
-      metrics: of the evaluation at this step, {} without one.
-    """
-
-    step: int
-    data_position: int
-    config_text: str
-    dataset_fingerprint: str
-    metrics: dict[str, float]
 
 
 def _to_saved(state: TrainState) -> dict[str, Any]:
@@ -197,10 +179,13 @@ def load_for_evaluation(
     """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
 
     Args:
+      workdir: of a run, or a kept checkpoint (`kept`), whatever `which` says.
       which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
     Raises:
       CheckpointError: when there is no such checkpoint, listing those there are.
     """
+    if kept.is_kept(workdir):
+        return kept.load_kept(workdir)
     folder = Path(workdir).absolute() / "checkpoints"
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no checkpoints here")

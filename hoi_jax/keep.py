@@ -1,0 +1,34 @@
+"""Keeps one checkpoint of a run for others: weights, config, log and scores in a small folder.
+
+    python -m hoi_jax.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
+
+The folder stands wherever a workdir does: `evaluate.py --workdir`, `predict.py --checkpoint`, `train.init_from`.
+"""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hoi_jax.training.checkpoint import load_for_evaluation
+from hoi_jax.training.kept import write_kept
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
+    parser.add_argument("--scores", type=Path, help="what evaluate.py --out wrote for this checkpoint")
+    options = parser.parse_args(arguments)
+    variables, _, metadata = load_for_evaluation(options.workdir, options.checkpoint)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    size = write_kept(options.folder, variables, metadata)
+    shutil.copyfile(options.workdir / "metrics.jsonl", options.folder / "metrics.jsonl")
+    if options.scores:
+        shutil.copyfile(options.scores, options.folder / "scores.json")
+    print(f"{options.folder}: step {metadata.step}, {size / 1e6:.2f} MB of weights")
+
+
+if __name__ == "__main__":
+    main()

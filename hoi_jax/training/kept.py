@@ -1,0 +1,53 @@
+"""Checkpoints kept for others: a small folder without optimiser state, read wherever a workdir is.
+
+`params.safetensors` has all variables by name ("params/..."), `config.json` the config, `manifest.json` step, metrics
+and the fingerprint of the training records. `python -m hoi_jax.keep` makes such a folder, with the run's log beside it.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from hoi_jax import io
+from hoi_jax.training.metadata import CheckpointError, Metadata
+from hoi_jax.training.optimizer import path_name
+
+WEIGHTS, CONFIG, MANIFEST = "params.safetensors", "config.json", "manifest.json"
+
+
+def is_kept(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a kept checkpoint (and no workdir of a run)."""
+    return (Path(folder) / WEIGHTS).is_file()
+
+
+def write_kept(folder: str | os.PathLike[str], variables: dict[str, Any], metadata: Metadata) -> int:
+    """Writes what `load_for_evaluation` gave. Returns the bytes of the weights."""
+    folder = Path(folder)
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    size = io.write_safetensors_atomic(folder / WEIGHTS, {path_name(p): np.asarray(x) for p, x in leaves})
+    values = dataclasses.asdict(metadata)
+    io.write_bytes_atomic(folder / CONFIG, values.pop("config_text").encode())
+    io.write_json_atomic(folder / MANIFEST, values)
+    return size
+
+
+def load_kept(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Metadata]:
+    """Variables, config text and metadata, as `load_for_evaluation` gives them.
+
+    Raises:
+      CheckpointError: the manifest does not fit; io.DataError: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    arrays = io.read_safetensors(folder / WEIGHTS)
+    text, manifest = io.read_text_bytes(folder / CONFIG).decode(), io.read_json(folder / MANIFEST)
+    try:
+        metadata = Metadata(config_text=text, **manifest)
+    except TypeError as error:
+        raise CheckpointError(f"{folder / MANIFEST}: not the manifest of a kept checkpoint ({error})") from error
+    variables = traverse_util.unflatten_dict({tuple(name.split("/")): value for name, value in arrays.items()})
+    return variables, text, metadata
