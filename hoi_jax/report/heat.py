@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64)
@@ -13,7 +13,9 @@ STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [25
 def closeness_map(
     distance: Float[np.ndarray, "total"], level_hw: Sequence[tuple[int, int]], anchors: int, strides: Sequence[int]
 ) -> Float[np.ndarray, "height width"]:
-    """exp(-distance) per pixel: the closest of all anchors of the cells over it, on any level.
+    """exp(-distance) per pixel: the closest of all anchors of the nearest cells, over all levels.
+
+    The anchors of cell (x, y) are centred at (x * stride, y * stride), so that a cell's pixels are those around there.
 
     Args:
       distance: per anchor, in the order of `ops.anchors`.
@@ -25,9 +27,14 @@ def closeness_map(
     for (rows, columns), stride in zip(level_hw, strides, strict=True):
         count = rows * columns * anchors
         cells = distance[start : start + count].reshape(rows, columns, anchors).min(axis=-1)
-        nearest = np.minimum(nearest, np.kron(cells, np.ones((stride, stride))))
+        nearest = np.minimum(nearest, cells[_nearest(height, stride, rows)][:, _nearest(width, stride, columns)])
         start += count
     return np.exp(-nearest)
+
+
+def _nearest(pixels: int, stride: int, cells: int) -> Int[np.ndarray, "pixels"]:
+    """The cell whose centre is nearest to the middle of each pixel."""
+    return np.minimum(((np.arange(pixels) + 0.5) / stride + 0.5).astype(int), cells - 1)
 
 
 def heat_colours(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:

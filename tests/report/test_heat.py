@@ -6,14 +6,14 @@ import pytest
 from hoi_jax.report.heat import STOPS, closeness_map, heat_colours, heat_over
 
 
-def test_a_pixel_takes_the_closest_anchor_of_the_cells_over_it():
-    """Two levels of 2x2 and 1x1 cells with two anchors each, over 4x4 pixels."""
+def test_a_pixel_takes_the_closest_anchor_of_the_cells_centred_nearest_to_it():
+    """Two levels of 2x2 and 1x1 cells with two anchors each, over 4x4 pixels; fine cells are centred at 0 and 2."""
     distance = np.full(10, 9.0)
     distance[3] = 1.0  # cell (0, 1) of the fine level
     distance[8] = 2.0  # the only cell of the coarse level
     made = closeness_map(distance, [(2, 2), (1, 1)], 2, (2, 4))
     wanted = np.full((4, 4), np.exp(-2.0))
-    wanted[:2, 2:] = np.exp(-1.0)
+    wanted[:1, 1:] = np.exp(-1.0)
     np.testing.assert_allclose(made, wanted)
 
 
