@@ -1,14 +1,15 @@
 """Pairs that one system found, scored by another (Table 4 of body-part: iCAN fed with its pairs).
 
-    python -m studies.score_pairs --pairs runs/body1/predictions_test.npz --scorer package.module:function \\
-        --argument runs/tin --dataset data/hoi_scenes/small --split test --out joined.npz
+    python -m studies.score_pairs --pairs runs/body1/predictions_test.npz --argument runs/tin \\
+        --dataset data/hoi_scenes/small --split test --out joined.npz
     python evaluate.py --predictions joined.npz --annotations data/hoi_scenes/small/annotations_test.npz
 
-The function is called with --argument and returns score_pairs(image, human_boxes, object_boxes, object_labels) ->
-[pairs, verbs] (`hoi_jax.evaluation.rescore`).
+The scorer is TIN or iCAN from a workdir, or any other MODULE:FUNCTION, which is called with --argument and returns
+score_pairs(image, human_boxes, object_boxes, object_labels) -> [pairs, verbs] (`hoi_jax.evaluation.rescore`).
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import numpy as np
 
-from hoi_jax.evaluation.rescore import FACTORS, load_scorer, rescored
+from hoi_jax.evaluation.rescore import FACTORS, ScorePairs, load_scorer, rescored
 from hoi_jax.evaluation.store import load_predictions
 from hoi_jax.vocab import get_vocabulary
 
@@ -35,10 +36,22 @@ def pictures_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
         yield int(example["image_id"]), example["image"].numpy()
 
 
+def tin(workdir: str) -> ScorePairs:
+    """The scorer of a training run of TIN or iCAN, its best checkpoint."""
+    from hoi_jax.systems.tin.score_pairs import pair_scorer
+    from hoi_jax.training import load_for_evaluation
+
+    variables, text, _ = load_for_evaluation(Path(workdir), "best")
+    config = json.loads(text)
+    if config["system"] != "tin":
+        raise ValueError(f"{workdir}: a run of {config['system']!r}, expected 'tin'")
+    return pair_scorer(config["model"], get_vocabulary(config["dataset"]["vocabulary"]), variables)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True, help="predictions (npz) whose pairs are scored")
-    parser.add_argument("--scorer", required=True, metavar="MODULE:FUNCTION")
+    parser.add_argument("--scorer", default="studies.score_pairs:tin", metavar="MODULE:FUNCTION")
     parser.add_argument("--argument", default="", help="what FUNCTION is called with, for example a workdir")
     parser.add_argument("--dataset", type=Path, required=True, help="folder of the built dataset")
     parser.add_argument("--split", default="test", help="(default: %(default)s)")
