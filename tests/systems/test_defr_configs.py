@@ -1,5 +1,6 @@
 """Every config of DEFR loads, and its sizes are the paper's."""
 
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import evaluate
 from configs import defr_hico, defr_hico_det, defr_hico_det_release, defr_hico_release, defr_hoi_scenes
 from hoi_jax import io
 from hoi_jax.experiment import load_experiment
+from hoi_jax.training import load_for_evaluation
 
 OPTIONS = [
     (defr_hico, ""), (defr_hico, "backbone=b32,loss=bce,gamma=500"), (defr_hico, "backbone=rn101,init=random"),
@@ -68,9 +70,8 @@ def test_the_embeddings_of_the_scenes_fit_the_config():
 
 def test_the_kept_checkpoint_fits_its_config():
     folder = Path(__file__).parent.parent.parent / "checkpoints" / "defr_hoi_scenes"
-    experiment = load_experiment(io.read_json(folder / "config.json"))
+    kept, text, metadata = load_for_evaluation(folder)
+    experiment = load_experiment(json.loads(text))
     shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
-    ours = {"/".join(p.key for p in path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(shapes)}
-    kept = io.read_npz(folder / "params.npz")
-    assert ours == {name: array.shape for name, array in kept.items()}
-    assert all(np.isfinite(array).all() for array in kept.values())
+    assert jax.tree.map(lambda x: x.shape, shapes) == jax.tree.map(lambda x: x.shape, kept)
+    assert all(np.isfinite(array).all() for array in jax.tree.leaves(kept)) and metadata.step == 1000
