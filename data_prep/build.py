@@ -5,6 +5,7 @@
     python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
     python -m data_prep.build hico --images DIR --annotations anno.mat
     python -m data_prep.build mpii --images DIR --annotations mpii_human_pose_v1_u12_1.mat [train=LIST val=LIST]
+    python -m data_prep.build hico_det/labels --labels-only --annotations train=FILE test=FILE
     python -m data_prep.build vcoco --images DIR --annotations train=vcoco_train.json … --coco-instances FILE
 
 Prints the counts of every split and the checksum of the records.
@@ -35,6 +36,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--coco-instances", type=Path, nargs="*", help="COCO instances JSON (official V-COCO layout)")
     parser.add_argument("--noise", type=float, default=1.0, help="hoi_scenes: detector noise level (default 1.0)")
     parser.add_argument("--seed", type=int, default=0, help="hoi_scenes: the world's seed (default 0)")
+    parser.add_argument(
+        "--labels-only", action="store_true", help="no pictures: annotated boxes become detections with score 1"
+    )
     parser.add_argument("--skip-unreadable", action="store_true", help="hico: leave broken pictures out, naming them")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing build")
     return parser.parse_args(arguments)
@@ -49,6 +53,11 @@ def source_of(options: argparse.Namespace):
         return scenes_source(variant or "small", seed=options.seed, noise=options.noise)
     if dataset not in ("vcoco", "hico_det", "hico", "mpii"):
         raise ValueError(f"unknown dataset {options.name!r}; there are hoi_scenes, vcoco, hico_det, hico, mpii")
+    if options.labels_only and options.annotations:
+        from data_prep.labels import labels_source
+
+        files = [_split_and_file(text) for text in options.annotations]
+        return labels_source(options.name, files, options.coco_instances or [])
     if options.images is None or not options.annotations:
         raise ValueError(f"{dataset} needs --images DIR and --annotations FILE")
     files = dict(_split_and_file(text) for text in options.annotations)

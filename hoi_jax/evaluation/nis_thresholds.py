@@ -31,7 +31,7 @@ def apply_thresholds(
     """The store without the verb scores of pairs that do not exceed their HOI class's threshold.
 
     A threshold of 0 keeps everything; so do an unknown (NaN) interactiveness and a combination without a class. Pairs
-    stay, with all their other scores.
+    stay, with all their other scores; what the system itself suppressed counts again.
     """
     label = vocabulary.hoi_table[store.trip_verb, store.pair_object_class[store.trip_pair]]
     known = (label >= 0) & (store.pair_object_class[store.trip_pair] >= 0)
@@ -39,7 +39,7 @@ def apply_thresholds(
     score = store.pair_interactiveness[store.trip_pair]
     stays = (limit <= 0) | ~(score <= limit)
     rows = {name: getattr(store, name)[stays] for name in ("trip_pair", "trip_verb", "trip_score")}
-    return dataclasses.replace(store, **rows)
+    return dataclasses.replace(store, pair_kept=np.ones_like(store.pair_kept), **rows)
 
 
 def fit_thresholds(

@@ -1,6 +1,7 @@
 """Label files of every layout, told apart by their content.
 
 Read here: our own `annotations_<split>.npz`; HICO-DET as JSON of fredzzhang/hicodet or as official `anno_bbox.mat`;
+HICO-DET's training pairs as flat npz (`hake_flat`);
 V-COCO as official action tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, or as flat npz
 (`vcoco_eval_*_gt.npz`). JSON may be gzipped.
 """
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from hoi_jax import io
 from hoi_jax.evaluation import arrays
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files import hico_files, hico_mat, vcoco_files, vcoco_flat
+from hoi_jax.evaluation.files import hake_flat, hico_files, hico_mat, vcoco_files, vcoco_flat
 
 
 def read_annotations(
@@ -47,6 +48,8 @@ def _read(path: str | os.PathLike[str], coco_instances: Sequence[str | os.PathLi
             return Annotations.load(path)
         if vcoco_flat.is_flat_truth(content):
             return vcoco_flat.annotations_from_flat(content, path)
+        if hake_flat.is_flat_pairs(content):
+            return hake_flat.annotations_of_flat_pairs(content, path)
         raise io.CorruptFileError(f"{path}: npz of no known label layout; it has {sorted(content)}")
     if io.is_mat(head):
         return hico_mat.annotations_of_mat(path, split)

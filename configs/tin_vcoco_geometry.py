@@ -1,0 +1,23 @@
+"""TIN's spatial streams on V-COCO without any picture: the map of the two boxes and the object's class.
+
+Build:   python -m data_prep.build vcoco/labels --labels-only --annotations trainval=vcoco_instances_train.json.gz \\
+             trainval=vcoco_instances_val.json.gz test=vcoco_instances_test.json.gz
+Run:     python train.py --config configs/tin_vcoco_geometry.py --workdir runs/geometry_vcoco
+         python evaluate.py --predictions runs/geometry_vcoco/predictions_test.npz --metrics role_pairs \\
+             --annotations data/vcoco/labels/annotations_test.npz \\
+             --train-annotations data/vcoco/labels/annotations_trainval.npz
+Expect:  not yet measured. Role AP over the annotated pairs of the test pictures (people without an object are in no
+         public test file), annotated boxes as detections: neither AP_role nor comparable with published figures.
+"""
+
+from configs import tin_hico_det_geometry
+
+
+def get_config():
+    config = tin_hico_det_geometry.get_config()
+    config.dataset = dict(name="vcoco/labels", vocabulary="vcoco", train_split="trainval", eval_split="test")
+    config.sizes = dict(image_hw=(640, 640), instances=96, detections=48, pairs=64, persons=32, truncate=True)
+    config.model.loss = dict(spatial=5.0)
+    config.train.update(num_steps=4_000, evaluate_every=2_000, best_metric="pairs_role_ap/24")
+    config.evaluation = dict(batch_size=32, metrics=("role_pairs", "nis"), max_triplets=800)
+    return config
