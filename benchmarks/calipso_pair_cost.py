@@ -120,17 +120,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def curves_of(name: str, content: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """Label -> {pairs: seconds} of a result: its "curves", or its "rows" with "pairs" and columns that end with "_s"."""
+    found = {label: {int(p): s for p, s in rows.items()} for label, rows in (content.get("curves") or {}).items()}
+    for row in content.get("rows") or []:
+        for key, value in row.items():
+            if "pairs" in row and key.endswith("_s"):
+                found.setdefault(f"{name} {key.removesuffix('_s')}", {})[int(row["pairs"])] = value
+    return found
+
+
 def plot(path: Path) -> None:
-    """One chart of the "curves" {label: {pairs: seconds}} of every result file; pairs by their logarithm."""
+    """One chart of the curves of every result file beside ours; pairs by their logarithm."""
     from hoi_jax.io import write_bytes_atomic
     from hoi_jax.report.charts import Chart, Series, line_chart
 
     series = []
-    for file in sorted(FOLDER.glob("*.json")):
-        content = json.loads(file.read_text())
-        for label, rows in (content.get("curves") or {}).items():
-            points = sorted((float(np.log10(int(pairs))), seconds) for pairs, seconds in rows.items())
-            series.append(Series(label, *(tuple(p[i] for p in points) for i in (0, 1))))
+    for file in sorted(FOLDER.glob("*pair*.json")):
+        for label, rows in curves_of(file.stem.split("_")[0], json.loads(file.read_text())).items():
+            x, y = (tuple(column) for column in zip(*sorted(rows.items()), strict=True))
+            series.append(Series(label, tuple(float(np.log10(pairs)) for pairs in x), y))
     chart = Chart("Time per picture", tuple(series), "pairs (power of ten)", "seconds")
     style = "<style>.line{fill:none;stroke-width:2}.axis,.grid,.tick{fill:none;stroke:#999}.grid{opacity:.3}"
     style += ".swatch{display:inline-block;width:1em;height:1em;margin-right:.5em}ul{list-style:none}</style>"
