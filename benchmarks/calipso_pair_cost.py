@@ -121,7 +121,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def curves_of(name: str, content: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Label -> {pairs: seconds} of a result: its "curves", or its "rows" with "pairs" and columns that end with "_s"."""
+    """Label -> {pairs: seconds} of a result: its "curves", or "rows" with "pairs" and columns that end with "_s"."""
     found = {label: {int(p): s for p, s in rows.items()} for label, rows in (content.get("curves") or {}).items()}
     for row in content.get("rows") or []:
         for key, value in row.items():
