@@ -4,7 +4,7 @@ Build:   python -m data_prep.build hico_det --images DIR --annotations train=FIL
 Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=...
 Expect:  interactiveness AP 38.74 in the paper; ours: not yet measured.
 
-Table 5: --config configs/body_part_hico_det.py:without_progressive, and so on. The paper starts from COCO's DETR.
+Table 5: --config configs/body_part_hico_det.py:ablation=intuitive, and so on. The paper starts from COCO's DETR.
 Pictures lie in one static size of 800 x 1333: training draws their short side as DETR does, but an upright picture is
 at most 800 high. Crowded pictures are shown three times as often as sparse ones; an "epoch" below counts as many
 pictures as the training set has.
@@ -18,6 +18,7 @@ EPOCHS, DROP = 90, 60
 
 # Row by row the changes of Table 5 (the paper's values of all other switches are the defaults).
 ABLATIONS = {
+    "none": dict(),
     "without_parts": dict(scheme="instance"),
     "without_saliency": dict(scheme="six_pass", masks="none"),
     "intuitive": dict(scheme="six_pass", masks="parts"),
@@ -27,7 +28,8 @@ ABLATIONS = {
 }
 
 
-def get_config(ablation=""):
+def get_config(options=""):
+    ablation = common.choices(options, ablation=tuple(ABLATIONS))["ablation"]
     config = common.base(system="body_part", batch_size=BATCH)
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
     config.sizes = dict(image_hw=(800, 1333), instances=512, detections=64, pairs=256)
@@ -36,7 +38,7 @@ def get_config(ablation=""):
         crop=0.5, crop_sides_px=(384, 600), crop_short_sides=(400, 500, 600), crop_min_visible=0.0,
     )  # fmt: skip
     config.pipeline = dict(enlarge=True, sparsity="off" if ablation == "without_sparsity" else "ratio")
-    config.model = dict(parts=dict(ABLATIONS[ablation]) if ablation else dict(), queries=64)
+    config.model = dict(parts=dict(ABLATIONS[ablation]), queries=64)
     config.optimizer = dict(
         name="adamw", learning_rate=1e-4, weight_decay=1e-4, clip="global", clip_norm=0.1,
         schedule=dict(kind="step", step_at=(IMAGES * DROP // BATCH,)),

@@ -1,30 +1,24 @@
 """Body-part interactiveness on the embedded scenes, stage 1 (detector and interactiveness), for two CPU cores.
 
 Run:     python train.py --config configs/body_part_hoi_scenes.py --workdir runs/body1
-         python train.py --config configs/body_part_hoi_scenes.py:without_parts --workdir runs/body1-without-parts
-Expect:  nothing useful in 8 minutes: interactiveness AP 0.3, max recall 2.6 (1,500 steps at 1e-3, seed 0, two cores);
-         class frequency is at 14.8. A set detector from scratch needs far more pictures; a long run is to be made.
+Expect:  interactiveness AP 48.6, max recall 82.1 (seed 0; an hour on two cores). On all pairs of the simulated
+         detector, box distance reaches 36.7 and class frequency 14.8. The run is kept in
+         checkpoints/body_part_hoi_scenes, in two parts: 2,286 updates at 1e-3, and 2,750 more that end at 0.
 
-Rules are the paper's; sizes are small and everything starts from scratch. Cells are 16 pixels wide and a body part is
-about as large, so that a cell counts as covered where the box touches it (`cell_rule="floor"`): by the paper's corner
-test most parts would have no cell at all.
+Options after a colon: `ablation` (Table 5), `start=FOLDER` (all weights of another run), `detector=FOLDER` (everything
+but its interactiveness decoder), for example configs/body_part_hoi_scenes.py:ablation=intuitive,detector=runs/body1.
+
+Rules are the paper's; sizes are small. From scratch, DETR's free query vectors learn nothing here in an hour (max
+recall 2.6 after 1,500 updates), so queries start at places in the picture (`query="point"`). Cells are 8 pixels wide,
+and a cell counts as covered where a box touches it (`cell_rule="floor"`): by the paper's corner test small parts would
+have no cell at all.
 """
 
 from configs import common
+from configs.body_part_hico_det import ABLATIONS
 
 STEPS = 5000
 DETECTOR = "params/(backbone|input_projection|encoder|box_decoder|query_.*|object_class|human_box|object_box)(/.*)?"
-
-# Table 5 of the paper, one change each: --config configs/body_part_hoi_scenes.py:ablation=intuitive
-ABLATIONS = {
-    "none": dict(),
-    "without_parts": dict(scheme="instance"),
-    "without_saliency": dict(scheme="six_pass", masks="none"),
-    "intuitive": dict(scheme="six_pass", masks="parts"),
-    "without_progressive": dict(masks="parts"),
-    "without_one_pass": dict(scheme="six_pass"),
-    "without_sparsity": dict(),  # of the pipeline, below
-}
 
 
 def get_config(options=""):

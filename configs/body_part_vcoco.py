@@ -11,8 +11,8 @@ IMAGES = 5400
 EPOCHS, DROP = 120, 60
 
 
-def get_config(ablation=""):
-    config = body_part_hico_det.get_config(ablation)
+def get_config(options=""):
+    config = body_part_hico_det.get_config(options)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
     config.sizes = dict(image_hw=(800, 1333), instances=96, detections=64, pairs=96, persons=32)
     config.model.queries = 100

@@ -335,9 +335,10 @@ def test_impossible_settings_are_refused_by_name(values, message):
 @pytest.mark.parametrize(
     "name",
     [
-        "hico_det", "hico_det:without_parts", "hico_det:without_saliency", "hico_det:intuitive",
-        "hico_det:without_progressive", "hico_det:without_one_pass", "hico_det_release", "hico_det_stage2",
-        "hico_det_qpic", "hico_det_cdn:B", "vcoco", "hoi_scenes", "hoi_scenes:intuitive", "hoi_scenes_stage2",
+        "hico_det", "hico_det:ablation=without_parts", "hico_det:ablation=without_saliency",
+        "hico_det:ablation=intuitive", "hico_det:ablation=without_progressive", "hico_det:ablation=without_one_pass",
+        "hico_det_release", "hico_det_stage2", "hico_det_qpic", "hico_det_cdn:B", "vcoco", "hoi_scenes",
+        "hoi_scenes:ablation=intuitive,detector=runs/x", "hoi_scenes_stage2",
     ],
 )  # fmt: skip
 def test_every_config_is_valid_and_its_rules_name_every_parameter(name):
