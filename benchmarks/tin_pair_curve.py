@@ -3,9 +3,9 @@
     python benchmarks/tin_pair_curve.py --out benchmarks/results/tin_pair_curve.json
 
 One picture, the config's network with random weights. "factorised" looks at the picture once, at 16 people and 64
-objects once (tables of fixed size, as in prediction), and at pairs in chunks; "per pair" runs the whole network for every
-pair with one person and one object, as the authors' code does (the time of one, times their number). Medians after one run
-to compile.
+objects once (tables of fixed size, as in prediction), and at pairs in chunks; "per pair" runs the whole network for
+every pair with one person and one object, as the authors' code does (the time of one, times their number). Medians
+after one run to compile.
 """
 
 import argparse
