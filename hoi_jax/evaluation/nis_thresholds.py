@@ -23,6 +23,8 @@ from hoi_jax.evaluation.stored import evaluate_store
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 CANDIDATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MIN_PAIRS = 10
+"""HICO-DET's limit of a rare class."""
 
 
 def apply_thresholds(
@@ -47,8 +49,12 @@ def fit_thresholds(
     annotations: Annotations,
     vocabulary: Vocabulary,
     candidates: Sequence[float] = CANDIDATES,
+    *,
+    min_pairs: int = MIN_PAIRS,
 ) -> Float[np.ndarray, " hois"]:
-    """The candidate with the best AP per HOI class (ties and classes without annotation: the lowest).
+    """The candidate with the best AP per HOI class; among equals the lowest.
+
+    A class with fewer than `min_pairs` annotated pairs is not suppressed: the best of its ten APs is chance.
 
     Raises:
       ValueError: the vocabulary has no HOI classes, or no pair has an interactiveness score.
@@ -58,16 +64,16 @@ def fit_thresholds(
     if not np.isfinite(store.pair_interactiveness).any():
         raise ValueError("the predictions hold no interactiveness scores")
     rising = np.sort(np.asarray(candidates, np.float64))
-    ap = np.stack([
+    tables = [
         evaluate_store(
             apply_thresholds(store, np.full(len(vocabulary.hois), value), vocabulary), annotations, vocabulary
-        ).per_class["default/ap"]
+        ).per_class
         for value in rising
-    ])  # fmt: skip
-    ap = np.where(np.isnan(ap), -1.0, ap)
+    ]
+    ap = np.stack([np.nan_to_num(table["default/ap"], nan=-1.0) for table in tables])
     # A gain of rounding size is no gain.
     good = ap >= ap.max(axis=0, keepdims=True) - 1e-12
-    return rising[np.argmax(good, axis=0)]
+    return np.where(tables[0]["num_positives"] >= min_pairs, rising[np.argmax(good, axis=0)], 0.0)
 
 
 def write_calibration(

@@ -126,8 +126,9 @@ def test_fitted_thresholds_score_no_class_below_its_unsuppressed_ap_and_find_the
         trip_verb=np.full(4, verb),
         trip_score=np.float32([0.5, 0.9, 0.5, 0.9]),  # the wrong pairs rank first
     )
-    fitted = fit_thresholds(store, truth, HICO)
+    fitted = fit_thresholds(store, truth, HICO, min_pairs=2)
     assert fitted[0] == 0.15 and not fitted[1:].any()
+    assert not fit_thresholds(store, truth, HICO, min_pairs=3).any()  # Two pairs are too few then.
     before = evaluate_store(store, truth, HICO).per_class["default/ap"][0]
     after = evaluate_store(apply_thresholds(store, fitted, HICO), truth, HICO).per_class["default/ap"][0]
     assert before < after == 1.0
