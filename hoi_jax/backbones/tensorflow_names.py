@@ -1,0 +1,77 @@
+"""Names of TensorFlow's ResNets in ours: slim's `resnet_v1_*` and Keras' first ResNet-50.
+
+Slim (iCAN, TIN): layout "slim". Keras (Caffe's weights): layout "caffe", and its convolutions have biases, which go
+into the stored means: norm(conv(x) + b; mean) = norm(conv(x); mean - b).
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from hoi_jax.backbones.torchvision_names import Entries
+
+_SLIM_NORM = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
+_BRANCH = {"1": "downsample", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
+KERAS_EPSILON = 1.001e-5
+"""Of the norms in Keras today; the first files say 1e-3, with the same weights. Ours have 1e-5."""
+
+
+def is_slim(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether names are of slim's resnet_v1."""
+    return any(re.match(r"resnet_v1_\d+/", name) for name in state)
+
+
+def is_keras(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether names are of Keras' first ResNet-50."""
+    return any(name.startswith("res2a_branch2a/") for name in state)
+
+
+def slim_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
+    """A variable of slim's ResNet below `prefix`; None for its classifier, its optimiser and anything else."""
+    match = re.fullmatch(
+        r"resnet_v1_\d+/(?:block(\d)/unit_(\d+)/bottleneck_v1/)?(conv\d|shortcut)/(?:BatchNorm/)?(\w+)", name
+    )
+    if not match:
+        return None
+    block, unit, layer, leaf = match.groups()
+    path = f"{prefix}/stem"
+    if block is not None:
+        path = f"{prefix}/stage{int(block) - 1}/block{int(unit) - 1}/{layer.replace('shortcut', 'downsample')}"
+    elif layer != "conv1":
+        return None
+    if leaf == "weights":  # [h, w, in, out], as ours
+        return [(f"params/{path}/conv/kernel", tensor)]
+    return [(f"batch_stats/{path}/norm/{_SLIM_NORM[leaf]}", tensor)] if leaf in _SLIM_NORM else None
+
+
+def without_biases(state: Mapping[str, np.ndarray], *, epsilon: float = KERAS_EPSILON) -> dict[str, np.ndarray]:
+    """The same Keras network with biases of convolutions moved into the norms, which get an epsilon of 1e-5."""
+    out = {}
+    for name, tensor in state.items():
+        layer, _, leaf = name.partition("/")
+        if leaf == "bias" and (layer == "conv1" or layer.startswith("res")):
+            continue
+        if leaf == "moving_mean":
+            convolution = "conv1" if layer == "bn_conv1" else f"res{layer.removeprefix('bn')}"
+            tensor = tensor - state.get(f"{convolution}/bias", np.zeros_like(tensor))
+        if leaf == "moving_variance":
+            tensor = tensor + np.float32(epsilon - 1e-5)
+        out[name] = tensor
+    return out
+
+
+def keras_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
+    """A weight of Keras' ResNet-50 (`without_biases`) below `prefix`; None for its classifier."""
+    match = re.fullmatch(r"(?:(bn_|)conv1|(res|bn)(\d)([a-z])_branch(1|2[abc]))/(\w+)", name)
+    if not match:
+        return None
+    stem, kind, stage, block, branch, leaf = match.groups()
+    path = f"{prefix}/stem"
+    if stage is not None:
+        path = f"{prefix}/stage{int(stage) - 2}/block{ord(block) - ord('a')}/{_BRANCH[branch]}"
+    if leaf == "kernel" and (stem == "" or kind == "res"):
+        return [(f"params/{path}/conv/kernel", tensor)]
+    if leaf in _SLIM_NORM and (stem == "bn_" or kind == "bn"):
+        return [(f"batch_stats/{path}/norm/{_SLIM_NORM[leaf]}", tensor)]
+    return None
