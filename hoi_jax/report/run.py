@@ -26,11 +26,14 @@ EXPLANATIONS = {
     "default/rare": "The same over classes with fewer than ten training examples.",
     "default/non_rare": "The same over all other classes.",
     "known_object/full": "Only pictures that hold the object of the class are counted.",
+    "interactiveness_complete/ap": "Average precision of 'this person interacts with this object', whatever the verb.",
 }
 NOTES = {
     "model": "as trained",
     "without NIS": "pairs that the model thinks do not interact are kept",
     "class frequency": "every person with every object, ranked by how often the verb goes with the object in training",
+    "own by distance": "the model's own pairs, interactive the nearer their boxes are",
+    "all by distance": "every person with every object, interactive the nearer their boxes are",
 }
 
 
@@ -59,12 +62,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
+def _scored(metrics: Mapping[str, float]) -> bool:
+    """Whether verbs were scored."""
+    return not all(name.startswith(("interactiveness", "subset/", "nis/")) for name in metrics)
+
+
 def class_rows(results: Mapping[str, EvaluationResult], vocabulary: Vocabulary) -> list[dict[str, Cell]]:
     """One row per HOI class, empty for action-style results."""
     model = results["model"]
     if "default/ap" not in model.per_class or not vocabulary.hois:
         return []
-    columns = {name: 100 * np.asarray(result.per_class["default/ap"]) for name, result in results.items()}
+    columns = {
+        name: 100 * np.asarray(result.per_class["default/ap"])
+        for name, result in results.items()
+        if "default/ap" in result.per_class  # Baselines of interactiveness have none.
+    }
     return [
         {
             "class": vocabulary.hoi_name(hoi),
@@ -94,6 +106,8 @@ def write_run_report(
     """
     model = results["model"].metrics
     shown = [name for name in (run.headline, *EXPLANATIONS) if name in model]
+    # A network without verbs (a first stage) has nothing to be right or wrong about.
+    examples = choose_examples(store, annotations, vocabulary) if _scored(model) else []
     write_report(
         path,
         ReportInput(
@@ -110,7 +124,7 @@ def write_run_report(
             ],
             per_class=class_rows(results, vocabulary),
             metrics=read_metrics(run.workdir),
-            examples=example_pictures(choose_examples(store, annotations, vocabulary), images),
+            examples=example_pictures(examples, images),
             looks=[
                 (f"{seen.pair.object_name}: interacts {seen.interactiveness:.2f}", draw_attention(seen))
                 for seen in looks
