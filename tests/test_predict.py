@@ -11,6 +11,7 @@ from PIL import Image
 
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.io import DataError
+from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import get_vocabulary
 
 _SPEC = importlib.util.spec_from_file_location("predict", Path(__file__).parent.parent / "predict.py")
@@ -164,7 +165,7 @@ def test_verbs_without_an_object_come_from_the_people():
         "agent_scores": scores,
         "agent_valid": np.array([[True, False]]),
     }
-    pairs = predict_py.pairs_of_image(predictions, 0, np.array([2.0, 3.0]), ACTIONS, min_score=0.1, top=9)
+    pairs = pairs_of_image(predictions, 0, np.array([2.0, 3.0]), ACTIONS, min_score=0.1, top=9)
     assert len(pairs) == 1
     assert pairs[0]["human_xyxy_px"] == [2.0, 6.0, 6.0, 12.0] and pairs[0]["object"] is None
     assert [v["verb"] for v in pairs[0]["verbs"]] == [ACTIONS.verbs[alone[0]]]
@@ -174,14 +175,14 @@ def test_doing_nothing_is_not_drawn():
     pair = {"human_xyxy_px": [0, 0, 1, 1], "object_xyxy_px": None, "object": None, "verbs": []}
     quiet = {**pair, "verbs": [{"verb": "no_interaction", "score": 0.9}]}
     busy = {**pair, "verbs": [{"verb": "sit_on", "score": 0.9}]}
-    drawn = predict_py.interactions_of([quiet, pair, busy], get_vocabulary("hoi_scenes"))
+    drawn = interactions_of([quiet, pair, busy], get_vocabulary("hoi_scenes"))
     assert [interaction.verbs for interaction in drawn] == [(("sit on", 0.9),)]
 
 
 def test_roles_are_not_drawn():
     pair = {"human_xyxy_px": [0, 0, 1, 1], "object_xyxy_px": [0, 0, 2, 2], "object": "cell phone"}
     pair["verbs"] = [{"verb": "talk_on_phone_instr", "score": 0.5}, {"verb": "hold_obj", "score": 0.4}]
-    drawn = predict_py.interactions_of([pair], get_vocabulary("vcoco"))
+    drawn = interactions_of([pair], get_vocabulary("vcoco"))
     assert drawn[0].verbs == (("talk on phone", 0.5), ("hold", 0.4))
 
 

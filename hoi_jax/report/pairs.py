@@ -1,0 +1,93 @@
+"""The tables of a prediction as readable pairs: plain values for JSON, and what is drawn of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hoi_jax.report.draw import Interaction
+from hoi_jax.vocab import Vocabulary
+
+
+def pairs_of_image(
+    predictions: Mapping[str, np.ndarray],
+    row: int,
+    scale_xy: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    min_score: float,
+    top: int,
+) -> list[dict[str, Any]]:
+    """The pairs of one picture as plain JSON values, best first, boxes times `scale_xy` [2].
+
+    A pair that the system suppressed is left out. Verbs without an object (action style) come from the people
+    (`agent_*`) and have object null.
+    """
+    candidates: list[tuple[float, int, int]] = []
+    agents_from = predictions["pair_valid"].shape[1] if "pair_valid" in predictions else 0
+    if agents_from:
+        used = predictions["pair_valid"][row]
+        if "kept" in predictions:
+            used = used & predictions["kept"][row]
+        candidates += _strong(predictions["verb_scores"][row], used, min_score, 0)
+    if "agent_valid" in predictions:
+        alone = np.array([role < 0 for role in vocabulary.verb_role] or [False] * len(vocabulary.verbs))
+        scores = np.where(alone, predictions["agent_scores"][row], -np.inf)
+        candidates += _strong(scores, predictions["agent_valid"][row], min_score, agents_from)
+    candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
+    groups: dict[int, dict[str, Any]] = {}
+    for score, pair, verb in candidates[:top]:
+        if pair not in groups:
+            groups[pair] = _pair(predictions, row, pair, agents_from, scale_xy, vocabulary)
+            groups[pair]["score"] = score
+        groups[pair]["verbs"].append({"verb": vocabulary.verbs[verb], "score": score})
+    return list(groups.values())
+
+
+def _strong(scores: np.ndarray, used: np.ndarray, min_score: float, offset: int) -> list[tuple[float, int, int]]:
+    """(score, row + offset, verb) of every score of a used row that is at least `min_score`."""
+    good = np.isfinite(scores) & (scores >= min_score) & used[:, None]
+    return [(float(scores[r, v]), int(r) + offset, int(v)) for r, v in np.argwhere(good)]
+
+
+def _pair(
+    predictions: Mapping[str, np.ndarray],
+    row: int,
+    pair: int,
+    agents_from: int,
+    scale_xy: np.ndarray,
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    def box(name: str, index: int) -> list[float] | None:
+        corners = predictions[name][row, index] * np.tile(scale_xy, 2)
+        return [round(float(c), 2) for c in corners] if np.isfinite(corners).all() else None
+
+    def number(name: str) -> float | None:
+        value = float(predictions[name][row, pair]) if name in predictions else np.nan
+        return value if np.isfinite(value) else None
+
+    empty = {"object": None, "object_xyxy_px": None, "object_score": None, "interactiveness": None}
+    if pair >= agents_from:
+        human = box("agent_xyxy_px", pair - agents_from)
+        return {"human_xyxy_px": human, "human_score": None, **empty, "verbs": []}
+    thing = box("object_xyxy_px", pair)
+    values = {"human_xyxy_px": box("human_xyxy_px", pair), "human_score": number("human_score"), **empty}
+    values["interactiveness"] = number("interactiveness")
+    if thing is not None:
+        name = vocabulary.objects[int(predictions["object_class"][row, pair])]
+        values |= {"object": name, "object_xyxy_px": thing, "object_score": number("object_score")}
+    return {**values, "verbs": []}
+
+
+def interactions_of(pairs: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> list[Interaction]:
+    """What to draw for the pairs of one picture; the verb that says "does nothing" is not drawn."""
+    words = {name: vocabulary.verb_words(verb) for verb, name in enumerate(vocabulary.verbs)}
+    if vocabulary.no_interaction >= 0:
+        del words[vocabulary.verbs[vocabulary.no_interaction]]
+    drawn = []
+    for pair in pairs:
+        verbs = tuple((words[v["verb"]], v["score"]) for v in pair["verbs"] if v["verb"] in words)
+        if verbs:
+            thing = tuple(pair["object_xyxy_px"]) if pair["object_xyxy_px"] else None
+            drawn.append(Interaction(tuple(pair["human_xyxy_px"]), thing, pair["object"] or "", verbs))
+    return drawn
