@@ -96,13 +96,14 @@ def main(arguments: list[str]) -> None:
 
     from hoi_jax.io import DataError
     from hoi_jax.settings import SettingsError
+    from hoi_jax.training import CheckpointError, InitFromError
 
     tf.config.set_visible_devices([], "GPU")
     if _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     try:
         run(_CONFIG.value.to_dict(), str(_WORKDIR.value), _DATA_DIR.value)
-    except (SettingsError, DataError) as error:
+    except (SettingsError, DataError, CheckpointError, InitFromError) as error:
         sys.exit(f"error: {error}")
 
 
