@@ -25,7 +25,7 @@ def get_config(options=""):
     probe = options if options in PROBES else ""
     chosen = tin_modes.parse("" if probe else options, modes=tin_modes.MODES, view=("hoi", "actions"))
     config = common.base(system="tin", batch_size=8)
-    config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
+    config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes", train_split="train")
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
     config.augment = dict(flip=0.5)
     config.model = dict(

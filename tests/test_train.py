@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from hoi_jax import fit_suppression
+from hoi_jax.evaluation.store import load_predictions
+
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 300.0
 TINY = [
     "--config=configs/tin_hoi_scenes.py",
     "--config.dataset.name=hoi_scenes/tiny",
+    "--config.dataset.train_split=train:fit",
     "--config.batch_size=4",
     "--config.train.num_steps=6",
     "--config.train.log_every=1",
@@ -69,6 +73,20 @@ def test_evaluate_from_the_checkpoint_gives_the_scores_of_training_and_a_report(
     page = report.read_text()
     assert page.count("data:image/") >= 6
     assert 'src="http' not in page and 'href="http' not in page  # the page holds everything it shows
+
+
+def test_thresholds_are_fitted_on_the_held_out_pictures_and_used(trained, capsys):
+    run, data = trained / "run", trained / "data"
+    assert fit_suppression.main(["--workdir", str(run), "--data-dir", str(data)]) == 0
+    assert f"{run / 'calibration.json'}: " in capsys.readouterr().out
+    fitted = json.loads((run / "calibration.json").read_text())
+    assert fitted["fitted_on"]["split"] == "train:held_out" and fitted["vocabulary"] == "hoi_scenes"
+    held_out = load_predictions(run / "predictions_train_held_out.npz").image_id
+    assert fitted["fitted_on"]["images"] == len(held_out) and 0 < len(held_out) < 20
+    assert max(held_out) < 64  # Scenes of the train split; test scenes start at a million.
+    labels = data / "hoi_scenes" / "tiny" / "annotations_test.npz"
+    stored = ["--predictions", run / "predictions_test.npz", "--annotations", labels]
+    assert "default/full" in succeed("evaluate.py", *stored, "--calibration", run / "calibration.json")
 
 
 @pytest.mark.parametrize(
