@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,6 +24,7 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Record = dict[str, object]
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,16 @@ def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
                 raise schema.SchemaError(f"{where}: {name!r} is no HOI class of {vocabulary.name!r}")
 
 
+def check_masks(record: Record, where: str) -> None:
+    """Raises SchemaError for a mask that is no PNG, or of another size than the picture."""
+    masks: Any = record["instances_mask_png"]
+    height, width = np.asarray(record["original_hw_px"]).tolist()
+    for row, png in enumerate(masks):
+        # Width and height stand at fixed places of every PNG.
+        if png and (png[:8] != _PNG or [int.from_bytes(png[i : i + 4]) for i in (16, 20)] != [width, height]):
+            raise schema.SchemaError(f"{where}: field 'instances_mask_png', row {row}: no PNG of {width} x {height}")
+
+
 class _Builder(tfds.core.GeneratorBasedBuilder):
     """TFDS's part: serialising, sharding and the info file."""
 
@@ -92,11 +104,13 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str):  # type: ignore[override]
         count, generate = self._source.splits[split]
+        vocabulary = get_vocabulary(self._source.pairs_vocabulary)
         bar = tqdm(generate(), total=count, desc=f"{self._source.name} {split}", unit="img", mininterval=0.5)
         for position, record in enumerate(bar):
             where = f"{self._source.name} {split} {record['file_name']!r}"
             schema.check_record(record, self._source.num_actions, where)
-            check_labels(record, get_vocabulary(self._source.pairs_vocabulary), where)
+            check_labels(record, vocabulary, where)
+            check_masks(record, where)
             self._counters[split].add(record)
             yield position, record
 

@@ -19,6 +19,7 @@ from data_prep.pictures import PictureFolder
 from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_rows import record_of
 from hoi_jax.evaluation.files.hico_mat import number_of, text_of
+from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.vocab.activities import PREFIX
 
 
@@ -77,6 +78,24 @@ def read_mpii(path: Path) -> MpiiLabels:
         _distinct([known[number] for number in order]),
         tuple(known[number][0] for number in order),
     )
+
+
+def mpii_label_files(path: Path) -> dict[str, LabelFile]:
+    """The labelled pictures of every part, in a vocabulary made for them on the spot. Raises DataError."""
+    table = read_mpii(path)
+    return {
+        split: LabelFile(
+            str(path), "MPII", "hico_det", None, [table.names[row] for row in rows], rows.tolist(),
+            [(0, 0)] * len(rows), lambda row, rows=rows: {"hoi_labels": _labels(table, rows[row])},
+        )
+        for split, rows in _rows_of_parts(table).items()
+    }  # fmt: skip
+
+
+def _labels(table: MpiiLabels, row: int) -> np.ndarray:
+    labels = np.full(len(table.activities), -1, np.int32)
+    labels[table.activity[row]] = 1
+    return labels
 
 
 def _distinct(titles: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -142,6 +161,4 @@ def iterate(table: MpiiLabels, rows: Int[np.ndarray, " n"], folder: PictureFolde
     """One record per picture; `image_id` is its row in the file, labels are 1 for its activity and -1 elsewhere."""
     for row in rows:
         data, hw = folder.read(table.names[row])
-        labels = np.full(len(table.activities), -1, np.int32)
-        labels[table.activity[row]] = 1
-        yield record_of(int(row), table.names[row], hw, {"hoi_labels": labels}, 1) | {"image": data}
+        yield record_of(int(row), table.names[row], hw, {"hoi_labels": _labels(table, row)}, 1) | {"image": data}

@@ -1,38 +1,62 @@
-"""Finding pictures by file name and reading their size without decoding them."""
+"""Finding pictures by file name, and what of a picture goes into a record."""
 
-import io
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from hoi_jax.data.picture_file import ENDINGS, is_plain, open_picture, orientation_of, png_of, upright
 from hoi_jax.io import CorruptFileError, MissingFileError, read_bytes
 
 MAX_PICTURE_BYTES = 64 << 20
 
 
 class PictureFolder:
-    """Pictures anywhere below a folder, by file name."""
+    """Pictures anywhere below a folder, by file name; nothing outside it is ever opened by name.
 
-    def __init__(self, folder: Path):
+    Args:
+      upright: what to do with a picture that EXIF says is turned where its labels do not tell: True turns it, False
+        keeps the pixels as stored (so do the published loaders of the old datasets, whose labels were made that way).
+    """
+
+    def __init__(self, folder: Path, *, upright: bool = False):
         if not folder.is_dir():
             raise MissingFileError(f"{folder}: no such folder of pictures")
         self.folder = folder
+        self.upright = upright
         self._paths: dict[str, Path] = {}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            if path.suffix.lower() in ENDINGS:
                 self._paths.setdefault(path.name, path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._paths
 
-    def read(self, name: str) -> tuple[bytes, tuple[int, int]]:
-        """The encoded picture and its (height, width) in pixels. Raises DataError naming the picture."""
+    def read(self, name: str, labelled_hw: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int]]:
+        """The encoded picture and its (height, width) in pixels.
+
+        A picture that some decoder would show otherwise (turned by EXIF, CMYK, 16 bits, palette, animated) is stored
+        anew as PNG; any other one byte for byte.
+
+        Args:
+          labelled_hw: size of the picture that the labels were made for, (0, 0) = unknown. It decides whether a picture
+            that EXIF turns is turned.
+
+        Raises:
+          DataError: naming the picture: absent, unreadable, too large, or of another size than its labels.
+        """
         if name not in self._paths:
             raise MissingFileError(f"{self.folder}: no picture {name!r} below it")
-        data = read_bytes(self._paths[name], max_bytes=MAX_PICTURE_BYTES)
-        try:
-            with Image.open(io.BytesIO(data)) as picture:
-                picture.verify()
-                return data, (picture.height, picture.width)
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise CorruptFileError(f"{self._paths[name]}: not a readable picture ({error})") from error
+        path = self._paths[name]
+        data = read_bytes(path, max_bytes=MAX_PICTURE_BYTES)
+        image = open_picture(data, str(path))
+        stored, orientation = (image.height, image.width), orientation_of(image)
+        shown = stored[::-1] if orientation >= 5 else stored
+        known = 0 not in labelled_hw
+        if known and labelled_hw not in (stored, shown):
+            raise CorruptFileError(
+                f"{path}: {stored[1]} x {stored[0]} pixels, but its labels were made for {labelled_hw[1]} x "
+                f"{labelled_hw[0]}: boxes would be wrong; use the pictures that belong to the labels"
+            )
+        turn = orientation != 1 and (self.upright if not known or stored == shown else shown == labelled_hw)
+        if turn:
+            return png_of(upright(image)), shown
+        # The EXIF field stays in the file, but the pipeline's decoder does not look at it.
+        return (data if is_plain(image) else png_of(image)), stored

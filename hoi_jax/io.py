@@ -79,12 +79,25 @@ def read_text_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LI
 
 
 def read_json(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> Any:
-    """Parsed JSON, plain or gzipped. NaN and Infinity are accepted as Python writes them."""
+    """Parsed JSON, plain or gzipped, in UTF-8, 16 or 32.
+
+    NaN and Infinity are accepted as Python writes them: who uses a number checks it. A key that stands twice in one
+    object is refused, since one of its values would be lost.
+    """
     data = read_text_bytes(path, max_bytes=max_bytes)
     try:
-        return json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return json.loads(data, object_pairs_hook=_distinct_keys)
+    except (ValueError, RecursionError) as error:  # Wrong encodings and endless numbers are ValueErrors too.
         raise CorruptFileError(f"{path}: not valid JSON ({error})") from error
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"key {twice[:60]!r} occurs twice in one object")
+    return table
 
 
 def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, np.ndarray]:

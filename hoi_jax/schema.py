@@ -222,6 +222,8 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
             raise SchemaError(f"{where}: field {name!r} has shape {array.shape}, expected {expected}")
         if not np.all(np.isfinite(array)):
             raise SchemaError(f"{where}: field {name!r} holds NaN or infinite values")
+        if name.endswith("xyxy_px") and np.any(array[..., 2:] < array[..., :2]):
+            raise SchemaError(f"{where}: field {name!r} holds a box that ends before it begins")
         if expected[:1] == (-1,) and name != "hoi_labels":
             table = name.split("_")[0]
             if rows.setdefault(table, len(array)) != len(array):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import schema
-from hoi_jax.io import DataError, read_json
+from hoi_jax.files.torch_file import read_plain_torch
+from hoi_jax.io import DataError, read_head, read_json
 from hoi_jax.vocab import Vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
@@ -36,21 +37,45 @@ def image_number(path: Path) -> int | None:
     return int(digits) if digits else None
 
 
+def entries_of(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a file of results: a JSON list (COCO's results, AlphaPose), the `annotations` of a COCO file, or the
+    `instances_predictions.pth` that detectron2 writes, which is read without running anything it names.
+
+    Raises:
+      DataError: naming the file; rows that are no group of keys are refused too.
+    """
+    head = read_head(path, 8)
+    table = read_plain_torch(path) if head.startswith((b"PK", b"\x80")) else read_json(path)
+    if isinstance(table, dict) and {"annotations", "images"} <= set(table):
+        table = table["annotations"]
+    if not isinstance(table, list):
+        raise DataError(f"{path}: expected a list of detections (COCO results format)")
+    rows = []
+    for index, row in enumerate(table):
+        if isinstance(row, dict) and isinstance(row.get("instances"), list):
+            # detectron2 groups its rows by picture.
+            rows += [
+                {"image_id": row.get("image_id"), **found} for found in row["instances"] if isinstance(found, dict)
+            ]
+        elif isinstance(row, dict):
+            rows.append(row)
+        else:
+            raise DataError(f"{path}: detection {index}: is {str(row)[:60]}, expected a group of keys")
+    return rows
+
+
 class DetectionFile:
     """Detections by picture.
 
-    The file is a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"} in
-    pixels of the picture, each with optional "keypoints": 17 times x, y, score.
+    The file (`entries_of`) is a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height],
+    "score"} in pixels of the picture, each with optional "keypoints": 17 times x, y, score.
 
     Raises:
       DataError: naming the file, the entry and what is wrong with it.
     """
 
     def __init__(self, path: str | Path, vocabulary: Vocabulary):
-        self._path = path
-        entries = read_json(path)
-        if not isinstance(entries, list):
-            raise DataError(f"{path}: expected a list of detections (COCO results format)")
+        entries = entries_of(path)
         classes = category_classes(vocabulary)
         self._by_number: dict[int, list[dict[str, Any]]] = {}
         self._by_name: dict[str, list[dict[str, Any]]] = {}

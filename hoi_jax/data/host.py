@@ -1,16 +1,14 @@
 """A batch made on the host from pictures and detections, for prediction without tf.data. NumPy and Pillow only."""
 
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from hoi_jax import schema
-from hoi_jax.io import MEGABYTE, CorruptFileError, DataError, TooLargeError, read_bytes
+from hoi_jax.data.picture_file import open_picture, rgb_of, upright
+from hoi_jax.io import MEGABYTE, read_bytes
 
 Detections = Mapping[str, np.ndarray]
 """Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the picture,
@@ -122,17 +120,4 @@ def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels:
       DataError: naming the file, when it is missing, too large, or no picture that Pillow can read whole.
     """
     data = read_bytes(path, max_bytes=max_bytes)
-    try:
-        with Image.open(BytesIO(data)) as image:
-            if image.width * image.height > max_pixels:
-                raise TooLargeError(f"{path}: {image.width} x {image.height} pixels, the limit is {max_pixels}")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise CorruptFileError(f"{path}: not a picture, or of a format that Pillow does not know") from error
-    # Broken files make Pillow raise almost anything; none of it may stop a run over a folder.
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise CorruptFileError(f"{path}: not a readable picture ({error})") from error
-    except (struct.error, zlib.error, MemoryError, Image.DecompressionBombError) as error:
-        raise CorruptFileError(f"{path}: not a readable picture ({error})") from error
+    return rgb_of(upright(open_picture(data, str(path), max_pixels=max_pixels)))

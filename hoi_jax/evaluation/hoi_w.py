@@ -14,8 +14,9 @@ from hoi_jax.evaluation.ap import score_ranking
 from hoi_jax.evaluation.boxes import matched_iou
 from hoi_jax.evaluation.matching import candidate_chunks, ranking
 from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.vocab.hoi_w import HOI_W
 
-VERBS = ("smoke", "call", "play_cellphone", "eat", "drink", "ride", "hold", "kick", "read", "play_computer")
+VERBS = HOI_W.verbs
 """Verb number 1 to 10 of the files is index 0 to 9 here."""
 
 MIN_OVERLAP = 0.5

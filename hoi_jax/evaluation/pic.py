@@ -14,12 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.vocab.pic import PIC
 
-RELATIONS = (
-    "in front of", "behind", "talk", "next to", "hold", "drink", "sit on", "stand on", "look", "touch", "wear",
-    "carry", "in", "others", "use", "lie down", "eat", "hit", "with", "drive", "ride", "squat", "pull",
-    "on the top of", "on", "kick", "throw", "play", "push", "feed",
-)  # fmt: skip
+RELATIONS = PIC.verbs
 """Relation number 1 to 30 of the files is index 0 to 29 here."""
 GEOMETRIC = ("in front of", "behind", "next to", "in", "on the top of", "on")
 

@@ -243,6 +243,12 @@ def read_torch(
         raise io.CorruptFileError(f"{path}: {error}") from error
 
 
+def read_plain_torch(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT) -> Any:
+    """The lists, dictionaries, numbers and texts that PyTorch saved; no tensor is read. Raises io.DataError."""
+    data = io.read_bytes(path, max_bytes=max_bytes)
+    return (_open_zip if data[:2] == b"PK" else _open_legacy)(data, path)[0]
+
+
 def _stored(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """A member's bytes, which are in the file as they are. Raises ValueError for a compressed one."""
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:

@@ -6,7 +6,8 @@ __all__ = ["Vocabulary", "get_vocabulary"]
 
 
 def get_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary called `name`: hico_det, vcoco, hoi_scenes, hoi_scenes_actions, or "file:PATH" (`activities`);
+    """The vocabulary called `name`: hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, or "file:PATH"
+    (`activities`, `own`);
     or a view (`views`): interactive_coco, interactive_scenes, objects_coco, objects_scenes.
 
     Raises:
@@ -26,11 +27,15 @@ def get_vocabulary(name: str) -> Vocabulary:
         from hoi_jax.vocab.hico import HICO as table
     elif name == "vcoco":
         from hoi_jax.vocab.vcoco import VCOCO as table
+    elif name == "hoi_w":
+        from hoi_jax.vocab.hoi_w import HOI_W as table
+    elif name == "pic":
+        from hoi_jax.vocab.pic import PIC as table
     elif name == "hoi_scenes":
         from hoi_jax.vocab.scenes import SCENES as table
     elif name == "hoi_scenes_actions":
         from hoi_jax.vocab.scenes import SCENES_ACTIONS as table
     else:
-        known = "hico_det, vcoco, hoi_scenes, hoi_scenes_actions, (interactive|objects)_(coco|scenes)"
+        known = "hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, (interactive|objects)_(coco|scenes)"
         raise ValueError(f"unknown vocabulary {name!r}; there are {known}")
     return table

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import hico_det, vcoco
+from data_prep.annotated import annotated_source
 from data_prep.builder import build
 from data_prep.pictures import PictureFolder
 from hoi_jax.data.records import RecordFiles
-from hoi_jax.io import CorruptFileError, DataError, MissingFileError, read_json
+from hoi_jax.evaluation.files.annotation_files import open_labels
+from hoi_jax.io import CorruptFileError, DataError, MissingFileError
 from hoi_jax.vocab import get_vocabulary
+
+
+def source_of(name, files, images, coco=()):
+    opened = {split: open_labels(path, coco_instances=coco) for split, path in files.items()}
+    return annotated_source(name, opened, images)
 
 
 def picture(folder, name, size=(64, 48)):
@@ -43,7 +49,7 @@ def hico_file(tmp_path, **changes):
 
 
 def test_hico_boxes_become_continuous_corners(tmp_path):
-    source = hico_det.hico_det_source("hico_det", {"test": hico_file(tmp_path)}, tmp_path / "images")
+    source = source_of("hico_det", {"test": hico_file(tmp_path)}, tmp_path / "images")
     first, second = source.splits["test"][1]()
     np.testing.assert_array_equal(first["instances_xyxy_px"], [[0, 0, 20, 30], [10, 4, 64, 48]])
     verb, obj = get_vocabulary("hico_det").hois[0]
@@ -62,7 +68,7 @@ def test_hico_boxes_become_continuous_corners(tmp_path):
 )
 def test_a_broken_hico_row_names_file_and_record(tmp_path, annotation, message):
     path = hico_file(tmp_path, annotation=[annotation, annotation])
-    source = hico_det.hico_det_source("hico_det", {"test": path}, tmp_path / "images")
+    source = source_of("hico_det", {"test": path}, tmp_path / "images")
     with pytest.raises(CorruptFileError, match=message) as error:
         list(source.splits["test"][1]())
     assert "record 0 (HICO_test2015_00000001.jpg)" in str(error.value)
@@ -71,11 +77,11 @@ def test_a_broken_hico_row_names_file_and_record(tmp_path, annotation, message):
 def test_a_missing_or_broken_picture_is_named(tmp_path):
     path = hico_file(tmp_path)
     (tmp_path / "images" / "HICO_test2015_00000003.jpg").write_bytes(b"no picture")
-    source = hico_det.hico_det_source("hico_det", {"test": path}, tmp_path / "images")
+    source = source_of("hico_det", {"test": path}, tmp_path / "images")
     with pytest.raises(CorruptFileError, match="00000003"):
         list(source.splits["test"][1]())
     (tmp_path / "images" / "HICO_test2015_00000003.jpg").unlink()
-    source = hico_det.hico_det_source("hico_det", {"test": path}, tmp_path / "images")
+    source = source_of("hico_det", {"test": path}, tmp_path / "images")
     with pytest.raises(MissingFileError, match="00000003"):
         list(source.splits["test"][1]())
 
@@ -111,7 +117,7 @@ def official_files(tmp_path):
 def test_official_vcoco_keeps_every_person_role_and_unlabelled_person(tmp_path):
     vocabulary = get_vocabulary("vcoco")
     labels, coco = official_files(tmp_path)
-    source = vcoco.vcoco_source("vcoco", {"test": labels}, tmp_path / "images", [coco])
+    source = source_of("vcoco", {"test": labels}, tmp_path / "images", [coco])
     (record,) = source.splits["test"][1]()
     np.testing.assert_array_equal(record["instances_xyxy_px"][0], [1, 2, 11, 22])
     assert [vocabulary.objects[c] for c in record["instances_class"]] == [
@@ -129,36 +135,12 @@ def test_official_vcoco_keeps_every_person_role_and_unlabelled_person(tmp_path):
 def test_official_vcoco_without_coco_boxes_says_what_is_missing(tmp_path):
     labels, _ = official_files(tmp_path)
     with pytest.raises(DataError, match="--coco-instances"):
-        vcoco.vcoco_source("vcoco", {"test": labels}, tmp_path / "images", [])
-
-
-def test_real_hico_test_annotations_have_the_published_counts(data_dir, tmp_path):
-    table = hico_det.read_instances(data_dir / "hicodet_instances_test2015.json.gz")
-    vocabulary = get_vocabulary("hico_det")
-    rows = [hico_det.pair_rows(a, vocabulary, f"record {i}") for i, a in enumerate(table["annotation"])]
-    assert len(rows) == 9658
-    assert sum(len(r["pairs_verb"]) for r in rows) == 33405
-    assert sum(not len(r["pairs_verb"]) for r in rows) == 112
-    assert min(r["instances_xyxy_px"].min() for r in rows if len(r["pairs_verb"])) == 0
-
-
-@pytest.mark.parametrize("split, pairs", [("train", 6400), ("val", 7417), ("test", 12402)])
-def test_real_vcoco_pair_files_have_the_published_counts(data_dir, split, pairs):
-    path = data_dir / f"vcoco_instances_{split}.json.gz"
-    table = read_json(path)
-    vocabulary = get_vocabulary("vcoco")
-    classes = vcoco.verbs_of_classes(table["classes"], vocabulary, path)
-    records = [vcoco.persons_from_pairs(row, classes, vocabulary) for row in table["annotations"]]
-    doubled = sum(len(row["actions"]) for row in table["annotations"])
-    assert doubled == pairs
-    with_object = sum(int((np.asarray(r["pairs_object"]) >= 0).sum()) for r in records)
-    # A person has one object per role; a file may list several for the same one.
-    assert 0.9 * pairs < with_object <= pairs
+        open_labels(labels)
 
 
 def test_the_real_photographs_build_and_read_back(data_dir, tmp_path):
     folder = data_dir / "vcoco_mini"
-    source = vcoco.vcoco_source("vcoco/mini", {"": folder / "vcoco_mini.json"}, folder / "images", [])
+    source = source_of("vcoco/mini", {"union": folder / "vcoco_mini.json"}, folder / "images")
     directory = build(source, tmp_path)
     files = RecordFiles(directory, "union")
     assert files.num_examples == 30

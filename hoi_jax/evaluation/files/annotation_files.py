@@ -1,26 +1,37 @@
 """Label files of every layout, told apart by their content.
 
-Read here: our own `annotations_<split>.npz`; HICO-DET as JSON of fredzzhang/hicodet or as official `anno_bbox.mat`;
-HICO-DET's training pairs as flat npz (`hake_flat`);
-V-COCO as official action tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, or as flat npz
-(`vcoco_eval_*_gt.npz`). JSON may be gzipped.
+Read here: our own `annotations_<split>.npz`; one's own data (`own_files`); HICO-DET as JSON of fredzzhang/hicodet, as
+HOI-A JSON, as HAKE's instance-level JSON or flat npz, or as official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as
+official action tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, as HOI-A JSON, or as flat npz
+(`vcoco_eval_*_gt.npz`); HOI-W as HOI-A JSON; PIC as `relations_*.json` with its folders of PNG files. JSON may be
+gzipped.
 """
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from hoi_jax import io
 from hoi_jax.evaluation import arrays
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files import hake_flat, hico_files, hico_mat, vcoco_files, vcoco_flat
+from hoi_jax.evaluation.files import (
+    hake_files,
+    hake_flat,
+    hico_files,
+    hico_mat,
+    hoi_a_files,
+    own_files,
+    pic_files,
+    vcoco_files,
+    vcoco_flat,
+)
+from hoi_jax.evaluation.files.label_file import FAULTS, LabelFile, label_file_of
+
+Path = str | os.PathLike[str]
 
 
 def read_annotations(
-    path: str | os.PathLike[str],
-    *,
-    coco_instances: Sequence[str | os.PathLike[str]] = (),
-    image_labels: str | os.PathLike[str] | None = None,
-    split: str = "test",
+    path: Path, *, coco_instances: Sequence[Path] = (), image_labels: Path | None = None, split: str = "test"
 ) -> Annotations:
     """A split from a label file of any known layout.
 
@@ -32,7 +43,7 @@ def read_annotations(
     Raises:
       io.DataError: naming the file, and the record and field that are wrong; or that the layout is unknown.
     """
-    annotations = _read(path, coco_instances, split)
+    annotations = open_labels(path, coco_instances=coco_instances, split=split).annotations()
     if image_labels is None:
         return annotations
     if annotations.vocabulary_name != "hico_det":
@@ -40,27 +51,59 @@ def read_annotations(
     return hico_mat.with_image_labels(annotations, image_labels, split)
 
 
-def _read(path: str | os.PathLike[str], coco_instances: Sequence[str | os.PathLike[str]], split: str) -> Annotations:
+def open_labels(
+    path: Path, *, coco_instances: Sequence[Path] = (), split: str = "test", dataset: str | None = None
+) -> LabelFile:
+    """A label file of any known layout, opened; its records are read one at a time.
+
+    Args:
+      coco_instances, split: see `read_annotations`.
+      dataset: which dataset's numbers a HOI-A JSON uses; None = told from its content.
+
+    Raises:
+      io.DataError: naming the file; or that the layout is unknown.
+    """
     head = io.read_head(path, 128)
     if head.startswith(b"PK"):
         content = io.read_npz(path)
         if arrays.META in content:
-            return Annotations.load(path)
+            return label_file_of(Annotations.load(path), path, "hoi_jax annotations")
         if vcoco_flat.is_flat_truth(content):
-            return vcoco_flat.annotations_from_flat(content, path)
+            return label_file_of(vcoco_flat.annotations_from_flat(content, path), path, "V-COCO flat")
         if hake_flat.is_flat_pairs(content):
-            return hake_flat.annotations_of_flat_pairs(content, path)
+            return label_file_of(hake_flat.annotations_of_flat_pairs(content, path), path, "HAKE flat")
         raise io.CorruptFileError(f"{path}: npz of no known label layout; it has {sorted(content)}")
     if io.is_mat(head):
-        return hico_mat.annotations_of_mat(path, split)
-    table = io.read_json(path)
+        return (hico_mat.open_image_labels if hico_mat.is_image_labels(path) else hico_mat.open_mat)(path, split)
+    return open_table(io.read_json(path), path, coco_instances=coco_instances, dataset=dataset)
+
+
+def open_table(table: Any, path: Path, *, coco_instances: Sequence[Path] = (), dataset: str | None = None) -> LabelFile:
+    """Parsed JSON of any known layout; see `open_labels`."""
+    try:
+        return _open_table(table, path, coco_instances, dataset)
+    except io.DataError:
+        raise
+    except FAULTS as error:
+        raise io.CorruptFileError(f"{path}: malformed ({error!r})") from error
+
+
+def _open_table(table: Any, path: Path, coco_instances: Sequence[Path], dataset: str | None) -> LabelFile:
+    if own_files.is_own(table):
+        return own_files.open_own(table, path)
     if hico_files.is_instances(table):
-        return hico_files.annotations_of_instances(hico_files.checked_instances(table, path), path)
+        return hico_files.open_instances(hico_files.checked_instances(table, path), path)
     if vcoco_files.is_official(table):
         if not coco_instances:
             raise io.DataError(f"{path}: official V-COCO layout; its boxes are in COCO's files: give --coco-instances")
-        return vcoco_files.annotations_of_official(table, path, vcoco_files.CocoInstances(coco_instances))
+        return vcoco_files.open_official(table, path, vcoco_files.CocoInstances(coco_instances))
     if vcoco_files.is_pairs(table):
-        return vcoco_files.annotations_of_pairs(table, path)
-    keys = sorted(table)[:9] if isinstance(table, dict) else type(table).__name__
+        return vcoco_files.open_pairs(table, path)
+    if hoi_a_files.is_hoi_a(table):
+        return hoi_a_files.open_hoi_a(table, path, dataset)
+    if hake_files.is_hake(table):
+        return hake_files.open_hake(table, path)
+    if pic_files.is_relations(table):
+        return pic_files.open_pic(table, path)
+    keys = sorted(map(str, table))[:9] if isinstance(table, dict) else type(table).__name__
     raise io.CorruptFileError(f"{path}: JSON of no known label layout ({keys})")

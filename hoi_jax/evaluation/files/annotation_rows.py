@@ -16,8 +16,18 @@ def instance_columns(
     classes: Int[np.ndarray, " n"],
     annotation_ids: Int[np.ndarray, " n"] | None = None,
 ) -> Columns:
-    """The `instances_*` columns for boxes without keypoints, faces, parts or masks."""
+    """The `instances_*` columns for boxes without keypoints, faces, parts or masks.
+
+    Boxes may reach out of the picture, and may have no area; that is kept as annotated.
+
+    Raises:
+      ValueError: a box is not finite, or ends before it begins.
+    """
     count = len(boxes_xyxy_px)
+    boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(count, 4)
+    wrong = np.flatnonzero(~np.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1))
+    if len(wrong):
+        raise ValueError(f"box {wrong[0]} is not finite or has x2 < x1, y2 < y1: {boxes[wrong[0]].tolist()}")
     ids = np.full(count, -1) if annotation_ids is None else annotation_ids
     return {
         "instances_xyxy_px": np.asarray(boxes_xyxy_px, np.float32).reshape(count, 4),

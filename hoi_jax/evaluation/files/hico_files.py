@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, pair_columns, record_of, whole_numbers
+from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, pair_columns, whole_numbers
+from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import CorruptFileError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
+from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
 
 TO_CORNERS = np.array([-1, -1, 0, 0], np.float32)
 """What turns 1-based inclusive pixels into continuous corners."""
@@ -75,16 +76,50 @@ def columns_of_pairs(
     return {**instance_columns(boxes, classes), **pair_columns(rows, rows + 1, verb)}
 
 
-def annotations_of_instances(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Annotations:
-    """A whole split; `image_id` is the position in the file, as in the built records."""
+def open_instances(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelFile:
+    """A checked file opened; `image_id` is the position in it, as in the built records."""
     vocabulary = get_vocabulary("hico_det")
-    records = []
-    for position, (name, size) in enumerate(zip(table["filenames"], table["size"], strict=True)):
-        where = f"{path}: record {position} ({name})"
-        columns = pair_rows(table["annotation"][position], vocabulary, where)
-        try:
-            width, height = (int(side) for side in size)
-        except (TypeError, ValueError) as error:
-            raise CorruptFileError(f"{where}: field 'size' is {size!r}, expected width and height") from error
-        records.append(record_of(position, Path(str(name)).name, (height, width), columns, 1))
-    return Annotations.from_records(records, "hico_det")
+    names = [Path(str(name)).name for name in table["filenames"]]
+
+    def where(row: int) -> str:
+        return f"{path}: record {row} ({names[row]})"
+
+    return LabelFile(
+        os.fspath(path),
+        "HICO-DET JSON",
+        "hico_det",
+        None,
+        names,
+        list(range(len(names))),
+        [_size(size, where(row)) for row, size in enumerate(table["size"])],
+        lambda row: pair_rows(table["annotation"][row], vocabulary, where(row)),
+    )
+
+
+def _size(size: Any, where: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in size)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptFileError(f"{where}: field 'size' is {size!r}, expected width and height") from error
+    return height, width
+
+
+def class_order_fault(table: Mapping[str, Any]) -> str | None:
+    """What contradicts the official order of classes in the file's own lists, or None."""
+    vocabulary = get_vocabulary("hico_det")
+    for field, names in (("verbs", vocabulary.verbs), ("objects", OBJECTS_ALPHABETICAL)):
+        given = table.get(field)
+        if isinstance(given, list) and given:
+            found = [str(name).replace(" ", "_") for name in given]
+            if found != list(names):
+                wrong = next((i for i, (a, b) in enumerate(zip(found, names, strict=False)) if a != b), len(found))
+                return (
+                    f"field {field!r}, entry {wrong}: {found[wrong : wrong + 1]}, expected {names[wrong : wrong + 1]}"
+                )
+    rows = table.get("correspondence") or []
+    alphabetical = [OBJECTS_ALPHABETICAL.index(name) for name in vocabulary.objects]
+    expected = [[hoi, alphabetical[obj], verb] for hoi, (verb, obj) in enumerate(vocabulary.hois)]
+    for place, row in enumerate(rows):
+        if place >= len(expected) or row != expected[place]:
+            return f"field 'correspondence', entry {place}: {row}, expected {expected[place : place + 1]}"
+    return None

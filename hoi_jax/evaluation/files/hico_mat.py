@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_rows import record_of, whole_numbers
+from hoi_jax.evaluation.files.annotation_rows import Columns, whole_numbers
 from hoi_jax.evaluation.files.hico_files import columns_of_pairs
+from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import CorruptFileError, DataError, read_mat
 from hoi_jax.vocab import get_vocabulary
 
 
-def annotations_of_mat(path: str | os.PathLike[str], split: str = "test") -> Annotations:
+def open_mat(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
     """One split of `anno_bbox.mat`; `image_id` is the position in it. Entries marked `invis` have no box and are left
     out.
 
@@ -27,18 +28,40 @@ def annotations_of_mat(path: str | os.PathLike[str], split: str = "test") -> Ann
     """
     images = _variable(path, f"bbox_{split}")
     vocabulary = get_vocabulary("hico_det")
-    records = []
+    names, sizes = [], []
     for position, image in enumerate(images):
-        where = f"{path}: bbox_{split} record {position}"
         try:
-            name = Path(text_of(image["filename"])).name
+            names.append(Path(text_of(image["filename"])).name)
             size = image["size"].ravel()[0]
-            hw = int(whole_numbers(number_of(size["height"]))), int(whole_numbers(number_of(size["width"])))
-            boxes, hoi = _pairs(image["hoi"])
+            sizes.append(tuple(int(whole_numbers(number_of(size[side]))) for side in ("height", "width")))
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise CorruptFileError(f"{path}: bbox_{split} record {position}: malformed ({error!r})") from error
+
+    def columns(row: int) -> Columns:
+        where = f"{path}: bbox_{split} record {row}"
+        try:
+            boxes, hoi = _pairs(images[row]["hoi"])
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise CorruptFileError(f"{where}: malformed ({error!r})") from error
-        records.append(record_of(position, name, hw, columns_of_pairs(boxes, hoi, vocabulary, where), 1))
-    return Annotations.from_records(records, "hico_det")
+        return columns_of_pairs(boxes, hoi, vocabulary, where)
+
+    layout = "HICO-DET anno_bbox.mat"
+    return LabelFile(os.fspath(path), layout, "hico_det", None, names, list(range(len(names))), sizes, columns)
+
+
+def is_image_labels(path: str | os.PathLike[str]) -> bool:
+    """Whether a `.mat` file is `anno.mat` rather than `anno_bbox.mat`. Raises DataError."""
+    return bool(read_mat(path, ("list_test", "list_train")))
+
+
+def open_image_labels(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
+    """One split of `anno.mat`: labels of whole pictures. Raises io.CorruptFileError naming file and field."""
+    names, labels = read_image_labels(path, split)
+    count = len(names)
+    return LabelFile(
+        os.fspath(path), "HICO anno.mat", "hico_det", None, names, list(range(count)), [(0, 0)] * count,
+        lambda row: {"hoi_labels": labels[row]},
+    )  # fmt: skip
 
 
 def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndarray, " p"]]:

@@ -19,14 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_rows import (
-    Columns,
-    instance_columns,
-    persons_and_pairs,
-    record_of,
-    whole_numbers,
-)
+from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, persons_and_pairs, whole_numbers
+from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
@@ -124,19 +118,24 @@ def _actions_with_known_roles(class_to_verb: np.ndarray, vocabulary: Vocabulary)
     return known
 
 
-def annotations_of_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Annotations:
-    """A split of the pair layout, which does not say how large pictures are."""
+def open_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelFile:
+    """A split of the pair layout, which does not say how large pictures are; `image_id` is the file name's number."""
     vocabulary = get_vocabulary("vcoco")
     class_to_verb = verbs_of_classes(table["classes"], vocabulary, path)
-    records = []
-    for position, row in enumerate(pair_annotations(path, table)):
+    rows = pair_annotations(path, table)
+    names, numbers = [], []
+    for position, row in enumerate(rows):
+        if not isinstance(row.get("file_name"), str):
+            raise CorruptFileError(f"{path}: record {position}: malformed annotation, field 'file_name' is no text")
+        names.append(Path(row["file_name"]).name)
         try:
-            name = Path(str(row["file_name"])).name
-            columns = persons_from_pairs(row, class_to_verb, vocabulary)
-            records.append(record_of(number_in(name), name, (0, 0), columns, len(vocabulary.actions)))
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+            numbers.append(number_in(names[-1]))
+        except KeyError as error:
             raise CorruptFileError(f"{path}: record {position}: malformed annotation ({error!r})") from error
-    return Annotations.from_records(records, "vcoco", "vcoco")
+    return LabelFile(
+        os.fspath(path), "V-COCO pairs", "vcoco", "vcoco", names, numbers, [(0, 0)] * len(rows),
+        lambda row: persons_from_pairs(rows[row], class_to_verb, vocabulary),
+    )  # fmt: skip
 
 
 class CocoInstances:
@@ -201,7 +200,7 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
     try:
         annotations = coco.by_image.get(image_id, [])
         ids = np.asarray([a["id"] for a in annotations], np.int64)
-        xywh = np.asarray([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+        xywh = np.asarray([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
         if not np.isfinite(xywh).all():
             raise ValueError("a box is not finite")
         classes = np.asarray([CLASS_OF_CATEGORY[a["category_id"]] for a in annotations], np.int32)
@@ -219,16 +218,22 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
     return file_name, instance_columns(boxes, classes, ids) | rows
 
 
-def annotations_of_official(table: Any, path: str | os.PathLike[str], coco: CocoInstances) -> Annotations:
-    """A split of the official layout, pictures in order of their first person."""
+def open_official(table: Any, path: str | os.PathLike[str], coco: CocoInstances) -> LabelFile:
+    """A split of the official layout, pictures in order of their first person. Raises DataError."""
     people = OfficialTable(path, table)
-    records = []
+    names, sizes = [], []
     for image_id in people.images:
-        name, columns = official_columns(people, coco, image_id)
-        picture = coco.pictures[image_id]
+        picture = coco.pictures.get(image_id)
+        if picture is None:
+            raise DataError(f"{path}: COCO instances: image {image_id} of V-COCO is not in them")
         try:
-            hw = int(picture["height"]), int(picture["width"])
+            names.append(Path(picture["file_name"]).name)
+            sizes.append((int(picture["height"]), int(picture["width"])))
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"COCO instances: image {image_id}: no height and width ({error!r})") from error
-        records.append(record_of(image_id, name, hw, columns, people.label.shape[1]))
-    return Annotations.from_records(records, "vcoco", "vcoco")
+            raise CorruptFileError(
+                f"COCO instances: image {image_id}: no height and width, or no name ({error!r})"
+            ) from error
+    return LabelFile(
+        os.fspath(path), "V-COCO official", "vcoco", "vcoco", names, people.images, sizes,
+        lambda row: official_columns(people, coco, people.images[row])[1],
+    )  # fmt: skip

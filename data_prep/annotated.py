@@ -1,0 +1,74 @@
+"""Any labelled dataset with its pictures: label files of every layout (`open_labels`) become splits of records."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from data_prep.builder import DatasetSource, Record
+from data_prep.pictures import PictureFolder
+from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.io import DataError
+
+AddTables = Callable[[Record], Record]
+"""Adds detections, poses or faces to a record (`side_inputs`)."""
+
+
+def annotated_source(
+    name: str,
+    files: Mapping[str, LabelFile],
+    images: Path,
+    *,
+    upright: bool = False,
+    skip_unreadable: bool = False,
+    add: AddTables | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> DatasetSource:
+    """One split per label file.
+
+    Args:
+      images: folder of the pictures, searched by file name.
+      upright: see `PictureFolder`.
+      skip_unreadable: leave pictures out that are absent or cannot be used, naming each; else they are an error.
+      add: puts side inputs into every record; `settings` says which.
+
+    Raises:
+      DataError: the label files are of different vocabularies, or naming a broken picture or record.
+    """
+    folder = PictureFolder(images, upright=upright)
+    kinds = {(f.vocabulary_name, f.actions_vocabulary_name) for f in files.values()}
+    if len(kinds) != 1:
+        raise DataError(f"{name}: label files of different vocabularies: {sorted(map(str, kinds))}")
+    ((pairs, persons),) = kinds
+    layouts = "+".join(sorted({f.layout for f in files.values()}))
+    return DatasetSource(
+        name=name,
+        version="1.0.0",
+        description=f"{name} ({layouts})",
+        pairs_vocabulary=pairs,
+        persons_vocabulary=persons or "",
+        splits={s: (len(f), lambda f=f: iterate(f, folder, skip_unreadable, add)) for s, f in files.items()},
+        settings={"layout": layouts, "skip_unreadable": skip_unreadable, **(settings or {})},
+    )
+
+
+def iterate(
+    labels: LabelFile, folder: PictureFolder, skip_unreadable: bool = False, add: AddTables | None = None
+) -> Iterator[Record]:
+    """One record per picture, in the file's order; what is left out is said at the end."""
+    pictures, notes = 0, []
+    for row in range(len(labels)):
+        try:
+            data, hw = folder.read(labels.names[row], labels.sizes_hw[row])
+        except DataError as error:
+            if not skip_unreadable:
+                raise
+            pictures += 1
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        record = labels.record(row, hw) | {"image": data}
+        notes += [f"{labels.where(row)}: {note}" for note in labels.notes(row)]
+        yield add(record) if add else record
+    if notes:
+        print(f"{labels.path}: {len(notes)} relations left out, first {notes[0]}", file=sys.stderr)
+    if pictures:
+        print(f"{labels.path}: {pictures} pictures left out", file=sys.stderr)

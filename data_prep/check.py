@@ -1,0 +1,88 @@
+"""The dataset doctor: `python -m data_prep.check NAME --dir DIR [--images DIR]`.
+
+Finds the label files of the dataset NAME (hico_det, hico, vcoco, mpii, hoi_w, pic, own) below DIR, reads them as a
+build would, and prints one table per file: counts against the published ones, fingerprints, order of classes, broken
+records, repeated pictures, boxes outside or without area, and, with --images, missing and unreadable pictures. The
+first offenders are named, with what to do. Exit status 1 when anything is an error.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep.doctor import Finding, examine, table_text
+from data_prep.expected import COUNTS
+from data_prep.find_files import FoundFile, class_order_fault, find_files, fingerprint, open_found
+from data_prep.pictures import PictureFolder
+from hoi_jax.io import DataError
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=sorted(COUNTS))
+    parser.add_argument("--dir", type=Path, required=True, help="where the dataset's files are")
+    parser.add_argument("--images", type=Path, help="folder of pictures, each of which is decoded")
+    return parser.parse_args(arguments)
+
+
+def check_file(found: FoundFile, dataset: str, pictures: PictureFolder | None) -> tuple[list[Finding], list[str]]:
+    """The findings of one file, and the names of its pictures."""
+    findings = [Finding("fingerprint", "note", 0, (fingerprint(found.path),))]
+    try:
+        labels = open_found(found, dataset)
+        fault = class_order_fault(found.path)
+    except DataError as error:
+        return [*findings, Finding("file", "error", 1, (str(error),), "the file cannot be used")], []
+    advice = "classes would be mixed up: use the official file"
+    order = Finding("order of classes", "error" if fault else "ok", int(bool(fault)), (fault,) if fault else (), advice)
+
+    def progress(rows):
+        return tqdm(rows, desc=f"{dataset} {found.split}", unit="img", mininterval=1, disable=None)
+
+    return [*findings, order, *examine(labels, dataset, found.split, pictures, progress=progress)], list(labels.names)
+
+
+def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, list[Finding]]:
+    """Findings of every label file of `dataset` below `folder`, by the file's title. Raises DataError: none there."""
+    files = find_files(dataset, folder)
+    if not files:
+        raise DataError(f"{folder}: no label file of {dataset} below it; docs/data.md names those that are known")
+    pictures = None if images is None else PictureFolder(images, upright=dataset == "own")
+    results: dict[str, list[Finding]] = {}
+    names: dict[str, set[str]] = {}
+    for found in files:
+        title = f"{found.path.relative_to(folder)} ({found.split or 'split unknown'})"
+        results[title], listed = check_file(found, dataset, pictures)
+        names.setdefault(found.split, set()).update(listed)
+    shared = sorted(names.get("test", set()) & (names.get("train", set()) | names.get("trainval", set())))
+    if shared:
+        advice = "a network would be tested on what it learned"
+        results["all files"] = [Finding("pictures in train and test", "error", len(shared), tuple(shared[:3]), advice)]
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    try:
+        results = check(options.name, options.dir, options.images)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return print_results(options.name, results)
+
+
+def print_results(name: str, results: dict[str, list[Finding]]) -> int:
+    """Prints the tables; 1 when anything is an error, else 0."""
+    for title, findings in results.items():
+        print(f"{title}\n{table_text(findings)}")
+    levels = [finding.level for findings in results.values() for finding in findings]
+    print(f"{name}: {len(results)} files, {levels.count('error')} errors, {levels.count('warning')} warnings")
+    return int("error" in levels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

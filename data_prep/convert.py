@@ -1,0 +1,51 @@
+"""Labels from one layout into another: `python -m data_prep.convert IN OUT --to LAYOUT`.
+
+    python -m data_prep.convert instances_test2015.json test_hico.json --to hoi_a
+    python -m data_prep.convert vcoco_test.json mine.json --to own --coco-instances instances_val2014.json
+    python -m data_prep.convert mine.json vcoco.json --to vcoco_official       (also writes vcoco_coco.json)
+
+IN is told apart by its content. Prints what the new layout cannot say. A file that is there already is kept.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data_prep.layouts import LAYOUTS, write
+from hoi_jax import io
+from hoi_jax.evaluation.files.annotation_files import open_labels
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("target", type=Path, metavar="OUT")
+    parser.add_argument("--to", choices=sorted(LAYOUTS), required=True)
+    parser.add_argument("--coco-instances", type=Path, nargs="*", default=[], help="for official V-COCO files")
+    parser.add_argument("--split", default="test", help="of a .mat file (default: test)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.target.exists():
+            raise io.DataError(f"{options.target}: is there already")
+        labels = open_labels(options.source, coco_instances=options.coco_instances, split=options.split)
+        annotations = labels.annotations()
+        table = write(annotations, options.to)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.to == "vcoco_official":
+        coco = options.target.with_name(f"{options.target.stem}_coco.json")
+        io.write_json_atomic(coco, table["coco"])
+        table = table["actions"]
+        print(f"{coco}: boxes, for --coco-instances")
+    io.write_json_atomic(options.target, table)
+    pairs = len(annotations["pairs_verb"])
+    print(f"{options.target}: {annotations.num_images} pictures, {pairs} pairs, from {labels.layout}")
+    print(f"{options.to} cannot say: {'; '.join(LAYOUTS[options.to].cannot)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""What is wrong with a label file and its pictures, all of it, with the first offenders by name."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from data_prep.expected import COUNTS, what_is
+from data_prep.pictures import PictureFolder
+from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.io import DataError, MissingFileError
+from hoi_jax.vocab import get_vocabulary
+
+SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Attributes:
+      check: what was looked at.
+      level: "ok", "note" (nothing need be done), "warning", "error" (the build would stop, or be wrong).
+      count: how many offend, or what was counted.
+      first: the first offenders by name.
+      advice: what to do.
+    """
+
+    check: str
+    level: str
+    count: int
+    first: tuple[str, ...] = ()
+    advice: str = ""
+
+
+class _Offenders:
+    """Offenders of every check, in the order of the checks' first offence."""
+
+    def __init__(self):
+        self.found: dict[str, list[str]] = {}
+
+    def add(self, check: str, name: str) -> None:
+        self.found.setdefault(check, []).append(name)
+
+    def findings(self, levels: dict[str, tuple[str, str]]) -> list[Finding]:
+        rows = []
+        for check, (level, advice) in levels.items():
+            names = self.found.get(check, [])
+            rows.append(Finding(check, level if names else "ok", len(names), tuple(names[:SHOWN]), advice))
+        return rows
+
+
+_LEVELS = {
+    "broken records": ("error", "repair or remove them: the message names the field"),
+    "boxes reaching out of the picture": ("warning", "kept as annotated; training cuts them off at the border"),
+    "boxes without area": ("warning", "kept; no detection can match them"),
+    "relations left out": ("note", "they name boxes or verbs that do not exist"),
+    "pictures without people": ("note", "kept: evaluation counts what is predicted there"),
+    "pictures without things": ("note", "kept"),
+    "pictures without pairs": ("note", "kept"),
+}
+_PICTURE_LEVELS = {
+    "missing pictures": ("error", "fetch them, or build with --skip-unreadable"),
+    "pictures that cannot be used": ("error", "fetch them anew, or build with --skip-unreadable"),
+}
+
+
+def examine(
+    labels: LabelFile,
+    dataset: str,
+    split: str,
+    pictures: PictureFolder | None = None,
+    *,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> list[Finding]:
+    """Every check of one label file, and of its pictures where a folder is given.
+
+    Args:
+      dataset: name in `expected.COUNTS`.
+      split: whose counts are expected, "" = unknown.
+      progress: wraps the loop over pictures.
+    """
+    vocabulary = get_vocabulary(labels.vocabulary_name)
+    offenders, seen = _Offenders(), _Offenders()
+    total = {"pairs": 0, "persons": 0, "empty": 0}
+    for row in progress(range(len(labels))):
+        name, hw = labels.names[row], labels.sizes_hw[row]
+        if pictures is not None:
+            try:
+                _, hw = pictures.read(name, hw)
+            except MissingFileError:
+                offenders.add("missing pictures", name)
+            except DataError as error:
+                offenders.add("pictures that cannot be used", str(error))
+        try:
+            columns = labels.columns(row)
+            notes = labels.notes(row)
+        except DataError as error:
+            offenders.add("broken records", str(error))
+            continue
+        for note in notes:
+            offenders.add("relations left out", f"{name}: {note}")
+        if "instances_xyxy_px" not in columns:
+            continue
+        boxes = np.asarray(columns["instances_xyxy_px"])
+        classes = np.asarray(columns["instances_class"])
+        _look_at_boxes(offenders, name, boxes, hw)
+        pairs = _evaluated_pairs(columns, dataset)
+        total["pairs"] += pairs
+        total["persons"] += len(np.asarray(columns.get("persons_instance", ())))
+        total["empty"] += pairs == 0
+        for check, absent in (
+            ("pictures without people", not (classes == vocabulary.human_class).any()),
+            ("pictures without things", not (classes != vocabulary.human_class).any()),
+            ("pictures without pairs", not len(np.asarray(columns.get("pairs_verb", ())))),
+        ):
+            if absent:
+                offenders.add(check, name)
+    for what, values in (("names", labels.names), ("numbers", labels.image_ids)):
+        for value in repeated(values):
+            seen.add(f"repeated {what}", str(value))
+    advice = "one picture twice: one of its records is lost, or both count"
+    levels = _LEVELS | (_PICTURE_LEVELS if pictures is not None else {})
+    return [
+        *_counts(labels, dataset, split, total),
+        *seen.findings({"repeated names": ("error", advice), "repeated numbers": ("error", advice)}),
+        *offenders.findings(levels),
+    ]
+
+
+def _look_at_boxes(offenders: _Offenders, name: str, boxes: np.ndarray, hw: tuple[int, int]) -> None:
+    empty = (boxes[:, 2:] <= boxes[:, :2]).any(1)
+    if 0 not in hw:
+        # Half a pixel is rounding.
+        outside = (boxes < -0.5).any(1) | (boxes[:, 2:] > np.array(hw[::-1]) + 0.5).any(1)
+        for row in np.flatnonzero(outside):
+            offenders.add("boxes reaching out of the picture", f"{name}: {_text(boxes[row])} in {hw[1]} x {hw[0]}")
+    for row in np.flatnonzero(empty):
+        offenders.add("boxes without area", f"{name}: {_text(boxes[row])}")
+
+
+def _text(box: np.ndarray) -> str:
+    return "[" + ", ".join(f"{side:g}" for side in box) + "]"
+
+
+def _evaluated_pairs(columns, dataset: str) -> int:
+    """Rows that the published counts count: for V-COCO those with an object, without "point"."""
+    verbs = np.asarray(columns.get("pairs_verb", ()), np.int64)
+    if dataset != "vcoco":
+        return len(verbs)
+    point = [v for v, name in enumerate(get_vocabulary("vcoco").verbs) if name.startswith("point")]
+    return int(((np.asarray(columns["pairs_object"]) >= 0) & ~np.isin(verbs, point)).sum())
+
+
+def repeated(values: Sequence[object]) -> list[object]:
+    """Those that stand there more than once, each once, in order."""
+    count: dict[object, int] = {}
+    for value in values:
+        count[value] = count.get(value, 0) + 1
+    return [value for value, times in count.items() if times > 1]
+
+
+def _counts(labels: LabelFile, dataset: str, split: str, total: dict[str, int]) -> list[Finding]:
+    """The file's own counts against the published ones of its split."""
+    expected = COUNTS.get(dataset, {}).get(split)
+    known = what_is(dataset, len(labels)) if dataset in COUNTS else None
+    if expected is None:
+        return [Finding("pictures", "note", len(labels), (known,) if known else ()), _pair_line(labels, total, "note")]
+    rows = []
+    if len(labels) == expected.images:
+        rows.append(Finding("pictures", "ok", len(labels), (f"the {split} split",)))
+    else:
+        first = (f"{split} has {expected.images:,}", f"this is {known}" if known else "no split has so many")
+        rows.append(Finding("pictures", "error" if known else "warning", len(labels), first, "wrong split or cut file"))
+    whole = len(labels) == expected.images
+    if expected.pairs and whole:
+        source = expected.pairs.get(total["pairs"])
+        line = _pair_line(labels, total, "ok" if source else "warning")
+        advice = "" if source else "another version of the file: rare classes stay those of the official counts"
+        wanted = " or ".join(f"{count:,} ({name})" for count, name in expected.pairs.items())
+        rows.append(dataclasses.replace(line, first=(source or f"expected {wanted}",), advice=advice))
+    else:
+        rows.append(_pair_line(labels, total, "note"))
+    for name, number in (("empty", expected.empty), ("persons", expected.persons)):
+        if number is not None and whole and (name != "persons" or labels.layout == "V-COCO official"):
+            same = total[name] == number
+            check = {"empty": "pictures without an evaluated pair", "persons": "people with action labels"}[name]
+            first = () if same else (f"expected {number:,}",)
+            rows.append(Finding(check, "ok" if same else "note", total[name], first))
+    return rows
+
+
+def _pair_line(labels: LabelFile, total: dict[str, int], level: str) -> Finding:
+    return Finding("pairs (person, thing, verb)", level, total["pairs"], (labels.layout,))
+
+
+def table_text(findings: Sequence[Finding]) -> str:
+    """The findings as an aligned table; offenders and advice stand below their line."""
+    width = max(len(finding.check) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"  {finding.level:<8}{finding.check:<{width}}  {finding.count:>9,}  {'; '.join(finding.first)}")
+        if finding.advice and finding.level != "ok":
+            lines.append(f"  {'':<8}{'':<{width}}  {'':>9}  -> {finding.advice}")
+    return "\n".join(lines)

@@ -1,0 +1,39 @@
+"""One's own labelled pictures (`hoi_jax.evaluation.files.own_files`), made ready for a build."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from hoi_jax import io
+from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.evaluation.files.own_files import open_own, vocabulary_of
+from hoi_jax.vocab.activities import PREFIX
+from hoi_jax.vocab.own import own_table
+
+
+def open_own_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelFile]:
+    """Splits in one vocabulary: a dataset's own, or the table of the first file, which is written to `classes`.
+
+    How often every class occurs in the split "train" becomes `train_counts`, where the file does not say.
+
+    Raises:
+      DataError: the files do not list the same categories, verbs and classes, or one is malformed.
+    """
+    tables = {split: io.read_json(path) for split, path in files.items()}
+    opened = {split: open_own(tables[split], path) for split, path in files.items()}
+    vocabularies = {split: vocabulary_of(tables[split], path) for split, path in files.items()}
+    first = next(iter(vocabularies.values()))
+    for split, other in vocabularies.items():
+        if (other.objects, other.verbs, other.hois) != (first.objects, first.verbs, first.hois):
+            raise io.DataError(f"{files[split]}: categories, verbs or hois differ from {next(iter(files.values()))}")
+    if not first.name.startswith(PREFIX):
+        return opened
+    table = own_table(first)
+    if "train" in opened and first.hois and not tables["train"].get("train_counts"):
+        pairs = opened["train"].annotations()
+        objects = pairs["instances_class"][pairs.instance_rows("pairs_object")]
+        hoi = first.hoi_table[pairs["pairs_verb"], objects][pairs["pairs_object"] >= 0]
+        table["train_counts"] = [int((hoi == number).sum()) for number in range(len(first.hois))]
+    io.write_json_atomic(classes, table)
+    name = f"{PREFIX}{classes}"
+    return {split: dataclasses.replace(labels, vocabulary_name=name) for split, labels in opened.items()}

@@ -1,0 +1,72 @@
+"""A vocabulary of one's own: objects, verbs and, if wanted, which of them form classes, from a JSON file.
+
+    {"objects": ["person", "cup"], "verbs": ["hold", "drink_from"], "human": "person",
+     "hois": [["hold", "cup"], ["drink_from", "cup"]], "train_counts": [120, 4]}
+
+`hois` and `train_counts` may be left out. A config names the file as "file:data/mine.json". A label file of one's own
+data will do as well: its `categories` are the objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hoi_jax.vocab.tables import Vocabulary
+
+
+def own_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
+    """The table that the parsed file describes.
+
+    Raises:
+      ValueError: naming the field that is absent, no list of distinct texts, or names something unknown.
+    """
+    if isinstance(content.get("categories"), list):
+        rows = content["categories"]
+        content = {**content, "objects": [row.get("name") if isinstance(row, dict) else None for row in rows]}
+    objects, verbs = (_texts(name, content, field) for field in ("objects", "verbs"))
+    human = content.get("human", "human" if "person" not in objects and "human" in objects else "person")
+    if human not in objects:
+        raise ValueError(f"{name}: field 'human' is {human!r}, which is not among the objects")
+    hois = content.get("hois", [])
+    if not isinstance(hois, list) or not all(isinstance(row, list) and len(row) == 2 for row in hois):
+        raise ValueError(f"{name}: field 'hois' is no list of [verb, object]")
+    rows = [(_place(name, verbs, verb), _place(name, objects, obj)) for verb, obj in hois]
+    if len(set(rows)) != len(rows):
+        raise ValueError(f"{name}: field 'hois' holds a class twice")
+    counts = content.get("train_counts", [])
+    if not isinstance(counts, list) or (counts and len(counts) != len(rows)) or not all(map(_is_count, counts)):
+        raise ValueError(f"{name}: field 'train_counts' is no list of {len(rows)} whole numbers")
+    # Without counts no class is called rare.
+    return Vocabulary(
+        name, objects, verbs, objects.index(human), tuple(rows), tuple(counts) or (10,) * len(rows),
+        verbs.index("no_interaction") if "no_interaction" in verbs else -1,
+    )  # fmt: skip
+
+
+def own_table(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What `own_vocabulary` reads back as the same table."""
+    return {
+        "objects": list(vocabulary.objects),
+        "verbs": list(vocabulary.verbs),
+        "human": vocabulary.objects[vocabulary.human_class],
+        "hois": [[vocabulary.verbs[verb], vocabulary.objects[obj]] for verb, obj in vocabulary.hois],
+        "train_counts": list(vocabulary.train_counts),
+    }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _texts(name: str, content: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    values = content.get(field)
+    if not isinstance(values, list) or not values or not all(isinstance(text, str) and text for text in values):
+        raise ValueError(f"{name}: field {field!r} is no list of names")
+    if len(set(values)) != len(values):
+        raise ValueError(f"{name}: field {field!r} holds a name twice")
+    return tuple(values)
+
+
+def _place(name: str, known: Sequence[str], value: object) -> int:
+    if value not in known:
+        raise ValueError(f"{name}: field 'hois' names {value!r}, which is not in {list(known[:9])}")
+    return known.index(str(value))
