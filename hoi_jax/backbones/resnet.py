@@ -94,6 +94,7 @@ class ConvNorm(nn.Module):
     stride: int = 1
     norm: NormKind = "frozen_batch"
     dtype: Any = None
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None) -> Array:
@@ -104,6 +105,7 @@ class ConvNorm(nn.Module):
             strides=self.stride,
             padding=[(pad, pad), (pad, pad)],
             use_bias=self.norm == "none",
+            feature_group_count=self.groups,
             kernel_init=nn.initializers.he_normal(),
             dtype=self.dtype,
             name="conv",
@@ -124,17 +126,20 @@ class ResidualBlock(nn.Module):
     norm: NormKind = "frozen_batch"
     dtype: Any = None
     layout: Layout = "torchvision"
+    groups: int = 1
+    group_width: int = 64
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
-        def conv(features, kernel, stride, name):
-            return ConvNorm(features, kernel, stride, self.norm, self.dtype, name=name)
+        def conv(features, kernel, stride, name, groups=1):
+            return ConvNorm(features, kernel, stride, self.norm, self.dtype, groups, name=name)
 
         out = self.width * EXPANSION[self.kind]
         if self.kind == "bottleneck":
             early, late = (self.stride, 1) if self.layout == "caffe" else (1, self.stride)
-            y = nn.relu(conv(self.width, 1, early, "conv1")(x, valid if early > 1 else valid_in))
-            y = nn.relu(conv(self.width, 3, late, "conv2")(y, valid))
+            inner = self.width * self.groups * self.group_width // 64 if self.groups > 1 else self.width
+            y = nn.relu(conv(inner, 1, early, "conv1")(x, valid if early > 1 else valid_in))
+            y = nn.relu(conv(inner, 3, late, "conv2", self.groups)(y, valid))
             y = conv(out, 1, 1, "conv3")(y, valid)
         else:
             y = nn.relu(conv(self.width, 3, self.stride, "conv1")(x, valid))
@@ -159,6 +164,8 @@ class ResidualStage(nn.Module):
     norm: NormKind = "frozen_batch"
     dtype: Any = None
     layout: Layout = "torchvision"
+    groups: int = 1
+    group_width: int = 64
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None, valid_in: Array | None = None) -> Array:
@@ -171,6 +178,8 @@ class ResidualStage(nn.Module):
                 self.norm,
                 self.dtype,
                 self.layout,
+                self.groups,
+                self.group_width,
                 name=f"block{number}",
             )
             before = valid_in if number <= strided else valid
@@ -202,6 +211,8 @@ class ResNet(nn.Module):
     mask_padding: bool = True
     dtype: Any = None
     layout: Layout = "torchvision"
+    groups: int = 1
+    group_width: int = 64
 
     def __call__(
         self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
@@ -247,6 +258,8 @@ class ResNet(nn.Module):
                 self.norm,
                 self.dtype,
                 self.layout,
+                self.groups,
+                self.group_width,
                 name=f"stage{number}",
             )
             x = stage(x, valid, valid_in)

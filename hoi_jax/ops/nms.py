@@ -21,11 +21,16 @@ def class_nms(
     """
     order = jnp.argsort(-jnp.where(valid, score, -jnp.inf), stable=True)
     rivals = (pairwise_iou(boxes_xyxy, boxes_xyxy) > overlap) & (label[:, None] == label[None, :])
-    rivals = rivals[order][:, order]
     rank = jnp.arange(score.shape[0])
+    better = rivals[order][:, order] & (rank[:, None] < rank[None])
+    candidates = valid[order]
 
-    def visit(place, kept):
-        return kept & ~(kept[place] & rivals[place] & (rank > place))
+    # A box stays iff no better box that stays overlaps it: one solution, found from the best box downwards. Every round
+    # settles at least one more box, in practice all that no long chain of overlaps leads to.
+    def settle(state):
+        kept, _ = state
+        after = candidates & ~jnp.any(better & kept[:, None], axis=0)
+        return after, jnp.any(after != kept)
 
-    kept = jax.lax.fori_loop(0, score.shape[0], visit, valid[order])
+    kept, _ = jax.lax.while_loop(lambda state: state[1], settle, (candidates, jnp.any(candidates)))
     return jnp.zeros_like(valid).at[order].set(kept)

@@ -1,7 +1,10 @@
 """Fixed-size features of boxes, cut out of a feature map."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -50,3 +53,133 @@ def crop_and_resize(
         return jnp.einsum("nxw,nywc->nyxc", columns, partial, precision=precision)
 
     return jax.vmap(one_image)(features, boxes_px, valid_hw)
+
+
+def pyramid_level(
+    boxes_xyxy_px: Float[Array, "*batch 4"], levels: int, *, finest_px: float = 56.0, plus_one: bool = False
+) -> Int[Array, "*batch"]:
+    """The level of a pyramid that a box is pooled from: one step coarser for every doubling of sqrt(area).
+
+    Boxes below 2 * `finest_px` belong to level 0 (FPN, Eq. 1, with P2 as level 0 and 112 px as its limit).
+    """
+    side = boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2] + (1.0 if plus_one else 0.0)
+    area = jnp.maximum(side[..., 0], 0.0) * jnp.maximum(side[..., 1], 0.0)
+    level = jnp.floor(jnp.log2(jnp.sqrt(area) / finest_px + 1e-6))
+    return jnp.clip(level, 0, levels - 1).astype(jnp.int32)
+
+
+def _axis_samples(
+    start: Array, length: Array, limit: Array, hole: tuple[Array, Array] | None, size: int, samples: int | None,
+    max_samples: int,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Cells, weights and "lies in the hole" of all samples of one axis, two cells per sample: [N, size, 2 * S] each."""
+    per_bin = samples or max_samples
+    step = length / size
+    count = jnp.full_like(step, samples) if samples else jnp.ceil(step)
+    number = jnp.arange(per_bin, dtype=start.dtype)[None, None]
+    safe = jnp.maximum(count, 1.0)[:, None, None]
+    bins = jnp.arange(size, dtype=start.dtype)[None, :, None]
+    at = start[:, None, None] + (bins + (number + 0.5) / safe) * step[:, None, None]  # [N, size, S]
+    last = (limit - 1).astype(at.dtype)[:, None, None]
+    inside = (at >= -1.0) & (at <= last + 1.0) & (number < count[:, None, None])
+    clamped = jnp.clip(at, 0.0, last)
+    low = jnp.floor(clamped)
+    share = clamped - low
+    cells = jnp.stack([low, jnp.minimum(low + 1, last)], axis=-1).astype(jnp.int32)
+    weights = jnp.where(inside[..., None], jnp.stack([1 - share, share], axis=-1) / safe[..., None], 0.0)
+    holes = jnp.zeros(at.shape, bool)
+    if hole is not None:
+        holes = (at >= hole[0][:, None, None]) & (at < hole[1][:, None, None])
+    shape = (start.shape[0], size, 2 * per_bin)
+    holes = jnp.broadcast_to(holes[..., None], (*holes.shape, 2))
+    return cells.reshape(shape), weights.reshape(shape), holes.reshape(shape)
+
+
+def roi_align(
+    levels: Sequence[Array],
+    boxes_xyxy_px: Float[Array, "boxes 4"],
+    level: Int[Array, "boxes"],
+    valid_hw: Int[Array, "levels 2"],
+    *,
+    strides: Sequence[float],
+    size: int = 7,
+    samples: int | None = 2,
+    max_samples: int = 2,
+    aligned: bool = True,
+    holes_xyxy_px: Float[Array, "boxes 4"] | None = None,
+) -> Float[Array, "boxes size size channels"]:
+    """Mean of bilinear samples in every cell of a size x size grid over each box of one image (Mask R-CNN).
+
+    All levels lie in one table, so that a box is pooled once, whatever its level; the corners of all samples are added
+    up one after another, so that memory is that of the result. Boxes take no gradient. Agrees with torchvision.
+
+    Args:
+      levels: maps [h, w, C] of one image.
+      boxes_xyxy_px: corners in pixels; level: the map of each box.
+      valid_hw: cells of each level over the unpadded picture; cells past them are never read.
+      strides: pixels per cell of each level.
+      samples: per axis and bin; None: as many as the bin has cells, rounded up, at most `max_samples`.
+      aligned: shift by half a cell, so that a cell's value lies at its middle; False is the older rule, where boxes
+        are at least one cell wide.
+      holes_xyxy_px: samples in this part of a box (x1 <= x < x2) count as zero, as if the map were zero there. A hole
+        without area removes nothing.
+    """
+    boxes = jax.lax.stop_gradient(boxes_xyxy_px.astype(jnp.float32))
+    sizes = [(m.shape[0], m.shape[1]) for m in levels]
+    table = jnp.concatenate([m.reshape((-1, m.shape[-1])) for m in levels])
+    first = jnp.asarray(np.cumsum([0] + [h * w for h, w in sizes[:-1]]), jnp.int32)[level]
+    width = jnp.asarray([w for _, w in sizes], jnp.int32)[level]
+    scale = 1.0 / jnp.asarray(strides, jnp.float32)[level][:, None]
+    limit = valid_hw[level]
+    shift = 0.5 if aligned else 0.0
+    box = boxes * scale - shift
+    length = box[:, 2:] - box[:, :2]
+    length = length if aligned else jnp.maximum(length, 1.0)
+    hole = None if holes_xyxy_px is None else holes_xyxy_px.astype(jnp.float32) * scale - shift
+
+    def axis(place: int, side: int) -> tuple[Array, Array, Array]:
+        gap = None if hole is None else (hole[:, place], hole[:, place + 2])
+        return _axis_samples(box[:, place], length[:, place], limit[:, side], gap, size, samples, max_samples)
+
+    (column, wx, hx), (row, wy, hy) = axis(0, 1), axis(1, 0)
+    corners = row.shape[-1]
+
+    def add(total: Array, corner: Array) -> tuple[Array, None]:
+        y, x = corner // corners, corner % corners
+        at = first[:, None, None] + row[:, :, y][:, :, None] * width[:, None, None] + column[:, :, x][:, None, :]
+        weight = wy[:, :, y][:, :, None] * wx[:, :, x][:, None, :]
+        if hole is not None:
+            weight = jnp.where(hy[:, :, y][:, :, None] & hx[:, :, x][:, None, :], 0.0, weight)
+        return total + weight[..., None] * table[at].astype(jnp.float32), None
+
+    start = jnp.zeros((boxes.shape[0], size, size, table.shape[-1]), jnp.float32)
+    total, _ = jax.lax.scan(add, start, jnp.arange(corners * corners))
+    return total.astype(table.dtype)
+
+
+def pyramid_roi_align(
+    levels: Sequence[Array],
+    boxes_xyxy_px: Float[Array, "batch boxes 4"],
+    image_hw_px: Int[Array, "batch 2"],
+    *,
+    strides: Sequence[int],
+    size: int = 7,
+    finest_px: float = 56.0,
+    holes_xyxy_px: Float[Array, "batch boxes 4"] | None = None,
+    level_boxes_xyxy_px: Float[Array, "batch boxes 4"] | None = None,
+) -> Float[Array, "batch boxes size size channels"]:
+    """`roi_align` of a batch with two samples per axis, each box on the level that its size asks for.
+
+    Args:
+      image_hw_px: unpadded sizes, so that padding changes nothing.
+      level_boxes_xyxy_px: boxes that choose the level instead of those that are pooled.
+    """
+    level = pyramid_level(
+        boxes_xyxy_px if level_boxes_xyxy_px is None else level_boxes_xyxy_px, len(levels), finest_px=finest_px
+    )
+    valid_hw = jnp.maximum(jnp.stack([-(-image_hw_px // stride) for stride in strides], axis=1), 1)
+
+    def one(maps, boxes, at, valid, holes):
+        return roi_align(maps, boxes, at, valid, strides=strides, size=size, holes_xyxy_px=holes)
+
+    return jax.vmap(one)(tuple(levels), boxes_xyxy_px, level, valid_hw, holes_xyxy_px)

@@ -11,6 +11,7 @@ from hoi_jax.vocab.tables import Vocabulary
 _BUILDERS = {
     "body_part": "hoi_jax.systems.body_part",
     "calipso": "hoi_jax.systems.calipso",
+    "cascade": "hoi_jax.systems.cascade",
     "defr": "hoi_jax.systems.defr",
     "tin": "hoi_jax.systems.tin",
 }

@@ -1,5 +1,5 @@
 """Detection parts against numbers from torchvision (torchvision_parts.npz, see its notes): backbones, pyramids,
-anchors, IoU and focal loss. Parts that nothing here has yet (box heads, RoIAlign, masks) are not read."""
+anchors, IoU, losses, box coder, RoIAlign, NMS, box and mask heads, pasting."""
 
 import json
 import zlib
@@ -14,9 +14,16 @@ from hoi_jax import io
 from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.torchvision_names import convert_state, resnet_rule
+from hoi_jax.evaluation.paste import paste_mask
+from hoi_jax.losses.boxes import smooth_l1
 from hoi_jax.losses.set_prediction import binary_focal
+from hoi_jax.nn.roi_heads import BoxHead, MaskHead
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
+from hoi_jax.ops.box_coder import decode_boxes, encode_boxes
 from hoi_jax.ops.boxes import generalized_iou, pairwise_iou
+from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.roi_align import pyramid_level, roi_align
+from hoi_jax.systems.cascade.convert import detector_rule
 
 NETWORK = {"rtol": 0, "atol": 1e-4}
 PLACE = {"0": 0, "1": 1, "2": 2, "3": 3, "pool": -1, "p6": -2, "p7": -1}
@@ -170,3 +177,145 @@ def test_focal_loss_and_gradient_equal_torchvision(golden, name, alpha, gamma):
     scale = np.maximum(1, np.abs(stored))
     np.testing.assert_allclose(ours / scale, stored / scale, atol=1e-5)
     np.testing.assert_allclose(slope, gradient, atol=1e-5)
+
+
+def close(ours, stored):
+    """1e-5 relative to the larger of 1 and the stored value."""
+    scale = np.maximum(1, np.abs(stored))
+    np.testing.assert_allclose(np.asarray(ours) / scale, stored / scale, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, stds", [("w1", (1.0,) * 4), ("w10", (0.1, 0.1, 0.2, 0.2))])
+def test_box_coder_equals_torchvision(golden, name, stds):
+    reference, proposals, codes, encoded, decoded = take(
+        golden, "coder/reference", "coder/proposals", "coder/codes", f"coder/encode_{name}", f"coder/decode_{name}"
+    )
+    close(encode_boxes(proposals, reference, stds), encoded)
+    for start in range(0, codes.shape[1], 4):
+        ours = decode_boxes(proposals, codes[:, start : start + 4], stds, clip_shrinking=False)
+        close(ours, decoded[:, start : start + 4])
+    (trip,) = take(golden, f"coder/roundtrip_{name}")
+    close(decode_boxes(proposals, encode_boxes(proposals, reference, stds), stds, clip_shrinking=False), trip)
+
+
+@pytest.mark.parametrize("beta, name", [(1 / 9, "sl1_b1_9"), (1.0, "sl1_b1")])
+def test_smooth_l1_and_gradient_equal_torchvision(golden, beta, name):
+    a, b, value, slope = take(golden, "loss/sl1_pred", "loss/sl1_target", f"loss/{name}", f"loss/{name}_grad")
+    close(smooth_l1(a, b, beta=beta), value)
+    close(jax.grad(lambda x: jnp.sum(smooth_l1(x, b, beta=beta)))(a), slope)
+
+
+def test_generalised_iou_loss_and_gradient_equal_torchvision(golden):
+    a, b, value, slope = take(golden, "loss/giou_pred", "loss/giou_target", "loss/giou", "loss/giou_grad")
+    close(1 - generalized_iou(a, b), value)
+    close(jax.grad(lambda x: jnp.sum(1 - generalized_iou(x, b)))(a), slope)
+
+
+def pooled(features, rois, **options):
+    """[N, r, r, C] from maps [B, h, w, C] and boxes (image, corners) on a single level of stride 1 / 0.25."""
+
+    def one(feature, boxes):
+        size = jnp.asarray([feature.shape[:2]], jnp.int32)
+        return roi_align((feature,), boxes, jnp.zeros(len(boxes), jnp.int32), size, strides=(4.0,), **options)
+
+    boxes = jnp.asarray(rois[:, 1:])
+    each = jax.vmap(lambda f: one(f, boxes))(features)
+    return each[jnp.asarray(rois[:, 0].astype(int)), jnp.arange(len(rois))]
+
+
+@pytest.mark.parametrize("kind", ["aligned", "legacy"])
+@pytest.mark.parametrize("samples", [2, None])
+def test_roi_align_equals_torchvision(golden, kind, samples):
+    """Also for boxes over the border, outside, tiny, without area and larger than the map."""
+    feature, rois = take(golden, "roi/feature", "roi/rois")
+    maps = jnp.asarray(feature.transpose(0, 2, 3, 1))
+    # The widest box has 33 cells; a bin of a 7 x 7 grid has at most this many of them.
+    limit = int(np.ceil((rois[:, 3:] - rois[:, 1:3]).max() * 0.25 / 7))
+    for size in (7, 14):
+        (stored,) = take(golden, f"roi/out_{kind}_{'sr2' if samples else 'srm1'}_{size}")
+        run = jax.jit(lambda m, n=size: pooled(
+            m, rois, size=n, samples=samples, max_samples=limit, aligned=kind == "aligned"
+        ))  # fmt: skip
+        np.testing.assert_allclose(channels_first(run(maps)), stored, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("name, samples", [("aligned_sr2_7", 2), ("legacy_srm1_7", None)])
+def test_gradient_of_roi_align_equals_torchvision(golden, name, samples):
+    feature, rois, weights, stored = take(golden, "roi/feature", "roi/rois", "roi/grad_output", f"roi/grad_{name}")
+    limit = int(np.ceil((rois[:, 3:] - rois[:, 1:3]).max() * 0.25 / 7))
+
+    def total(maps):
+        options = {"samples": samples, "max_samples": limit, "aligned": name.startswith("aligned")}
+        return jnp.sum(pooled(maps, rois, size=7, **options) * weights.transpose(0, 2, 3, 1))
+
+    slope = jax.jit(jax.grad(total))(jnp.asarray(feature.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(channels_first(slope), stored, rtol=0, atol=5e-5)
+
+
+def test_levels_and_pooling_over_a_pyramid_equal_torchvision(golden, meta):
+    boxes, levels, wanted = take(golden, "ms/boxes", "ms/levels", "ms/out")
+    levels = levels - 2  # The file numbers P2 to P5.
+    np.testing.assert_array_equal(pyramid_level(boxes, 4), levels)
+    maps = [normal(meta, f"ms/feat{i}", (1, 4, 128 >> i, 160 >> i))[0].transpose(1, 2, 0) for i in range(4)]
+    sizes = jnp.asarray([m.shape[:2] for m in maps], jnp.int32)
+    out = jax.jit(lambda m: roi_align(
+        m, jnp.asarray(boxes), jnp.asarray(levels), sizes, strides=(4, 8, 16, 32), size=7, aligned=False
+    ))(tuple(map(jnp.asarray, maps)))  # fmt: skip
+    np.testing.assert_allclose(channels_first(out), wanted, rtol=0, atol=5e-5)
+    other, numbers = take(golden, "level/boxes", "level/k2_5")
+    np.testing.assert_array_equal(np.asarray(pyramid_level(other, 4)) + 2, numbers)
+
+
+def test_nms_keeps_what_torchvision_keeps(golden):
+    boxes, classes = take(golden, "nms/boxes", "nms/classes")
+    run = jax.jit(class_nms, static_argnames="overlap")
+    seen = 0
+    for key in golden:
+        kind, _, threshold = key.removeprefix("nms/").rpartition("_")
+        if key.startswith("nms/") and kind.startswith(("keep", "batched")):
+            scores = golden["nms/scores_tied" if "tied" in kind else "nms/scores"]
+            label = classes if kind.startswith("batched") else np.zeros_like(classes)
+            kept = run(boxes, scores, label, np.ones(len(boxes), bool), overlap=float(threshold))
+            np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(golden[key]), err_msg=key)
+            order = np.argsort(-scores, kind="stable")
+            if kind != "batched_tied":
+                np.testing.assert_array_equal(order[np.asarray(kept)[order]], golden[key], err_msg=key)
+            seen += 1
+    assert seen >= 16
+    odd, keep = take(golden, "nms/degenerate_boxes", "nms/degenerate_keep_0.5")
+    rank = -np.arange(len(odd), dtype=np.float32)
+    kept = run(odd, rank, np.zeros(len(odd), np.int32), np.ones(len(odd), bool), overlap=0.5)
+    assert len(np.flatnonzero(kept)) == len(keep)
+
+
+@pytest.fixture(scope="module")
+def mask_rcnn(meta):
+    """Head parameters of torchvision's Mask R-CNN by our converter."""
+    state = state_of(meta, "maskrcnn", ("roi_heads.", "rpn."))
+    flat, unknown = convert_state(state, detector_rule)
+    assert not unknown
+    return tree_of(flat)["params"]
+
+
+def test_box_head_equals_torchvision(golden, meta, mask_rcnn):
+    scores, deltas = take(golden, "boxhead/cls_score", "boxhead/bbox_pred")
+    head = BoxHead(scores.shape[1] - 1, 1024, deltas.shape[1])
+    rois = normal(meta, "boxhead/roi", (6, 256, 7, 7)).transpose(0, 2, 3, 1)[None]
+    ours = head.apply({"params": mask_rcnn["box_heads_0"]}, rois)
+    np.testing.assert_allclose(ours[0][0], scores, **NETWORK)
+    np.testing.assert_allclose(ours[1][0], deltas, **NETWORK)
+
+
+def test_mask_head_equals_torchvision(golden, meta, mask_rcnn):
+    features, logits = take(golden, "maskhead/features", "maskhead/logits")
+    rois = normal(meta, "maskhead/roi", (3, 256, 14, 14)).transpose(0, 2, 3, 1)
+    ours = jax.jit(MaskHead(90).apply)({"params": mask_rcnn["mask_heads_0"]}, rois)
+    np.testing.assert_allclose(channels_first(ours[0])[:, :: 256 // features.shape[1]], features, **NETWORK)
+    np.testing.assert_allclose(channels_first(ours[1])[:, ::13], logits, **NETWORK)
+
+
+def test_pasted_masks_equal_torchvision(golden):
+    masks, boxes, stored = take(golden, "paste/masks", "paste/boxes", "paste/out")
+    for mask, box, wanted in zip(masks, boxes, stored, strict=True):
+        ours = paste_mask(mask[0], box, wanted.shape[1:])
+        np.testing.assert_allclose(ours, wanted[0], rtol=0, atol=1e-5)

@@ -1,0 +1,69 @@
+"""The cascade on the embedded scenes, small enough for two CPU cores.
+
+Run:     python train.py --config configs/cascade_hoi_scenes.py --workdir runs/cascade
+         python train.py --config configs/cascade_hoi_scenes.py:stages=1 --workdir runs/cascade-1
+         python train.py --config configs/cascade_hoi_scenes.py:region=mask --workdir runs/cascade-mask
+Expect:  not yet measured.
+
+Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm (Table 4), region=box|mask|max|sum (Table 8),
+detector=own|external (the simulated detector's boxes; `ground_truth`: the annotated ones, with their masks), and
+phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the second reads the first's checkpoint through
+`--config.train.init_from`.
+
+Everything starts from scratch, where the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three
+levels of RoIs, anchors of four cells.
+"""
+
+from configs import common
+
+STEPS = 1200
+REGIONS = {"box": "box", "mask": "mask", "max": "box+mask_max", "sum": "box+mask_sum"}
+
+
+def get_config(options=""):
+    chosen = common.choices(
+        options,
+        stages=("3", "1", "2", "4", "5"),
+        without=("nothing", "ihsm", "efra", "rrm"),
+        region=tuple(REGIONS),
+        detector=("own", "external", "ground_truth"),
+        phase=("joint", "detector", "relations"),
+    )
+    own, masks = chosen["detector"] == "own", chosen["region"] != "box"
+    if masks and chosen["detector"] == "external":
+        raise ValueError("the simulated detector gives no masks: region needs detector=own or ground_truth")
+    config = common.base(system="cascade", batch_size=8)
+    config.dataset = dict(
+        name="hoi_scenes/small", vocabulary="hoi_scenes",
+        detections="ground_truth" if chosen["detector"] == "ground_truth" else "stored",
+    )  # fmt: skip
+    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48, mask_hw=(64, 64))
+    config.augment = dict(flip=0.5)
+    config.model = dict(
+        stages=int(chosen["stages"]), detector="own" if own else "external", max_humans=8,
+        backbone=dict(
+            stage_sizes=(1, 1, 1), stage_strides=(2, 2, 2), width=16, kind="basic", norm="group", stem="small",
+            pyramid_width=24,
+        ),
+        rpn=dict(width=24, scale=4.0, per_level=64, total=64, samples=64),
+        boxes=dict(width=64, samples=64, candidates=96, detections=24, finest_px=28.0, score=0.3),
+        masks=dict(enabled=own and masks, convs=2, width=24, rois=16),
+        relation=dict(
+            region=REGIONS[chosen["region"]], mining="none" if chosen["without"] == "ihsm" else "dot",
+            mining_scale=24.0**-0.5, face=chosen["without"] != "efra", ranking=chosen["without"] != "rrm",
+            width=96, geometric_width=48, face_width=32, map_features=(4, 8),
+        ),
+        loss=dict(parts=chosen["phase"], pairs=48),
+        predict=dict(top_pairs=48, human_score=0.3, object_score=0.3, chunk=96),
+    )  # fmt: skip
+    config.optimizer = dict(
+        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
+        schedule=dict(kind="cosine", warmup_steps=100),
+    )  # fmt: skip
+    config.train = dict(
+        seed=0, num_steps=STEPS, log_every=20, evaluate_every=600, checkpoint_every=200, best_metric="default/full"
+    )
+    config.evaluation = dict(batch_size=16, metrics=("hoi",))
+    if chosen["phase"] == "detector":
+        config.train.update(evaluate_every=0, best_metric=None)
+    return config

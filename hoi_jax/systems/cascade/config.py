@@ -1,0 +1,301 @@
+"""What can be set about the cascade. Defaults are the paper's; where it is silent, a choice that its lines explain.
+
+Every switch of the paper's Tables 4 to 8 is one value; what the released code does instead is another value, so that
+the release is a set of values (`configs/cascade_common.py`, option `preset=release`) and never a branch on a name.
+"""
+
+import dataclasses
+
+from hoi_jax.settings import choice
+
+MAX_STAGES = 5
+
+
+def _positive(**values: float | int) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def _share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """ResNet and feature pyramid, shared by all stages; the pyramid reads every stage of the network.
+
+    Attributes:
+      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding: see `backbones.resnet.ResNet`.
+      groups, group_width: of ResNeXt (64, 4 in the paper's X-101); 1 group is a plain ResNet.
+      pyramid_width: channels C of every level.
+      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
+    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
+    width: int = 64
+    kind: str = "bottleneck"
+    norm: str = "frozen_batch"
+    stem: str = "imagenet"
+    groups: int = 1
+    group_width: int = 64
+    mask_padding: bool = True
+    pyramid_width: int = 256
+    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self):
+        choice("kind", self.kind, ("basic", "bottleneck"))
+        choice("norm", self.norm, ("frozen_batch", "group", "none"))
+        choice("stem", self.stem, ("imagenet", "small"))
+        _positive(width=self.width, pyramid_width=self.pyramid_width, groups=self.groups, group_width=self.group_width)
+        if len(self.stage_sizes) != len(self.stage_strides):
+            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
+        if any(step != 2 for step in self.stage_strides[1:]):
+            raise ValueError(f"stage_strides {self.stage_strides}: levels must halve from one to the next")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per cell of the levels that RoIs are pooled from."""
+        first = (4 if self.stem == "imagenet" else 2) * self.stage_strides[0]
+        return tuple(first * 2**level for level in range(len(self.stage_sizes)))
+
+    @property
+    def coarsest(self) -> int:
+        """Pixels per cell of the last level of region proposals."""
+        return 2 * self.strides[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class RpnConfig:
+    """Region proposals.
+
+    Attributes:
+      width: channels of the head; scale: anchor side in cells; ratios: height / width of the anchors of a cell.
+      positive, negative, best: IoU of positives, of negatives, and of an annotated box's best anchor.
+      samples, positive_share: anchors per image in the loss.
+      per_level, total: best proposals kept per level before suppression, and over all levels after it.
+      overlap: of non-maximum suppression.
+    """
+
+    width: int = 256
+    scale: float = 8.0
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    positive: float = 0.7
+    negative: float = 0.3
+    best: float = 0.3
+    samples: int = 256
+    positive_share: float = 0.5
+    per_level: int = 1000
+    total: int = 1000
+    overlap: float = 0.7
+
+    def __post_init__(self):
+        _positive(width=self.width, scale=self.scale, samples=self.samples, per_level=self.per_level, total=self.total)
+        _share(positive=self.positive, negative=self.negative, best=self.best, overlap=self.overlap,
+               positive_share=self.positive_share)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxConfig:
+    """The chain of box heads.
+
+    Attributes:
+      width: of the hidden layers; size: of pooled features; finest_px: see `ops.roi_align.pyramid_level`.
+      overlaps: IoU that makes a RoI of stage t positive, for up to five stages.
+      stds: of box offsets (centre, size) per stage.
+      samples, positive_share: RoIs per image and stage in the loss.
+      merge: "union": detections of all stages above `score`, suppressed together (the paper); "mean_logits": the mean
+        of the class logits on the boxes of the last stage (the release).
+      score, overlap, candidates, detections: least score, suppression's IoU, rows that enter it, rows that are kept.
+    """
+
+    width: int = 1024
+    size: int = 7
+    finest_px: float = 56.0
+    overlaps: tuple[float, ...] = (0.5, 0.6, 0.7, 0.75, 0.8)
+    stds: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067), (0.033, 0.067), (0.033, 0.067))
+    samples: int = 512
+    positive_share: float = 0.25
+    merge: str = "union"
+    score: float = 0.3
+    overlap: float = 0.5
+    candidates: int = 512
+    detections: int = 100
+
+    def __post_init__(self):
+        choice("merge", self.merge, ("union", "mean_logits"))
+        _positive(width=self.width, size=self.size, samples=self.samples, candidates=self.candidates,
+                  detections=self.detections, finest_px=self.finest_px)  # fmt: skip
+        _share(score=self.score, overlap=self.overlap, positive_share=self.positive_share)
+        if len(self.overlaps) != MAX_STAGES or len(self.stds) != MAX_STAGES:
+            raise ValueError(f"overlaps and stds need {MAX_STAGES} entries each, one per possible stage")
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskConfig:
+    """Mask heads of relation segmentation. `rois`: positive RoIs per image and stage in the loss."""
+
+    enabled: bool = False
+    convs: int = 4
+    width: int = 256
+    size: int = 14
+    rois: int = 128
+    flow: bool = True
+
+    def __post_init__(self):
+        _positive(convs=self.convs, width=self.width, size=self.size, rois=self.rois)
+
+
+@dataclasses.dataclass(frozen=True)
+class RelationConfig:
+    """Relation features, ranking and classification (paper, section 3.3).
+
+    Attributes:
+      region: features of "box", of "mask", or both joined ("box+mask_max", "box+mask_sum"; Table 8).
+      mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's) or "none".
+      mining_scale: factor of the dot products.
+      face: explicit facial region attending (Eqs. 8 to 10).
+      geometry: "maps" (2 x 64 x 64) or "vector" (the release's 28 numbers).
+      semantic: "learned" (FC and sigmoid on X_s) or "table" (X_s itself, the release's).
+      streams: which of "s", "g", "v" are used; fusion: how scores join, (Table 7).
+      visual: "joint" features of the pair, or "mean3" of three classifiers on pair, human and object (the release's).
+      width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
+      ranking: rank all pairs and classify the best (RRM).
+      background: one more output that says "no relation" (the release's).
+      prior: "vocabulary", "uniform" or a file that `prior.read_prior` reads.
+    """
+
+    region: str = "box"
+    mining: str = "dot"
+    mining_scale: float = 1.0
+    face: bool = True
+    geometry: str = "maps"
+    semantic: str = "learned"
+    streams: tuple[str, ...] = ("s", "g", "v")
+    fusion: str = "(v+g)*s"
+    visual: str = "joint"
+    width: int = 1024
+    geometric_width: int = 256
+    face_width: int = 1024
+    map_features: tuple[int, ...] = (64, 32)
+    ranking: bool = True
+    background: bool = False
+    prior: str = "vocabulary"
+
+    def __post_init__(self):
+        choice("region", self.region, ("box", "mask", "box+mask_max", "box+mask_sum"))
+        choice("mining", self.mining, ("dot", "nonlocal", "none"))
+        choice("geometry", self.geometry, ("maps", "vector"))
+        choice("semantic", self.semantic, ("learned", "table"))
+        choice("visual", self.visual, ("joint", "mean3"))
+        choice("fusion", self.fusion, ("v+g+s", "v*g*s", "(v+g)*s"))
+        _positive(width=self.width, geometric_width=self.geometric_width, face_width=self.face_width)
+        if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
+            raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
+        if self.ranking and "v" not in self.streams and "g" not in self.streams:
+            raise ValueError("ranking reads the visual and geometric features: streams has neither 'v' nor 'g'")
+        if self.visual == "mean3" and self.face:
+            raise ValueError("visual 'mean3' classifies the object alone: it needs face=False, as in the release")
+
+    @property
+    def uses_masks(self) -> bool:
+        return self.region != "box"
+
+    @property
+    def size(self) -> int:
+        """Side of relation features: 7, or 14 where masks take part (the specification's section 10)."""
+        return 14 if self.uses_masks else 7
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Eq. 18: sum over stages of beta (box + mask) + gamma (ranking + classification), and region proposals.
+
+    Attributes:
+      beta, gamma: per stage.
+      ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, or their "sum" (as printed).
+      pairs, pair_share: pairs per image and stage, and the most that are annotated.
+      parts: "joint", "detector" (phase 1) or "relations" (phase 2 with a frozen detector).
+    """
+
+    beta: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
+    gamma: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
+    ranking_margin: float = 0.2
+    ranking_reduce: str = "mean"
+    pairs: int = 128
+    pair_share: float = 0.25
+    parts: str = "joint"
+
+    def __post_init__(self):
+        choice("ranking_reduce", self.ranking_reduce, ("mean", "sum"))
+        choice("parts", self.parts, ("joint", "detector", "relations"))
+        _share(pair_share=self.pair_share)
+        _positive(pairs=self.pairs)
+        if len(self.beta) != MAX_STAGES or len(self.gamma) != MAX_STAGES:
+            raise ValueError(f"beta and gamma need {MAX_STAGES} entries each, one per possible stage")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """How pairs are chosen and scored at test.
+
+    Attributes:
+      top_pairs: pairs that the ranking leaves (without ranking: that the product of detection scores leaves).
+      rank_by: the ranking of the "last" stage, or the "mean" over stages.
+      times_detections: multiply verb scores by both detection scores.
+      human_score, object_score: least detection scores of a pair's members, beside `boxes.score`.
+      chunk: pairs whose features are computed at once.
+    """
+
+    top_pairs: int = 64
+    rank_by: str = "last"
+    times_detections: bool = True
+    human_score: float = 0.3
+    object_score: float = 0.3
+    chunk: int = 256
+
+    def __post_init__(self):
+        choice("rank_by", self.rank_by, ("last", "mean"))
+        _share(human_score=self.human_score, object_score=self.object_score)
+        _positive(top_pairs=self.top_pairs, chunk=self.chunk)
+
+
+@dataclasses.dataclass(frozen=True)
+class CascadeConfig:
+    """The cascade.
+
+    Attributes:
+      stages: T, 1 to 5.
+      detector: "own": region proposals and box heads; "external": the batch's detections, with the same boxes at every
+        stage (their masks too, where `relation.region` asks for masks).
+      max_humans: people in pairs.
+    """
+
+    stages: int = 3
+    detector: str = "own"
+    max_humans: int = 32
+    backbone: BackboneConfig = BackboneConfig()
+    rpn: RpnConfig = RpnConfig()
+    boxes: BoxConfig = BoxConfig()
+    masks: MaskConfig = MaskConfig()
+    relation: RelationConfig = RelationConfig()
+    loss: LossConfig = LossConfig()
+    predict: PredictConfig = PredictConfig()
+    compute_dtype: str = "float32"
+
+    def __post_init__(self):
+        choice("detector", self.detector, ("own", "external"))
+        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
+        _positive(max_humans=self.max_humans)
+        if not 1 <= self.stages <= MAX_STAGES:
+            raise ValueError(f"stages is {self.stages}, expected 1 to {MAX_STAGES}")
+        if self.relation.uses_masks and self.detector == "own" and not self.masks.enabled:
+            raise ValueError(f"relation.region {self.relation.region!r} needs masks.enabled with the own detector")
+        if self.detector == "external" and (self.masks.enabled or self.loss.parts == "detector"):
+            raise ValueError(
+                "detector 'external' has nothing to train: masks.enabled and loss.parts 'detector' do not fit"
+            )

@@ -1,0 +1,149 @@
+"""What region proposals, box heads and mask heads learn (Eq. 18, L_LOC and L_SEG; Cascade R-CNN and HTC)."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hoi_jax.losses.boxes import smooth_l1
+from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.set_prediction import softmax_cross_entropy
+from hoi_jax.ops.box_coder import encode_boxes
+from hoi_jax.ops.boxes import pairwise_iou
+from hoi_jax.ops.masks import resample_masks
+from hoi_jax.ops.pairs import random_rows
+from hoi_jax.ops.sampling import match_truth, quota_sample
+from hoi_jax.system import Batch
+from hoi_jax.systems.cascade import detect
+from hoi_jax.systems.cascade.config import CascadeConfig
+from hoi_jax.systems.cascade.model import CascadeNet
+from hoi_jax.systems.cascade.regions import Pyramid
+
+RPN_BETA = 1.0 / 9.0
+
+
+class Sample(NamedTuple):
+    """RoIs of a batch that a head learns from: boxes [B, S, 4], annotated row [B, S], positive, used, annotated box
+    itself [B, S]."""
+
+    boxes: Array
+    row: Array
+    positive: Array
+    used: Array
+    is_truth: Array
+
+
+def stage_keys(key: Array, example_id: Array, number: int) -> Array:
+    """One key per example for draw number `number`; it does not depend on the example's place in the batch."""
+    return jax.vmap(lambda e: jax.random.fold_in(jax.random.fold_in(key, e), number))(example_id)
+
+
+def sample_rois(
+    keys: Array, boxes: Array, valid: Array, is_truth: Array, batch: Batch, overlap: float, config: CascadeConfig
+) -> Sample:
+    """RoIs for a stage with IoU threshold `overlap`: at most a quarter positives, negatives for the rest."""
+    c = config.boxes
+
+    def one(key, boxes, valid, is_truth, truth, truth_valid):
+        row = match_truth(pairwise_iou(boxes, truth), valid, truth_valid, positive=overlap)
+        quota = int(c.samples * c.positive_share)
+        index, positive, used = quota_sample(key, row >= 0, row == -1, c.samples, quota)
+        return Sample(boxes[index], jnp.maximum(row[index], 0), positive, used, is_truth[index] & used)
+
+    return jax.vmap(one)(keys, boxes, valid, is_truth, batch["instances_xyxy_px"], batch["instances_valid"])
+
+
+def rpn_terms(
+    score: Array, deltas: Array, batch: Batch, image_hw: tuple[int, int], keys: Array, valid: Array,
+    config: CascadeConfig, axis_name: str | None,
+) -> dict[str, Array]:  # fmt: skip
+    """Objectness and box offsets of sampled anchors, both per sampled anchor."""
+    c = config.rpn
+    anchors = jnp.asarray(detect.anchors_of(config, image_hw))
+    usable = detect.usable_anchors(config, image_hw, batch["image_hw_px"])
+
+    def one(key, score, deltas, usable, hw, truth, truth_valid, real):
+        trained = usable & detect.inside_picture(anchors, hw) & real
+        row = match_truth(
+            pairwise_iou(anchors, truth), trained, truth_valid,
+            positive=c.positive, negative=c.negative, best_of_truth=c.best,
+        )  # fmt: skip
+        index, positive, used = quota_sample(key, row >= 0, row == -1, c.samples, int(c.samples * c.positive_share))
+        target = encode_boxes(anchors[index], truth[jnp.maximum(row[index], 0)])
+        distance = jnp.sum(smooth_l1(deltas[index], target, beta=RPN_BETA), axis=-1)
+        return binary_cross_entropy(score[index], positive), jnp.where(positive, distance, 0.0), used
+
+    objectness, distance, used = jax.vmap(one)(
+        keys, score, deltas, usable, batch["image_hw_px"], batch["instances_xyxy_px"], batch["instances_valid"], valid
+    )
+    mean = functools.partial(valid_mean, axis_name=axis_name)
+    return {"rpn_score": mean(objectness, used), "rpn_box": mean(distance, used)}
+
+
+def mask_loss(
+    net: CascadeNet, pyramid: Pyramid, boxes: Array, usable: Array, batch: Batch, keys: Array, stage: int,
+    axis_name: str | None,
+) -> Array:  # fmt: skip
+    """Cross-entropy of the annotated class's map on boxes that the stage's box head has just refined.
+
+    Boxes are assigned again with the stage's threshold; targets are annotated masks cut to them.
+    """
+    config = net.config
+    overlap = config.boxes.overlaps[stage]
+
+    def choose(key, boxes, usable, truth, truth_valid):
+        row = match_truth(pairwise_iou(boxes, truth), usable, truth_valid, positive=overlap)
+        index, used = random_rows(key, row >= 0, config.masks.rois)
+        return boxes[index], jnp.maximum(row[index], 0), used
+
+    places, row, used = jax.vmap(choose)(keys, boxes, usable, batch["instances_xyxy_px"], batch["instances_valid"])
+    logits = net.mask_logits(pyramid, places, stage)
+    label = jnp.take_along_axis(batch["instances_class"], row, axis=1)
+    own = jnp.take_along_axis(logits, (label + 1)[:, :, None, None, None], axis=-1)[..., 0]
+    whole = jnp.asarray([0.0, 0.0, batch["image"].shape[2], batch["image"].shape[1]])
+
+    def cut(masks, row, places):
+        source = jnp.broadcast_to(whole, places.shape)
+        return resample_masks(masks[row].astype(jnp.float32), source, places, own.shape[-1]) >= 0.5
+
+    target = jax.vmap(cut)(batch["instances_mask"], row, places)
+    entropy = binary_cross_entropy(own, target)
+    return valid_mean(jnp.mean(entropy, axis=(2, 3)), used, axis_name)
+
+
+def detector_terms(
+    net: CascadeNet, pyramid: Pyramid, proposals: Array, proposal_valid: Array, batch: Batch, key: Array, valid: Array,
+    axis_name: str | None,
+) -> dict[str, Array]:  # fmt: skip
+    """Sum over stages of beta_t times class, box and mask losses; classes and boxes per sampled RoI."""
+    config = net.config
+    truth, truth_valid = batch["instances_xyxy_px"], batch["instances_valid"] & valid[:, None]
+    boxes = jnp.concatenate([proposals, truth], axis=1)
+    usable = jnp.concatenate([proposal_valid & valid[:, None], truth_valid], axis=1)
+    is_truth = jnp.concatenate([jnp.zeros_like(proposal_valid), truth_valid], axis=1)
+    terms = {name: jnp.zeros(()) for name in ("class", "box", *(("mask",) if config.masks.enabled else ()))}
+    for stage in range(config.stages):
+        beta, overlap = config.loss.beta[stage], config.boxes.overlaps[stage]
+        keys = stage_keys(key, batch["example_id"], 10 + stage)
+        sample = sample_rois(keys, boxes, usable, is_truth, batch, overlap, config)
+        logits, deltas = net.box_stage(pyramid, sample.boxes, stage)
+        label = jnp.take_along_axis(batch["instances_class"], sample.row, axis=1)
+        column = jnp.where(sample.positive, label + 1, 0)
+        terms["class"] += beta * valid_mean(softmax_cross_entropy(logits, column), sample.used, axis_name)
+        goal = jnp.take_along_axis(truth, sample.row[:, :, None], axis=1)
+        target = encode_boxes(sample.boxes, goal, detect.stage_stds(stage, config.boxes))
+        distance = jnp.where(sample.positive, jnp.sum(smooth_l1(deltas, target), axis=-1), 0.0)
+        terms["box"] += beta * valid_mean(distance, sample.used, axis_name)
+        refined = detect.refine(sample.boxes, deltas, stage, batch["image_hw_px"], config.boxes)
+        # Annotated boxes are taken out before they are refined and come back as they are.
+        boxes = jnp.concatenate([refined, truth], axis=1)
+        usable = jnp.concatenate([sample.used & ~sample.is_truth, truth_valid], axis=1)
+        is_truth = jnp.concatenate([jnp.zeros_like(sample.used), truth_valid], axis=1)
+        if config.masks.enabled:
+            mask_keys = stage_keys(key, batch["example_id"], 20 + stage)
+            found = mask_loss(net, pyramid, boxes, usable, batch, mask_keys, stage, axis_name)
+            terms["mask"] += beta * found
+    return terms

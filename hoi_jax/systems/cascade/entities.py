@@ -1,0 +1,107 @@
+"""From detections and annotated boxes to the rows that relations are read from."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.ops.masks import resample_masks
+from hoi_jax.ops.pairs import enumerate_pairs, top_rows
+from hoi_jax.system import Batch
+from hoi_jax.systems.cascade.config import CascadeConfig
+from hoi_jax.systems.cascade.detect import Detections, assign_faces, external_detections
+from hoi_jax.systems.cascade.model import CascadeNet
+from hoi_jax.systems.cascade.regions import Entities, Pyramid
+
+MASK_SIZE = 28
+
+
+def masks_in_boxes(
+    masks: Float[Array, "batch rows h w"] | Bool[Array, "batch rows h w"],
+    boxes: Float[Array, "batch rows 4"],
+    image_hw: tuple[int, int],
+) -> Float[Array, "batch rows 28 28"]:
+    """Masks on a grid over the padded picture, as what mask heads give: a grid over each box."""
+    whole = jnp.broadcast_to(jnp.asarray([0.0, 0.0, image_hw[1], image_hw[0]]), boxes.shape)
+    return resample_masks(masks.astype(jnp.float32), whole, boxes, MASK_SIZE)
+
+
+def find_detections(
+    net: CascadeNet, pyramid: Pyramid, proposals: tuple[Array, Array] | None, batch: Batch, human_class: int,
+    faces: Array | None,
+) -> Detections:  # fmt: skip
+    """Detections of the network's own heads, or the batch's. Nothing here takes a gradient.
+
+    Args:
+      net: bound module.
+      proposals: boxes and validity, None with external detections.
+      faces: [B, F, 4] faces to share out among people (own detector); None: nobody has one.
+    """
+    config = net.config
+    image_hw = _padded(batch)
+    if proposals is None:
+        masks = None
+        if config.relation.uses_masks and "detections_mask" in batch:
+            masks = masks_in_boxes(batch["detections_mask"], batch["detections_xyxy_px"], image_hw)
+        return external_detections(batch, config.stages, masks)
+    boxes, label, score, valid = net.detect(pyramid, proposals[0], proposals[1])
+    last = boxes[:, :, -1]
+    found = jnp.zeros_like(last)
+    if faces is not None:
+        found = jax.vmap(assign_faces)(last, valid & (label == human_class), faces)
+    masks = net.masks(pyramid, last, label) if config.masks.enabled else None
+    return jax.lax.stop_gradient(Detections(boxes, label, score, valid, found, masks))
+
+
+def _padded(batch: Batch) -> tuple[int, int]:
+    return (batch["image"].shape[1], batch["image"].shape[2])
+
+
+def with_truth(found: Detections, batch: Batch, config: CascadeConfig) -> Detections:
+    """Annotated boxes, with the same box at every stage and score 2, before the detections (training)."""
+    boxes = batch["instances_xyxy_px"]
+    repeated = jnp.broadcast_to(boxes[:, :, None], (*boxes.shape[:2], config.stages, 4))
+    masks = None
+    if found.masks is not None and "instances_mask" in batch:
+        masks = masks_in_boxes(batch["instances_mask"], boxes, _padded(batch))
+    truth = Detections(
+        repeated, batch["instances_class"], jnp.full(boxes.shape[:2], 2.0), batch["instances_valid"],
+        batch["instances_face_xyxy_px"] if "instances_face_xyxy_px" in batch else jnp.zeros_like(boxes), masks,
+    )  # fmt: skip
+    both = None if masks is None or found.masks is None else jnp.concatenate([masks, found.masks], axis=1)
+
+    def join(a: Array, b: Array) -> Array:
+        return jnp.concatenate([a, b.astype(a.dtype)], axis=1)
+
+    return Detections(
+        join(truth.boxes, found.boxes), join(truth.label, found.label), join(truth.score, found.score),
+        join(truth.valid, found.valid), join(truth.faces, found.faces), both,
+    )  # fmt: skip
+
+
+def choose_people(
+    found: Detections, human_class: int, config: CascadeConfig, least: float = 0.0
+) -> tuple[Int[Array, "batch humans"], Bool[Array, "batch humans"]]:
+    """Rows of the best people, at most `max_humans`, and which places are used."""
+
+    def one(label, score, valid):
+        index, used = top_rows(score, valid & (label == human_class) & (score >= least), config.max_humans)
+        missing = config.max_humans - index.shape[0]
+        return jnp.pad(index, (0, missing)), jnp.pad(used, (0, missing))
+
+    return jax.vmap(one)(found.label, found.score, found.valid)
+
+
+def at_stage(found: Detections, human_row: Int[Array, "batch humans"], stage: int) -> Entities:
+    """Rows with their boxes of `stage`."""
+    faces = jnp.take_along_axis(found.faces, human_row[:, :, None], axis=1)
+    mask_boxes = None if found.masks is None else found.boxes[:, :, -1]
+    return Entities(found.boxes[:, :, stage], found.label, human_row, faces, found.masks, mask_boxes)
+
+
+def all_pairs(
+    found: Detections, human_row: Array, human_used: Array, object_used: Array, stage: int
+) -> Bool[Array, "batch humans objects"]:
+    """Every person with every thing whose box is not the person's own."""
+    boxes = found.boxes[:, :, stage]
+    people = jnp.take_along_axis(boxes, human_row[:, :, None], axis=1)
+    return jax.vmap(enumerate_pairs)(people, boxes, human_used, object_used)

@@ -1,0 +1,153 @@
+"""The loss of the cascade: sum_t beta_t L_LOC (+ beta_t L_SEG) + gamma_t (L_RRM + L_RCM) (Eq. 18), and proposals."""
+
+import functools
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.ranking import pair_ranking_loss
+from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.ops.sampling import quota_sample
+from hoi_jax.system import Batch, LossOutput, Variables
+from hoi_jax.systems.cascade.config import CascadeConfig
+from hoi_jax.systems.cascade.detect import Detections
+from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, stage_keys
+from hoi_jax.systems.cascade.entities import all_pairs, at_stage, choose_people, find_detections, with_truth
+from hoi_jax.systems.cascade.model import CascadeNet
+from hoi_jax.systems.cascade.regions import Pyramid
+from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image
+from hoi_jax.vocab.tables import Vocabulary
+
+_INSTANCES = ("instances_xyxy_px", "instances_class", "instances_valid")
+_DETECTIONS = tuple(f"detections_{column}" for column in ("xyxy_px", "class", "score", "valid"))
+_PAIRS = ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")
+
+
+def training_fields(config: CascadeConfig) -> frozenset[str]:
+    """Batch fields that the loss reads."""
+    fields = {"image", "image_hw_px", *_INSTANCES}
+    relations, masks = config.loss.parts != "detector", config.relation.uses_masks
+    if config.detector == "external":
+        fields |= {*_DETECTIONS, *(("detections_mask",) if masks else ())}
+        fields |= {"detections_face_xyxy_px"} if config.relation.face else set()
+    if relations:
+        fields |= {*_PAIRS, *(("instances_face_xyxy_px",) if config.relation.face else ())}
+    trains_masks = config.masks.enabled and config.loss.parts != "relations"
+    if trains_masks or (relations and masks):
+        fields |= {"instances_mask"}
+    return frozenset(fields)
+
+
+def sample_pairs(
+    found: Detections, human_row: Array, human_used: Array, batch: Batch, keys: Array, stage: int,
+    vocabulary: Vocabulary, config: CascadeConfig,
+) -> tuple[Array, Array, Array, Array, PairLabels]:  # fmt: skip
+    """Pairs of `stage` to learn from: at most 32 annotated ones and 96 others (paper, section 4).
+
+    Returns:
+      human slot, object row, "is annotated", "is used" [B, K], and labels [B, K, ...]; annotated pairs come first.
+    """
+    candidates = all_pairs(found, human_row, human_used, found.valid, stage)
+    boxes = found.boxes[:, :, stage]
+    overlap = config.boxes.overlaps[stage]
+    total, objects = config.loss.pairs, boxes.shape[1]
+    fields = {name: batch[name] for name in (*_INSTANCES, *_PAIRS)}
+
+    def one(key, candidates, boxes, label, people, example):
+        def labels(slot, row):
+            return labels_of_image(example, boxes[people[slot]], boxes[row], label[row], vocabulary, overlap=overlap)
+
+        slots, rows = (x.ravel() for x in jnp.indices(candidates.shape))
+        annotated, usable = labels(slots, rows).annotated, candidates.ravel()
+        quota = int(total * config.loss.pair_share)
+        index, positive, used = quota_sample(key, annotated & usable, ~annotated & usable, total, quota, fill=False)
+        slot, row = index // objects, index % objects
+        return slot, row, positive, used, labels(slot, row)
+
+    return jax.vmap(one)(keys, candidates, boxes, found.label, human_row, fields)
+
+
+def relation_terms(
+    net: CascadeNet, pyramid: Pyramid, found: Detections, batch: Batch, key: Array, valid: Array, prior: np.ndarray,
+    vocabulary: Vocabulary, axis_name: str | None,
+) -> dict[str, Array]:  # fmt: skip
+    """Sum over stages of gamma_t (L_RRM + L_RCM); one entry per classifier."""
+    config = net.config
+    c = config.relation
+    people, used_people = choose_people(found, vocabulary.human_class, config)
+    used_people = used_people & valid[:, None]
+    mean = functools.partial(valid_mean, axis_name=axis_name)
+    quota = int(config.loss.pairs * config.loss.pair_share)
+    terms: dict[str, Array] = {}
+    before = None
+    for stage in range(config.stages):
+        gamma = config.loss.gamma[stage]
+        keys = stage_keys(key, batch["example_id"], 30 + stage)
+        slot, row, positive, used, labels = sample_pairs(
+            found, people, used_people, batch, keys, stage, vocabulary, config
+        )
+        now = at_stage(found, people, stage)
+        tables, raw = net.relation_tables(pyramid, now, before, stage)
+        features = net.relation_pairs(pyramid, tables, now, before, stage, slot, row)
+        before = now
+        if c.ranking:
+            score = jax.nn.sigmoid(net.rank(features, stage))
+            total, count = pair_ranking_loss(
+                score[:, :quota], score, (positive & used)[:, :quota], used & ~positive,
+                margin=config.loss.ranking_margin,
+            )  # fmt: skip
+            value = total / jnp.maximum(count, 1.0) if config.loss.ranking_reduce == "mean" else total
+            terms["rank"] = terms.get("rank", 0.0) + gamma * mean(value, valid)
+        label = jnp.take_along_axis(found.label, row, axis=1)
+        semantic = jnp.take(jnp.asarray(prior if c.background else prior[:, 1:]), label, axis=0)
+        wanted, known = labels.verbs, labels.known
+        if c.background:
+            wanted = jnp.concatenate([~positive[..., None], wanted], axis=-1)
+            known = jnp.concatenate([jnp.ones_like(known[..., :1]), known], axis=-1)
+        for name, logits in net.classify(features, semantic, raw, slot, row, stage).items():
+            entropy = mean(binary_cross_entropy(logits, wanted), known & used[..., None])
+            terms[f"verb_{name}"] = terms.get(f"verb_{name}", 0.0) + gamma * entropy
+    return terms
+
+
+def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, prior: np.ndarray):
+    """The `loss` function of a System (see `system.System`); draws are keyed by example."""
+
+    def forward(module: CascadeNet, batch: Batch, key: Array, axis_name: str | None) -> dict[str, Array]:
+        valid = batch["batch_valid"]
+        parts = config.loss.parts
+        image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
+        levels = module.pyramid(batch["image"], batch["image_hw_px"])
+        if parts == "relations" and config.detector == "own":
+            levels = jax.lax.stop_gradient(levels)
+        pyramid = module.rois(levels, batch["image_hw_px"])
+        terms: dict[str, Array] = {}
+        proposals = None
+        if config.detector == "own":
+            score, deltas, boxes, usable = module.propose(levels, image_hw, batch["image_hw_px"])
+            proposals = (boxes, usable)
+            if parts != "relations":
+                keys = stage_keys(key, batch["example_id"], 0)
+                terms |= rpn_terms(score, deltas, batch, image_hw, keys, valid, config, axis_name)
+                terms |= detector_terms(module, pyramid, boxes, usable, batch, key, valid, axis_name)
+        if parts == "detector":
+            return terms
+        faces = batch["instances_face_xyxy_px"] if config.relation.face else None
+        found = find_detections(module, pyramid, proposals, batch, vocabulary.human_class, faces)
+        found = with_truth(found, batch, config)
+        return terms | relation_terms(module, pyramid, found, batch, key, valid, prior, vocabulary, axis_name)
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
+    ) -> tuple[Array, LossOutput]:
+        del train  # Statistics are frozen and nothing is dropped out.
+        method = functools.partial(forward, batch=batch, key=key, axis_name=axis_name)
+        terms = cast(dict[str, Array], net.apply(dict(variables), method=lambda module: method(module)))
+        state = {name: value for name, value in variables.items() if name != "params"}
+        return sum(terms.values(), jnp.zeros(())), LossOutput(terms=terms, state=state)
+
+    return loss

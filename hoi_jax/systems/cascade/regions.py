@@ -1,0 +1,127 @@
+"""Features of people, things and their unions: boxes, masks, or both (paper, section 3.4 and Table 8)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.nn.mlp import gather_rows
+from hoi_jax.ops.boxes import union_box
+from hoi_jax.ops.masks import resample_masks
+from hoi_jax.ops.roi_align import pyramid_roi_align
+
+
+class Entities(NamedTuple):
+    """People and things of a batch at one stage; pixels.
+
+    Attributes:
+      boxes: [B, N, 4]; label: [B, N] object class.
+      human_row: [B, M] rows that stand for people in pairs; their faces: [B, M, 4], without area where there is none.
+      masks: [B, N, m, m] probabilities over the rectangles `mask_boxes` [B, N, 4], or None.
+    """
+
+    boxes: Array
+    label: Array
+    human_row: Array
+    faces: Array
+    masks: Array | None = None
+    mask_boxes: Array | None = None
+
+    @property
+    def has_face(self) -> Bool[Array, "batch humans"]:
+        return (self.faces[..., 2] > self.faces[..., 0]) & (self.faces[..., 3] > self.faces[..., 1])
+
+
+class Pyramid(NamedTuple):
+    """What RoIs are pooled from: levels [B, h, w, C] with their strides, and unpadded sizes [B, 2]."""
+
+    levels: tuple[Array, ...]
+    image_hw_px: Array
+    strides: tuple[int, ...]
+    finest_px: float
+
+
+def enlarge_corners(x: Float[Array, "*batch size size channels"], size: int) -> Array:
+    """Bilinear to size x size with corners kept in place, as the release brings box features to the size of masks."""
+    cells = x.shape[-2]
+    at = np.linspace(0, cells - 1, size)
+    weights = np.maximum(1 - np.abs(at[:, None] - np.arange(cells)[None]), 0).astype(np.float32)
+    return jnp.einsum("yh,...hwc,xw->...yxc", weights, x, weights)
+
+
+def region_features(
+    pyramid: Pyramid,
+    boxes: Float[Array, "batch rows 4"],
+    inside: Float[Array, "batch rows size size"] | None,
+    region: str,
+    holes: Float[Array, "batch rows 4"] | None = None,
+) -> Float[Array, "batch rows size2 size2 channels"]:
+    """RoIAlign features of boxes: 7 x 7, or 14 x 14 where masks take part.
+
+    Args:
+      inside: the mask on the RoI's 14 x 14 grid; None for regions that have no mask, whatever `region` says.
+      holes: see `ops.roi_align.roi_align`.
+    """
+
+    def pool(size: int) -> Array:
+        return pyramid_roi_align(
+            pyramid.levels, boxes, pyramid.image_hw_px, strides=pyramid.strides, size=size,
+            finest_px=pyramid.finest_px, holes_xyxy_px=holes,
+        )  # fmt: skip
+
+    if region == "box":
+        return pool(7)
+    fine = pool(14)
+    if inside is not None:
+        fine = fine * inside[..., None].astype(fine.dtype)
+    if region == "mask" or inside is None:
+        return fine
+    coarse = enlarge_corners(pool(7), 14)
+    return jnp.maximum(coarse, fine) if region == "box+mask_max" else coarse + fine
+
+
+def masks_inside(entities: Entities, region: str) -> Float[Array, "batch rows 14 14"] | None:
+    """Every entity's mask on the grid of its own box."""
+    if region == "box" or entities.masks is None or entities.mask_boxes is None:
+        return None
+    return resample_masks(entities.masks, entities.mask_boxes, entities.boxes, 14)
+
+
+def take(table: Array, index: Int[Array, "batch chosen"]) -> Array:
+    """Rows of tables of any shape, image by image."""
+    flat = table.reshape((*table.shape[:2], -1))
+    return gather_rows(flat, index).reshape((*index.shape, *table.shape[2:]))
+
+
+class PairBoxes(NamedTuple):
+    """Boxes, masks and mask rectangles of the two members of P pairs, [B, P, ...]."""
+
+    human: Array
+    obj: Array
+    human_mask: Array | None
+    object_mask: Array | None
+    human_mask_box: Array | None
+    object_mask_box: Array | None
+
+
+def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> PairBoxes:
+    """Members of pairs: `human_slot` counts people (columns of `human_row`), `object_row` all entities."""
+    row = jnp.take_along_axis(entities.human_row, human_slot, axis=1)
+
+    def both(table: Array | None) -> tuple[Array | None, Array | None]:
+        return (None, None) if table is None else (take(table, row), take(table, object_row))
+
+    masks, mask_boxes = both(entities.masks), both(entities.mask_boxes)
+    return PairBoxes(take(entities.boxes, row), take(entities.boxes, object_row), *masks, *mask_boxes)
+
+
+def union_features(pyramid: Pyramid, pairs: PairBoxes, region: str) -> Array:
+    """[B, P, size, size, C]: of the box around both, where the mask is the larger one of the two."""
+    union = union_box(pairs.human, pairs.obj)
+    inside = None
+    if region != "box" and pairs.human_mask is not None and pairs.object_mask is not None:
+        assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
+        human = resample_masks(pairs.human_mask, pairs.human_mask_box, union, 14)
+        inside = jnp.maximum(human, resample_masks(pairs.object_mask, pairs.object_mask_box, union, 14))
+    return region_features(pyramid, union, inside, region)

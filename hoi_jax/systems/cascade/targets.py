@@ -1,0 +1,84 @@
+"""What relation heads learn: which pairs of boxes show annotated pairs, and with which verbs."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.ops.boxes import iou
+from hoi_jax.system import Batch
+from hoi_jax.vocab.tables import Vocabulary
+
+
+class PairLabels(NamedTuple):
+    """Of P pairs of boxes: `verbs`, `known` [P, V], and `annotated` [P], "shows some annotated pair"."""
+
+    verbs: Bool[Array, "pairs verbs"]
+    known: Bool[Array, "pairs verbs"]
+    annotated: Bool[Array, "pairs"]
+
+
+def pair_labels(
+    human_xyxy: Float[Array, "pairs 4"],
+    object_xyxy: Float[Array, "pairs 4"],
+    human_class: Int[Array, "pairs"],
+    object_class: Int[Array, "pairs"],
+    truth_human_xyxy: Float[Array, "truth 4"],
+    truth_object_xyxy: Float[Array, "truth 4"],
+    truth_human_class: Int[Array, "truth"],
+    truth_object_class: Int[Array, "truth"],
+    truth_valid: Bool[Array, "truth"],
+    truth_verbs: Bool[Array, "truth verbs"],
+    truth_known: Bool[Array, "truth verbs"],
+    *,
+    overlap: float,
+) -> PairLabels:
+    """A pair shows an annotated one if both boxes have its classes and overlap its boxes by at least `overlap`.
+
+    Verbs are the union over *all* annotated pairs that it shows, so that they spill over between near duplicates, as
+    in the paper. A verb of a pair is unknown where it was not looked for in some annotated pair that it shows.
+    """
+    rows, columns = human_xyxy.shape[0], truth_human_xyxy.shape[0]
+
+    def reach(a: Array, b: Array) -> Array:
+        shape = (rows, columns, 4)
+        return iou(jnp.broadcast_to(a[:, None], shape), jnp.broadcast_to(b[None], shape)) >= overlap
+
+    hit = reach(human_xyxy, truth_human_xyxy) & reach(object_xyxy, truth_object_xyxy)
+    hit &= human_class[:, None] == truth_human_class[None]
+    hit &= object_class[:, None] == truth_object_class[None]
+    hit &= truth_valid[None]
+    # Products of zeros and ones: sums stay above zero in any precision, and no [P, truth, V] is formed.
+    shown = hit.astype(jnp.float32)
+    verbs = shown @ truth_verbs.astype(jnp.float32) > 0
+    doubtful = shown @ (~truth_known).astype(jnp.float32) > 0
+    return PairLabels(verbs, verbs | ~doubtful, jnp.any(hit, axis=1))
+
+
+def labels_of_image(
+    example: Batch,
+    human_xyxy: Float[Array, "pairs 4"],
+    object_xyxy: Float[Array, "pairs 4"],
+    object_class: Int[Array, "pairs"],
+    vocabulary: Vocabulary,
+    *,
+    overlap: float,
+) -> PairLabels:
+    """`pair_labels` against the annotated pairs of one image; pairs without an object box teach nothing here.
+
+    Where a verb says "does not interact", pairs that show nothing annotated get it, and a pair that shows only it
+    counts as not annotated: ranking sets apart those that interact.
+    """
+    human, obj = jnp.maximum(example["pairs_human"], 0), jnp.maximum(example["pairs_object"], 0)
+    boxes, classes = example["instances_xyxy_px"], example["instances_class"]
+    people = jnp.full(human_xyxy.shape[0], vocabulary.human_class, classes.dtype)
+    found = pair_labels(
+        human_xyxy, object_xyxy, people, object_class, boxes[human], boxes[obj], classes[human], classes[obj],
+        example["pairs_valid"] & (example["pairs_object"] >= 0), example["pairs_verbs"], example["pairs_verbs_known"],
+        overlap=overlap,
+    )  # fmt: skip
+    if vocabulary.no_interaction < 0:
+        return found
+    nothing = jnp.arange(found.verbs.shape[1]) == vocabulary.no_interaction
+    interacts = jnp.any(found.verbs & ~nothing[None], axis=1)
+    return PairLabels(found.verbs | (~found.annotated[:, None] & nothing[None]), found.known, interacts)
