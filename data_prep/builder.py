@@ -65,8 +65,9 @@ def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
         if values.size and (values.min() < 0 or values.max() >= len(known)):
             raise schema.SchemaError(f"{where}: field {name!r} holds a number outside 0..{len(known) - 1}")
     if vocabulary.hois and len(verbs):
-        objects = classes[np.asarray(record["pairs_object"])]
-        for verb, obj in zip(verbs, objects, strict=True):
+        rows = np.asarray(record["pairs_object"])
+        seen = rows >= 0
+        for verb, obj in zip(verbs[seen], classes[rows[seen]], strict=True):
             if vocabulary.hoi_table[verb, obj] < 0:
                 name = f"{vocabulary.verbs[verb]} {vocabulary.objects[obj]}"
                 raise schema.SchemaError(f"{where}: {name!r} is no HOI class of {vocabulary.name!r}")

@@ -11,7 +11,7 @@ from io import BytesIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from hoi_jax.io import CorruptFileError, DataError, TooLargeError
 
@@ -19,11 +19,16 @@ MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 # Broken files make Pillow raise almost anything; none of it may stop a run over a folder.
 _FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, AttributeError,
-    struct.error, zlib.error, MemoryError, RuntimeError, Image.DecompressionBombError,
+    struct.error, zlib.error, MemoryError, RuntimeError,
 )  # fmt: skip
 
 
@@ -45,6 +50,8 @@ def open_picture(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Im
         raise
     except UnidentifiedImageError as error:  # its own message holds a memory address
         raise CorruptFileError(f"{where}: not a picture, or of another format than {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{where}: too many pixels ({error})") from error
     except _FAULTS as error:
         raise CorruptFileError(f"{where}: not a readable picture ({error})") from error
 
@@ -62,18 +69,22 @@ def orientation_of(image: Image.Image) -> int:
 
 def upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF orientation says."""
-    return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+    turn = _TURNS.get(orientation_of(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def rgb_of(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels as 8-bit RGB."""
+    """Pixels as 8-bit RGB. Raises CorruptFileError for a kind of pixels that has no colours."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
         # "I" and "F" do not say how many bits are used; 16 where the values need them.
         scale = 256 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
         grey = np.clip(values // scale, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+    try:
+        return np.asarray(image.convert("RGB"))
+    except _FAULTS as error:
+        raise CorruptFileError(f"a picture of mode {image.mode!r} is not read ({error})") from error
 
 
 def is_plain(image: Image.Image) -> bool:

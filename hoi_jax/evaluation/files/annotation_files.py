@@ -8,7 +8,7 @@ gzipped.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hoi_jax import io
@@ -63,6 +63,20 @@ def open_labels(
     Raises:
       io.DataError: naming the file; or that the layout is unknown.
     """
+    return _named(path, lambda: _open_labels(path, coco_instances, split, dataset))
+
+
+def _named(path: Path, opening: Callable[[], LabelFile]) -> LabelFile:
+    """What `opening` gives; whatever a malformed file makes it raise becomes an error that names the file."""
+    try:
+        return opening()
+    except io.DataError:
+        raise
+    except FAULTS as error:
+        raise io.CorruptFileError(f"{path}: malformed ({error!r})") from error
+
+
+def _open_labels(path: Path, coco_instances: Sequence[Path], split: str, dataset: str | None) -> LabelFile:
     head = io.read_head(path, 128)
     if head.startswith(b"PK"):
         content = io.read_npz(path)
@@ -80,12 +94,7 @@ def open_labels(
 
 def open_table(table: Any, path: Path, *, coco_instances: Sequence[Path] = (), dataset: str | None = None) -> LabelFile:
     """Parsed JSON of any known layout; see `open_labels`."""
-    try:
-        return _open_table(table, path, coco_instances, dataset)
-    except io.DataError:
-        raise
-    except FAULTS as error:
-        raise io.CorruptFileError(f"{path}: malformed ({error!r})") from error
+    return _named(path, lambda: _open_table(table, path, coco_instances, dataset))
 
 
 def _open_table(table: Any, path: Path, coco_instances: Sequence[Path], dataset: str | None) -> LabelFile:

@@ -68,9 +68,12 @@ class LabelFile:
         count = len(get_vocabulary(actions).actions) if actions else 1
         size, number = self.sizes_hw[row] if hw is None else hw, int(self.image_ids[row])
         for field, value in (("image number", number), ("height", size[0]), ("width", size[1])):
-            if not -(2**31) <= value < 2**31:
+            if not (-(2**31) if field == "image number" else 0) <= value < 2**31:
                 raise CorruptFileError(f"{self.where(row)}: {field} {str(value)[:20]} does not fit into 32 bits")
-        return record_of(number, self.names[row], size, self.columns(row), count)
+        try:
+            return record_of(number, self.names[row], size, self.columns(row), count)
+        except UnicodeEncodeError as error:
+            raise CorruptFileError(f"{self.path}: record {row}: its file name is no text ({error})") from error
 
     def annotations(self) -> Annotations:
         """The whole split. Raises DataError for the first broken record."""

@@ -1,0 +1,120 @@
+"""Detections, poses and faces reach the people they belong to, from the files that tools write."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep.side_inputs import FaceFile, PoseFile, SideInputs, nearest_face, nearest_pose
+from hoi_jax import io
+from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
+from hoi_jax.vocab import get_vocabulary
+
+HICO = get_vocabulary("hico_det")
+NAME = "COCO_val2014_000000000042.jpg"
+
+
+def pose(x, y, score=0.9):
+    """Seventeen joints around (x, y), the last one absent."""
+    joints = [[x + k % 4, y + k, score] for k in range(16)] + [[0, 0, 0]]
+    return [value for joint in joints for value in joint]
+
+
+def write(path, rows):
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"image_id": 42, "category_id": 1, "keypoints": pose(10, 20), "bbox": [5, 15, 20, 30], "score": 0.9}],
+        {"images": [], "annotations": [{"image_id": 42, "keypoints": pose(10, 20, 2), "bbox": [5, 15, 20, 30]}]},
+        [{"image_id": NAME, "category_id": 1, "keypoints": pose(10, 20), "box": [5, 15, 20, 30], "score": 3.1}],
+        [{"image_id": f"x/{NAME}", "keypoints": [*pose(10, 20), *[0.5] * 27], "box": [5, 15, 20, 30]}],
+    ],
+    ids=["COCO results", "COCO annotations", "AlphaPose", "AlphaPose, 26 joints"],
+)
+def test_poses_of_every_tool_are_found_by_picture(tmp_path, rows):
+    boxes, poses = PoseFile(write(tmp_path / "poses.json", rows)).of(NAME)
+    np.testing.assert_array_equal(boxes, [[5, 15, 25, 45]])
+    assert poses.shape == (1, 17, 3) and poses[0, 0, :2].tolist() == [10, 20] and not poses[0, 16].any()
+    assert 0.85 < poses[0, 0, 2] <= 1
+
+
+def test_a_pose_without_a_box_gets_the_one_around_its_joints(tmp_path):
+    boxes, _ = PoseFile(write(tmp_path / "p.json", [{"image_id": 42, "keypoints": pose(10, 20)}])).of(NAME)
+    np.testing.assert_array_equal(boxes, [[10, 20, 13, 35]])
+
+
+def test_the_best_pose_above_the_threshold_is_taken_also_by_two_boxes_of_one_person():
+    poses = np.array([[0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]], float)
+    people = np.array([[0, 0, 10, 11.9], [0, 0, 10, 12], [50, 50, 60, 56], [200, 0, 210, 9]], float)
+    assert nearest_pose(people, poses).tolist() == [1, 1, -1, -1]  # 0.6 is not above 0.7.
+    assert nearest_pose(people, poses, overlap=0.5).tolist() == [1, 1, 2, -1]
+    assert nearest_pose(people, poses[:0]).tolist() == [-1] * 4
+
+
+def test_a_face_goes_to_the_person_whose_head_it_fills():
+    people = np.array([[0, 0, 20, 60], [10, 30, 40, 90]], float)
+    faces = np.array([[5, 2, 15, 12], [12, 32, 22, 42], [100, 100, 110, 110]], float)
+    assert nearest_face(people, faces).tolist() == [0, 1]
+    assert nearest_face(people, faces[2:]).tolist() == [-1, -1]
+
+
+def record():
+    boxes, classes = np.array([[5, 15, 25, 45], [30, 10, 60, 50]], float), np.array([0, 41])
+    return record_of(42, NAME, (100, 100), instance_columns(boxes, classes), 1) | {"image": b""}
+
+
+def test_a_record_gets_detections_poses_and_faces(tmp_path):
+    boxes = [{"image_id": 42, "category_id": 1, "bbox": [6, 15, 20, 30], "score": 0.75}]
+    sides = SideInputs(
+        HICO,
+        write(tmp_path / "boxes.json", boxes),
+        write(tmp_path / "poses.json", [{"image_id": NAME, "keypoints": pose(10, 20), "box": [5, 15, 20, 30]}]),
+        write(tmp_path / "faces.json", [{"image_id": 42, "bbox": [10, 16, 6, 7]}]),
+    )
+    assert sides and set(sides.settings) == {"detections", "poses", "faces"}
+    filled = sides.add_to(record())
+    assert filled["detections_score"].tolist() == [0.75]
+    assert filled["detections_keypoints_px"][0, 0].tolist()[:2] == [10, 20]
+    assert filled["instances_keypoints_px"][0, 0, 2] > 0 and not filled["instances_keypoints_px"][1].any()
+    assert filled["instances_face_xyxy_px"].tolist() == [[10, 16, 16, 23], [0, 0, 0, 0]]
+    assert not SideInputs(HICO)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"image_id": 1, "keypoints": [1, 2, 3]}, "51"),
+        ({"image_id": 1, "keypoints": pose(float("nan"), 1)}, "not finite"),
+        ({"keypoints": pose(1, 1)}, "neither"),
+        ({"image_id": 1, "keypoints": pose(1, 1), "bbox": [1, 1, -2, 2]}, "negative side"),
+    ],
+)
+def test_a_broken_pose_names_file_and_row(tmp_path, row, message):
+    with pytest.raises(io.CorruptFileError, match=f"p.json: row 0.*{message}"):
+        PoseFile(write(tmp_path / "p.json", [row]))
+    with pytest.raises(io.CorruptFileError, match="p.json: row 0"):
+        FaceFile(write(tmp_path / "p.json", [{"image_id": 1, "bbox": [1, 2]}]))
+
+
+def test_real_poses_are_found_for_the_people_of_real_photographs(data_dir):
+    folder = data_dir / "coco_tiny"
+    path = folder / "person_keypoints_val2017.json.gz"
+    poses, table = PoseFile(path), io.read_json(path)
+    found = wanted = 0
+    for image in table["images"]:
+        rows = [r for r in table["annotations"] if r["image_id"] == image["id"] and r["num_keypoints"]]
+        xywh = np.array([r["bbox"] for r in rows], float).reshape(-1, 4)
+        people = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+        boxes, joints = poses.of(image["file_name"])
+        chosen = nearest_pose(people, boxes)
+        wanted += len(rows)
+        for row, place in zip(rows, chosen, strict=True):
+            expected = np.reshape(row["keypoints"], (17, 3))
+            found += place >= 0 and bool(
+                np.allclose(joints[place][expected[:, 2] > 0, :2], expected[expected[:, 2] > 0, :2])
+            )
+    assert found == wanted > 40
