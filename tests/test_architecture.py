@@ -28,6 +28,7 @@ ALLOWED = {
     "cache_features": BOTTOM | {"experiment", "data", "training"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
     "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
+    "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

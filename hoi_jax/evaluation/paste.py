@@ -38,3 +38,21 @@ def paste_mask(
         large = _enlarge(padded, height, width)
         picture[top:bottom, left:right] = large[top - y1 : bottom - y1, left - x1 : right - x1]
     return picture
+
+
+def grid_mask(
+    mask: Float[np.ndarray, "m n"],
+    valid_hw_px: tuple[int, int],
+    padded_hw_px: tuple[int, int],
+    image_hw: tuple[int, int],
+) -> Float[np.ndarray, "h w"]:
+    """A mask on a grid over a padded picture (`schema`, `instance_mask`), over the picture in its original size.
+
+    Args:
+      valid_hw_px, padded_hw_px: unpadded and padded size of the picture that the network saw.
+    """
+    rows, columns = (
+        max(1, round(valid * cells / padded))
+        for valid, cells, padded in zip(valid_hw_px, mask.shape, padded_hw_px, strict=True)
+    )
+    return _enlarge(np.asarray(mask[:rows, :columns], np.float64), *image_hw)

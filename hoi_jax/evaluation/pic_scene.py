@@ -1,9 +1,11 @@
 """Predicted instances and triplets as a PIC scene: label maps without overlap and a list of relations."""
 
-import numpy as np
-from jaxtyping import Float, Int
+from collections.abc import Mapping
 
-from hoi_jax.evaluation.paste import paste_mask
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hoi_jax.evaluation.paste import grid_mask
 from hoi_jax.evaluation.pic import Scene
 
 MAX_INSTANCES = 255
@@ -11,40 +13,79 @@ MAX_INSTANCES = 255
 
 
 def paint_scene(
-    boxes_xyxy_px: Float[np.ndarray, "i 4"],
     labels: Int[np.ndarray, " i"],
     scores: Float[np.ndarray, " i"],
-    masks: Float[np.ndarray, "i m m"],
+    masks: Bool[np.ndarray, "i h w"],
     triplets: Int[np.ndarray, "r 3"],
     triplet_scores: Float[np.ndarray, " r"],
-    image_hw: tuple[int, int],
     *,
     least_score: float = 0.3,
-    threshold: float = 0.5,
     kept: int = 100,
 ) -> Scene:
     """Instances above `least_score` painted largest first, so that small ones stay on top, and the best triplets.
 
     Args:
-      boxes_xyxy_px: in pixels of the picture; labels: class index from 0, becoming number index + 1.
-      masks: probabilities over the boxes, cut at `threshold`.
+      labels: class index from 0, becoming number index + 1.
+      masks: over the whole picture.
       triplets: instance rows of human and object, and verb index from 0; those that name an instance that is not
         painted are left out.
       kept: best triplets that are kept; PIC counts at most 100.
     """
     chosen = np.flatnonzero(scores >= least_score)
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:MAX_INSTANCES]
-    filled = {row: paste_mask(masks[row], boxes_xyxy_px[row], image_hw) >= threshold for row in chosen}
-    semantic, instance = np.zeros(image_hw, np.int64), np.zeros(image_hw, np.int64)
-    number = {row: place + 1 for place, row in enumerate(chosen)}
-    for row in sorted(chosen, key=lambda row: -filled[row].sum()):
-        semantic[filled[row]], instance[filled[row]] = labels[row] + 1, number[row]
+    semantic, instance = np.zeros(masks.shape[1:], np.int64), np.zeros(masks.shape[1:], np.int64)
+    number = {int(row): place + 1 for place, row in enumerate(chosen)}
+    for row in sorted(number, key=lambda row: -int(masks[row].sum())):
+        semantic[masks[row]], instance[masks[row]] = labels[row] + 1, number[row]
     order = np.argsort(-triplet_scores, kind="stable")
-    rows = [r for r in order if triplets[r, 0] in number and triplets[r, 1] in number][:kept]
-    relations = [[number[triplets[r, 0]], number[triplets[r, 1]], triplets[r, 2] + 1] for r in rows]
-    return Scene(
-        semantic, instance, np.array(relations, np.int64).reshape(-1, 3), np.asarray(triplet_scores)[rows].astype(float)
-    )
+    rows = [r for r in order if int(triplets[r, 0]) in number and int(triplets[r, 1]) in number][:kept]
+    relations = [[number[int(triplets[r, 0])], number[int(triplets[r, 1])], int(triplets[r, 2]) + 1] for r in rows]
+    return Scene(semantic, instance, np.array(relations, np.int64).reshape(-1, 3), triplet_scores[rows].astype(float))
+
+
+def best_triplets(
+    human_row: Int[np.ndarray, " p"],
+    object_row: Int[np.ndarray, " p"],
+    verb_scores: Float[np.ndarray, "p v"],
+    per_pair: int,
+) -> tuple[Int[np.ndarray, "r 3"], Float[np.ndarray, " r"]]:
+    """The `per_pair` best verbs of every pair (the release: 3) whose members are known, as triplets with scores."""
+    pair = np.flatnonzero((human_row >= 0) & (object_row >= 0))
+    verbs = np.argsort(-verb_scores[pair], axis=1, kind="stable")[:, :per_pair]
+    pairs = np.repeat(pair, verbs.shape[1])
+    triplets = np.stack([human_row[pairs], object_row[pairs], verbs.ravel()], axis=1)
+    scores = verb_scores[pairs, verbs.ravel()]
+    return triplets[scores > 0], scores[scores > 0]
+
+
+def scene_of_predictions(
+    predictions: Mapping[str, np.ndarray],
+    image_hw_px: Int[np.ndarray, "2"],
+    padded_hw_px: tuple[int, int],
+    original_hw_px: Int[np.ndarray, "2"],
+    *,
+    per_pair: int = 3,
+    threshold: float = 0.5,
+    least_score: float = 0.3,
+) -> Scene:
+    """One image's predictions (`schema.PREDICTION_FIELDS`, without batch axis) as a scene of the original picture.
+
+    Raises:
+      ValueError: there are no instance masks.
+    """
+    if "instance_mask" not in predictions:
+        raise ValueError("predictions have no field 'instance_mask': the system segments nothing (masks.enabled)")
+    used, size = np.flatnonzero(predictions["instance_valid"]), (int(original_hw_px[0]), int(original_hw_px[1]))
+    valid = (int(image_hw_px[0]), int(image_hw_px[1]))
+    masks = [grid_mask(m, valid, padded_hw_px, size) >= threshold for m in predictions["instance_mask"][used]]
+    boxes = predictions["instance_xyxy_px"][used]
+    pairs = np.flatnonzero(predictions["pair_valid"])
+    members = [rows_of_boxes(predictions[f"{side}_xyxy_px"][pairs], boxes) for side in ("human", "object")]
+    triplets, scores = best_triplets(members[0], members[1], predictions["verb_scores"][pairs], per_pair)
+    return paint_scene(
+        predictions["instance_class"][used], predictions["instance_score"][used],
+        np.array(masks, bool).reshape(-1, *size), triplets, scores, least_score=least_score,
+    )  # fmt: skip
 
 
 def rows_of_boxes(boxes: Float[np.ndarray, "p 4"], instances: Float[np.ndarray, "i 4"]) -> Int[np.ndarray, " p"]:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.pic_scene import paint_scene, rows_of_boxes
+from hoi_jax.evaluation.pic import Scene, recalled_triplets
+from hoi_jax.evaluation.pic_scene import paint_scene, rows_of_boxes, scene_of_predictions
 from hoi_jax.ops.boxes import pairwise_iou
 from hoi_jax.ops.masks import resample_masks
 from hoi_jax.ops.nms import class_nms
@@ -269,14 +270,36 @@ def test_impossible_settings_are_refused(groups, words):
 
 
 def test_small_instances_are_painted_over_large_ones_and_triplets_name_their_numbers():
-    boxes = np.array([[0, 0, 20, 20], [5, 5, 10, 10], [0, 0, 5, 5]], np.float32)
-    masks = np.ones((3, 28, 28), np.float32)
+    masks = np.zeros((3, 24, 24), bool)
+    masks[0, :20, :20] = masks[1, 5:10, 5:10] = masks[2, :5, :5] = True
     triplets = np.array([[0, 1, 4], [0, 2, 3], [1, 0, 2]])
-    scene = paint_scene(
-        boxes, np.array([0, 7, 3]), np.array([0.8, 0.9, 0.1]), masks, triplets, np.array([0.5, 0.9, 0.7]), (24, 24)
-    )
+    scene = paint_scene(np.array([0, 7, 3]), np.array([0.8, 0.9, 0.1]), masks, triplets, np.array([0.5, 0.9, 0.7]))
     assert scene.instance[7, 7] == 1 and scene.semantic[7, 7] == 8  # The surest instance is number 1.
     assert scene.instance[15, 15] == 2 and scene.semantic[15, 15] == 1
     assert scene.instance[23, 23] == 0
     assert scene.relations.tolist() == [[1, 2, 3], [2, 1, 5]] and scene.scores.tolist() == [0.7, 0.5]
-    assert rows_of_boxes(boxes[[1, 0]] + [[0], [1]], boxes).tolist() == [1, -1]
+
+
+def test_predictions_become_a_scene_of_the_original_picture_that_pic_recalls():
+    """A 32 x 32 picture, padded to 64 x 64 for the network, twice as large in its file."""
+    boxes = np.array([[0, 0, 16, 32], [16, 0, 32, 32], [0, 0, 0, 0]], np.float32)
+    grid = np.zeros((3, 16, 16), np.float32)
+    grid[0, :8, :4] = grid[1, :8, 4:8] = 1.0
+    predictions = {
+        "instance_xyxy_px": boxes, "instance_class": np.array([0, 5, 0]), "instance_mask": grid,
+        "instance_score": np.array([0.9, 0.8, 0.0]), "instance_valid": np.array([True, True, False]),
+        "human_xyxy_px": boxes[[0, 2]], "object_xyxy_px": boxes[[1, 2]], "pair_valid": np.array([True, False]),
+        "verb_scores": np.array([[0.1, 0.9, 0.3, 0.2], [0.0] * 4]),
+    }  # fmt: skip
+    found = scene_of_predictions(predictions, np.array([32, 32]), (64, 64), np.array([64, 64]))
+    assert found.relations.tolist() == [[1, 2, 2], [1, 2, 3], [1, 2, 4]]
+    assert (found.instance[:, :30] == 1).all() and (found.instance[:, 34:] == 2).all()
+    assert (found.semantic[:, 34:] == 6).all()
+    truth = Scene(found.semantic, found.instance, np.array([[1, 2, 2], [1, 2, 9]]), np.zeros(2))
+    assert recalled_triplets(truth, found)[0].tolist() == [[True, False]] * 3
+
+
+def test_members_of_pairs_are_found_by_their_boxes():
+    boxes = np.array([[0, 0, 20, 20], [5, 5, 10, 10]], np.float32)
+    assert rows_of_boxes(boxes[[1, 0]] + np.float32([[0], [1]]), boxes).tolist() == [1, -1]
+    assert rows_of_boxes(boxes, np.zeros((0, 4), np.float32)).tolist() == [-1, -1]

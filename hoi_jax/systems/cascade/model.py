@@ -90,7 +90,9 @@ class CascadeNet(nn.Module):
         def one(score, deltas, usable, hw):
             return detect.choose_proposals(score, deltas, anchors, usable, hw, counts, self.config.rpn)
 
-        return score, deltas, *jax.vmap(one)(*map(jax.lax.stop_gradient, (score, deltas)), usable, image_hw_px)
+        fixed = jax.lax.stop_gradient((score, deltas))
+        boxes, valid = jax.vmap(one)(fixed[0], fixed[1], usable, image_hw_px)
+        return score, deltas, boxes, valid
 
     def chain(self, pyramid: Pyramid, boxes: Float[Array, "batch rows 4"]) -> Chain:
         """All box heads one after another on the same proposals (Eqs. 1 and 2)."""

@@ -1,0 +1,59 @@
+"""Relation segmentation drawn onto a picture: masks, and what links them (Cascaded HOI Recognition, Figure 5)."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from hoi_jax.evaluation.pic import Scene
+from hoi_jax.report import colours
+from hoi_jax.report.draw import Interaction, draw_interactions
+from hoi_jax.vocab.tables import Vocabulary
+
+SHARE = 0.55
+"""Of a mask's colour over the picture."""
+
+
+def tinted(image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, human_class: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture under the masks of its instances: people in one colour, things in others, with edges between them."""
+    out = image_rgb.astype(np.float64)
+    edges = np.zeros(scene.instance.shape, bool)
+    edges[:, 1:] |= scene.instance[:, 1:] != scene.instance[:, :-1]
+    edges[1:] |= scene.instance[1:] != scene.instance[:-1]
+    for number in np.unique(scene.instance[scene.instance > 0]):
+        inside = scene.instance == number
+        person = scene.semantic[inside].max() == human_class + 1
+        colour = colours.PERSON if person else colours.SERIES[int(number) % len(colours.SERIES)]
+        out[inside] = (1 - SHARE) * out[inside] + SHARE * np.array(colour)
+    out[edges] = colours.WHITE
+    return np.clip(np.round(out), 0, 255).astype(np.uint8)
+
+
+def draw_segments(
+    image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, vocabulary: Vocabulary, *, links: int = 4, title: str = ""
+) -> Image.Image:
+    """The best `links` pairs of a scene over its masks; the boxes are those of the visible masks.
+
+    Raises:
+      ValueError: scene and picture have different sizes.
+    """
+    if scene.instance.shape != image_rgb.shape[:2]:
+        raise ValueError(f"the scene is {scene.instance.shape}, the picture {image_rgb.shape[:2]}")
+    pairs: dict[tuple[int, int], list[tuple[str, float | None]]] = {}
+    for row in np.argsort(-scene.scores, kind="stable"):
+        human, obj, verb = (int(n) for n in scene.relations[row])
+        if (scene.instance == human).any() and (scene.instance == obj).any():
+            pairs.setdefault((human, obj), []).append((vocabulary.verbs[verb - 1], float(scene.scores[row])))
+    drawn = [
+        Interaction(_box(scene, human), _box(scene, obj), _name(scene, obj, vocabulary), tuple(verbs))
+        for (human, obj), verbs in list(pairs.items())[:links]
+    ]
+    return draw_interactions(tinted(image_rgb, scene, vocabulary.human_class), drawn, max_verbs=3, title=title)
+
+
+def _box(scene: Scene, number: int) -> tuple[float, float, float, float]:
+    y, x = np.nonzero(scene.instance == number)
+    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
+
+
+def _name(scene: Scene, number: int, vocabulary: Vocabulary) -> str:
+    return vocabulary.objects[int(scene.semantic[scene.instance == number].max()) - 1]

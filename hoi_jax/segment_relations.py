@@ -1,0 +1,111 @@
+"""Pictures and PIC files of relation segmentation, from a trained run whose system predicts masks.
+
+    python -m hoi_jax.segment_relations --workdir runs/cascade-mask --out segments --pictures 8
+    python -m hoi_jax.segment_relations --workdir runs/cascade_pic --out results --pictures 0
+
+Writes one drawn picture for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
+Recognition"), and for all images what PIC's evaluation reads: `relations_<split>.json`, `semantic/NAME.png` and
+`instance/NAME.png`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hoi_jax import experiment as ex
+from hoi_jax import io
+from hoi_jax.evaluation.pic import Scene
+from hoi_jax.evaluation.pic_scene import scene_of_predictions
+from hoi_jax.report.segments import draw_segments
+from hoi_jax.training import load_for_evaluation, make_predictor
+
+
+def _png(values: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(values.astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pic_record(scene: Scene, name: str, image_id: int) -> dict[str, Any]:
+    """One entry of PIC's list of relations."""
+    rows = zip(scene.relations.tolist(), scene.scores.tolist(), strict=True)
+    relations = [{"subject": s, "object": o, "relation": v, "score": score} for (s, o, v), score in rows]
+    return {"name": name, "image_id": image_id, "relations": relations}
+
+
+def segment(workdir: Path, data_dir: Path, out: Path, pictures: int, checkpoint: str, split: str | None) -> int:
+    """Writes all files; returns the number of images.
+
+    Raises:
+      ValueError: the system predicts no masks.
+    """
+    variables, config_text, _ = load_for_evaluation(workdir, checkpoint)
+    experiment = ex.load_experiment(json.loads(config_text))
+    split = split or experiment.dataset.eval_split
+    directory = data_dir / experiment.dataset.name
+    system = experiment.build_system()
+    needs = system.needs_predict | {"image"}
+    pipeline = ex.eval_pipeline(experiment, directory, split, needs)
+    annotations = ex.load_annotations(directory, split)
+    names = dict(zip(annotations.image_id.tolist(), annotations.file_name.tolist(), strict=True))
+    predict = make_predictor(system, variables)
+    records: list[dict[str, Any]] = []
+    for folder in ("semantic", "instance", "pictures"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for batch in pipeline.eval_batches():
+        found = predict(batch)
+        for row in np.flatnonzero(batch["batch_valid"]):
+            height, width = (int(n) for n in batch["image_hw_px"][row])
+            one = {name: value[row] for name, value in found.items()}
+            padded = batch["image"].shape[1:3]
+            scene = scene_of_predictions(
+                one, batch["image_hw_px"][row], (padded[0], padded[1]), batch["original_hw_px"][row]
+            )
+            number = int(batch["image_id"][row])
+            name = names[number]
+            name = name.decode() if isinstance(name, bytes) else str(name)
+            stem = Path(name).stem
+            for folder, values in (("semantic", scene.semantic), ("instance", scene.instance)):
+                io.write_bytes_atomic(out / folder / f"{stem}.png", _png(values))
+            if len(records) < pictures:
+                seen = Image.fromarray(batch["image"][row][:height, :width])
+                seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
+                drawn = draw_segments(np.asarray(seen), scene, experiment.vocabulary)
+                buffer = BytesIO()
+                drawn.save(buffer, "PNG")
+                io.write_bytes_atomic(out / "pictures" / f"{stem}.png", buffer.getvalue())
+            records.append(pic_record(scene, name, number))
+    io.write_json_atomic(out / f"relations_{split}.json", records)
+    return len(records)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the trained run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
+    parser.add_argument("--pictures", type=int, default=8, help="images to draw (default: 8)")
+    parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
+    parser.add_argument("--split", help="default: the config's evaluation split")
+    options = parser.parse_args(arguments)
+    try:
+        count = segment(
+            options.workdir, options.data_dir, options.out, options.pictures, options.checkpoint, options.split
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {count} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
