@@ -6,7 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from configs import cascade_hoi_scenes, cascade_hoi_w, cascade_pic, cascade_vcoco
+from configs import (
+    cascade_hoi_scenes,
+    cascade_hoi_w,
+    cascade_hoi_w_release,
+    cascade_pic,
+    cascade_pic_release,
+    cascade_vcoco,
+)
 from hoi_jax.backbones.torchvision_names import ConversionError
 from hoi_jax.experiment import load_experiment
 from hoi_jax.settings import from_config
@@ -41,6 +48,14 @@ def test_configs_of_real_datasets_load(module, verbs, options):
     experiment = load_experiment(module.get_config(options).to_dict())
     assert len(experiment.vocabulary.verbs) == verbs
     assert experiment.build_system().needs_train
+
+
+@pytest.mark.parametrize("module", [cascade_hoi_w_release, cascade_pic_release])
+def test_release_configs_hold_the_releases_values(module):
+    model = load_experiment(module.get_config("phase=relations").to_dict()).model
+    relation = model["relation"]
+    assert relation["geometry"] == "vector" and relation["semantic"] == "table" and relation["background"]
+    assert not relation["ranking"] and not relation["face"] and model["boxes"]["merge"] == "mean_logits"
 
 
 def test_the_network_has_the_papers_size():
