@@ -28,6 +28,7 @@ ALLOWED = {
     "cache_features": BOTTOM | {"experiment", "data", "training"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
     "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
+    "count_prior": BOTTOM | {"vocab", "evaluation", "systems"},
     "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
