@@ -8,7 +8,8 @@ Expect:  the paper's recall on its validation split is 27.8 / 38.3 / 45.3 at 20 
          0.75); ours: not yet measured.
 
 Options as in `cascade_vcoco.py`; region=mask is the default here (Table 8: box 27.1, mask 27.8, max 27.6, sum 27.7).
-PIC pictures are not mirrored in the release, because the challenge's relations were thought to have sides; none has.
+The vocabulary has no counts: set --config.model.relation.prior=FILE to what `hoi_jax.count_prior` writes. The release
+does not mirror PIC's pictures, though none of its relations has a side.
 """
 
 from configs import cascade_common

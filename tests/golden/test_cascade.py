@@ -16,6 +16,7 @@ from hoi_jax.ops.roi_align import pyramid_level
 from hoi_jax.systems.cascade import geometry, prior
 from hoi_jax.systems.cascade.mining import NonLocal, semantic_context
 from hoi_jax.systems.cascade.targets import pair_labels
+from hoi_jax.vocab import get_vocabulary
 
 PIC_CASES = {"resized_640x480": OFFICIAL_WH, "native_size": None}
 
@@ -108,6 +109,14 @@ def test_semantic_prior_equals_the_release(golden, name):
     rows = counts.reshape(classes * classes, -1)
     np.testing.assert_allclose(prior.log_prior(rows), expected["log_prior"], atol=1e-6)
     np.testing.assert_allclose(prior.softmax_prior(rows), expected["softmax_of_log_prior"], atol=1e-6)
+
+
+def test_shipped_prior_of_hoi_w_is_the_releases(golden):
+    if "hoiw_shipped_prior" not in golden:
+        pytest.skip("the file has no case hoiw_shipped_prior")
+    rows = np.array(golden["hoiw_shipped_prior"]["log_prior_person_rows"])
+    expected = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+    np.testing.assert_allclose(prior.released_prior(get_vocabulary("hoi_w")), expected, atol=1e-6)
 
 
 def test_28_numbers_of_a_pair_equal_the_release(golden):

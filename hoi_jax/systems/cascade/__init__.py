@@ -18,18 +18,18 @@ from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.loss import make_loss, training_fields
 from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.predict import make_predict, prediction_fields
-from hoi_jax.systems.cascade.prior import prior_of_vocabulary, read_prior
+from hoi_jax.systems.cascade.prior import prior_of_vocabulary, read_prior, released_prior
 from hoi_jax.vocab.tables import Vocabulary
 
 
 def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
-    """The table behind X_s, [objects, 1 + verbs]: of the vocabulary, uniform, or from a file."""
+    """The table behind X_s, [objects, 1 + verbs]: of the vocabulary, uniform, HOI-W's released one, or from a file."""
     if name == "vocabulary":
         return prior_of_vocabulary(vocabulary)
     if name == "uniform":
         columns = 1 + len(vocabulary.verbs)
         return np.full((len(vocabulary.objects), columns), 1 / columns, np.float32)
-    return read_prior(name, vocabulary)
+    return released_prior(vocabulary) if name == "hoi_w_release" else read_prior(name, vocabulary)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:

@@ -166,7 +166,7 @@ class RelationConfig:
       width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
       ranking: rank all pairs and classify the best (RRM).
       background: one more output that says "no relation" (the release's).
-      prior: "vocabulary", "uniform" or a file that `prior.read_prior` reads.
+      prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file that `prior.read_prior` reads.
     """
 
     region: str = "box"

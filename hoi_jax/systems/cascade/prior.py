@@ -5,6 +5,7 @@ NumPy only: the table is a constant of the model, built from the training split.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -90,3 +91,11 @@ def read_prior(path: str | os.PathLike[str], vocabulary: Vocabulary) -> Float[np
         found = content["counts"].shape if "counts" in content else "nothing"
         raise io.DataError(f"{os.fspath(path)}: field 'counts' is {found}, expected {shape} for {vocabulary.name}")
     return softmax_prior(np.asarray(content["counts"], np.float64)).astype(np.float32)
+
+
+def released_prior(vocabulary: Vocabulary) -> Float[np.ndarray, "objects columns"]:
+    """The table that the authors ship for HOI-W. Raises ValueError for another vocabulary."""
+    shares = np.array(io.read_json(Path(__file__).with_name("hoi_w_prior.json"))["shares"])
+    if shares.shape != (len(vocabulary.objects), 1 + len(vocabulary.verbs)):
+        raise ValueError(f"prior 'hoi_w_release' is {shares.shape}, it does not fit the vocabulary {vocabulary.name!r}")
+    return softmax_prior(shares).astype(np.float32)
