@@ -102,11 +102,15 @@ def open_own(table: Any, path: str | os.PathLike[str], vocabulary_name: str | No
         names,
         [image["id"] for image in images],
         sizes,
-        lambda row: _columns(*of_image[images[row]["id"]], sizes[row], categories, vocabulary),
+        lambda row: _columns(of_image[images[row]["id"]], sizes[row], categories, vocabulary),
     )
 
 
-def _columns(annotations, pairs, hw: tuple[int, int], categories: Mapping[Any, int], vocabulary: Vocabulary) -> Columns:
+def _columns(
+    annotated: tuple[list, list], hw: tuple[int, int], categories: Mapping[Any, int], vocabulary: Vocabulary
+) -> Columns:
+    """Columns of one image; `annotated` are its annotations and its pairs."""
+    annotations, pairs = annotated
     ids = [row["id"] for row in annotations]
     row_of = {number: row for row, number in enumerate(ids)}
     if len(row_of) != len(ids):
