@@ -17,6 +17,9 @@ BACKBONES = {
 EPOCHS = {"detector": (12, (8, 11), 16), "joint": (7, (3, 5), 8), "relations": (7, (3, 5), 8)}
 """Epochs, where the learning rate falls, and batch size of both phases of the paper."""
 
+FROZEN_DETECTOR = (dict(pattern="relations_.*"), dict(pattern=".*", frozen=True))
+"""Optimiser rules of phase=relations: what gets no gradient must not decay either."""
+
 
 def experiment(options: str, images: int, **defaults: str):
     """(config without dataset and sizes, chosen options).
@@ -69,6 +72,8 @@ def experiment(options: str, images: int, **defaults: str):
             kind="step", step_at=tuple(epoch * fall for fall in falls), step_factor=0.1, warmup_steps=500
         ),
     )  # fmt: skip
+    if chosen["phase"] == "relations":
+        config.optimizer.rules = FROZEN_DETECTOR
     start = dict(path="detector.npz", include=("params/(backbone|fpn|rpn_head)/.*", "batch_stats/backbone/.*"))
     config.train = dict(
         seed=0, num_steps=epochs * epoch, log_every=50, evaluate_every=epoch, checkpoint_every=1000, init_from=(start,)

@@ -14,10 +14,10 @@ Everything starts from scratch, where the paper starts from a COCO detector: Ada
 levels of RoIs, anchors of four cells.
 """
 
-from configs import common
+from configs import cascade_common, common
 
 STEPS = 1200
-REGIONS = {"box": "box", "mask": "mask", "max": "box+mask_max", "sum": "box+mask_sum"}
+REGIONS = cascade_common.REGIONS
 
 
 def get_config(options=""):
@@ -60,6 +60,8 @@ def get_config(options=""):
         name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
         schedule=dict(kind="cosine", warmup_steps=100),
     )  # fmt: skip
+    if own and chosen["phase"] == "relations":
+        config.optimizer.rules = cascade_common.FROZEN_DETECTOR
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=600, checkpoint_every=200, best_metric="default/full"
     )

@@ -37,6 +37,13 @@ def test_configs_of_the_scenes_load(options):
     )
 
 
+def test_a_frozen_detector_is_frozen_for_the_optimiser_too():
+    """Weight decay would move what no loss moves."""
+    for config in (cascade_hoi_scenes.get_config("phase=relations"), cascade_hoi_w.get_config("phase=relations")):
+        rules = load_experiment(config.to_dict()).optimizer.rules
+        assert [(rule.pattern, rule.frozen) for rule in rules] == [("relations_.*", False), (".*", True)]
+
+
 def test_the_simulated_detector_has_no_masks_to_offer():
     with pytest.raises(ValueError, match="ground_truth"):
         cascade_hoi_scenes.get_config("detector=external,region=mask")
