@@ -48,7 +48,7 @@ class PictureFolder:
         data = read_bytes(path, max_bytes=MAX_PICTURE_BYTES)
         image = open_picture(data, str(path))
         stored, orientation = (image.height, image.width), orientation_of(image)
-        shown = stored[::-1] if orientation >= 5 else stored
+        shown = (image.width, image.height) if orientation >= 5 else stored
         known = 0 not in labelled_hw
         if known and labelled_hw not in (stored, shown):
             raise CorruptFileError(
