@@ -82,6 +82,20 @@ def test_two_hosts_together_read_what_one_reads(directory):
         assert_same(batch, joined)
 
 
+@pytest.mark.parametrize("num_hosts", [1, 2, 4])
+def test_hosts_restarted_in_mid_epoch_go_on_with_the_same_batches_and_lose_no_example(directory, num_hosts):
+    """The third step of an epoch of 2.75 steps: what is left of it, and the next epoch, are as without the stop."""
+    needs = frozenset({"instances_xyxy_px", "pairs_verbs"})
+    whole = take(pipeline(directory, needs=needs).train_batches(0), 6)
+    hosts = [pipeline(directory, needs=needs, host=h, num_hosts=num_hosts) for h in range(num_hosts)]
+    parts = [take(stream.train_batches(2), 4) for stream in hosts]
+    joined = [{name: np.concatenate([part[step][name] for part in parts]) for name in whole[0]} for step in range(4)]
+    for before, after in zip(whole[2:], joined, strict=True):
+        assert_same(before, after)
+    ids = np.concatenate([b["example_id"] for b in whole[:2] + joined])
+    assert sorted(ids[:COUNT]) == sorted(ids[COUNT : 2 * COUNT]) == list(range(COUNT))
+
+
 def test_every_epoch_holds_each_example_once_in_another_order(directory):
     ids = np.concatenate([b["example_id"] for b in take(pipeline(directory).train_batches(0), 11)])
     epochs = ids.reshape(4, COUNT)
