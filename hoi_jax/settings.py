@@ -113,3 +113,17 @@ def choice(name: str, value: str, options: Iterable[str]) -> None:
         near = difflib.get_close_matches(value, options, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{name} is {value!r}, expected one of {options}{hint}")
+
+
+def check_positive(**values: float | int) -> None:
+    """Raises ValueError naming the first value that is not above 0."""
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+def check_share(**values: float | int) -> None:
+    """Raises ValueError naming the first value outside [0, 1]."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")

@@ -25,6 +25,10 @@ def golden(golden_dir):
     return io.read_npz(golden_dir / "calipso.npz", max_bytes=2**28)
 
 
+def test_the_file_holds_a_known_case(golden):
+    assert any(name.startswith(tuple(f"case_{case}_" for case in CASES)) for name in golden)
+
+
 def take(golden, *names):
     missing = [name for name in names if name not in golden]
     if missing:

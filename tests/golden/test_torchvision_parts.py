@@ -44,6 +44,10 @@ def golden(golden_dir):
     return io.read_npz(golden_dir / "torchvision_parts.npz", max_bytes=2**28)
 
 
+def test_the_file_holds_a_known_case(golden):
+    assert {"coder/reference", "loss/giou", "meta_json"} & set(golden)
+
+
 @pytest.fixture(scope="module")
 def meta(golden):
     return json.loads(str(golden["meta_json"]))
@@ -179,7 +183,7 @@ def test_focal_loss_and_gradient_equal_torchvision(golden, name, alpha, gamma):
     np.testing.assert_allclose(slope, gradient, atol=1e-5)
 
 
-def close(ours, stored):
+def assert_close(ours, stored):
     """1e-5 relative to the larger of 1 and the stored value."""
     scale = np.maximum(1, np.abs(stored))
     np.testing.assert_allclose(np.asarray(ours) / scale, stored / scale, rtol=0, atol=1e-5)
@@ -190,25 +194,25 @@ def test_box_coder_equals_torchvision(golden, name, stds):
     reference, proposals, codes, encoded, decoded = take(
         golden, "coder/reference", "coder/proposals", "coder/codes", f"coder/encode_{name}", f"coder/decode_{name}"
     )
-    close(encode_boxes(proposals, reference, stds), encoded)
+    assert_close(encode_boxes(proposals, reference, stds), encoded)
     for start in range(0, codes.shape[1], 4):
         ours = decode_boxes(proposals, codes[:, start : start + 4], stds, clip_shrinking=False)
-        close(ours, decoded[:, start : start + 4])
+        assert_close(ours, decoded[:, start : start + 4])
     (trip,) = take(golden, f"coder/roundtrip_{name}")
-    close(decode_boxes(proposals, encode_boxes(proposals, reference, stds), stds, clip_shrinking=False), trip)
+    assert_close(decode_boxes(proposals, encode_boxes(proposals, reference, stds), stds, clip_shrinking=False), trip)
 
 
 @pytest.mark.parametrize("beta, name", [(1 / 9, "sl1_b1_9"), (1.0, "sl1_b1")])
 def test_smooth_l1_and_gradient_equal_torchvision(golden, beta, name):
     a, b, value, slope = take(golden, "loss/sl1_pred", "loss/sl1_target", f"loss/{name}", f"loss/{name}_grad")
-    close(smooth_l1(a, b, beta=beta), value)
-    close(jax.grad(lambda x: jnp.sum(smooth_l1(x, b, beta=beta)))(a), slope)
+    assert_close(smooth_l1(a, b, beta=beta), value)
+    assert_close(jax.grad(lambda x: jnp.sum(smooth_l1(x, b, beta=beta)))(a), slope)
 
 
 def test_generalised_iou_loss_and_gradient_equal_torchvision(golden):
     a, b, value, slope = take(golden, "loss/giou_pred", "loss/giou_target", "loss/giou", "loss/giou_grad")
-    close(1 - generalized_iou(a, b), value)
-    close(jax.grad(lambda x: jnp.sum(1 - generalized_iou(x, b)))(a), slope)
+    assert_close(1 - generalized_iou(a, b), value)
+    assert_close(jax.grad(lambda x: jnp.sum(1 - generalized_iou(x, b)))(a), slope)
 
 
 def pooled(features, rois, **options):

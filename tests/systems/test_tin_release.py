@@ -261,7 +261,8 @@ def test_padding_changes_no_valid_feature_of_any_layout(layout):
 def test_every_configuration_loads(name):
     path, _, options = name.partition(":")
     module = importlib.import_module(f"configs.{path}")
-    load_experiment((module.get_config(options) if options else module.get_config()).to_dict())
+    experiment = load_experiment((module.get_config(options) if options else module.get_config()).to_dict())
+    assert experiment.build_system().name == "tin"
 
 
 def test_the_released_network_has_the_released_sizes():

@@ -6,19 +6,7 @@ which decoder feeds which head. Where the authors' released code leaves the pape
 
 import dataclasses
 
-from hoi_jax.settings import choice
-
-
-def _check_positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def _check_share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
+from hoi_jax.settings import check_positive, check_share, choice
 
 
 def _check_not_negative(**values: float) -> None:
@@ -52,7 +40,7 @@ class BackboneConfig:
         choice("kind", self.kind, ("basic", "bottleneck"))
         choice("norm", self.norm, ("frozen_batch", "group", "none"))
         choice("stem", self.stem, ("imagenet", "small"))
-        _check_positive(width=self.width)
+        check_positive(width=self.width)
         if len(self.stage_sizes) != len(self.stage_strides):
             raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
 
@@ -69,9 +57,9 @@ class TransformerConfig:
     box_layers: int = 6
 
     def __post_init__(self):
-        _check_positive(hidden=self.hidden, heads=self.heads, feedforward=self.feedforward)
-        _check_positive(box_layers=self.box_layers)
-        _check_share(dropout=self.dropout)
+        check_positive(hidden=self.hidden, heads=self.heads, feedforward=self.feedforward)
+        check_positive(box_layers=self.box_layers)
+        check_share(dropout=self.dropout)
         if self.hidden % (4 * self.heads) and self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} cannot be split among {self.heads} heads")
 
@@ -86,7 +74,7 @@ class VerbConfig:
 
     def __post_init__(self):
         choice("source", self.source, ("none", "box_decoder", "decoder"))
-        _check_positive(layers=self.layers)
+        check_positive(layers=self.layers)
         if not 0 < self.prior < 1:
             raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
 
@@ -132,7 +120,7 @@ class PartsConfig:
         choice("layer3_mask", self.layer3_mask, ("target_human", "same"))
         choice("cell_rule", self.cell_rule, ("corner", "floor"))
         choice("pose_failure", self.pose_failure, ("person_box", "skip"))
-        _check_share(keep_share=self.keep_share, person_score=self.person_score)
+        check_share(keep_share=self.keep_share, person_score=self.person_score)
         if not 1 <= self.keep_count <= 6:
             raise ValueError(f"keep_count is {self.keep_count}, expected 1 to 6")
 
@@ -183,7 +171,7 @@ class ReweightConfig:
         for name in ("object", "verb"):
             choice(name, getattr(self, name), ("none", "static", "dynamic"))
         _check_not_negative(object_power=self.object_power, verb_power=self.verb_power)
-        _check_positive(background=self.background, queue=self.queue)
+        check_positive(background=self.background, queue=self.queue)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +250,7 @@ class BodyPartConfig:
         choice("interactiveness", self.interactiveness, ("parts", "box_decoder", "none"))
         choice("query", self.query, ("embedding", "point"))
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
-        _check_positive(queries=self.queries)
+        check_positive(queries=self.queries)
         if self.interactiveness == "none" and self.predict.times_interactiveness:
             raise ValueError("times_interactiveness needs an interactiveness head")
 

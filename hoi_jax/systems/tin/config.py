@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hoi_jax.settings import choice
+from hoi_jax.settings import check_positive, check_share, choice
 from hoi_jax.systems.tin.network_config import (
     C_STREAMS,
     BackboneConfig,
@@ -10,8 +10,6 @@ from hoi_jax.systems.tin.network_config import (
     ContextConfig,
     InteractivenessConfig,
     MapConfig,
-    check_positive,
-    check_share,
     check_streams,
 )
 

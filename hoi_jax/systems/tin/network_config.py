@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from hoi_jax.settings import choice
+from hoi_jax.settings import check_positive, check_share, choice
 
 STREAMS = ("human", "object", "spatial", "pose")
 C_STREAMS = ("human", "object", "spatial", "joint")
@@ -14,18 +14,6 @@ def check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...])
         choice(name, stream, allowed)
     if len(set(streams)) != len(streams):
         raise ValueError(f"{name} names a stream twice: {streams}")
-
-
-def check_positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def check_share(**values: float | int) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
