@@ -58,7 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--workdir", type=Path, help="folder of a training run, or a kept checkpoint: predict, then score"
+        "--workdir", type=Path, help="folder of a training run, or (name of) a kept checkpoint: predict, then score"
     )
     what.add_argument("--predictions", type=Path, help="file (or folder of .mat files) to score; no model is loaded")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
@@ -233,10 +233,11 @@ def evaluate_workdir(options: argparse.Namespace) -> dict[str, EvaluationResult]
     from tqdm import tqdm
 
     from hoi_jax import experiment as ex
+    from hoi_jax.files.kept_folder import find_folder, is_kept
     from hoi_jax.training import load_for_evaluation, make_predictor
-    from hoi_jax.training.kept import is_kept
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    options.workdir = find_folder(options.workdir)
     variables, config_text, metadata = load_for_evaluation(options.workdir, options.checkpoint)
     config = _config_values(options.config) if options.config else json.loads(config_text)
     experiment = ex.load_experiment(config)

@@ -2,7 +2,8 @@
 
     python -m hoi_jax.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
-The folder stands wherever a workdir does: `evaluate.py --workdir`, `predict.py --checkpoint`, `train.init_from`.
+The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
+`predict.py --checkpoint`, `train.init_from`. Tables of kept checkpoints: `python -m hoi_jax.zoo table --write`.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from hoi_jax.files.kept_folder import write_sums
 from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.kept import write_kept
 
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shutil.copyfile(options.workdir / "metrics.jsonl", options.folder / "metrics.jsonl")
     if options.scores:
         shutil.copyfile(options.scores, options.folder / "scores.json")
+    write_sums(options.folder)
     print(f"{options.folder}: step {metadata.step}, {size / 1e6:.2f} MB of weights")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from hoi_jax.files.kept_folder import find_folder
 from hoi_jax.training import kept
 from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
@@ -179,11 +180,13 @@ def load_for_evaluation(
     """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
 
     Args:
-      workdir: of a run, or a kept checkpoint (`kept`), whatever `which` says.
+      workdir: of a run, or a kept checkpoint (`kept`) or the name of one, whatever `which` says.
       which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
     Raises:
       CheckpointError: when there is no such checkpoint, listing those there are.
+      io.DataError: a kept checkpoint is damaged, or there is none of this name.
     """
+    workdir = find_folder(workdir)
     if kept.is_kept(workdir):
         return kept.load_kept(workdir)
     folder = Path(workdir).absolute() / "checkpoints"

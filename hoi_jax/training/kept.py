@@ -14,15 +14,11 @@ import numpy as np
 from flax import traverse_util
 
 from hoi_jax import io
+from hoi_jax.files.kept_folder import CONFIG, MANIFEST, WEIGHTS, changed_files, is_kept
 from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 
-WEIGHTS, CONFIG, MANIFEST = "params.safetensors", "config.json", "manifest.json"
-
-
-def is_kept(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a kept checkpoint (and no workdir of a run)."""
-    return (Path(folder) / WEIGHTS).is_file()
+__all__ = ["is_kept", "load_kept", "write_kept"]
 
 
 def write_kept(folder: str | os.PathLike[str], variables: dict[str, Any], metadata: Metadata) -> int:
@@ -40,9 +36,12 @@ def load_kept(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Meta
     """Variables, config text and metadata, as `load_for_evaluation` gives them.
 
     Raises:
-      CheckpointError: the manifest does not fit; io.DataError: a file is missing or damaged.
+      CheckpointError: the manifest does not fit; io.DataError: a file is missing, damaged, or not the one that was
+        kept, where the folder has digests.
     """
     folder = Path(folder)
+    if changed := changed_files(folder, only=(WEIGHTS, CONFIG, MANIFEST)):
+        raise io.CorruptFileError("; ".join(changed))
     arrays = io.read_safetensors(folder / WEIGHTS)
     text, manifest = io.read_text_bytes(folder / CONFIG).decode(), io.read_json(folder / MANIFEST)
     try:

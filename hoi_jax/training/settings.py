@@ -132,7 +132,8 @@ class InitFromSettings:
     """Parameters to start from, taken from another run by name.
 
     Attributes:
-      path: a workdir with checkpoints, or an npz file with keys such as "params/backbone/conv1/kernel".
+      path: a workdir with checkpoints, a kept checkpoint or its name, or an npz file with keys such as
+        "params/backbone/conv1/kernel".
       which: "best", "last" or a step number, for a workdir.
       include: only names of *this* model matching one of these patterns in full are loaded.
       rename: (pattern, replacement) pairs for `re.sub` on the source's names, all applied in order.

@@ -62,7 +62,7 @@ def test_the_command_keeps_the_best_checkpoint_with_its_log_and_scores(tmp_path,
     main([str(workdir), str(folder), "--scores", str(tmp_path / "s.json")])
     assert f"{folder}: step 1," in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json", "manifest.json", "metrics.jsonl", "params.safetensors", "scores.json",
+        "SHA256SUMS", "config.json", "manifest.json", "metrics.jsonl", "params.safetensors", "scores.json",
     ]  # fmt: skip
     assert is_kept(folder) and not is_kept(workdir)
     found, _, metadata = load_for_evaluation(folder)

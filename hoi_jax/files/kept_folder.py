@@ -1,0 +1,134 @@
+"""Folders of kept checkpoints: which there are, where a name leads, and whether their files are still what was kept.
+
+A kept folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and `SHA256SUMS`: one
+line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from hoi_jax import io
+
+WEIGHTS, CONFIG, MANIFEST, SUMS = "params.safetensors", "config.json", "manifest.json", "SHA256SUMS"
+ENVIRONMENT = "HOI_JAX_CHECKPOINTS"
+_MAX_HEADER = 64 * io.MEGABYTE
+
+
+def zoo_folder() -> Path:
+    """Where kept checkpoints lie: `checkpoints/` beside the library, or what $HOI_JAX_CHECKPOINTS names."""
+    given = os.environ.get(ENVIRONMENT)
+    return Path(given) if given else Path(__file__).resolve().parents[2] / "checkpoints"
+
+
+def is_kept(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a kept checkpoint (and no workdir of a run)."""
+    return (Path(folder) / WEIGHTS).is_file()
+
+
+def kept_names() -> tuple[str, ...]:
+    """Names of all kept checkpoints, sorted."""
+    folder = zoo_folder()
+    return tuple(sorted(p.name for p in folder.iterdir() if is_kept(p))) if folder.is_dir() else ()
+
+
+def find_folder(name_or_folder: str | os.PathLike[str]) -> Path:
+    """A folder as given, or that of the kept checkpoint of this name; a path that leads nowhere is returned as it is.
+
+    A folder of the working directory goes before a kept checkpoint of the same name.
+
+    Raises:
+      io.MissingFileError: a bare name (no separator) that is neither; the message lists the known names.
+    """
+    path = Path(name_or_folder)
+    if path.exists() or path.name != str(path) or not path.name:
+        return path
+    known = kept_names()
+    if path.name not in known:
+        near = difflib.get_close_matches(path.name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise io.MissingFileError(
+            f"{path}: no such folder, and no kept checkpoint of this name.{hint} Kept are: {', '.join(known) or 'none'}"
+        )
+    return zoo_folder() / path.name
+
+
+def write_sums(folder: str | os.PathLike[str]) -> None:
+    """Writes the digests of all files of the folder; files whose names begin with a dot are left out."""
+    folder = Path(folder)
+    lines = [f"{_digest(path)}  {path.name}\n" for path in _files(folder)]
+    io.write_bytes_atomic(folder / SUMS, "".join(lines).encode())
+
+
+def changed_files(folder: str | os.PathLike[str], only: Collection[str] = ()) -> list[str]:
+    """What is no longer as it was kept, as readable lines: files that changed, are gone, or were added.
+
+    Args:
+      only: look at these files alone (all files where it is empty); a folder without digests has then nothing to say.
+
+    Raises:
+      io.CorruptFileError: the list of digests is not readable.
+    """
+    folder = Path(folder)
+    if not (folder / SUMS).is_file():
+        return [] if only else [f"{folder / SUMS}: no such file"]
+    kept = _read_sums(folder / SUMS)
+    wanted = set(only) if only else {*kept, *(path.name for path in _files(folder))}
+    problems = []
+    for name in sorted(wanted):
+        path = folder / name
+        if name not in kept:
+            problems += [] if only else [f"{path}: not among the kept files"]
+        elif not path.is_file():
+            problems.append(f"{path}: kept, and gone")
+        elif _digest(path) != kept[name]:
+            problems.append(f"{path}: not the file that was kept (its SHA-256 differs)")
+    return problems
+
+
+def parameter_count(folder: str | os.PathLike[str]) -> int:
+    """Numbers in the weights that training may change, from the header of the file alone.
+
+    Raises:
+      io.CorruptFileError: naming the file.
+    """
+    path = Path(folder) / WEIGHTS
+    size = int.from_bytes(io.read_head(path, 8), "little")
+    try:
+        if size > _MAX_HEADER:
+            raise ValueError(f"a header of {size} bytes")
+        header = json.loads(io.read_head(path, 8 + size)[8:])
+        shapes = [entry["shape"] for name, entry in header.items() if name.startswith("params/")]
+        return sum(_product(shape) for shape in shapes)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise io.CorruptFileError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= int(side)
+    return total
+
+
+def _files(folder: Path) -> list[Path]:
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return sorted(p for p in inside if p.is_file() and p.name != SUMS and not p.name.startswith("."))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(io.read_bytes(path)).hexdigest()
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    table = {}
+    text = io.read_bytes(path, max_bytes=io.MEGABYTE).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        digest, gap, name = line.partition("  ")
+        if len(digest) != 64 or not gap or Path(name).name != name or not name:
+            raise io.CorruptFileError(f"{path}: line {number} is no digest and file name")
+        table[name] = digest
+    return table

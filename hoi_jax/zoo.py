@@ -1,0 +1,269 @@
+"""The zoo: small trained checkpoints by name.
+
+    python -m hoi_jax.zoo list             # what there is
+    python -m hoi_jax.zoo check            # are all files still those that were kept
+    python -m hoi_jax.zoo table --write    # bring the tables of README.md and docs/zoo.md up to date
+    python -m hoi_jax.zoo seal NAME        # write SHA256SUMS anew, after adding a file to a kept folder
+
+In code `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name stands wherever a workdir does: `evaluate.py --workdir`,
+`predict.py --checkpoint`, `train.init_from`. Nothing is listed by hand: a folder in `checkpoints/` that
+`python -m hoi_jax.keep` made is a model of the zoo.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hoi_jax import io
+from hoi_jax.files.kept_folder import (
+    CONFIG,
+    MANIFEST,
+    WEIGHTS,
+    changed_files,
+    find_folder,
+    is_kept,
+    kept_names,
+    parameter_count,
+    write_sums,
+    zoo_folder,
+)
+
+if TYPE_CHECKING:
+    from hoi_jax.system import System
+    from hoi_jax.training.metadata import Metadata
+    from hoi_jax.vocab import Vocabulary
+
+SCORES = "scores.json"
+BEGIN, END = "<!-- zoo table: python -m hoi_jax.zoo table --write -->", "<!-- end of the zoo table -->"
+TABLE_FILES = ("README.md", "docs/zoo.md")
+_ROOT = Path(__file__).resolve().parents[1]
+_HEADLINES = {
+    "default/full": "HOI mAP",
+    "image/default": "image mAP",
+    "interactiveness_complete/ap": "interactiveness AP",
+    "pairs_role_ap/": "role AP over annotated pairs",
+    "role_s1/": "AP role, scenario 1",
+}
+"""Metrics worth a place in a table, by name or by how it begins, the weightier first."""
+_DETAILS = {"default/full": {"rare": "default/rare", "non-rare": "default/non_rare"}}
+_OWN_VARIANTS = ("without NIS",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A metric in [0, 1]; `baseline` is the best of the trivial rivals that were scored with it, if there are any."""
+
+    title: str
+    metric: str
+    value: float
+    details: tuple[tuple[str, float], ...] = ()
+    baseline: tuple[str, float] | None = None
+
+    def __str__(self) -> str:
+        details = ", ".join(f"{name} {100 * value:.2f}" for name, value in self.details)
+        return f"{self.title} {100 * self.value:.2f}" + (f" ({details})" if details else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What is known of a kept checkpoint without loading its weights."""
+
+    name: str
+    folder: Path
+    system: str
+    trained_on: str
+    step: int
+    parameters: int
+    size_bytes: int
+    scores: tuple[Score, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptModel:
+    """A loaded checkpoint: `system.predict(variables, batch)` predicts.
+
+    Attributes:
+      config: the values it was trained with; its `sizes` say what shapes batches had.
+    """
+
+    name: str
+    system: "System"
+    variables: Mapping[str, Any]
+    vocabulary: "Vocabulary"
+    config: Mapping[str, Any]
+    metadata: "Metadata"
+
+
+def load(name: str) -> KeptModel:
+    """A kept checkpoint by name, or from a folder.
+
+    Raises:
+      io.DataError: there is none of this name (the known ones are listed), or a file of it is damaged (it is named).
+    """
+    from hoi_jax.systems.registry import build_system
+    from hoi_jax.training.kept import load_kept
+    from hoi_jax.vocab import get_vocabulary
+
+    folder = find_folder(name)
+    variables, text, metadata = load_kept(folder)
+    config = json.loads(text)
+    vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
+    system = build_system(config["system"], config["model"], vocabulary)
+    return KeptModel(folder.name, system, variables, vocabulary, config, metadata)
+
+
+def entries() -> list[Entry]:
+    """All kept checkpoints, sorted by name. Raises io.DataError naming the file that is no part of one."""
+    return [describe(zoo_folder() / name) for name in kept_names()]
+
+
+def describe(folder: Path) -> Entry:
+    """What the small files of a kept folder say. Raises io.DataError naming the file that does not fit."""
+    config, manifest = io.read_json(folder / CONFIG), io.read_json(folder / MANIFEST)
+    found = io.read_json(folder / SCORES) if (folder / SCORES).is_file() else {"metrics": manifest.get("metrics", {})}
+    try:
+        dataset = config["dataset"]
+        split = dataset.get("train_split", "train")
+        return Entry(
+            name=folder.name,
+            folder=folder,
+            system=config["system"],
+            trained_on=dataset["name"] + ("" if split == "train" else f" ({split})"),
+            step=manifest["step"],
+            parameters=parameter_count(folder),
+            size_bytes=(folder / WEIGHTS).stat().st_size,
+            scores=_scores(found, config["train"].get("best_metric")),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        files = f"{CONFIG}, {MANIFEST} or {SCORES}"
+        raise io.DataError(f"{folder}: {files} lacks what a table needs ({error!r})") from error
+
+
+def _scores(found: Mapping[str, Any], best_metric: str | None) -> tuple[Score, ...]:
+    """The headlines that were measured; where there is none, the metric that the run ranked its checkpoints by."""
+    metrics = found["metrics"]
+    wanted = [
+        (title, metric)
+        for start, title in _HEADLINES.items()
+        for metric in metrics
+        if metric == start or (start.endswith("/") and metric.startswith(start))
+    ]
+    if not wanted and best_metric in metrics:
+        wanted = [(str(best_metric), str(best_metric))]
+    rivals = {name: values for name, values in found.get("compared", {}).items() if name not in _OWN_VARIANTS}
+    scores = []
+    for title, metric in wanted:
+        if metrics[metric] is None:
+            continue
+        details = tuple((n, metrics[m]) for n, m in _DETAILS.get(metric, {}).items() if metrics.get(m) is not None)
+        others = [(name, values[metric]) for name, values in rivals.items() if values.get(metric) is not None]
+        baseline = max(others, key=lambda row: row[1], default=None)
+        scores.append(Score(title, metric, metrics[metric], details, baseline))
+    return tuple(scores)
+
+
+def table(rows: Sequence[Entry]) -> str:
+    """Markdown: one line per model."""
+    lines = [
+        "| name | system | trained on | scores on its test split, percent | best trivial rival | parameters | file |",
+        "|---|---|---|---|---|--:|--:|",
+    ]
+    for row in rows:
+        scores = "<br>".join(str(score) for score in row.scores) or "none"
+        rivals = "<br>".join(f"{100 * s.baseline[1]:.2f} {s.baseline[0]}" if s.baseline else "" for s in row.scores)
+        lines.append(
+            f"| `{row.name}` | {row.system} | `{row.trained_on}`, {row.step:,} steps | {scores} | {rivals} "
+            f"| {_short(row.parameters)} | {row.size_bytes / 1e6:.2f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def listing(rows: Sequence[Entry]) -> str:
+    """For a terminal: two lines per model."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row.name}: {row.system}, {_short(row.parameters)} parameters, {row.size_bytes / 1e6:.2f} MB")
+        scores = "; ".join(str(score) for score in row.scores) or "no scores"
+        lines.append(f"    trained on {row.trained_on}, {row.step:,} steps; {scores}")
+    return "\n".join(lines)
+
+
+def with_table(text: str, new: str) -> str:
+    """`text` with `new` between the markers.
+
+    Raises:
+      ValueError: the text does not have both markers, once each and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise ValueError(f"needs one line {BEGIN!r} and one line {END!r} below it")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count / 1e3:.1f} k"
+
+
+def write_tables(root: Path = _ROOT) -> list[Path]:
+    """Brings the tables in the documents up to date; returns the files that changed."""
+    new, changed = table(entries()), []
+    for name in TABLE_FILES:
+        path = root / name
+        old = io.read_bytes(path).decode()
+        if (text := with_table(old, new)) != old:
+            io.write_bytes_atomic(path, text.encode())
+            changed.append(path)
+    return changed
+
+
+def _check(names: Sequence[str]) -> int:
+    problems = 0
+    for name in names or kept_names():
+        found = changed_files(find_folder(name))
+        print(f"{name}: {'as kept' if not found else f'{len(found)} problems'}")
+        for line in found:
+            print(f"    {line}")
+        problems += len(found)
+    return 1 if problems else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0, 1 where files changed, 2 for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hoi_jax.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="all kept checkpoints")
+    show = commands.add_parser("table", help="the same as a Markdown table")
+    show.add_argument("--write", action="store_true", help=f"into {' and '.join(TABLE_FILES)}")
+    commands.add_parser("check", help="compare files with their digests").add_argument("names", nargs="*")
+    commands.add_parser("seal", help="write the digests of a folder").add_argument("names", nargs="+")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "list":
+            print(listing(entries()) or f"{zoo_folder()}: no kept checkpoints")
+        elif options.command == "check":
+            return _check(options.names)
+        elif options.command == "seal":
+            for name in options.names:
+                folder = find_folder(name)
+                if not is_kept(folder):
+                    raise io.DataError(f"{folder}: not a kept checkpoint, it has no {WEIGHTS}")
+                write_sums(folder)
+        elif options.write:
+            print("\n".join(f"{path}: written" for path in write_tables()) or "all tables are up to date")
+        else:
+            print(table(entries()))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
