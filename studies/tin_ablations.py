@@ -1,4 +1,4 @@
-"""TIN's ablations on the scenes (Tables 3 and 5): C with and without P, rules of inference, one stream of P alone.
+"""TIN's ablations on the scenes (Tables 2 to 5): C with and without P, rules of inference, one stream of P alone.
 
 python -m studies.run tin_ablations
 

@@ -1,4 +1,4 @@
-"""Interactiveness carried over between datasets (TIN, Tables 3 and 4): the two label views of the scenes.
+"""Interactiveness carried over between datasets (TIN, Tables 2 to 4): the two label views of the scenes.
 
 python -m studies.run tin_transfer
 

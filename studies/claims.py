@@ -1,0 +1,230 @@
+"""What the five papers claim, tested on the scenes: one list, fixed before it is run, and one table.
+
+    python -m studies.claims                 # docs/claims.md from the results that are there
+    python -m studies.claims --run           # first makes whatever result a claim still lacks (hours on two cores)
+
+A claim names two runs of a study, one said to be better by the paper, and the metric. Runs are paired by seed; the
+effect is the mean difference, its interval Student's t over the seeds. Runs are shared between claims and made by
+`studies.run`, which keeps every result and repeats none.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scipy import stats
+
+from studies.run import RESULTS, ROOT
+
+PAGE = ROOT / "docs" / "claims.md"
+SEEDS = (0, 1, 2)
+HOI, ROLE = "default/full", "role_s1/12"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim: in `study`, run `better` is above run `worse` in `metric`.
+
+    Attributes:
+      paper, table: where it is made. text: what is compared, and the paper's own numbers.
+      better, worse: run names without their "_seedN"; what follows the seed stands behind a "+".
+      better_kind, worse_kind: which column of the results, e.g. "without NIS".
+    """
+
+    paper: str
+    table: str
+    text: str
+    study: str
+    better: str
+    worse: str
+    metric: str = HOI
+    better_kind: str = "model"
+    worse_kind: str = "model"
+
+
+def _claims(paper: str, study: str, metric: str, *rows: tuple[str, str, str, str]) -> tuple[Claim, ...]:
+    """Claims of one study and metric; a row is (table, text, better, worse)."""
+    return tuple(Claim(paper, table, text, study, better, worse, metric) for table, text, better, worse in rows)
+
+
+C_ALONE, LSE = "tin_ablations/c_alone", "lse_sign_random+"
+CLAIMS = (
+    *_claims(
+        "tin", "tin_ablations", HOI,
+        ("2", "C with P (joint) above C alone: 17.03, 13.75", "joint", "c_alone"),
+        ("5", "NIS helps: 17.03, 15.86 without", "joint", "without_nis"),
+        ("5", "LIS helps: 17.03, 16.35 without", "joint", "without_lis"),
+        ("5", "NIS and LIS help: 17.03, 15.45 without both", "joint", "without_both"),
+        ("5", "all streams of P above the human stream: 17.03, 14.91", "joint", "p_human"),
+        ("5", "all streams of P above the object stream: 17.03, 15.28", "joint", "p_object"),
+        ("5", "all streams of P above the spatial-pose stream: 17.03, 15.73", "joint", "p_spatial"),
+        ("5", "of single streams, spatial-pose above human: 15.73, 14.91", "p_spatial", "p_human"),
+    ),
+    *_claims(
+        "tin", "tin_transfer", HOI,
+        ("2", "P from the other labels (T1) above C alone: 16.91, 13.75", "t1_hoi", C_ALONE),
+        ("2", "P from both labels (T2) above P from its own: 17.22, 17.03", "t2_hoi", "td_hoi"),
+        ("2", "C alone above C from the other labels (CT): 13.75, 10.61", C_ALONE, "ct_hoi"),
+    ),
+    *_claims(
+        "tin", "tin_transfer", ROLE,
+        ("3", "on actions, P from the other labels above C alone: 48.3, 43.2", "t1_actions", "c_actions"),
+        ("3", "on actions, C alone above C from the other labels: 43.2, 38.5", "c_actions", "ct_actions"),
+    ),
+    *_claims(
+        "tin", "tin_transfer", "nis/reduction",
+        ("4", "T2 suppresses more than P from its own labels: 70.94 %, 65.96 %", "t2_hoi", "td_hoi"),
+    ),
+    *_claims(
+        "body_part", "body_part_ablations", "interactiveness_complete/ap",
+        ("5", "body parts help: 38.74, 36.46 without", "whole", "without_parts"),
+        ("5", "the saliency map helps: 38.74, 37.43 without", "whole", "without_saliency"),
+        ("5", "progressive masks above the intuitive scheme: 38.74, 37.91", "whole", "intuitive"),
+        ("5", "progressive masks help: 38.74, 38.06 without", "whole", "without_progressive"),
+        ("5", "sparsity adaptive sampling helps: 38.74, 38.29 without", "whole", "without_sparsity"),
+        ("5", "one pass above six: 38.74, 38.51", "whole", "without_one_pass"),
+    ),
+    *_claims(
+        "defr", "defr_losses", "image/default",
+        ("7", "LSE-Sign above binary cross-entropy: 60.5, 57.9", "lse_sign_random", "bce_random"),
+        ("7", "LSE-Sign above the focal loss: 60.5, 53.2", "lse_sign_random", "focal_random"),
+        ("5", "sentence embeddings above a random classifier: 51.0, 36.8", "lse_sign_language", "lse_sign_random"),
+    ),
+    *_claims(
+        "defr", "defr_detection", HOI,
+        ("11", "one masked block above average pooling: 32.35, 15.32", f"{LSE}_mask-1", f"{LSE}_ave-pool"),
+        ("11", "one masked block above two: 32.35, 31.59", f"{LSE}_mask-1", f"{LSE}_mask-2"),
+    ),
+    *_claims(
+        "calipso", "calipso_ablations", HOI,
+        ("1", "weights shared between levels help: 46.36, 43.86 without", "whole", "without_sharing"),
+        ("1", "passive voice helps: 46.36, 36.86 without", "whole", "without_passive"),
+        ("1", "target presence helps: 46.36, 25.51 without", "whole", "without_presence"),
+        ("1", "eight blocks above five: 46.36, 44.35", "whole", "blocks_5"),
+        ("1", "eight blocks above eleven: 46.36, 45.05", "whole", "blocks_11"),
+        ("2", "annotated boxes above a detector's, same weights: 54.48, 46.36", "ground_truth", "whole"),
+    ),
+    *_claims(
+        "cascade", "cascade_ablations", HOI,
+        ("5", "three stages above one: 43.7, 38.6", "stages_3", "stages_1"),
+        ("5", "two stages above one: 42.1, 38.6", "stages_2", "stages_1"),
+        ("4", "semantic mining helps: 34.4, 33.9 without (one stage, alone)", "stages_3", "without_ihsm"),
+        ("4", "facial attending helps: 36.7, 33.9 without (one stage, alone)", "stages_3", "without_efra"),
+        ("4", "relation ranking helps: 38.6, 37.5 without (one stage)", "stages_3", "without_rrm"),
+        ("8", "masks above boxes: R@20 27.8, 27.1", "fixed_mask", "fixed_box"),
+    ),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """Differences in percent points by seed, their mean and the ends of its 95 % interval (NaN with one seed)."""
+
+    by_seed: dict[int, float]
+    mean: float
+    low: float
+    high: float
+    minutes: float
+
+    @property
+    def verdict(self) -> str:
+        if not self.by_seed:
+            return "not run"
+        if len(self.by_seed) < 2:
+            return "one seed"
+        if self.low > 0:
+            return "confirmed"
+        return "reversed" if self.high < 0 else "not confirmed"
+
+
+def result_path(study: str, run: str, seed: int) -> Path:
+    """The result file of "run" (or "study/run", and "run+tail") for one seed."""
+    study, run = run.split("/") if "/" in run else (study, run)
+    head, _, tail = run.partition("+")
+    folder = RESULTS / study
+    path = folder / f"{head}_seed{seed}{tail}.json"
+    # Studies of one seed name their runs without it.
+    return folder / f"{head}{tail}.json" if seed == 0 and not path.is_file() else path
+
+
+def _read(path: Path, kind: str, metric: str) -> tuple[float, float] | None:
+    """(score in percent, minutes) or None where the run is not there; KeyError where it lacks the metric."""
+    if not path.is_file():
+        return None
+    result = json.loads(path.read_text())
+    value = result["metrics"][kind][metric]
+    return 100 * value, result.get("minutes", result.get("seconds", 0.0) / 60)
+
+
+def student(differences: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and the ends of its t interval; the ends are NaN with fewer than two numbers."""
+    count = len(differences)
+    if not count:
+        return math.nan, math.nan, math.nan
+    mean = math.fsum(differences) / count
+    if count < 2:
+        return mean, math.nan, math.nan
+    variance = math.fsum((d - mean) ** 2 for d in differences) / (count - 1)
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * math.sqrt(variance / count)
+    return mean, mean - half, mean + half
+
+
+def effect_of(claim: Claim, seeds: Iterable[int] = SEEDS) -> Effect:
+    """What the results that are there say; a seed counts when both of its runs are there."""
+    found, minutes = {}, 0.0
+    for seed in seeds:
+        better = _read(result_path(claim.study, claim.better, seed), claim.better_kind, claim.metric)
+        worse = _read(result_path(claim.study, claim.worse, seed), claim.worse_kind, claim.metric)
+        if better and worse:
+            found[seed] = better[0] - worse[0]
+            minutes += better[1] + worse[1]
+    return Effect(found, *student(list(found.values())), minutes)
+
+
+def page(claims: Sequence[Claim] = CLAIMS) -> str:
+    """`docs/claims.md`: a count of verdicts, then one row per claim."""
+    effects = [effect_of(claim) for claim in claims]
+    counts = {v: sum(e.verdict == v for e in effects) for v in dict.fromkeys(e.verdict for e in effects)}
+    rows = ["| paper | claim | metric | effect | 95 % interval | seeds | verdict |", "|---|---|---|--:|--:|--:|---|"]
+    for claim, effect in zip(claims, effects, strict=True):
+        interval = "" if math.isnan(effect.low) else f"{effect.low:+.1f} to {effect.high:+.1f}"
+        mean = "" if math.isnan(effect.mean) else f"{effect.mean:+.1f}"
+        about = f"`{claim.paper}`, Table {claim.table} | {claim.text} | {claim.metric}"
+        rows.append(f"| {about} | {mean} | {interval} | {len(effect.by_seed)} | {effect.verdict} |")
+    return "\n".join([_HEAD, "", ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".", "", *rows, ""])
+
+
+_HEAD = """# Claims of the five papers, on the scenes
+
+Made by `python -m studies.claims` from `studies/results/`; the list stands in `studies/claims.py` and was fixed before
+the runs. An effect is the better run (as the paper has it) less the other one, in percent points, mean over seeds; the
+interval is Student's t over seeds, so with three seeds only large or steady effects are *confirmed*, and an interval
+around zero is *not confirmed*, which is not *reversed*. The papers' numbers are on HICO-DET, V-COCO and HOI-W; ours on
+400 test scenes of `hoi_scenes/small`, with small networks from scratch: an effect that is missing here may be there at
+full size. Settings are in the study that a claim names."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="make the results that are missing first")
+    parser.add_argument("--check", action="store_true", help="fail if the page is not what the results say")
+    options = parser.parse_args(arguments)
+    if options.run:
+        for study in dict.fromkeys(claim.study for claim in CLAIMS):
+            subprocess.run([sys.executable, "-m", "studies.run", study], cwd=ROOT, check=True)
+    text = page()
+    if options.check:
+        if not PAGE.is_file() or PAGE.read_text() != text:
+            sys.exit(f"{PAGE} is not what the results say: python -m studies.claims")
+        return
+    PAGE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
