@@ -14,6 +14,7 @@ _BUILDERS = {
     "cascade": "hoi_jax.systems.cascade",
     "defr": "hoi_jax.systems.defr",
     "tin": "hoi_jax.systems.tin",
+    "two_boxes": "hoi_jax.systems.two_boxes",
 }
 
 

@@ -1,0 +1,129 @@
+"""Two boxes: what a pair's boxes and classes alone say about its verbs. A baseline, and the shortest whole system.
+
+`docs/add_a_system.md` reads this file from top to bottom: settings, network, targets, loss, prediction, `build`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.nn.mlp import MLP
+from hoi_jax.ops.boxes import area, pairwise_iou, xyxy_to_cxcywh
+from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
+from hoi_jax.settings import check_positive, from_config
+from hoi_jax.system import Batch, LossOutput, Predictions, System, Variables
+from hoi_jax.vocab.tables import Vocabulary
+
+TRAIN_FIELDS = frozenset(
+    ("instances_xyxy_px", "instances_class", "instances_valid")
+    + ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")
+)
+PREDICT_FIELDS = frozenset(f"detections_{column}" for column in ("xyxy_px", "class", "score", "valid"))
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoBoxesConfig:
+    """Settings: `layers` widths of the network; `max_pairs` best pairs of a picture that are returned."""
+
+    layers: tuple[int, ...] = (128, 128)
+    max_pairs: int = 96
+
+    def __post_init__(self):
+        check_positive(max_pairs=self.max_pairs)
+
+
+class TwoBoxesNet(nn.Module):
+    """Verb logits of every person with every box.
+
+    The geometry is that of Zhang et al. (SCG, ICCV 2021), in part: offsets and sizes relative to the person, overlap,
+    aspect ratios, and the logarithm of all of them; then the object's class.
+    """
+
+    layers: tuple[int, ...]
+    num_objects: int
+    num_verbs: int
+
+    @nn.compact
+    def __call__(self, boxes: Float[Array, "batch n 4"], classes: Int[Array, "batch n"]) -> Array:
+        """[B, n, n, V]: row = person, column = object. Boxes in any unit, sides above 0."""
+        centre = xyxy_to_cxcywh(boxes)
+        human, obj = centre[:, :, None], centre[:, None]
+        size = jnp.maximum(human[..., 2:], 1e-3)
+        away = (obj[..., :2] - human[..., :2]) / size
+        log_size = jnp.log(jnp.maximum(obj[..., 2:], 1e-3) / size)
+        near = jax.vmap(pairwise_iou)(boxes, boxes)[..., None]
+        shape = jnp.broadcast_to(size[..., :1] / size[..., 1:], near.shape)
+        geometry = jnp.concatenate([away, jnp.log1p(jnp.abs(away)), log_size, near, shape], axis=-1)
+        kind = jnp.broadcast_to(jax.nn.one_hot(classes, self.num_objects)[:, None], (*near.shape[:3], self.num_objects))
+        x = jnp.concatenate([geometry, kind], axis=-1)
+        rows = MLP(self.layers)(x.reshape(x.shape[0], -1, x.shape[-1]), None)
+        prior = nn.initializers.constant(-3.0)  # most pairs do nothing
+        return nn.Dense(self.num_verbs, bias_init=prior)(rows).reshape(*near.shape[:3], self.num_verbs)
+
+
+def pair_targets(example: Batch, human_class: int) -> tuple[Bool[Array, "n n verbs"], Bool[Array, "n n verbs"]]:
+    """(verbs, known) of every person with every annotated box; a pair without annotation does nothing."""
+    boxes, valid = example["instances_xyxy_px"], example["instances_valid"]
+    person = valid & (example["instances_class"] == human_class) & (area(boxes) > 0)
+    grid = enumerate_pairs(boxes, boxes, person, valid)[:, :, None]
+    # Unused rows, and pairs without an object, are sent out of the table, where they are dropped.
+    used = example["pairs_valid"] & (example["pairs_object"] >= 0)
+    at = tuple(jnp.where(used, example[name], len(boxes)) for name in ("pairs_human", "pairs_object"))
+    shape = (*grid.shape[:2], example["pairs_verbs"].shape[-1])
+    verbs = jnp.zeros(shape, bool).at[at].max(example["pairs_verbs"], mode="drop")
+    known = jnp.ones(shape, bool).at[at].min(example["pairs_verbs_known"], mode="drop")
+    return verbs, known & grid
+
+
+def best_pairs(example: Batch, verbs: Float[Array, "n n verbs"], human_class: int, limit: int) -> dict[str, Array]:
+    """The `limit` best pairs of one picture as the rows of a table, best first by the product of confidences."""
+    boxes, valid, score = (example[f"detections_{name}"] for name in ("xyxy_px", "valid", "score"))
+    grid = enumerate_pairs(boxes, boxes, valid & (example["detections_class"] == human_class), valid)
+    confidence = (score[:, None] * score[None, :]).reshape(-1)
+    rows, used = top_rows(confidence, grid.reshape(-1), limit)
+    human, obj = rows // len(boxes), rows % len(boxes)
+    verb_scores = verbs.reshape(-1, verbs.shape[-1])[rows] * confidence[rows][:, None]
+    return {
+        "human_xyxy_px": take_rows(boxes, human, used),
+        "object_xyxy_px": take_rows(boxes, obj, used),
+        "object_class": take_rows(example["detections_class"], obj, used),
+        "human_score": take_rows(score, human, used),
+        "object_score": take_rows(score, obj, used),
+        "verb_scores": jnp.where(used[:, None], verb_scores, 0.0),
+        "pair_valid": used,
+    }
+
+
+def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
+    """The system for a vocabulary of either style. Raises SettingsError for a bad key or value."""
+    config = from_config(TwoBoxesConfig, model_config, "model")
+    net = TwoBoxesNet(config.layers, len(vocabulary.objects), len(vocabulary.verbs))
+    can_be = jnp.asarray(vocabulary.verb_object_mask.T)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        return net.init(key, jnp.ones((1, 1, 4)), jnp.zeros((1, 1), jnp.int32))
+
+    def loss(variables: Variables, batch: Batch, key: Array, *, train: bool, axis_name: str | None = None):
+        logits = cast(Array, net.apply(dict(variables), batch["instances_xyxy_px"], batch["instances_class"]))
+        tables = {name: batch[name] for name in TRAIN_FIELDS}
+        verbs, known = jax.vmap(lambda example: pair_targets(example, vocabulary.human_class))(tables)
+        known &= can_be[batch["instances_class"]][:, None] & batch["batch_valid"][:, None, None, None]
+        term = valid_mean(binary_cross_entropy(logits, verbs), known, axis_name)
+        return term, LossOutput(terms={"verbs": term}, state={})
+
+    def predict(variables: Variables, batch: Batch) -> Predictions:
+        tables = {name: batch[name] for name in PREDICT_FIELDS}
+        logits = cast(Array, net.apply(dict(variables), tables["detections_xyxy_px"], tables["detections_class"]))
+        verbs = jax.nn.sigmoid(logits) * can_be[tables["detections_class"]][:, None]
+        side = tables["detections_valid"].shape[1]
+        limit = min(config.max_pairs, side * side)
+        return jax.vmap(lambda e, v: best_pairs(e, v, vocabulary.human_class, limit))(tables, verbs)
+
+    return System("two_boxes", TRAIN_FIELDS, PREDICT_FIELDS, init, loss, predict)
