@@ -31,6 +31,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import box_distance_interactiveness, frequency_baseline
+from hoi_jax.evaluation.bootstrap import difference, intervals
+from hoi_jax.evaluation.compare import stored_draws
 from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS, evaluate_hoi_w_files, load_scorer
 from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_checks import warnings_of
@@ -130,7 +132,8 @@ def score_all(
     if "interactiveness" in settings.metrics:
         results["own by distance"] = score(nearness, box_distance_interactiveness(store), annotations, vocabulary)
     of_pairs = tuple(name for name in settings.metrics if name not in ("image", "mpii"))
-    if of_pairs and train is not None and vocabulary.hois and len(annotations["detections_class"]):
+    labelled = bool(vocabulary.hois) or annotations.vocabulary_name == vocabulary.name
+    if of_pairs and train is not None and labelled and len(annotations["detections_class"]):
         baseline = frequency_baseline(train, annotations, vocabulary)
         of_pairs_only = dataclasses.replace(settings, metrics=of_pairs)
         results["class frequency"] = score(of_pairs_only, baseline, annotations, vocabulary)
@@ -163,6 +166,27 @@ def print_about(result: EvaluationResult) -> None:
         print(f"{metric:<32}{100 * interval['low']:>9.2f} to {100 * interval['high']:.2f} (95 % interval)")
     for line in warnings_of(manifest.get("input_counts", {})):
         print(f"note: {line}", file=sys.stderr)
+
+
+def paired_differences(results: Mapping[str, EvaluationResult]) -> dict[str, dict[str, dict[str, float]]]:
+    """The model minus every other result that was drawn on the same images: metric -> difference, low, high."""
+    drawn = {name: stored_draws(result) for name, result in results.items()}
+    own = drawn.pop("model")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, other in drawn.items():
+        if own is not None and other is not None:
+            spread = intervals(difference(other, own))
+            found[name] = {m: {"difference": i.estimate, "low": i.low, "high": i.high} for m, i in spread.items()}
+    return found
+
+
+def print_differences(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """One line per metric, in percent points."""
+    for name, metrics in found.items():
+        print(f"\nmodel minus {name}, paired by image:")
+        for metric, i in metrics.items():
+            low, high = 100 * i["low"], 100 * i["high"]
+            print(f"{metric:<32}{100 * i['difference']:>+9.2f}  {low:+.2f} to {high:+.2f} (95 % interval)")
 
 
 def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
@@ -214,9 +238,14 @@ def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
         results["model"] = scorer.with_intervals(results["model"], replicates=options.bootstrap)
     if not scorer.store.pair_kept.all():
         results["without NIS"] = scorer.result(use_nis=False, subsets=options.subsets)
-    if train is not None and scorer.vocabulary.hois and len(scorer.annotations["detections_class"]):
+    ranked = tuple(name for name in scorer.metrics if name in ("hoi", "role_pairs", "agent_pairs"))
+    if train is not None and ranked and len(scorer.annotations["detections_class"]):
         baseline = frequency_baseline(train, scorer.annotations, scorer.vocabulary)
-        results["class frequency"] = dataclasses.replace(scorer, store=baseline, metrics=("hoi",)).result()
+        counted = dataclasses.replace(scorer, store=baseline, metrics=ranked)
+        results["class frequency"] = counted.result()
+        if options.bootstrap:
+            drawn = counted.with_intervals(results["class frequency"], replicates=options.bootstrap)
+            results["class frequency"] = drawn
     if options.write_official:
         count = write_official(options.write_official, scorer.store, scorer.annotations, scorer.vocabulary)
         print(f"{options.write_official}: {count} records for the official script")
@@ -325,7 +354,7 @@ def _write_report(
 def to_json(results: Mapping[str, EvaluationResult]) -> dict[str, Any]:
     """The model's own numbers as of `EvaluationResult.to_json`, the others under `compared`."""
     others = {name: result.to_json()["metrics"] for name, result in results.items() if name != "model"}
-    return {**results["model"].to_json(), "compared": others}
+    return {**results["model"].to_json(), "compared": others, "differences": paired_differences(results)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -341,6 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_results(results)
     if options.predictions:
         print_about(results["model"])
+        print_differences(paired_differences(results))
     if options.out:
         write_json_atomic(options.out, to_json(results))
     return 0

@@ -3,11 +3,11 @@
 Build:   python -m data_prep.build vcoco/labels --labels-only --annotations trainval=vcoco_instances_train.json.gz \\
              trainval=vcoco_instances_val.json.gz test=vcoco_instances_test.json.gz
 Run:     python train.py --config configs/tin_vcoco_geometry.py --workdir runs/geometry_vcoco
-         python evaluate.py --predictions runs/geometry_vcoco/predictions_test.npz --metrics role_pairs \\
+         python evaluate.py --predictions runs/geometry_vcoco/predictions_test.npz --bootstrap 1000 \\
              --annotations data/vcoco/labels/annotations_test.npz \\
              --train-annotations data/vcoco/labels/annotations_trainval.npz
-Expect:  not yet measured. Role AP over the annotated pairs of the test pictures (people without an object are in no
-         public test file), annotated boxes as detections: neither AP_role nor comparable with published figures.
+Expect:  not yet measured. Role and agent AP over the annotated pairs of the test pictures (people without an object are
+         in no public test file), annotated boxes as detections: neither AP_role nor comparable with published figures.
 """
 
 from configs import tin_hico_det_geometry
@@ -16,8 +16,9 @@ from configs import tin_hico_det_geometry
 def get_config():
     config = tin_hico_det_geometry.get_config()
     config.dataset = dict(name="vcoco/labels", vocabulary="vcoco", train_split="trainval", eval_split="test")
-    config.sizes = dict(image_hw=(640, 640), instances=96, detections=48, pairs=64, persons=32, truncate=True)
+    config.sizes = dict(image_hw=(640, 640), instances=32, detections=32, pairs=32, persons=16, truncate=True)
     config.model.loss = dict(spatial=5.0)
-    config.train.update(num_steps=4_000, evaluate_every=2_000, best_metric="pairs_role_ap/24")
-    config.evaluation = dict(batch_size=32, metrics=("role_pairs", "nis"), max_triplets=800)
+    config.model.update(max_humans=16, max_objects=32, max_pairs=256)
+    config.train.update(num_steps=1_000, evaluate_every=1_000, best_metric="pairs_role_ap/24")
+    config.evaluation = dict(batch_size=32, metrics=("role_pairs", "agent_pairs", "nis"))
     return config

@@ -32,7 +32,7 @@ def test_every_committed_result_belongs_to_a_run_and_has_scores():
         result = json.loads(path.read_text())
         scores = [value for values in result["metrics"].values() for value in values.values() if value is not None]
         assert scores and all(0 <= score <= 1 for score in scores)
-        headlines = {"default/full", "image/default", "role_s1/12", "interactiveness_complete/ap"}
+        headlines = {"default/full", "image/default", "role_s1/12", "interactiveness_complete/ap", "pairs_role_ap/24"}
         assert headlines & result["metrics"]["model"].keys()
         if path.parent.name not in TRAINED:
             continue

@@ -16,7 +16,7 @@ from hoi_jax.data.transforms import Example
 
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in Pillow's grey value (ITU-R 601)."""
-ORDERS = np.array(list(itertools.permutations(range(3))))
+ORDERS = np.array(list(itertools.permutations(range(3))), np.int32)
 """Orders of the three changes of colour."""
 
 
@@ -28,7 +28,7 @@ def augment(example: Example, seed: Tensor, settings: AugmentSettings) -> Exampl
     """
     draws = tf.random.stateless_uniform([2], seed)
     strengths = settings.brightness, settings.contrast, settings.saturation
-    if any(strengths):
+    if any(strengths) and example["image"].shape[-1]:
         draw = tf.random.stateless_uniform([4], _other(seed, 1))
         factors = 1.0 + (2.0 * draw[:3] - 1.0) * tf.constant(strengths)
         order = tf.gather(tf.constant(ORDERS), tf.minimum(tf.cast(draw[3] * len(ORDERS), tf.int32), len(ORDERS) - 1))

@@ -236,7 +236,9 @@ class Pipeline:
             raw = self._clean_labels(raw)
         example = raw if "image" not in self.needs else transforms.decode_image(raw)
         if "image" not in self.needs:
-            example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [3]], 0), tf.uint8)
+            # A picture without channels has a size and costs nothing to mirror, cut or resize.
+            example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [0]], 0), tf.uint8)
+            example["image"] = tf.ensure_shape(example["image"], (None, None, 0))
         if self._uses_masks():
             example = transforms.decode_masks(example)
         seed = tf.stack([self.seed * (1 << 32) + epoch, example_id])

@@ -92,7 +92,8 @@ def _fitting(hw: Tensor, image_hw: tuple[int, int], enlarge: bool) -> Tensor:
 def resize(example: Example, hw: Tensor, *, antialias: bool) -> Example:
     """Brings the picture to `hw` [2] int32, and everything in it; sets `image_hw_px` [2].
 
-    Each side is scaled by the ratio of new to old size, so that boxes and pixels stay together exactly.
+    Each side is scaled by the ratio of new to old size, so that boxes and pixels stay together exactly. A picture
+    without channels stands for one that nobody looks at.
     """
     size = tf.shape(example["image"])[:2]
 
@@ -100,7 +101,10 @@ def resize(example: Example, hw: Tensor, *, antialias: bool) -> Example:
         image = tf.image.resize(example["image"], hw, antialias=antialias)
         return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
 
-    image = tf.cond(tf.reduce_all(hw == size), lambda: example["image"], resized)
+    if example["image"].shape[-1] == 0:
+        image = tf.zeros(tf.concat([hw, [0]], 0), tf.uint8)
+    else:
+        image = tf.cond(tf.reduce_all(hw == size), lambda: example["image"], resized)
     scale_xy = tf.reverse(tf.cast(hw, tf.float32) / tf.cast(size, tf.float32), [0])
     scale_box = tf.concat([scale_xy, scale_xy], 0)
     moved = _map_places(example, lambda boxes: boxes * scale_box, lambda xy: xy * scale_xy)
@@ -111,7 +115,7 @@ def pad_image(example: Example, image_hw: tuple[int, int]) -> Example:
     """Zeros at the bottom and the right, up to `image_hw`."""
     height, width = tf.unstack(example["image_hw_px"])
     image = tf.pad(example["image"], [[0, image_hw[0] - height], [0, image_hw[1] - width], [0, 0]])
-    return {**example, "image": tf.ensure_shape(image, (*image_hw, 3))}
+    return {**example, "image": tf.ensure_shape(image, (*image_hw, example["image"].shape[-1]))}
 
 
 def flip_horizontal(example: Example) -> Example:

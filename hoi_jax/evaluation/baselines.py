@@ -21,6 +21,23 @@ def verb_frequencies(train: Annotations, vocabulary: Vocabulary) -> Float[np.nda
     return counts / np.maximum(counts.sum(0, keepdims=True), 1.0)
 
 
+def verb_rates(train: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, "verbs objects"]:
+    """Annotated pairs per candidate pair (a person with another detection), by verb and object class; at most 1.
+
+    A stronger yardstick than `verb_frequencies` where one class has many objects: an object that stands beside people
+    without being used says little. For HOI classes, which have one object each, both rank alike.
+    """
+    obj = train.instance_rows("pairs_object")
+    verb, has_object = train["pairs_verb"], obj >= 0
+    annotated = np.zeros((len(vocabulary.verbs), len(vocabulary.objects)))
+    np.add.at(annotated, (verb[has_object], train["instances_class"][obj[has_object]]), 1.0)
+    image, classes = train.image_rows("detections"), train["detections_class"]
+    people = np.bincount(image[classes == vocabulary.human_class], minlength=train.num_images)
+    partners = people[image] - (classes == vocabulary.human_class)
+    candidates = np.bincount(classes, partners, minlength=len(vocabulary.objects))
+    return np.minimum(annotated / np.maximum(candidates, 1.0), 1.0)
+
+
 def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabulary) -> PredictionStore:
     """Every detected person with every other detection; score = both detector scores times P(verb | object).
 
@@ -69,6 +86,40 @@ def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabu
     )
     check_store(store, "class-frequency baseline")
     return store
+
+
+def frequency_of_pairs(
+    store: PredictionStore, train: Annotations, vocabulary: Vocabulary, *, per_candidate: bool = False
+) -> PredictionStore:
+    """The pairs of another store, none suppressed, scored as by `frequency_baseline`: exactly the same candidates.
+
+    Args:
+      per_candidate: by `verb_rates` instead of `verb_frequencies`.
+
+    Raises:
+      ValueError: store or training labels are not in `vocabulary`.
+    """
+    for name, given in (("predictions", store.vocabulary_name), ("train", train.vocabulary_name)):
+        if given != vocabulary.name:
+            raise ValueError(f"{name} speak {given!r}, expected {vocabulary.name!r}")
+    object_class = store.pair_object_class
+    rows = np.where(object_class >= 0, object_class, 0)
+    table = verb_rates(train, vocabulary) if per_candidate else verb_frequencies(train, vocabulary)
+    frequency = np.where((object_class >= 0)[:, None], table[:, rows].T, 0.0)
+    pair, verb = np.nonzero(frequency)
+    confidence = np.nan_to_num(store.pair_human_score * store.pair_object_score, nan=1.0)
+    return dataclasses.replace(
+        store,
+        manifest={**store.manifest, "system": "class frequency of the same pairs", "train": train.fingerprint},
+        pair_interactiveness=np.full(len(rows), np.float32(np.nan)),
+        pair_kept=np.ones(len(rows), bool),
+        trip_pair=pair,
+        trip_verb=verb,
+        trip_score=(confidence[pair] * frequency[pair, verb]).astype(np.float32),
+        agent_image=np.zeros(0, np.int64),
+        agent_xyxy_px=np.zeros((0, 4), np.float32),
+        agent_scores=np.zeros((0, len(vocabulary.verbs)), np.float32),
+    )
 
 
 def box_distance_interactiveness(store: PredictionStore) -> PredictionStore:

@@ -12,6 +12,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.evaluation.action_frame import has_whole_action_labels
 from hoi_jax.evaluation.alignment import versions
+from hoi_jax.evaluation.annotated_pairs import pair_rankings
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.bootstrap import REPLICATES, intervals, resample, store_rankings
 from hoi_jax.evaluation.files.annotation_files import read_annotations
@@ -21,6 +22,7 @@ from hoi_jax.evaluation.files.prediction_files import detect_format, read_predic
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
 from hoi_jax.evaluation.interactiveness import truth_from_published
 from hoi_jax.evaluation.protocols import hoi_protocol
+from hoi_jax.evaluation.resampling import ClassRanking
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, known_object_source, score
 from hoi_jax.evaluation.store import PredictionStore, load_predictions
@@ -80,20 +82,20 @@ class Scorer:
     def with_intervals(
         self, result: EvaluationResult, *, replicates: int = REPLICATES, seed: int = 0, level: float = 0.95
     ) -> EvaluationResult:
-        """`result` with intervals of its official scores and the draws they come from, in the manifest.
+        """`result` with intervals of its scores and the draws they come from, in the manifest.
 
         `intervals` maps a metric to low, high and standard error; `bootstrap` lets `compare` pair this result with
-        another one without its predictions. The draws are of whole images (`bootstrap.resample`).
+        another one without its predictions. The draws are of whole images (`bootstrap.resample`). Scores are the
+        official ones, or those over annotated pairs where "role_pairs" are asked for instead.
 
         Raises:
-          ValueError: the labels say too little for official scores.
+          ValueError: the labels say too little for the scores.
         """
-        protocol = None
-        if not self.vocabulary.actions:
-            source = known_object_source(self.annotations, self.vocabulary)
-            protocol = dataclasses.replace(hoi_protocol(self.protocol), known_object_source=source)
         use_nis = bool(result.manifest.get("use_nis", True))
-        rankings = store_rankings(self.store, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
+        if "role_pairs" in self.metrics and "actions" not in self.metrics:
+            rankings = pair_rankings(self.store, self.annotations, self.vocabulary, use_nis=use_nis)
+        else:
+            rankings = self._official_rankings(use_nis)
         drawn = resample(rankings, replicates=replicates, seed=seed)
         found = {
             name: {"low": interval.low, "high": interval.high, "standard_error": interval.standard_error}
@@ -101,6 +103,13 @@ class Scorer:
         }
         about = {"intervals": found, "interval_level": level, "bootstrap": drawn.to_json()}
         return dataclasses.replace(result, manifest={**result.manifest, **about})
+
+    def _official_rankings(self, use_nis: bool) -> tuple[ClassRanking, ...]:
+        protocol = None
+        if not self.vocabulary.actions:
+            source = known_object_source(self.annotations, self.vocabulary)
+            protocol = dataclasses.replace(hoi_protocol(self.protocol), known_object_source=source)
+        return store_rankings(self.store, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
 
     def _about(self) -> dict[str, object]:
         about: dict[str, object] = {
@@ -122,12 +131,17 @@ class Scorer:
 def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabulary, published: bool) -> tuple[str, ...]:
     """The scores that papers report for a dataset, as far as the labels allow them."""
     if dataset == "hico":
-        first = "image"
+        first = ("image",)
     elif vocabulary.hois:
-        first = "hoi"
+        first = ("hoi",)
+    elif has_whole_action_labels(annotations):
+        first = ("actions",)
     else:
-        first = "actions" if has_whole_action_labels(annotations) else "role_pairs"
-    return (first, "interactiveness") if published else (first,)
+        labelled = (
+            annotations.actions_vocabulary_name == vocabulary.name and (annotations["persons_actions"] >= 0).any()
+        )
+        first = ("role_pairs", "agent_pairs") if labelled else ("role_pairs",)
+    return (*first, "interactiveness") if published else first
 
 
 def load_scorer(

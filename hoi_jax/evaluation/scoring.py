@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from hoi_jax.evaluation.annotated_pairs import agent_ap_over_pairs
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.image_level import evaluate_image_store, evaluate_mpii_store
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
@@ -17,7 +18,7 @@ from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, ro
 from hoi_jax.evaluation.subsets import SUBSETS, evaluate_subsets
 from hoi_jax.vocab import Vocabulary
 
-METRICS = ("hoi", "actions", "role_pairs", "interactiveness", "parts", "nis", "image", "mpii")
+METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +27,9 @@ class EvaluationSettings:
 
     Attributes:
       batch_size: pictures at a time.
-      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" (role AP over
-        annotated pairs only, for label files that hold nothing else), "interactiveness" (of whole bodies), "parts"
-        (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO), "mpii" (mAP of
+      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and
+        "agent_pairs" (role and agent AP over annotated pairs only, for label files that hold nothing else),
+        "interactiveness" (of whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO), "mpii" (mAP of
         MPII, one class per picture).
       protocol: named HOI protocol.
       max_triplets: verb scores kept per picture, None = all.
@@ -88,6 +89,7 @@ def score(
         "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol_for(part), use_nis=use_nis),
         "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
         "role_pairs": lambda part: role_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
+        "agent_pairs": lambda part: agent_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
         "interactiveness": lambda part: evaluate_interactiveness_store(
             store, part, vocabulary, published_interactiveness
         ),

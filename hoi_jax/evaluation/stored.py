@@ -12,7 +12,14 @@ from hoi_jax.evaluation.action_frame import action_detections, action_truth, has
 from hoi_jax.evaluation.alignment import ZERO_BASED, align
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.ap import mean_defined
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi, rank_detections, score_classes
+from hoi_jax.evaluation.hico_det import (
+    PairDetections,
+    PairTruth,
+    RankedHits,
+    evaluate_hoi,
+    rank_detections,
+    score_classes,
+)
 from hoi_jax.evaluation.pair_frame import ONE_BASED, distinct_pairs, hoi_labels, pair_detections, pair_truth
 from hoi_jax.evaluation.protocols import ActionProtocol, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, merge
@@ -133,13 +140,8 @@ def role_ap_over_pairs(
       metric `pairs_role_ap/R` with R role classes (V-COCO: 24, without `point_instr`); per class `pairs_role_ap/ap`
       and `pairs_role_ap/num_positives` over all role classes in the order of `vcoco.role_verbs`.
     """
-    aligned = align(store, annotations, use_nis)
-    roles = np.array(role_verbs(vocabulary), np.int64)
-    role_of_verb = np.full(len(vocabulary.verbs), -1)
-    role_of_verb[roles] = np.arange(len(roles))
-    truth = distinct_pairs(pair_truth(annotations, role_of_verb[annotations["pairs_verb"]]))
-    label = role_of_verb[store.trip_verb[aligned.trip_rows]]
-    ranked = rank_detections(truth, pair_detections(store, aligned, label), len(roles), PAIRS_PROTOCOL)
+    truth, ranked, manifest = ranked_role_pairs(store, annotations, vocabulary, use_nis=use_nis)
+    roles = role_verbs(vocabulary)
     positives = np.bincount(truth.label, minlength=len(roles))
     ap, _ = score_classes(ranked, None, positives, PAIRS_PROTOCOL)
     headline = headline_roles(vocabulary)
@@ -152,9 +154,23 @@ def role_ap_over_pairs(
             "role_classes": [vocabulary.verbs[verb] for verb in roles],
             "role_classes_with_pairs": int((positives[headline] > 0).sum()),
             "num_images": annotations.num_images,
-            **aligned.manifest,
+            **manifest,
         },
     )
+
+
+def ranked_role_pairs(
+    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+) -> tuple[PairTruth, RankedHits, dict[str, object]]:
+    """Annotated pairs by role class (order of `vcoco.role_verbs`), all predictions ranked against them, manifest."""
+    aligned = align(store, annotations, use_nis)
+    roles = np.array(role_verbs(vocabulary), np.int64)
+    role_of_verb = np.full(len(vocabulary.verbs), -1)
+    role_of_verb[roles] = np.arange(len(roles))
+    truth = distinct_pairs(pair_truth(annotations, role_of_verb[annotations["pairs_verb"]]))
+    label = role_of_verb[store.trip_verb[aligned.trip_rows]]
+    ranked = rank_detections(truth, pair_detections(store, aligned, label), len(roles), PAIRS_PROTOCOL)
+    return truth, ranked, aligned.manifest
 
 
 def evaluate_actions_store(

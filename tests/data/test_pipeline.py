@@ -74,6 +74,19 @@ def test_starting_at_a_step_gives_the_batches_from_there_on(directory):
             assert_same(a, b)
 
 
+@pytest.mark.parametrize("crop", [{"crop": 0.5}, {"crop": 1.0, "crop_sides_px": (40, 80), "short_sides": (64, 80)}])
+def test_tables_are_the_same_for_a_network_that_looks_at_no_picture(directory, crop):
+    changes = {
+        "augment": AugmentSettings(flip=0.5, brightness=0.2, saturation=0.2, **crop),
+        "sizes": SizeSettings((96, 96), instances=24, detections=24, pairs=48, persons=16),
+    }
+    seen = take(pipeline(directory, **changes).train_batches(0), 3)
+    blind_needs = EVERYTHING - {"image", "instances_mask"}
+    blind = take(pipeline(directory, needs=blind_needs, **changes).train_batches(0), 3)
+    for a, b in zip(seen, blind, strict=True):
+        assert_same({name: value for name, value in a.items() if name not in ("image", "instances_mask")}, b)
+
+
 def test_two_hosts_together_read_what_one_reads(directory):
     whole = take(pipeline(directory).train_batches(0), 4)
     parts = [take(pipeline(directory, host=h, num_hosts=2).train_batches(0), 4) for h in range(2)]
