@@ -29,9 +29,11 @@ ALLOWED = {
     "photos": BOTTOM | {"vocab", "ops", "data"},
     "cache_features": BOTTOM | {"experiment", "data", "training"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
+    "pictures": BOTTOM | {"predictor", "vocab", "systems", "data", "report"},
     "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
     "count_prior": BOTTOM | {"vocab", "evaluation", "systems"},
     "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},
+    "integrations": BOTTOM | {"system", "backbones", "systems", "data", "experiment"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

@@ -1,7 +1,8 @@
 """Vision transformers: CLIP's and ImageNet's, at any resolution, and class tokens that look at a part of the picture.
 
 CLIP (Radford et al., 2021): a norm before the blocks, no bias in the patch projection, QuickGELU, epsilon 1e-5.
-ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6.
+ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6; Scenic's has GELU by
+the tanh formula.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from hoi_jax.ops.resample import resize_positions
 VIT_KINDS: Mapping[str, Mapping[str, Any]] = {
     "clip": dict(pre_norm=True, patch_bias=False, activation="quick_gelu", epsilon=1e-5),
     "imagenet": dict(pre_norm=False, patch_bias=True, activation="gelu", epsilon=1e-6),
+    "scenic": dict(pre_norm=False, patch_bias=True, activation="tanh_gelu", epsilon=1e-6),
 }
 
 
@@ -46,7 +48,7 @@ class ViT(nn.Module):
     Attributes:
       patch: side of a patch, pixels.
       grid: rows and columns of the position table; other pictures get it resized (`ops.resample.resize_positions`).
-      kind: "clip" or "imagenet".
+      kind: "clip", "imagenet" or "scenic".
       stem: "patch", one projection of each patch, or "convolutions", 3x3 convolutions of stride 2 down to one cell per
         patch (Xiao et al., 2021): small nets trained from scratch learn from it several times as fast.
     """

@@ -21,7 +21,12 @@ def exact_gelu(x: Array) -> Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu, "relu": nn.relu}
+def tanh_gelu(x: Array) -> Array:
+    """GELU by its tanh formula, the default of Flax, with which Google's ViTs were trained."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu, "tanh_gelu": tanh_gelu, "relu": nn.relu}
 
 
 def for_softmax(x: Array) -> Array:

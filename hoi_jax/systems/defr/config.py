@@ -14,8 +14,8 @@ class BackboneConfig:
     """The image encoder.
 
     Attributes:
-      kind: "clip_vit", "imagenet_vit", "clip_resnet" or "resnet" (global average pool). Regional class tokens, and so
-        detection, need a ViT.
+      kind: "clip_vit", "imagenet_vit", "scenic_vit" (GELU by the tanh formula), "clip_resnet" or "resnet" (global
+        average pool). Regional class tokens, and so detection, need a ViT.
       patch, width, layers, heads: of a ViT. `width` is also the stem's of a ResNet, `heads` also those of its pool.
       stem: of a ViT, "patch" or "convolutions" (small nets from scratch).
       stage_sizes: blocks per stage of a ResNet. output: length of the feature of "clip_resnet".
@@ -35,7 +35,7 @@ class BackboneConfig:
     freeze_bn: bool = False
 
     def __post_init__(self):
-        choice("kind", self.kind, ("clip_vit", "imagenet_vit", "clip_resnet", "resnet"))
+        choice("kind", self.kind, ("clip_vit", "imagenet_vit", "scenic_vit", "clip_resnet", "resnet"))
         choice("norm", self.norm, ("frozen_batch", "group", "none"))
         choice("stem", self.stem, ("patch", "convolutions"))
         for name in ("patch", "width", "layers", "heads", "output"):

@@ -1,0 +1,1 @@
+"""Optional bridges to other people's libraries; nothing else of this library imports them."""

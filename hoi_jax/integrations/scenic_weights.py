@@ -1,0 +1,105 @@
+"""Turns a checkpoint of Scenic (google-research/scenic) into the file that `train.init_from` takes; needs no Scenic.
+
+    python -m hoi_jax.integrations.scenic_weights checkpoint_90000 weights.npz [--detr-queries 64]
+
+Reads ResNet, ViT and DETR of Scenic's `projects/baselines`, and checkpoints that Scenic's trainer wrote of a system of
+this library (`integrations.scenic`). Nothing in a file is executed; every array without a place is named.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.backbones import scenic_names
+from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.files.flax_file import flat_arrays, read_flax
+from hoi_jax.systems.body_part import scenic_detr
+
+
+def scenic_variables(tree: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
+    """Parameters and statistics of a saved `TrainState` by flat names, "params/..." and "batch_stats/...".
+
+    As `scenic.train_lib.pretrain_utils.restore_pretrained_checkpoint` reads them: parameters are below "params", or in
+    older files below "optimizer/target" or "optimizer/target/params"; statistics below "model_state/batch_stats", or
+    in older files directly below "model_state".
+
+    Raises:
+      io.DataError: beginning with `where`, when there are no parameters.
+    """
+    params = tree.get("params")
+    if params is None and isinstance(tree.get("optimizer"), Mapping):
+        params = tree["optimizer"].get("target")
+        params = params.get("params", params) if isinstance(params, Mapping) else params
+    if not isinstance(params, Mapping) or not flat_arrays(params):
+        raise io.DataError(f"{where}: no parameters; Scenic's checkpoints have 'params' or 'optimizer/target'")
+    state = tree.get("model_state")
+    state = state if isinstance(state, Mapping) else {}
+    state = state if "batch_stats" in state or not state else {"batch_stats": state}
+    return {**flat_arrays(params, "params"), **flat_arrays(state)}
+
+
+def convert_scenic(
+    state: Mapping[str, np.ndarray], queries: int | None = None, *, absent_class: bool = False
+) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
+    """What the network is, its arrays by our names, and the names that have no place.
+
+    Args:
+      queries, absent_class: for DETR, see `systems.body_part.scenic_detr.detr_rule`.
+
+    Raises:
+      ValueError: a network of these families that ours cannot be.
+    """
+    if scenic_detr.is_detr(state):
+        rule = scenic_detr.detr_rule(state, queries, absent_class=absent_class)
+        return "DETR, for body_part", *convert_state(state, rule)
+    if "params/stem_conv/kernel" in state:
+        rule = scenic_names.resnet_rule(scenic_names.block_places(state))
+        return "ResNet, layout 'torchvision'", *convert_state(state, rule)
+    if "params/embedding/kernel" in state and "params/Transformer/encoder_norm/scale" in state:
+        if "params/cls" not in state:
+            raise ValueError("a ViT without class token (classifier 'gap' or another); ours reads the class token")
+        return "ViT, kind 'scenic'", *convert_state(state, scenic_names.vit_rule)
+    if "params/Transformer/encoder_norm/scale" in state or "params/embedding/kernel" in state:
+        raise ValueError("a variant of Scenic's ViT that is not read (hybrid, or without patches)")
+    return "a system of this library", dict(state), ()
+
+
+def read_scenic(
+    path: str | Path, queries: int | None = None, *, absent_class: bool = False
+) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
+    """`convert_scenic` of a checkpoint file. Raises io.DataError, ValueError."""
+    return convert_scenic(scenic_variables(read_flax(path), str(path)), queries, absent_class=absent_class)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="checkpoint file written by Scenic (checkpoint_<step>)")
+    parser.add_argument("target", type=Path, help="npz file to write")
+    parser.add_argument("--detr-queries", type=int, metavar="N", help="of DETR, keep the first N queries")
+    parser.add_argument("--absent-class", action="store_true", help="of DETR, for V-COCO: leave the class head out")
+    options = parser.parse_args(arguments)
+    try:
+        title, arrays, unknown = read_scenic(options.source, options.detr_queries, absent_class=options.absent_class)
+        if not arrays:
+            raise ValueError(f"{options.source}: no array has a place here")
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        io.write_bytes_atomic(options.target, buffer.getvalue())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in unknown:
+        print(f"no place for {name}")
+    print(f"{options.target}: {title}, {len(arrays)} arrays, {len(unknown)} without a place")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
