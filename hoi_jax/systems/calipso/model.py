@@ -17,7 +17,7 @@ from hoi_jax.backbones.fpn import FPN
 from hoi_jax.backbones.resnet import ResNet, valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.systems.calipso.config import CalipsoConfig
-from hoi_jax.systems.calipso.subnet import AnchorHead, Block, Maps, gather_patches, valid_anchors
+from hoi_jax.systems.calipso.subnet import AnchorHead, Block, Maps, gather_patches, heads_at, valid_anchors
 
 Readout = Mapping[str, Array]
 """At N anchors: "verb" logits [B, N, halves, V], "target" logits [B, N, halves, V] if there are any, "embedding"
@@ -134,12 +134,13 @@ class CalipsoNet(nn.Module):
     def at_anchors(self, maps: Maps, index: Int[Array, "batch chosen"]) -> dict[str, Array]:
         """The three tasks at chosen anchors: gathers their surroundings, then multiplies by the heads' kernels."""
         patches, kind, level = gather_patches(maps, index, self.config.anchors.per_cell)
-        out = {}
-        for name, heads in self._tasks().items():
-            out[name] = heads[0].at(patches, kind)
-            for number, head in enumerate(heads[1:], start=1):
-                out[name] = jnp.where((level == number)[..., None], head.at(patches, kind), out[name])
-        return self._shaped(out)
+        tasks = self._tasks()
+        # One set of heads, or one per level.
+        levels = [heads_at(heads, patches, kind) for heads in zip(*tasks.values(), strict=True)]
+        out = levels[0]
+        for number, own in enumerate(levels[1:], start=1):
+            out = [jnp.where((level == number)[..., None], x, old) for x, old in zip(own, out, strict=True)]
+        return self._shaped(dict(zip(tasks, out, strict=True)))
 
     def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> dict[str, Array]:
         """The dense readout; also what initialises all parameters."""

@@ -86,7 +86,7 @@ class Block(nn.Module):
 
 
 class AnchorHead(nn.Module):
-    """A 3x3 convolution to `outputs` numbers per anchor, everywhere or at chosen anchors only; float32.
+    """A 3x3 convolution to `outputs` numbers per anchor, float32; `heads_at` has the values at chosen anchors only.
 
     Channels are ordered anchor by anchor.
     """
@@ -109,18 +109,24 @@ class AnchorHead(nn.Module):
         )
         return (y + self.bias[None, None, None]).reshape((x.shape[0], -1, self.outputs))
 
-    def at(
-        self, patches: Float[Array, "batch chosen patch"], kind: Int[Array, "batch chosen"]
-    ) -> Float[Array, "batch chosen outputs"]:
-        """At anchors of number `kind` within their cell, whose 3x3 surroundings are `patches`."""
+    def table(self) -> tuple[Float[Array, "patch anchors outputs"], Float[Array, "anchors outputs"]]:
+        """Kernel and bias of every anchor of a cell."""
         kernel = self.kernel.reshape((-1, self.anchors, self.outputs))
-        bias = self.bias.reshape((self.anchors, self.outputs))
-        out = jnp.zeros((*kind.shape, self.outputs), jnp.float32)
-        # One product per anchor of a cell (nine): the rows of other anchors are thrown away, no kernel is copied.
-        for number in range(self.anchors):
-            y = jnp.einsum("bkf,fo->bko", patches, kernel[:, number]) + bias[number][None, None]
-            out = jnp.where((kind == number)[..., None], y, out)
-        return out
+        return kernel, self.bias.reshape((self.anchors, self.outputs))
+
+
+def heads_at(
+    heads: Sequence[AnchorHead], patches: Float[Array, "batch chosen patch"], kind: Int[Array, "batch chosen"]
+) -> list[Float[Array, "batch chosen outputs"]]:
+    """Several heads at anchors of number `kind` within their cell, whose 3x3 surroundings are `patches`."""
+    kernels, biases = zip(*(head.table() for head in heads), strict=True)
+    kernel, bias = jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases, axis=-1)
+    out = jnp.zeros((*kind.shape, kernel.shape[-1]), jnp.float32)
+    # One product per anchor of a cell (nine): the rows of other anchors are thrown away, no kernel is copied.
+    for number in range(kernel.shape[1]):
+        y = jnp.einsum("bkf,fo->bko", patches, kernel[:, number]) + bias[number][None, None]
+        out = jnp.where((kind == number)[..., None], y, out)
+    return jnp.split(out, np.cumsum([head.outputs for head in heads])[:-1], axis=-1)
 
 
 def neighbours(level_hw: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
