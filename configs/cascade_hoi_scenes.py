@@ -34,10 +34,10 @@ def get_config(options=""):
         raise ValueError("the simulated detector gives no masks: region needs detector=own or ground_truth")
     config = common.base(system="cascade", batch_size=8)
     config.dataset = dict(
-        name="hoi_scenes/small", vocabulary="hoi_scenes",
+        name="hoi_scenes/small", vocabulary="hoi_scenes", train_split="train", eval_split="test",
         detections="ground_truth" if chosen["detector"] == "ground_truth" else "stored",
     )  # fmt: skip
-    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48, mask_hw=(64, 64))
+    config.sizes = dict(image_hw=(128, 128), instances=16, detections=16, pairs=24, mask_hw=(64, 64))
     config.augment = dict(flip=0.5)
     config.model = dict(
         stages=int(chosen["stages"]), detector="own" if own else "external", max_humans=8,
@@ -45,16 +45,16 @@ def get_config(options=""):
             stage_sizes=(1, 1, 1), stage_strides=(2, 2, 2), width=16, kind="basic", norm="group", stem="small",
             pyramid_width=24,
         ),
-        rpn=dict(width=24, scale=4.0, per_level=64, total=64, samples=64),
-        boxes=dict(width=64, samples=64, candidates=96, detections=24, finest_px=28.0, score=0.3),
+        rpn=dict(width=24, scale=4.0, per_level=48, total=48, samples=64),
+        boxes=dict(width=64, samples=48, candidates=64, detections=16, finest_px=28.0, score=0.3),
         masks=dict(enabled=own and masks, convs=2, width=24, rois=16),
         relation=dict(
             region=REGIONS[chosen["region"]], mining="none" if chosen["without"] == "ihsm" else "dot",
             mining_scale=24.0**-0.5, face=chosen["without"] != "efra", ranking=chosen["without"] != "rrm",
-            width=96, geometric_width=48, face_width=32, map_features=(4, 8),
+            width=96, geometric_width=48, face_width=32, map_size=32, map_features=(4, 8),
         ),
-        loss=dict(parts=chosen["phase"], pairs=48),
-        predict=dict(top_pairs=48, human_score=0.3, object_score=0.3, chunk=96),
+        loss=dict(parts=chosen["phase"], pairs=32, pair_share=0.5),
+        predict=dict(top_pairs=48, human_score=0.3, object_score=0.3, chunk=128),
     )  # fmt: skip
     config.optimizer = dict(
         name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,

@@ -1,10 +1,10 @@
 """The convolutional stream over pair maps that TIN and its successors share."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def _halve(x: Float[Array, "rows size size channels"]) -> Float[Array, "rows half half channels"]:
@@ -12,6 +12,47 @@ def _halve(x: Float[Array, "rows size size channels"]) -> Float[Array, "rows hal
     rows, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
     return jnp.max(x.reshape(rows, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
+
+
+class Rectangles(NamedTuple):
+    """Maps that are filled rectangles: rows and columns of each channel's one, [B, P, size, C] each."""
+
+    rows: Bool[Array, "batch pairs size channels"]
+    columns: Bool[Array, "batch pairs size channels"]
+
+    def maps(self) -> Float[Array, "batch pairs size size channels"]:
+        return (self.rows[:, :, :, None] & self.columns[:, :, None]).astype(jnp.float32)
+
+
+def _windows(x: Float[Array, "rows size channels"], kernel: int) -> Float[Array, "rows places channels kernel"]:
+    """Every run of `kernel` neighbours."""
+    places = x.shape[1] - kernel + 1
+    return jnp.stack([x[:, start : start + places] for start in range(kernel)], axis=-1)
+
+
+class RectangleConv(nn.Module):
+    """`nn.Conv(features, (kernel, kernel), padding="VALID")` on rectangles, with the same parameters.
+
+    A rectangle is a product of two intervals, so its convolution is two small matrix products: per map the kernel is
+    read along the columns once, and the result along the rows. On CPU a stream takes a third of the time to train.
+    """
+
+    features: int
+    kernel: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, rectangles: Rectangles) -> Float[Array, "rows places places features"]:
+        channels = rectangles.rows.shape[-1]
+        init = nn.linear.default_kernel_init
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        dtype = self.dtype or kernel.dtype
+        rows, columns = (
+            _windows(side.reshape((-1, *side.shape[2:])).astype(dtype), self.kernel) for side in rectangles
+        )
+        along = jnp.einsum("nxcj,ijcf->ncixf", columns, kernel.astype(dtype))
+        return jnp.einsum("nyci,ncixf->nyxf", rows, along) + bias.astype(dtype)[None, None, None]
 
 
 class PairMapStream(nn.Module):
@@ -25,11 +66,19 @@ class PairMapStream(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, maps: Float[Array, "batch pairs size size channels"]) -> Float[Array, "batch pairs dim"]:
+    def __call__(
+        self, maps: Float[Array, "batch pairs size size channels"] | Rectangles
+    ) -> Float[Array, "batch pairs dim"]:
         # Pooling before ReLU gives the same numbers as the paper's order, on a quarter of the cells.
-        x = maps.reshape((-1, *maps.shape[2:]))
+        leading = (maps.rows if isinstance(maps, Rectangles) else maps).shape[:2]
+        x = maps if isinstance(maps, Rectangles) else maps.reshape((-1, *maps.shape[2:]))
         for layer, width in enumerate(self.features):
-            window = (self.kernel, self.kernel)
-            conv = nn.Conv(width, window, padding="VALID", dtype=self.dtype, name=f"conv{layer}")
-            x = nn.relu(_halve(conv(x)))
-        return x.reshape((*maps.shape[:2], -1))
+            if isinstance(x, Rectangles):
+                x = RectangleConv(width, self.kernel, self.dtype, name=f"conv{layer}")(x)
+            else:
+                window = (self.kernel, self.kernel)
+                x = nn.Conv(width, window, padding="VALID", dtype=self.dtype, name=f"conv{layer}")(x)
+            x = nn.relu(_halve(x))
+        if isinstance(x, Rectangles):
+            raise ValueError("features is empty: a stream over maps needs a convolution")
+        return x.reshape((*leading, -1))

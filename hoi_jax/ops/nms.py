@@ -20,9 +20,10 @@ def class_nms(
     Equal scores: the earlier row wins.
     """
     order = jnp.argsort(-jnp.where(valid, score, -jnp.inf), stable=True)
-    rivals = (pairwise_iou(boxes_xyxy, boxes_xyxy) > overlap) & (label[:, None] == label[None, :])
+    boxes, kind = boxes_xyxy[order], label[order]
+    rivals = (pairwise_iou(boxes, boxes) > overlap) & (kind[:, None] == kind[None, :])
     rank = jnp.arange(score.shape[0])
-    better = rivals[order][:, order] & (rank[:, None] < rank[None])
+    better = rivals & (rank[:, None] < rank[None])
     candidates = valid[order]
 
     # A box stays iff no better box that stays overlaps it: one solution, found from the best box downwards. Every round

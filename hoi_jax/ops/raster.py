@@ -99,9 +99,7 @@ def letterbox(
 
     An empty union (a padded row) gives grid boxes without area.
     """
-    human, obj = _subpixels(human_xyxy), _subpixels(object_xyxy)
-    low = jnp.minimum(human[..., :2], obj[..., :2])
-    extent = jnp.maximum(human[..., 2:], obj[..., 2:]) - low
+    human, obj, low, extent = _in_union(human_xyxy, object_xyxy)
     longest = jnp.maximum(jnp.max(extent, axis=-1, keepdims=True), 1)
     shift = (size // 2) * (longest - extent)
 
@@ -111,6 +109,30 @@ def letterbox(
         return jnp.concatenate([_divide_half_even(v, longest) for v in (first, last)], axis=-1)
 
     return grid(human), grid(obj)
+
+
+def stretch(
+    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], size: int = MAP_SIZE
+) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
+    """Grid boxes in a map that the union fills on both axes, whatever its shape; rounding as in `letterbox`.
+
+    TIN's text only says that maps are "reshaped"; its authors' code letterboxes.
+    """
+    human, obj, low, extent = _in_union(human_xyxy, object_xyxy)
+    side = jnp.maximum(extent, 1)
+
+    def grid(box):
+        ends = size * (box[..., :2] - low), size * (box[..., 2:] - low) - side
+        return jnp.concatenate([_divide_half_even(v, side) for v in ends], axis=-1)
+
+    return grid(human), grid(obj)
+
+
+def _in_union(human_xyxy: Array, object_xyxy: Array) -> tuple[Array, Array, Array, Array]:
+    """Both boxes, and corner and extent of their union, in subpixels."""
+    human, obj = _subpixels(human_xyxy), _subpixels(object_xyxy)
+    low = jnp.minimum(human[..., :2], obj[..., :2])
+    return human, obj, low, jnp.maximum(human[..., 2:], obj[..., 2:]) - low
 
 
 def pose_joints(
@@ -137,14 +159,20 @@ def pose_joints(
 
 def box_maps(grid_boxes: Int[Array, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
     """True inside the grid box, its last row and column included; axes are (y, x)."""
+    rows, columns = box_sides(grid_boxes, size)
+    return rows[..., :, None] & columns[..., None, :]
+
+
+def box_sides(
+    grid_boxes: Int[Array, "*batch 4"], size: int = MAP_SIZE
+) -> tuple[Bool[Array, "*batch size"], Bool[Array, "*batch size"]]:
+    """Rows and columns of the grid box: `box_maps` is their product."""
     cells = _cells(size, grid_boxes.ndim)
 
     def inside(first, last):
         return (cells >= first[..., None]) & (cells <= last[..., None])
 
-    rows = inside(grid_boxes[..., 1], grid_boxes[..., 3])
-    columns = inside(grid_boxes[..., 0], grid_boxes[..., 2])
-    return rows[..., :, None] & columns[..., None, :]
+    return inside(grid_boxes[..., 1], grid_boxes[..., 3]), inside(grid_boxes[..., 0], grid_boxes[..., 2])
 
 
 def _move_end(here: Array, other: Array, axis: int, size: int) -> Array:
@@ -260,9 +288,15 @@ def pair_maps(
     *,
     min_score: float = 0.05,
     size: int = MAP_SIZE,
+    fit: str = "letterbox",
 ) -> Float[Array, "*batch size size channels"]:
-    """Human map, object map and, when keypoints are given, the pose map of each pair: 2 or 3 channels in [0, 1]."""
-    human_grid, object_grid = letterbox(human_xyxy, object_xyxy, size)
+    """Human map, object map and, when keypoints are given, the pose map of each pair: 2 or 3 channels in [0, 1].
+
+    Args:
+      min_score: confidence that a joint needs to be drawn. fit: "letterbox", or "stretch".
+    """
+    place = stretch if fit == "stretch" else letterbox
+    human_grid, object_grid = place(human_xyxy, object_xyxy, size)
     channels = [box_maps(grid, size).astype(jnp.float32) for grid in (human_grid, object_grid)]
     if keypoints_px is not None:
         joints = pose_joints(keypoints_px, human_xyxy, human_grid, size)

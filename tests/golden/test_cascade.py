@@ -168,7 +168,7 @@ def test_rectangle_maps_equal_those_of_tin(golden):
     case = small(golden, "geometric_pattern_64")
     # The file's boxes are inclusive, ours are continuous.
     human, obj = (np.asarray(case[side], np.float32) + np.float32([0, 0, 1, 1]) for side in ("human", "object"))
-    maps = np.asarray(geometry.rectangle_maps(human, obj))
+    maps = np.asarray(geometry.rectangles(human[None], obj[None]).maps()[0])
     for pair, channels in enumerate(case["channels_inclusive_rect"]):
         for channel, r in enumerate(channels):
             expected = np.zeros((64, 64))

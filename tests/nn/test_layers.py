@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hoi_jax.nn.mlp import MLP, example_dropout
-from hoi_jax.nn.streams import PairMapStream
+from hoi_jax.nn.streams import PairMapStream, Rectangles
 
 
 def test_the_spatial_stream_flattens_to_5408():
@@ -48,3 +48,17 @@ def test_an_mlp_without_keys_drops_nothing():
     net, x = MLP((8, 4), dropout=0.5), jnp.ones((1, 2, 3))
     variables = net.init(jax.random.key(0), x)
     np.testing.assert_array_equal(net.apply(variables, x), net.apply(variables, x))
+
+
+def test_rectangles_give_the_stream_what_their_maps_give_it():
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 8, (2, 3, 2, 2))
+    last = first + rng.integers(1, 6, first.shape)
+    inside = (np.arange(12) >= first[..., None]) & (np.arange(12) < last[..., None])  # [B, P, channel, axis, size]
+    sides = Rectangles(*(jnp.asarray(inside[:, :, :, axis].swapaxes(2, 3)) for axis in (0, 1)))
+    maps = np.einsum("bpcy,bpcx->bpyxc", inside[:, :, :, 0], inside[:, :, :, 1]).astype(np.float32)
+    np.testing.assert_array_equal(sides.maps(), maps)
+    net = PairMapStream(features=(3, 2), kernel=3)
+    variables = net.init(jax.random.key(0), jnp.asarray(maps))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, net.init(jax.random.key(1), sides))
+    np.testing.assert_allclose(net.apply(variables, sides), net.apply(variables, jnp.asarray(maps)), atol=1e-5)

@@ -159,11 +159,12 @@ class RelationConfig:
       mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's) or "none".
       mining_scale: factor of the dot products.
       face: explicit facial region attending (Eqs. 8 to 10).
-      geometry: "maps" (2 x 64 x 64) or "vector" (the release's 28 numbers).
+      geometry: "maps" (2 x map_size x map_size) or "vector" (the release's 28 numbers).
       semantic: "learned" (FC and sigmoid on X_s) or "table" (X_s itself, the release's).
       streams: which of "s", "g", "v" are used; fusion: how scores join, (Table 7).
       visual: "joint" features of the pair, or "mean3" of three classifiers on pair, human and object (the release's).
       width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
+      map_size: cells of its maps along a side (TIN's 64; the paper does not say).
       ranking: rank all pairs and classify the best (RRM).
       background: one more output that says "no relation" (the release's).
       prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file that `prior.read_prior` reads.
@@ -182,6 +183,7 @@ class RelationConfig:
     geometric_width: int = 256
     face_width: int = 1024
     map_features: tuple[int, ...] = (64, 32)
+    map_size: int = 64
     ranking: bool = True
     background: bool = False
     prior: str = "vocabulary"
@@ -193,7 +195,8 @@ class RelationConfig:
         choice("semantic", self.semantic, ("learned", "table"))
         choice("visual", self.visual, ("joint", "mean3"))
         choice("fusion", self.fusion, ("v+g+s", "v*g*s", "(v+g)*s"))
-        _positive(width=self.width, geometric_width=self.geometric_width, face_width=self.face_width)
+        _positive(width=self.width, geometric_width=self.geometric_width, face_width=self.face_width,
+                  map_size=self.map_size)  # fmt: skip
         if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
         if self.ranking and "v" not in self.streams and "g" not in self.streams:

@@ -4,6 +4,7 @@ Pure functions on arrays of fixed size; `model.py` holds the parameters. Every d
 because relation features of stage t are pooled at the boxes of stage t and of the stage before (Eq. 11).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,9 +100,15 @@ def choose_proposals(
         boxes = clip_boxes(decode_boxes(anchors[rows][index], deltas[rows][index]), image_hw_px)
         used &= area(boxes) > 0
         points = jnp.where(used, score[rows][index], -jnp.inf)
-        kept = class_nms(boxes, points, jnp.zeros(index.shape, jnp.int32), used, overlap=config.overlap)
-        parts.append((boxes, points, kept))
-    boxes, points, kept = (jnp.concatenate(column) for column in zip(*parts, strict=True))
+        missing = config.per_level - index.shape[0]
+        parts.append((
+            jnp.pad(boxes, ((0, missing), (0, 0))), jnp.pad(points, (0, missing), constant_values=-jnp.inf),
+            jnp.pad(used, (0, missing)),
+        ))  # fmt: skip
+    boxes, points, used = (jnp.stack(column) for column in zip(*parts, strict=True))
+    suppress = functools.partial(class_nms, label=jnp.zeros(points.shape[1], jnp.int32), overlap=config.overlap)
+    kept = jax.vmap(lambda b, p, u: suppress(b, p, valid=u))(boxes, points, used)
+    boxes, points, kept = boxes.reshape((-1, 4)), points.ravel(), kept.ravel()
     chosen = top_rows(points, kept, config.total)
     return jax.lax.stop_gradient(take_rows(boxes, *chosen)), chosen[1]
 

@@ -3,18 +3,20 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.nn.streams import Rectangles
 from hoi_jax.ops.box_coder import encode_boxes
 from hoi_jax.ops.boxes import union_box
 from hoi_jax.ops.masks import resample_masks, square_around
-from hoi_jax.ops.raster import MAP_SIZE, box_maps, letterbox
+from hoi_jax.ops.raster import MAP_SIZE, box_sides, letterbox
 
 
-def rectangle_maps(
-    human_xyxy_px: Float[Array, "*batch 4"], object_xyxy_px: Float[Array, "*batch 4"]
-) -> Float[Array, "*batch 64 64 2"]:
+def rectangles(
+    human_xyxy_px: Float[Array, "batch pairs 4"], object_xyxy_px: Float[Array, "batch pairs 4"], size: int = MAP_SIZE
+) -> Rectangles:
     """Two channels, person and object, in the letterboxed frame of their union (paper, section 3.3.1; TIN's layout)."""
-    human, obj = letterbox(human_xyxy_px, object_xyxy_px)
-    return jnp.stack([box_maps(human), box_maps(obj)], axis=-1).astype(jnp.float32)
+    sides = [box_sides(grid, size) for grid in letterbox(human_xyxy_px, object_xyxy_px, size)]
+    rows, columns = (jnp.stack(side, axis=-1) for side in zip(*sides, strict=True))
+    return Rectangles(rows, columns)
 
 
 def silhouette_maps(
@@ -24,11 +26,12 @@ def silhouette_maps(
     object_mask_xyxy_px: Float[Array, "*batch 4"],
     human_xyxy_px: Float[Array, "*batch 4"],
     object_xyxy_px: Float[Array, "*batch 4"],
-) -> Float[Array, "*batch 64 64 2"]:
+    size: int = MAP_SIZE,
+) -> Float[Array, "*batch size size 2"]:
     """The same frame, filled with masks instead of rectangles (relation segmentation, section 3.4)."""
     frame = square_around(union_box(human_xyxy_px, object_xyxy_px))
-    human = resample_masks(human_mask, human_mask_xyxy_px, frame, MAP_SIZE)
-    obj = resample_masks(object_mask, object_mask_xyxy_px, frame, MAP_SIZE)
+    human = resample_masks(human_mask, human_mask_xyxy_px, frame, size)
+    obj = resample_masks(object_mask, object_mask_xyxy_px, frame, size)
     return jnp.stack([human, obj], axis=-1)
 
 

@@ -83,7 +83,7 @@ def relation_terms(
     mean = functools.partial(valid_mean, axis_name=axis_name)
     quota = int(config.loss.pairs * config.loss.pair_share)
     terms: dict[str, Array] = {}
-    before = None
+    before = seen = None
     for stage in range(config.stages):
         gamma = config.loss.gamma[stage]
         keys = stage_keys(key, batch["example_id"], 30 + stage)
@@ -91,9 +91,9 @@ def relation_terms(
             found, people, used_people, batch, keys, stage, vocabulary, config
         )
         now = at_stage(found, people, stage)
-        tables, raw = net.relation_tables(pyramid, now, before, stage)
+        tables, raw = net.relation_tables(pyramid, now, before, stage, seen)
         features = net.relation_pairs(pyramid, tables, now, before, stage, slot, row)
-        before = now
+        before, seen = now, raw
         if c.ranking:
             score = jax.nn.sigmoid(net.rank(features, stage))
             total, count = pair_ranking_loss(

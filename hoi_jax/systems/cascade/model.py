@@ -136,12 +136,12 @@ class CascadeNet(nn.Module):
         return cast(Array, total) / self.config.stages
 
     def relation_tables(
-        self, pyramid: Pyramid, now: Entities, before: Entities | None, stage: int
+        self, pyramid: Pyramid, now: Entities, before: Entities | None, stage: int, seen: Raw | None = None
     ) -> tuple[Tables | None, Raw | None]:
         """What pairs of `stage` need of people and things.
 
         Args:
-          before: the entities at the stage before, None at the first.
+          before: the entities at the stage before, None at the first; seen: their raw features, where they are known.
 
         Returns:
           None, None without the visual stream.
@@ -152,7 +152,8 @@ class CascadeNet(nn.Module):
         raw = relation.raw(pyramid, now)
         owners = [(relation, raw)]
         if before is not None:
-            owners.append((self.relations[stage - 1], self.relations[stage - 1].raw(pyramid, before)))
+            earlier = self.relations[stage - 1]
+            owners.append((earlier, earlier.raw(pyramid, before) if seen is None else seen))
         human, obj, faces = relation.project(raw, owners[1][1] if before is not None else None)
         tables = []
         for (owner, source), (face, bare) in zip(owners, faces, strict=bool(faces)):
@@ -168,9 +169,8 @@ class CascadeNet(nn.Module):
         pairs = pair_boxes(now, human_slot, object_row)
         visual = geometric = None
         if tables is not None:
-            union = union_features(pyramid, pairs, c.region)
-            if before is not None:
-                union = union + union_features(pyramid, pair_boxes(before, human_slot, object_row), c.region)
+            stages = [pairs] if before is None else [pairs, pair_boxes(before, human_slot, object_row)]
+            union = union_features(pyramid, stages, c.region)
             owners = [self.relations[number] for number in (stage, stage - 1)]
             attention = tuple(
                 owner.attention(table, human_slot, object_row)

@@ -1,5 +1,6 @@
 """Features of people, things and their unions: boxes, masks, or both (paper, section 3.4 and Table 8)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -116,12 +117,20 @@ def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> Pair
     return PairBoxes(take(entities.boxes, row), take(entities.boxes, object_row), *masks, *mask_boxes)
 
 
-def union_features(pyramid: Pyramid, pairs: PairBoxes, region: str) -> Array:
-    """[B, P, size, size, C]: of the box around both, where the mask is the larger one of the two."""
-    union = union_box(pairs.human, pairs.obj)
-    inside = None
-    if region != "box" and pairs.human_mask is not None and pairs.object_mask is not None:
-        assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
-        human = resample_masks(pairs.human_mask, pairs.human_mask_box, union, 14)
-        inside = jnp.maximum(human, resample_masks(pairs.object_mask, pairs.object_mask_box, union, 14))
-    return region_features(pyramid, union, inside, region)
+def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], region: str) -> Array:
+    """[B, P, size, size, C]: of the box around both, summed over the stages given (Eq. 11).
+
+    The union's mask is the larger one of the two.
+    """
+    boxes, masks = [], []
+    for pairs in stages:
+        union = union_box(pairs.human, pairs.obj)
+        boxes.append(union)
+        if region != "box" and pairs.human_mask is not None and pairs.object_mask is not None:
+            assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
+            human = resample_masks(pairs.human_mask, pairs.human_mask_box, union, 14)
+            obj = resample_masks(pairs.object_mask, pairs.object_mask_box, union, 14)
+            masks.append(jnp.maximum(human, obj))
+    inside = jnp.concatenate(masks, axis=1) if masks else None
+    maps = region_features(pyramid, jnp.concatenate(boxes, axis=1), inside, region)
+    return jnp.sum(maps.reshape((maps.shape[0], len(stages), -1, *maps.shape[2:])), axis=1)

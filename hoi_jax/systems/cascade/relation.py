@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.systems.cascade.config import RelationConfig
-from hoi_jax.systems.cascade.geometry import pair_vector, rectangle_maps, silhouette_maps
+from hoi_jax.systems.cascade.geometry import pair_vector, rectangles, silhouette_maps
 from hoi_jax.systems.cascade.mining import NonLocal, semantic_context
 from hoi_jax.systems.cascade.regions import Entities, PairBoxes, Pyramid, masks_inside, region_features, take
 
@@ -123,8 +123,7 @@ class RelationStage(nn.Module):
     def raw(self, pyramid: Pyramid, entities: Entities) -> Raw:
         """Pooled features of all entities, people enhanced by semantic mining (Eqs. 3, 5 to 7)."""
         c = self.config
-        inside = masks_inside(entities, c.region)
-        maps = region_features(pyramid, entities.boxes, inside, c.region)
+        maps, face, bare = self._pooled(pyramid, entities)
         human = take(maps, entities.human_row)
         if c.mining == "dot":
             human = human + semantic_context(human, c.mining_scale)
@@ -134,13 +133,27 @@ class RelationStage(nn.Module):
         def flat(x: Array) -> Array:
             return x.reshape((*x.shape[:2], -1))
 
-        if not c.face:
+        if face is None or bare is None:
             return Raw(flat(human), flat(maps), None, None, None)
-        people = take(entities.boxes, entities.human_row)
-        inside = None if inside is None else take(inside, entities.human_row)
-        face = region_features(pyramid, entities.faces, None, c.region)
-        bare = region_features(pyramid, people, inside, c.region, holes=entities.faces)
         return Raw(flat(human), flat(maps), flat(face), flat(bare), entities.has_face)
+
+    def _pooled(self, pyramid: Pyramid, entities: Entities) -> tuple[Array, Array | None, Array | None]:
+        """Features of all entities and, with facial attention, of faces and faceless people, [B, N or M, r, r, C].
+
+        All boxes are pooled together, which halves the time to compile. A face has no mask: all of it counts.
+        """
+        inside = masks_inside(entities, self.config.region)
+        if not self.config.face:
+            return region_features(pyramid, entities.boxes, inside, self.config.region), None, None
+        faces, people = entities.faces, take(entities.boxes, entities.human_row)
+        if inside is not None:
+            person = take(inside, entities.human_row)
+            inside = jnp.concatenate([inside, jnp.ones_like(person), person], axis=1)
+        boxes = jnp.concatenate([entities.boxes, faces, people], axis=1)
+        holes = jnp.concatenate([jnp.zeros_like(entities.boxes), jnp.zeros_like(faces), faces], axis=1)
+        maps = region_features(pyramid, boxes, inside, self.config.region, holes)
+        count, humans = entities.boxes.shape[1], faces.shape[1]
+        return maps[:, :count], maps[:, count : count + humans], maps[:, count + humans :]
 
     def attention_tables(self, raw: Raw) -> tuple[Array, Array, Array, Array]:
         """First layers of Eqs. 8 and 9 on people and on things."""
@@ -201,10 +214,11 @@ class RelationStage(nn.Module):
         if c.uses_masks and pairs.human_mask is not None and pairs.object_mask is not None:
             assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
             maps = silhouette_maps(
-                pairs.human_mask, pairs.object_mask, pairs.human_mask_box, pairs.object_mask_box, pairs.human, pairs.obj
-            )
+                pairs.human_mask, pairs.object_mask, pairs.human_mask_box, pairs.object_mask_box, pairs.human,
+                pairs.obj, c.map_size,
+            )  # fmt: skip
         else:
-            maps = rectangle_maps(pairs.human, pairs.obj)
+            maps = rectangles(pairs.human, pairs.obj, c.map_size)
         return nn.relu(self.geometric_out(self.map_stream(maps))).astype(jnp.float32)
 
     def rank(self, features: PairFeatures) -> Float[Array, "batch pairs"]:
