@@ -1,6 +1,8 @@
 """Finds what people do in pictures: writes predictions.json and a drawn picture each.
 
 Examples:
+  python predict.py photo.jpg                        # needs requirements-photos.txt, once; see docs/photos.md
+  python predict.py photos/ --detections boxes.json --prior vcoco
   python predict.py photos/ --checkpoint runs/tin --detections boxes.json --out predictions
   python predict.py photos/ --weights clip.safetensors --verbs "riding a bicycle, walking"      # untrained, no boxes
   python predict.py photos/ --weights clip.safetensors --verbs "riding a bicycle" --detections boxes.json
@@ -9,221 +11,15 @@ Examples:
 import argparse
 import dataclasses
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hoi_jax import schema
-from hoi_jax.data.coco_results import DetectionFile, image_number
-from hoi_jax.data.host import batch_from_images, read_image
-from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
+from hoi_jax.data.coco_results import DetectionFile
+from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
+from hoi_jax.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
 from hoi_jax.predictor import Predict, load_predictor, load_zero_shot
-from hoi_jax.report.draw import draw_interactions
-from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-JPEG_QUALITY = 92
-_NO_BOXES = {
-    "xyxy_px": np.zeros((0, 4), np.float32),
-    "class": np.zeros(0, np.int32),
-    "score": np.zeros(0, np.float32),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What prediction needs to know beside the model.
-
-    Attributes:
-      image_hw, num_detections, batch_size: the one static shape of all batches.
-      enlarge: whether small pictures are enlarged to `image_hw`, as in training.
-      min_score: verbs below it are left out. top: most (pair, verb) rows per picture.
-      draw: whether pictures are drawn.
-    """
-
-    image_hw: tuple[int, int]
-    num_detections: int
-    batch_size: int = 4
-    enlarge: bool = False
-    min_score: float = 0.1
-    top: int = 12
-    draw: bool = True
-
-
-def collect_pictures(arguments: Sequence[str]) -> list[Path]:
-    """Files as given, and the pictures of folders (not of folders inside them) by name. Raises DataError."""
-    found: dict[Path, None] = {}
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
-            if not inside:
-                raise DataError(f"{path}: no pictures here ({', '.join(PICTURE_ENDINGS)})")
-            found.update(dict.fromkeys(inside))
-        elif path.is_file():
-            found[path] = None
-        else:
-            raise DataError(f"{path}: no such file or folder")
-    return list(found)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    path: Path
-    image: np.ndarray
-    detections: Mapping[str, np.ndarray]
-
-
-def _predicted_pairs(
-    group: Sequence[_Picture], predict: Predict, vocabulary: Vocabulary, options: Options
-) -> list[list[dict[str, Any]]]:
-    """Pairs of each picture of a group that fits into one batch."""
-    if not any(len(p.detections["score"]) for p in group):
-        return [[] for _ in group]
-    batch, predictions = _predict_group(group, predict, options)
-    scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
-    rule = {"min_score": options.min_score, "top": options.top}
-    return [
-        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
-        for row, picture in enumerate(group)
-    ]
-
-
-def _predict_group(
-    group: Sequence[_Picture], predict: Predict, options: Options
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The batch of a group, and its checked predictions."""
-    batch = batch_from_images(
-        [p.image for p in group],
-        [p.detections for p in group],
-        image_hw=options.image_hw,
-        num_detections=options.num_detections,
-        image_ids=list(range(len(group))),
-        batch_size=options.batch_size,
-        enlarge=options.enlarge,
-    )
-    predictions = {name: np.asarray(value) for name, value in predict(batch).items()}
-    schema.check_predictions(predictions, options.batch_size)
-    return batch, predictions
-
-
-def classify_pictures(
-    paths: Sequence[Path],
-    predict: Predict,
-    vocabulary: Vocabulary,
-    options: Options,
-    out: Path,
-    manifest: Mapping[str, Any],
-) -> int:
-    """Writes `out`/predictions.json with the ranked classes of whole pictures, and prints the best of each; returns how
-    many pictures could not be read."""
-    from hoi_jax.systems.defr.zero_shot import ranked_phrases
-
-    progress, failed, rows = Progress(len(paths)), list[dict[str, str]](), list[dict[str, Any]]()
-    for group in _groups(paths, None, options.batch_size, failed, progress):
-        scores = _predict_group(group, predict, options)[1]["hoi_scores"]
-        for picture, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
-            classes = ranked_phrases(logits, vocabulary, options.top)
-            height, width = picture.image.shape[:2]
-            size = {"image_id": image_number(picture.path), "height": height, "width": width}
-            rows.append({"file_name": picture.path.name, **size, "classes": classes})
-            print(f"{picture.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
-            progress.advance(picture.path.name)
-    head = {**manifest, "vocabulary": vocabulary.name, "top": options.top}
-    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
-    return len(failed)
-
-
-class Progress:
-    """A line on standard error per picture; on a terminal the line is rewritten."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._start = total, 0, time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._clear = "\r\033[K" if self._terminal else ""
-
-    def say(self, text: str) -> None:
-        print(f"{self._clear}{text}", file=sys.stderr)
-
-    def advance(self, name: str) -> None:
-        self._done += 1
-        rate = self._done / max(time.monotonic() - self._start, 1e-9)
-        line = f"[{self._done}/{self._total}] {name}  {rate:.1f} pictures/s"
-        end = "" if self._terminal and self._done < self._total else "\n"
-        print(f"{self._clear}{line}", end=end, file=sys.stderr, flush=True)
-
-
-def _groups(
-    paths: Sequence[Path], detections: DetectionFile | None, size: int, failed: list[dict[str, str]], progress: Progress
-) -> Iterator[list[_Picture]]:
-    """Readable pictures in groups of at most `size`; an unreadable one is reported and joins `failed`."""
-    group: list[_Picture] = []
-    for path in paths:
-        try:
-            boxes = detections.of(path) if detections else _NO_BOXES
-            group.append(_Picture(path, read_image(path), boxes))
-        except DataError as error:
-            failed.append({"file_name": path.name, "error": str(error)})
-            progress.say(f"error: {error}")
-            progress.advance(path.name)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def predict_pictures(
-    paths: Sequence[Path],
-    detections: DetectionFile,
-    predict: Predict,
-    vocabulary: Vocabulary,
-    options: Options,
-    out: Path,
-    manifest: Mapping[str, Any],
-) -> int:
-    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many pictures could not be read."""
-    progress, failed = Progress(len(paths)), list[dict[str, str]]()
-    rows: list[dict[str, Any]] = []
-    names: set[str] = set()
-    for group in _groups(paths, detections, options.batch_size, failed, progress):
-        for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
-            height, width = picture.image.shape[:2]
-            row = {
-                "file_name": picture.path.name,
-                "image_id": image_number(picture.path),
-                "height": height,
-                "width": width,
-                "num_detections": len(picture.detections["score"]),
-                "pairs": pairs,
-            }
-            if not row["num_detections"]:
-                progress.say(f"warning: {picture.path}: the detections file has no boxes for it")
-            if options.draw:
-                row["drawn"] = f"drawn/{_unused(picture.path.stem, names)}.jpg"
-                data = BytesIO()
-                drawn = draw_interactions(picture.image, interactions_of(pairs, vocabulary))
-                drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-                write_bytes_atomic(out / row["drawn"], data.getvalue())
-            rows.append(row)
-            progress.advance(picture.path.name)
-    head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
-    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
-    return len(failed)
-
-
-def _unused(stem: str, names: set[str]) -> str:
-    """`stem`, with a number behind it where pictures of two folders share their name."""
-    name, number = stem, 2
-    while name in names:
-        name, number = f"{stem}-{number}", number + 1
-    names.add(name)
-    return name
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -237,8 +33,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Exit status: 0 all done, 1 some pictures\ncould not be read, 2 nothing could be done.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture, or folder of pictures")
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir of train.py")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir of train.py, or (name of) a kept one")
+    model.add_argument(
+        "--prior", choices=sorted(PRIORS), help="verbs from the boxes alone, as in these labels (default: hico_det)"
+    )
     model.add_argument("--weights", type=Path, metavar="FILE", help="CLIP (.safetensors, .pt): DEFR without training")
     parser.add_argument(
         "--verbs",
@@ -253,18 +52,28 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--objects", default="hico_det", help="with --weights: classes of the boxes (%(default)s)")
     parser.add_argument("--which", default="best", help="best, last, or a step (default: %(default)s)")
     parser.add_argument(
-        "--detections", type=Path, metavar="JSON", help="boxes of a detector (not with --weights alone)"
+        "--detections", type=Path, metavar="JSON", help="boxes of a detector (default: YOLOv4-tiny, an extra)"
+    )
+    parser.add_argument(
+        "--detector-score", type=float, default=0.25, help="leave out weaker boxes of YOLOv4-tiny (%(default)s)"
     )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
     parser.add_argument("--min-score", type=float, default=0.1, help="leave out weaker verbs (default: %(default)s)")
     parser.add_argument("--top", type=int, default=12, help="most verbs per picture (default: %(default)s)")
+    parser.add_argument("--per-person", type=int, metavar="N", help="most verbs per person (default: 3 with a prior)")
     parser.add_argument("--batch-size", type=int, default=4, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--no-drawing", action="store_true", help="write predictions.json only")
     parsed = parser.parse_args(arguments)
     if parsed.top < 1 or parsed.batch_size < 1:
         parser.error("--top and --batch-size must be at least 1")
-    if parsed.checkpoint and not parsed.detections:
-        parser.error("--checkpoint needs --detections")
+    if parsed.per_person is not None and parsed.per_person < 1:
+        parser.error("--per-person must be at least 1")
+    if not parsed.checkpoint and not parsed.weights and not parsed.prior:
+        parsed.prior = "hico_det"
+    if parsed.prior and parsed.verbs:
+        parser.error("--verbs needs --checkpoint or --weights")
+    if parsed.prior and parsed.per_person is None:
+        parsed.per_person = 3
     if parsed.weights and not phrases_of(parsed.verbs):
         parser.error("--weights needs --verbs")
     return parsed
@@ -275,44 +84,80 @@ def phrases_of(text: str) -> list[str]:
     return [phrase.strip() for phrase in text.split(",") if phrase.strip()]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A prediction function and what goes with it; `numbered` is the vocabulary that boxes' classes are of."""
+
+    predict: Predict
+    vocabulary: Vocabulary
+    numbered: Vocabulary
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+def _load_model(args: argparse.Namespace) -> _Model:
+    phrases = phrases_of(args.verbs)
+    if args.weights:
+        objects = get_vocabulary(args.objects) if args.detections else None
+        text = {"size": args.size, "text_weights": args.text_weights}
+        predict, vocabulary, config = load_zero_shot(args.weights, phrases, objects, **text)
+        return _Model(predict, vocabulary, objects or vocabulary, config, {"system": config["system"], "step": 0})
+    rules: dict[str, Any] = {}
+    if phrases:
+        rules = {"phrases": phrases, "text_weights": args.text_weights}
+    if args.prior:
+        lowest = 0.0 if args.detections else args.detector_score
+        rules = {"change_model": lambda model: with_detector_scores(model, lowest)}
+    folder = Path(PRIORS[args.prior]) if args.prior else args.checkpoint
+    predict, vocabulary, config, step = load_predictor(folder, args.which, **rules)
+    # Phrases have a vocabulary of their own; the boxes' classes are numbered as in the one behind it.
+    numbered = get_vocabulary(config["dataset"]["vocabulary"]) if phrases else vocabulary
+    return _Model(predict, vocabulary, numbered, config, {"system": config["system"], "step": step})
+
+
+def _find_boxes(args: argparse.Namespace, numbered: Vocabulary) -> tuple[Boxes, str]:
+    """Boxes of the file, or of the detector, and what they are to be called."""
+    if args.detections:
+        return DetectionFile(args.detections, numbered), args.detections.name
+    from hoi_jax.photos.detector import DetectedBoxes, YoloV4Tiny, check_objects
+
+    check_objects(numbered)
+    detector = YoloV4Tiny(args.detector_score)
+    return DetectedBoxes(detector), detector.name
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     args = parse_arguments(arguments)
     try:
         paths = collect_pictures(args.images)
-        phrases = phrases_of(args.verbs)
-        classes: dict[str, Any] = {"phrases": phrases, "text_weights": args.text_weights} if phrases else {}
-        if args.weights:
-            objects = get_vocabulary(args.objects) if args.detections else None
-            predict, vocabulary, config = load_zero_shot(
-                args.weights, phrases, objects, size=args.size, text_weights=args.text_weights
-            )
-            step = 0
-        else:
-            predict, vocabulary, config, step = load_predictor(args.checkpoint, args.which, **classes)
-        sizes = config["sizes"]
+        model = _load_model(args)
+        sizes = model.config["sizes"]
         options = Options(
             image_hw=tuple(sizes["image_hw"]),
             num_detections=sizes["detections"],
             batch_size=args.batch_size,
-            enlarge=config.get("pipeline", {}).get("enlarge", False),
+            enlarge=model.config.get("pipeline", {}).get("enlarge", False),
             min_score=args.min_score,
             top=args.top,
+            per_person=args.per_person,
             draw=not args.no_drawing,
         )
-        manifest = {"system": config["system"], "step": step}
-        found = (vocabulary, options, args.out, manifest)
-        if args.detections is None:
-            failures = classify_pictures(paths, predict, *found)
+        manifest = dict(model.manifest)
+        if args.weights and not args.detections:
+            failures = classify_pictures(paths, model.predict, model.vocabulary, options, args.out, manifest)
         else:
-            # Phrases have a vocabulary of their own; the boxes' classes are numbered as in the one behind it.
-            numbered = vocabulary
-            if phrases:
-                numbered = get_vocabulary(args.objects if args.weights else config["dataset"]["vocabulary"])
-            failures = predict_pictures(paths, DetectionFile(args.detections, numbered), predict, *found)
+            boxes, manifest["boxes"] = _find_boxes(args, model.numbered)
+            if args.prior:
+                manifest["scores"] = origin_of_scores(manifest["boxes"], args.prior)
+                title = f"{manifest['boxes']} boxes x {args.prior} prior of boxes, no pixels"
+                options = dataclasses.replace(options, title=title)
+            failures = predict_pictures(paths, boxes, model.predict, model.vocabulary, options, args.out, manifest)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
+    if "scores" in manifest:
+        print(manifest["scores"])
     print(f"{args.out / 'predictions.json'}: {len(paths) - failures} pictures, {failures} could not be read")
     return 1 if failures else 0
 

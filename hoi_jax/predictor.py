@@ -19,9 +19,15 @@ Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 def load_predictor(
-    workdir: Path, which: str, phrases: Sequence[str] = (), text_weights: Path | None = None
+    workdir: Path,
+    which: str,
+    phrases: Sequence[str] = (),
+    text_weights: Path | None = None,
+    change_model: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
     """(jitted prediction, vocabulary, config, step) of a checkpoint.
+
+    `change_model` may give the model's settings another value for prediction, where the parameters stay the same.
 
     With `phrases` ("riding a bicycle"), the classes of a DEFR checkpoint are replaced by them, without training: the
     rows of its classifier come from the text encoder in `text_weights`.
@@ -38,6 +44,8 @@ def load_predictor(
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     variables, config_text, metadata = load_for_evaluation(workdir, which=which)
     config = json.loads(config_text)
+    if change_model:
+        config["model"] = change_model(config["model"])
     vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
     if phrases:
         variables, vocabulary = with_phrases(variables, config, vocabulary, phrases, text_weights)

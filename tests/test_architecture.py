@@ -30,6 +30,7 @@ ALLOWED = {
     "cache_features": BOTTOM | {"experiment", "data", "training"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
     "pictures": BOTTOM | {"predictor", "vocab", "systems", "data", "report"},
+    "browse": BOTTOM | {"vocab", "data", "evaluation", "report"},
     "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
     "count_prior": BOTTOM | {"vocab", "evaluation", "systems"},
     "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},

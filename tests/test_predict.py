@@ -11,6 +11,7 @@ from PIL import Image
 
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.io import DataError
+from hoi_jax.pictures import _unused
 from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import get_vocabulary
 
@@ -119,7 +120,7 @@ def test_a_picture_without_boxes_is_drawn_empty_and_reported(folder, capsys):
     last = content["images"][2]
     assert last["pairs"] == [] and last["num_detections"] == 0
     assert (folder / "out" / last["drawn"]).is_file()
-    assert "d.png: the detections file has no boxes" in capsys.readouterr().err
+    assert "d.png: there are no boxes" in capsys.readouterr().err
 
 
 def test_drawn_pictures_hold_more_than_the_photograph(folder):
@@ -171,6 +172,29 @@ def test_verbs_without_an_object_come_from_the_people():
     assert [v["verb"] for v in pairs[0]["verbs"]] == [ACTIONS.verbs[alone[0]]]
 
 
+def test_a_person_has_at_most_so_many_verbs_and_doing_nothing_is_none():
+    predictions = FakeModel()({
+        "batch_valid": np.ones(1, bool),
+        "detections_xyxy_px": np.float32([[[0, 0, 9, 9], [1, 1, 2, 2], [3, 3, 4, 4], [5, 5, 6, 6]]]),
+        "detections_class": np.int32([[PERSON, BALL, BALL, BALL]]),
+        "detections_score": np.ones((1, 4), np.float32),
+        "detections_valid": np.ones((1, 4), bool),
+    })  # fmt: skip
+    quiet = SCENES.no_interaction
+    predictions["verb_scores"][0, 0, quiet], predictions["verb_scores"][0, 2, HOLD] = 0.95, 0.7
+    predictions["human_xyxy_px"] = predictions["human_xyxy_px"].copy()
+
+    def rows(limit):
+        pairs = pairs_of_image(predictions, 0, np.ones(2), SCENES, min_score=0.2, top=9, per_person=limit)
+        return [(pair["object_xyxy_px"][0], [SCENES.verbs.index(v["verb"]) for v in pair["verbs"]]) for pair in pairs]
+
+    assert rows(None) == rows(3) == [(1.0, [quiet, KICK, HOLD]), (5.0, [HOLD])]
+    assert rows(2) == [(1.0, [quiet, KICK]), (5.0, [HOLD])]
+    assert rows(1) == [(1.0, [quiet, KICK])]
+    predictions["human_xyxy_px"][0, 2] += 1  # another person
+    assert rows(1) == [(1.0, [quiet, KICK]), (5.0, [HOLD])]
+
+
 def test_doing_nothing_is_not_drawn():
     pair = {"human_xyxy_px": [0, 0, 1, 1], "object_xyxy_px": None, "object": None, "verbs": []}
     quiet = {**pair, "verbs": [{"verb": "no_interaction", "score": 0.9}]}
@@ -188,7 +212,7 @@ def test_roles_are_not_drawn():
 
 def test_pictures_of_one_name_in_two_folders_do_not_overwrite_each_other():
     names = set()
-    assert [predict_py._unused("a", names) for _ in range(3)] == ["a", "a-2", "a-3"]
+    assert [_unused("a", names) for _ in range(3)] == ["a", "a-2", "a-3"]
 
 
 def test_folders_give_their_pictures_in_order_and_wrong_paths_are_named(folder, tmp_path):
@@ -210,7 +234,7 @@ def test_a_missing_checkpoint_is_one_clear_line_and_status_2(folder, capsys):
 
 def test_the_whole_command_with_a_stand_in_for_the_checkpoint(folder, monkeypatch, capsys):
     config = {"system": "fake", "sizes": {"image_hw": [64, 64], "detections": 4}}
-    monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which: (FakeModel(), SCENES, config, 40))
+    monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which, **rules: (FakeModel(), SCENES, config, 40))
     arguments = [str(folder / "in"), "--checkpoint", "x", "--detections", str(folder / "boxes.json")]
     assert predict_py.main([*arguments, "--out", str(folder / "out")]) == 1
     assert "3 pictures, 1 could not be read" in capsys.readouterr().out
@@ -221,7 +245,7 @@ def test_the_whole_command_with_a_stand_in_for_the_checkpoint(folder, monkeypatc
 
 def test_an_unknown_category_is_status_2_and_names_the_entry(folder, monkeypatch, capsys):
     config = {"system": "fake", "sizes": {"image_hw": [64, 64], "detections": 4}}
-    monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which: (FakeModel(), SCENES, config, 40))
+    monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which, **rules: (FakeModel(), SCENES, config, 40))
     (folder / "boxes.json").write_text(json.dumps([entry("a.jpg", 77, [0, 0, 5, 5], 0.5)]))
     assert predict_py.main([str(folder / "in"), "--checkpoint", "x", "--detections", str(folder / "boxes.json")]) == 2
     assert "detection 0: unknown 'category_id' 77" in capsys.readouterr().err

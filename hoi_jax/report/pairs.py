@@ -1,5 +1,6 @@
 """The tables of a prediction as readable pairs: plain values for JSON, and what is drawn of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +18,13 @@ def pairs_of_image(
     *,
     min_score: float,
     top: int,
+    per_person: int | None = None,
 ) -> list[dict[str, Any]]:
     """The pairs of one picture as plain JSON values, best first, boxes times `scale_xy` [2].
 
-    A pair that the system suppressed is left out. Verbs without an object (action style) come from the people
-    (`agent_*`) and have object null.
+    Of all (pair, verb) rows the `top` best are taken, of one person's (same box) at most `per_person`. A pair that the
+    system suppressed is left out. Verbs without an object (action style) come from the people (`agent_*`) and have
+    object null.
     """
     candidates: list[tuple[float, int, int]] = []
     agents_from = predictions["pair_valid"].shape[1] if "pair_valid" in predictions else 0
@@ -35,6 +38,9 @@ def pairs_of_image(
         scores = np.where(alone, predictions["agent_scores"][row], -np.inf)
         candidates += _strong(scores, predictions["agent_valid"][row], min_score, agents_from)
     candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
+    if per_person is not None:
+        quiet = vocabulary.no_interaction
+        candidates = _few_per_person(candidates, predictions, row, agents_from, per_person, quiet)
     groups: dict[int, dict[str, Any]] = {}
     for score, pair, verb in candidates[:top]:
         if pair not in groups:
@@ -42,6 +48,28 @@ def pairs_of_image(
             groups[pair]["score"] = score
         groups[pair]["verbs"].append({"verb": vocabulary.verbs[verb], "score": score})
     return list(groups.values())
+
+
+def _few_per_person(
+    candidates: list[tuple[float, int, int]],
+    predictions: Mapping[str, np.ndarray],
+    row: int,
+    agents_from: int,
+    limit: int,
+    quiet: int,
+) -> list[tuple[float, int, int]]:
+    """The first `limit` candidates of every person, people being told apart by their box; the verb `quiet` (doing
+    nothing) is not counted."""
+    seen: Counter[bytes] = Counter()
+    kept = []
+    for candidate in candidates:
+        pair = candidate[1]
+        name, index = ("human_xyxy_px", pair) if pair < agents_from else ("agent_xyxy_px", pair - agents_from)
+        person = np.asarray(predictions[name][row, index], np.float32).tobytes()
+        seen[person] += candidate[2] != quiet
+        if seen[person] <= limit:
+            kept.append(candidate)
+    return kept
 
 
 def _strong(scores: np.ndarray, used: np.ndarray, min_score: float, offset: int) -> list[tuple[float, int, int]]:

@@ -77,7 +77,7 @@ def test_boxes_are_paired_by_the_phrases_of_their_classes(folder):
 def test_flags_that_do_not_fit_are_refused(folder, capsys):
     for arguments, message in (
         (["--weights", "x.npz"], "--weights needs --verbs"),
-        (["--checkpoint", "runs/x"], "--checkpoint needs --detections"),
+        (["--prior", "vcoco", "--verbs", "riding a bicycle"], "--verbs needs --checkpoint or --weights"),
         (["--weights", "x.npz", "--checkpoint", "runs/x"], "not allowed with"),
     ):
         with pytest.raises(SystemExit):

@@ -1,0 +1,227 @@
+"""Pictures in, predictions.json and drawn pictures out: what `predict.py` does once it has a model and boxes."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hoi_jax import schema
+from hoi_jax.data.coco_results import image_number
+from hoi_jax.data.host import batch_from_images, read_image
+from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
+from hoi_jax.predictor import Predict
+from hoi_jax.report.draw import draw_interactions
+from hoi_jax.report.pairs import interactions_of, pairs_of_image
+from hoi_jax.vocab import Vocabulary
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+JPEG_QUALITY = 92
+_NO_BOXES = {
+    "xyxy_px": np.zeros((0, 4), np.float32),
+    "class": np.zeros(0, np.int32),
+    "score": np.zeros(0, np.float32),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What prediction needs to know beside the model.
+
+    Attributes:
+      image_hw, num_detections, batch_size: the one static shape of all batches.
+      enlarge: whether small pictures are enlarged to `image_hw`, as in training.
+      min_score: verbs below it are left out. top: most (pair, verb) rows per picture, per_person: and per person.
+      draw: whether pictures are drawn. title: written on them.
+    """
+
+    image_hw: tuple[int, int]
+    num_detections: int
+    batch_size: int = 4
+    enlarge: bool = False
+    min_score: float = 0.1
+    top: int = 12
+    per_person: int | None = None
+    draw: bool = True
+    title: str = ""
+
+
+class Boxes(Protocol):
+    """Detections by picture: a file of them, or a detector."""
+
+    def of(self, picture: Path) -> Mapping[str, np.ndarray]: ...
+
+
+def collect_pictures(arguments: Sequence[str]) -> list[Path]:
+    """Files as given, and the pictures of folders (not of folders inside them) by name. Raises DataError."""
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+            if not inside:
+                raise DataError(f"{path}: no pictures here ({', '.join(PICTURE_ENDINGS)})")
+            found.update(dict.fromkeys(inside))
+        elif path.is_file():
+            found[path] = None
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    return list(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    path: Path
+    image: np.ndarray
+    detections: Mapping[str, np.ndarray]
+
+
+def _predicted_pairs(
+    group: Sequence[_Picture], predict: Predict, vocabulary: Vocabulary, options: Options
+) -> list[list[dict[str, Any]]]:
+    """Pairs of each picture of a group that fits into one batch."""
+    if not any(len(p.detections["score"]) for p in group):
+        return [[] for _ in group]
+    batch, predictions = _predict_group(group, predict, options)
+    scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
+    rule = {"min_score": options.min_score, "top": options.top, "per_person": options.per_person}
+    return [
+        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
+        for row, picture in enumerate(group)
+    ]
+
+
+def _predict_group(
+    group: Sequence[_Picture], predict: Predict, options: Options
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The batch of a group, and its checked predictions."""
+    batch = batch_from_images(
+        [p.image for p in group],
+        [p.detections for p in group],
+        image_hw=options.image_hw,
+        num_detections=options.num_detections,
+        image_ids=list(range(len(group))),
+        batch_size=options.batch_size,
+        enlarge=options.enlarge,
+    )
+    predictions = {name: np.asarray(value) for name, value in predict(batch).items()}
+    schema.check_predictions(predictions, options.batch_size)
+    return batch, predictions
+
+
+def classify_pictures(
+    paths: Sequence[Path],
+    predict: Predict,
+    vocabulary: Vocabulary,
+    options: Options,
+    out: Path,
+    manifest: Mapping[str, Any],
+) -> int:
+    """Writes `out`/predictions.json with the ranked classes of whole pictures, and prints the best of each; returns how
+    many pictures could not be read."""
+    from hoi_jax.systems.defr.zero_shot import ranked_phrases
+
+    progress, failed, rows = Progress(len(paths)), list[dict[str, str]](), list[dict[str, Any]]()
+    for group in _groups(paths, None, options.batch_size, failed, progress):
+        scores = _predict_group(group, predict, options)[1]["hoi_scores"]
+        for picture, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
+            classes = ranked_phrases(logits, vocabulary, options.top)
+            height, width = picture.image.shape[:2]
+            size = {"image_id": image_number(picture.path), "height": height, "width": width}
+            rows.append({"file_name": picture.path.name, **size, "classes": classes})
+            print(f"{picture.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
+            progress.advance(picture.path.name)
+    head = {**manifest, "vocabulary": vocabulary.name, "top": options.top}
+    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
+    return len(failed)
+
+
+class Progress:
+    """A line on standard error per picture; on a terminal the line is rewritten."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._start = total, 0, time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._clear = "\r\033[K" if self._terminal else ""
+
+    def say(self, text: str) -> None:
+        print(f"{self._clear}{text}", file=sys.stderr)
+
+    def advance(self, name: str) -> None:
+        self._done += 1
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        line = f"[{self._done}/{self._total}] {name}  {rate:.1f} pictures/s"
+        end = "" if self._terminal and self._done < self._total else "\n"
+        print(f"{self._clear}{line}", end=end, file=sys.stderr, flush=True)
+
+
+def _groups(
+    paths: Sequence[Path], detections: Boxes | None, size: int, failed: list[dict[str, str]], progress: Progress
+) -> Iterator[list[_Picture]]:
+    """Readable pictures in groups of at most `size`; an unreadable one is reported and joins `failed`."""
+    group: list[_Picture] = []
+    for path in paths:
+        try:
+            boxes = detections.of(path) if detections else _NO_BOXES
+            group.append(_Picture(path, read_image(path), boxes))
+        except DataError as error:
+            failed.append({"file_name": path.name, "error": str(error)})
+            progress.say(f"error: {error}")
+            progress.advance(path.name)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def predict_pictures(
+    paths: Sequence[Path],
+    detections: Boxes,
+    predict: Predict,
+    vocabulary: Vocabulary,
+    options: Options,
+    out: Path,
+    manifest: Mapping[str, Any],
+) -> int:
+    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many pictures could not be read."""
+    progress, failed = Progress(len(paths)), list[dict[str, str]]()
+    rows: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for group in _groups(paths, detections, options.batch_size, failed, progress):
+        for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
+            height, width = picture.image.shape[:2]
+            row = {
+                "file_name": picture.path.name,
+                "image_id": image_number(picture.path),
+                "height": height,
+                "width": width,
+                "num_detections": len(picture.detections["score"]),
+                "pairs": pairs,
+            }
+            if not row["num_detections"]:
+                progress.say(f"warning: {picture.path}: there are no boxes for it")
+            if options.draw:
+                row["drawn"] = f"drawn/{_unused(picture.path.stem, names)}.jpg"
+                data = BytesIO()
+                drawn = draw_interactions(picture.image, interactions_of(pairs, vocabulary), title=options.title)
+                drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+                write_bytes_atomic(out / row["drawn"], data.getvalue())
+            rows.append(row)
+            progress.advance(picture.path.name)
+    head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
+    write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
+    return len(failed)
+
+
+def _unused(stem: str, names: set[str]) -> str:
+    """`stem`, with a number behind it where pictures of two folders share their name."""
+    name, number = stem, 2
+    while name in names:
+        name, number = f"{stem}-{number}", number + 1
+    names.add(name)
+    return name
