@@ -1,0 +1,246 @@
+"""The desk: what is asked for is found, answers stay on this machine, and only pictures of the split are given."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from http.client import HTTPConnection
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hoi_jax.browse.index import Query, build_index, facets, select
+from hoi_jax.browse.server import Desk, answer, make_server
+from hoi_jax.data.random_access import PictureReader, record_places
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.io import CorruptFileError, read_range
+from hoi_jax.schema import empty_record
+from hoi_jax.vocab import get_vocabulary
+
+WORDS = get_vocabulary("hoi_scenes")
+PERSON, BALL, CUP = (WORDS.objects.index(n) for n in ("person", "ball", "cup"))
+KICK, HOLD, LOOK = (WORDS.verbs.index(n) for n in ("kick", "hold", "look_at"))
+BOXES = {PERSON: (10, 10, 50, 90), BALL: (60, 60, 80, 80), CUP: (5, 92, 30, 99)}
+
+
+def record(number, classes, pairs):
+    """A picture with instances of these classes; `pairs` are (human, object, verb)."""
+    row = empty_record(0)
+    count = len(classes)
+    columns = {"xyxy_px": [BOXES[c] for c in classes], "class": classes, "annotation_id": np.zeros(count)}
+    columns |= {name: np.zeros((count, *shape)) for name, shape in _EMPTY.items()}
+    for name, values in columns.items():
+        row[f"instances_{name}"] = np.array(values, row[f"instances_{name}"].dtype)
+    human, thing, verb = np.array(pairs, np.int32).reshape(-1, 3).T
+    row |= {"pairs_human": human, "pairs_object": thing, "pairs_verb": verb}
+    row["pairs_part_states"] = np.full((len(pairs), 10), -1, np.int32)
+    return row | {
+        "image_id": np.int64(number),
+        "file_name": f"{number}.png".encode(),
+        "original_hw_px": np.array([100, 120], np.int32),
+    }
+
+
+_EMPTY = {"keypoints_px": (17, 3), "face_xyxy_px": (4,), "parts_xyxy_px": (10, 4)}
+TRUTH = Annotations.from_records(
+    [
+        record(100, [PERSON, BALL], [(0, 1, KICK)]),
+        record(101, [PERSON, PERSON, CUP], [(0, 2, HOLD), (1, 2, HOLD)]),
+        record(102, [CUP], []),
+        record(103, [PERSON] * 7 + [BALL, CUP], [(0, 7, HOLD), (0, 8, HOLD), (0, 7, KICK)]),
+    ],
+    "hoi_scenes",
+)
+
+
+def store():
+    """Right on the first and the last picture, with a wrong verb at 0.6 and 0.9; right, but weak, on the second."""
+    rows = [
+        (0, PERSON, BALL, KICK, 0.8),
+        (0, PERSON, BALL, HOLD, 0.6),
+        (1, PERSON, CUP, HOLD, 0.1),
+        (3, PERSON, BALL, LOOK, 0.9),
+        (3, PERSON, BALL, KICK, 0.7),
+    ]
+    image, human, thing, verb, score = zip(*rows, strict=True)
+    pairs, nan = len(rows), np.full(len(rows), np.nan, np.float32)
+    return PredictionStore(
+        {"vocabulary": "hoi_scenes"},
+        TRUTH.image_id, np.full((4, 2), 100), np.array(image),
+        np.array([BOXES[c] for c in human], np.float32), np.array([BOXES[c] for c in thing], np.float32),
+        np.array(thing), nan, nan, nan, np.full((pairs, 6), np.nan, np.float32), np.ones(pairs, bool),
+        np.arange(pairs), np.array(verb), np.array(score, np.float32),
+        np.zeros(0, int), np.zeros((0, 4), np.float32), np.zeros((0, len(WORDS.verbs)), np.float32),
+        np.zeros((4, 0), np.float32),
+    )  # fmt: skip
+
+
+class FakePictures:
+    """A colour per row; the third picture is not there, and the fourth belongs to another image."""
+
+    def __init__(self):
+        self.read = []
+
+    def picture(self, row):
+        self.read.append(row)
+        picture = None if row == 2 else np.full((100, 120, 3), 40 * row, np.uint8)
+        return (999 if row == 3 else 100 + row), picture
+
+
+@pytest.fixture(scope="module")
+def index():
+    return build_index(TRUTH, WORDS, store())
+
+
+@pytest.fixture
+def desk(index):
+    return Desk(index, FakePictures(), "a <b>set</b>")
+
+
+def test_pictures_are_found_by_verb_object_and_people(index):
+    ask = lambda **query: select(index, Query(**query)).tolist()  # noqa: E731
+    assert ask() == [0, 1, 2, 3]
+    assert ask(verb="kick") == [0, 3] and ask(verb="hold") == [1, 3]
+    assert ask(object="cup") == [1, 2, 3] and ask(verb="kick", object="cup") == [3]
+    assert ask(people=0) == [2] and ask(people=2) == [1] and ask(people=5) == []
+    assert ask(people=6) == [3]  # six or more
+    with pytest.raises(ValueError, match="unknown verb 'fly'"):
+        ask(verb="fly")
+
+
+def test_errors_are_those_of_the_evaluators_matching(index):
+    # Missed: both holds of the second picture, both holds of the last.
+    assert index.missed.tolist() == [0, 2, 0, 2]
+    assert index.wrong_score.round(3).tolist() == [0.6, 0, 0, 0.9]
+    assert select(index, Query(errors="wrong")).tolist() == [3, 0]  # the most confident first
+    assert select(index, Query(errors="missed")).tolist() == [1, 3]
+    assert select(index, Query(errors="none")).tolist() == [2]
+    assert select(index, Query(errors="missed", people=2)).tolist() == [1]
+
+
+def test_counts_are_of_pictures(index):
+    found = facets(index)
+    assert {v["name"]: v["count"] for v in found["verbs"]} == {"hold": 2, "kick": 2}
+    assert {p["name"]: p["count"] for p in found["people"]} == {"0": 1, "1": 1, "2": 1, "6": 1}
+    assert {e["name"]: e["count"] for e in found["errors"]} == {"wrong": 2, "missed": 2, "none": 1}
+    assert facets(build_index(TRUTH, WORDS))["errors"] == []
+
+
+def test_predictions_of_another_vocabulary_are_refused():
+    with pytest.raises(ValueError, match="predictions are in 'hoi_scenes'"):
+        build_index(TRUTH, get_vocabulary("hico_det"), store())
+
+
+def content(desk, target):
+    status, kind, body = answer(desk, target)
+    return status, (json.loads(body) if kind == "application/json" else body)
+
+
+def test_a_picture_is_told_and_shown(desk):
+    status, about = content(desk, "/image/0")
+    assert (status, about["image_id"], about["size"], about["people"]) == (200, 100, [120, 100], 1)
+    assert about["truth"] == [{"text": "kick: ball", "correct": True}]
+    assert about["predicted"] == [
+        {"text": "kick 0.80: ball", "correct": True},
+        {"text": "hold 0.60: ball", "correct": False},
+    ]
+    plain, drawn = (Image.open(BytesIO(answer(desk, f"/picture/0?show={show}")[2])) for show in ("", "truth"))
+    assert plain.size == drawn.size and not np.array_equal(plain, drawn)
+    assert max(Image.open(BytesIO(answer(desk, "/thumb/1")[2])).size) == 120
+
+
+def test_thumbnails_are_read_once_and_only_when_asked_for(desk):
+    answer(desk, "/images?verb=hold")
+    assert desk._pictures.read == []
+    for _ in range(3):
+        answer(desk, "/thumb/1")
+    assert desk._pictures.read == [1]
+
+
+def test_a_dataset_without_pictures_shows_grey(desk):
+    image = np.asarray(Image.open(BytesIO(answer(desk, "/picture/2")[2])))
+    assert np.ptp(image.astype(int)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "message"),
+    [
+        ("/thumb/4", 404, "row 4 of 4"),
+        ("/image/99", 404, "row 99 of 4"),
+        ("/thumb/3", 400, "of image 999, not 103"),
+        ("/thumb/-1", 400, "no number"),
+        ("/thumb/%2e%2e", 400, "no number"),
+        ("/thumb/٣", 400, "no number"),
+        ("/thumb/99999999999999999999", 400, "no number"),
+        ("/thumb/../../etc/passwd", 404, "no such page"),
+        ("/../../../etc/passwd", 404, "no such page"),
+        ("/images?people=many", 400, "people is 'many'"),
+        ("/images?verb=../x", 400, "unknown verb"),
+        ("/images?errors=x", 400, "unknown kind of error"),
+    ],
+)
+def test_nothing_else_is_given(desk, target, status, message):
+    found, body = content(desk, target)
+    assert found == status and message in body["error"]
+
+
+@pytest.fixture
+def server(desk):
+    server = make_server(desk)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_the_server_listens_on_this_machine_and_only_reads(server):
+    host, port = server.server_address[:2]
+    assert host == "127.0.0.1"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert b"<title>hoi_jax</title>" in page.read()
+    with urllib.request.urlopen(f"http://localhost:{port}/facets") as found:
+        assert json.loads(found.read())["title"] == "a <b>set</b>"  # the page sets it as text
+    for method in ("POST", "PUT", "DELETE"):
+        with pytest.raises(urllib.error.HTTPError, match="501") as caught:
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/", b"x", method=method))
+        caught.value.close()
+
+
+def test_pages_of_other_sites_are_turned_away(server):
+    for host, status in (("evil.example", 403), ("127.0.0.1.evil.example:80", 403), ("localhost:1", 200)):
+        connection = HTTPConnection("127.0.0.1", server.server_address[1])
+        connection.request("GET", "/facets", headers={"Host": host})
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_records_are_found_by_their_place(tmp_path):
+    """As tf.data reads them, of two files, an empty record among them."""
+    import tensorflow as tf
+
+    records = [b"one", b"", b"three" * 1000, b"four"]
+    paths = [str(tmp_path / "a"), str(tmp_path / "b")]
+    for path, part in zip(paths, (records[:3], records[3:]), strict=True):
+        with tf.io.TFRecordWriter(path) as writer:
+            for data in part:
+                writer.write(data)
+    places = record_places(paths)
+    assert [read_range(p.path, p.start, p.length) for p in places] == records
+    assert [x.numpy() for x in tf.data.TFRecordDataset(paths)] == records
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes()[:-1])
+    with pytest.raises(CorruptFileError, match="a: ends within the record at byte"):
+        record_places(paths)
+
+
+def test_a_reader_that_counts_other_records_than_the_dataset_is_refused(tmp_path):
+    class Files:
+        paths, base_examples, directory, positions = [], 3, tmp_path, None
+
+    with pytest.raises(ValueError, match="0 records, expected 3"):
+        PictureReader(Files())
