@@ -152,9 +152,15 @@ def facets(index: Index) -> dict[str, Any]:
     }
 
 
-def annotated(index: Index, row: int) -> list[Interaction]:
-    """The annotated interactions of a picture; with predictions, those not found are marked wrong."""
+def annotated(index: Index, row: int, *, with_none: bool = True) -> list[Interaction]:
+    """The annotated interactions of a picture; with predictions, those not found are marked wrong.
+
+    Args:
+      with_none: also pairs of which it is said that they do nothing; nobody is asked to find these.
+    """
     rows = np.flatnonzero(index.truth.image == row)
+    if not with_none:
+        rows = rows[index.truth.verb[rows] != index.vocabulary.no_interaction]
     judged = index.found if index.predicted is not None else None
     return _interactions(index.truth, rows, index.vocabulary, judged, with_score=False)
 
@@ -175,7 +181,8 @@ def _interactions(
     groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
     for row in rows.tolist():
         human, thing = (_box(boxes[row]) for boxes in (triplets.human, triplets.thing))
-        key = (human, thing, int(triplets.object_class[row]), None if right is None else bool(right[row]))
+        judged = right is not None and triplets.verb[row] != vocabulary.no_interaction
+        key = (human, thing, int(triplets.object_class[row]), bool(right[row]) if judged else None)
         score = float(triplets.score[row]) if with_score else None
         groups.setdefault(key, []).append((vocabulary.verb_words(int(triplets.verb[row])), score))
     return [

@@ -86,8 +86,12 @@ class Desk:
         return _jpeg(image, 80)
 
     def _drawing(self, row: int, show: str) -> bytes:
-        shown = {"truth": annotated, "predictions": predicted}.get(show)
-        image = draw_interactions(self._read(row), shown(self._index, row) if shown else [])
+        interactions = []
+        if show == "truth":
+            interactions = annotated(self._index, row, with_none=False)
+        elif show == "predictions":
+            interactions = predicted(self._index, row)
+        image = draw_interactions(self._read(row), interactions)
         image.thumbnail((LARGEST_PX, LARGEST_PX))
         return _jpeg(image, 88)
 

@@ -1,6 +1,8 @@
 """The desk: what is asked for is found, answers stay on this machine, and only pictures of the split are given."""
 
 import json
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -22,7 +24,7 @@ from hoi_jax.vocab import get_vocabulary
 
 WORDS = get_vocabulary("hoi_scenes")
 PERSON, BALL, CUP = (WORDS.objects.index(n) for n in ("person", "ball", "cup"))
-KICK, HOLD, LOOK = (WORDS.verbs.index(n) for n in ("kick", "hold", "look_at"))
+KICK, HOLD, LOOK, NONE = (WORDS.verbs.index(n) for n in ("kick", "hold", "look_at", "no_interaction"))
 BOXES = {PERSON: (10, 10, 50, 90), BALL: (60, 60, 80, 80), CUP: (5, 92, 30, 99)}
 
 
@@ -49,7 +51,7 @@ TRUTH = Annotations.from_records(
     [
         record(100, [PERSON, BALL], [(0, 1, KICK)]),
         record(101, [PERSON, PERSON, CUP], [(0, 2, HOLD), (1, 2, HOLD)]),
-        record(102, [CUP], []),
+        record(102, [PERSON, CUP], [(0, 1, NONE)]),
         record(103, [PERSON] * 7 + [BALL, CUP], [(0, 7, HOLD), (0, 8, HOLD), (0, 7, KICK)]),
     ],
     "hoi_scenes",
@@ -105,7 +107,7 @@ def test_pictures_are_found_by_verb_object_and_people(index):
     assert ask() == [0, 1, 2, 3]
     assert ask(verb="kick") == [0, 3] and ask(verb="hold") == [1, 3]
     assert ask(object="cup") == [1, 2, 3] and ask(verb="kick", object="cup") == [3]
-    assert ask(people=0) == [2] and ask(people=2) == [1] and ask(people=5) == []
+    assert ask(people=1) == [0, 2] and ask(people=2) == [1] and ask(people=5) == []
     assert ask(people=6) == [3]  # six or more
     with pytest.raises(ValueError, match="unknown verb 'fly'"):
         ask(verb="fly")
@@ -123,8 +125,8 @@ def test_errors_are_those_of_the_evaluators_matching(index):
 
 def test_counts_are_of_pictures(index):
     found = facets(index)
-    assert {v["name"]: v["count"] for v in found["verbs"]} == {"hold": 2, "kick": 2}
-    assert {p["name"]: p["count"] for p in found["people"]} == {"0": 1, "1": 1, "2": 1, "6": 1}
+    assert {v["name"]: v["count"] for v in found["verbs"]} == {"hold": 2, "kick": 2, "no_interaction": 1}
+    assert {p["name"]: p["count"] for p in found["people"]} == {"1": 2, "2": 1, "6": 1}
     assert {e["name"]: e["count"] for e in found["errors"]} == {"wrong": 2, "missed": 2, "none": 1}
     assert facets(build_index(TRUTH, WORDS))["errors"] == []
 
@@ -147,6 +149,7 @@ def test_a_picture_is_told_and_shown(desk):
         {"text": "kick 0.80: ball", "correct": True},
         {"text": "hold 0.60: ball", "correct": False},
     ]
+    assert content(desk, "/image/2")[1]["truth"] == [{"text": "no interaction: cup", "correct": None}]
     plain, drawn = (Image.open(BytesIO(answer(desk, f"/picture/0?show={show}")[2])) for show in ("", "truth"))
     assert plain.size == drawn.size and not np.array_equal(plain, drawn)
     assert max(Image.open(BytesIO(answer(desk, "/thumb/1")[2])).size) == 120
@@ -244,3 +247,18 @@ def test_a_reader_that_counts_other_records_than_the_dataset_is_refused(tmp_path
 
     with pytest.raises(ValueError, match="0 records, expected 3"):
         PictureReader(Files())
+
+
+@pytest.mark.slow
+def test_a_real_browser_fills_the_page(server, tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium or google-chrome is installed")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    address = f"http://127.0.0.1:{server.server_address[1]}/#verb=hold"
+    command = [browser, *flags, "--virtual-time-budget=10000", "--dump-dom", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert '<h1 id="title">a &lt;b&gt;set&lt;/b&gt;</h1>' in done.stdout  # names are text, never markup
+    assert ">2 pictures</span>" in done.stdout
+    assert [f'src="/thumb/{row}"' in done.stdout for row in range(4)] == [False, True, False, True]
