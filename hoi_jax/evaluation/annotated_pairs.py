@@ -29,6 +29,11 @@ from hoi_jax.evaluation.vcoco import ActionRanking, headline_roles, rank_actions
 from hoi_jax.vocab import Vocabulary
 
 
+def has_people(annotations: Annotations, vocabulary: Vocabulary) -> bool:
+    """Whether anybody is labelled for an action of the vocabulary."""
+    return annotations.actions_vocabulary_name == vocabulary.name and bool((annotations["persons_actions"] >= 0).any())
+
+
 def agent_ap_over_pairs(
     store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> EvaluationResult:
@@ -44,7 +49,7 @@ def agent_ap_over_pairs(
     Raises:
       ValueError: no person is labelled in the vocabulary.
     """
-    if annotations.actions_vocabulary_name != vocabulary.name or not (annotations["persons_actions"] >= 0).any():
+    if not has_people(annotations, vocabulary):
         raise ValueError(f"no person of the annotations is labelled in {vocabulary.name!r}: agents cannot be scored")
     ranking = _agent_ranking(store, annotations, vocabulary, use_nis=use_nis)
     ap = resampled_ap(ranking, np.ones((annotations.num_images, 1), np.int32))[:, 0]
@@ -69,7 +74,7 @@ def pair_rankings(
         ranked, (truth.label, truth.image), annotations.num_images, PAIRS_PROTOCOL.ap,
         {f"pairs_role_ap/{headline.sum()}": headline},
     )  # fmt: skip
-    if annotations.actions_vocabulary_name != vocabulary.name or not (annotations["persons_actions"] >= 0).any():
+    if not has_people(annotations, vocabulary):
         return (roles,)
     return roles, _agent_ranking(store, annotations, vocabulary, use_nis=use_nis)
 

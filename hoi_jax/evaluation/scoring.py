@@ -12,13 +12,14 @@ from hoi_jax.evaluation.image_level import evaluate_image_store, evaluate_mpii_s
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store, evaluate_part_interactiveness
 from hoi_jax.evaluation.nis import nis_reduction
 from hoi_jax.evaluation.protocols import HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.relation_scores import evaluate_hoi_w_store
 from hoi_jax.evaluation.result import EvaluationResult, merge
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.stored import evaluate_actions_store, evaluate_store, role_ap_over_pairs
 from hoi_jax.evaluation.subsets import SUBSETS, evaluate_subsets
 from hoi_jax.vocab import Vocabulary
 
-METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii")
+METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii", "hoi_w")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +28,10 @@ class EvaluationSettings:
 
     Attributes:
       batch_size: pictures at a time.
-      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and
-        "agent_pairs" (role and agent AP over annotated pairs only, for label files that hold nothing else),
-        "interactiveness" (of whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO), "mpii" (mAP of
-        MPII, one class per picture).
+      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and "agent_pairs"
+        (role and agent AP over annotated pairs only, for label files that hold nothing else), "interactiveness" (of
+        whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO),
+        "mpii" (mAP of MPII, one class per picture), "hoi_w" (HOI-W's mAP_rel).
       protocol: named HOI protocol.
       max_triplets: verb scores kept per picture, None = all.
       subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
@@ -97,6 +98,7 @@ def score(
         "nis": lambda part: nis_reduction(store, part, vocabulary),
         "image": lambda part: evaluate_image_store(store, part, train=few_shot),
         "mpii": lambda part: evaluate_mpii_store(store, part),
+        "hoi_w": lambda part: evaluate_hoi_w_store(store, part, use_nis=use_nis),
     }
 
     def score_split(part: Annotations) -> EvaluationResult:

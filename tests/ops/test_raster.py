@@ -45,6 +45,27 @@ def test_device_halves_go_to_the_even_cell():
     np.testing.assert_array_equal(np.asarray(raster.letterbox(human, obj)[1])[:, 0], [0, 2])
 
 
+def test_stretched_unions_fill_the_map_on_both_axes_and_square_ones_are_letterboxed():
+    rng = np.random.default_rng(3)
+    human, obj = random_boxes(rng, 5_000, 1), random_boxes(rng, 5_000, 1)
+    device = [np.asarray(g) for g in raster.stretch(jnp.asarray(human), jnp.asarray(obj))]
+    low = np.minimum(human[:, :2], obj[:, :2])
+    extent = np.maximum(human[:, 2:], obj[:, 2:]) - low
+    for box, grid in zip((human, obj), device, strict=True):
+        exact = 64 * (box.reshape(-1, 2, 2) - low[:, None]) / extent[:, None] - [[[0], [1]]]
+        clear = np.abs(np.abs(exact - np.floor(exact)) - 0.5) > 1e-6
+        np.testing.assert_array_equal(grid.reshape(-1, 2, 2)[clear], np.rint(exact)[clear])
+    assert (np.minimum(device[0], device[1])[:, :2] == 0).all()
+    assert (np.maximum(device[0], device[1])[:, 2:] == 63).all()
+    square = jnp.asarray([[10.0, 20.0, 74.0, 84.0]]), jnp.asarray([[20.0, 30.0, 40.0, 70.0]])
+    for a, b in zip(raster.stretch(*square), raster.letterbox(*square), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A wide union: the letterboxed map has empty rows, the stretched one has none.
+    wide = jnp.asarray([[0.0, 0.0, 100.0, 20.0]]), jnp.asarray([[50.0, 0.0, 200.0, 20.0]])
+    assert not np.asarray(raster.pair_maps(*wide))[0, 0].any()
+    assert np.asarray(raster.pair_maps(*wide, fit="stretch"))[0].any(axis=(1, 2)).all()
+
+
 def test_device_joints_equal_float64_on_random_people():
     rng = np.random.default_rng(2)
     human = random_boxes(rng, 5_000, 16)

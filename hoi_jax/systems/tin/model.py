@@ -169,7 +169,8 @@ class TinNet(nn.Module):
         if "pose" in self.config.interactiveness.streams:
             pose = jnp.take_along_axis(keypoints, human_index[:, :, None, None], axis=1)
         maps = self.config.maps
-        return pair_maps(human_of_pair, object_of_pair, pose, min_score=maps.pose_min_score, size=maps.size)
+        boxes = human_of_pair, object_of_pair
+        return pair_maps(*boxes, pose, min_score=maps.pose_min_score, size=maps.size, fit=maps.fit)
 
 
 def logits_of_boxes(instances: Mapping[str, Array]) -> dict[str, Array]:

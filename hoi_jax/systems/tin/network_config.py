@@ -85,15 +85,22 @@ class ContextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MapConfig:
-    """Pair maps and their convolutions. `pose_min_score`: weaker joints, and limbs on them, are not drawn."""
+    """Pair maps and their convolutions.
+
+    Attributes:
+      fit: "letterbox" keeps the shape of the union of both boxes (released), "stretch" fills the map with it.
+      pose_min_score: weaker joints, and limbs on them, are not drawn.
+    """
 
     size: int = 64
+    fit: str = "letterbox"
     features: tuple[int, ...] = (64, 32)
     kernel: int = 5
     pose_min_score: float = 0.05
 
     def __post_init__(self):
         check_positive(size=self.size, kernel=self.kernel)
+        choice("fit", self.fit, ("letterbox", "stretch"))
         check_share(pose_min_score=self.pose_min_score)
         cells = self.size
         for _ in self.features:
