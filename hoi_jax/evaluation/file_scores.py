@@ -12,7 +12,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.evaluation.action_frame import has_whole_action_labels
 from hoi_jax.evaluation.alignment import versions
-from hoi_jax.evaluation.annotated_pairs import pair_rankings
+from hoi_jax.evaluation.annotated_pairs import has_people, pair_rankings
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.bootstrap import REPLICATES, intervals, resample, store_rankings
 from hoi_jax.evaluation.files.annotation_files import read_annotations
@@ -137,10 +137,7 @@ def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabula
     elif has_whole_action_labels(annotations):
         first = ("actions",)
     else:
-        labelled = (
-            annotations.actions_vocabulary_name == vocabulary.name and (annotations["persons_actions"] >= 0).any()
-        )
-        first = ("role_pairs", "agent_pairs") if labelled else ("role_pairs",)
+        first = ("role_pairs", "agent_pairs") if has_people(annotations, vocabulary) else ("role_pairs",)
     return (*first, "interactiveness") if published else first
 
 
