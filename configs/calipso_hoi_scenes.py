@@ -21,6 +21,7 @@ def get_config(options=""):
         blocks=("8", "5", "11"),
         # Noise n: the same scenes, `python -m data_prep.build hoi_scenes/small --noise n`.
         detections=("stored", "ground_truth", "noise0.5", "noise2", "noise3"),
+        keep=("all", "best"),
     )
     noise = chosen["detections"].removeprefix("noise")
     noisy = noise != chosen["detections"]
@@ -48,7 +49,7 @@ def get_config(options=""):
         loss=dict(max_foreground=128, verb=40.0, target=20.0, embedding=1.0),
         # The pair score of Eq. 12 would win over every triplet of a verb that is not quite certain: nobody acts without
         # an object here, and target presence says little more than the verb itself.
-        predict=dict(human_threshold=0.3, object_threshold=0.3, keep="all"),
+        predict=dict(human_threshold=0.3, object_threshold=0.3, keep=chosen["keep"]),
         max_humans=8, max_objects=14,
     )  # fmt: skip
     config.optimizer = dict(

@@ -11,7 +11,7 @@ from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import anchors_of
 
-SCENES = ("", "without=sharing", "without=passive,blocks=5", "without=presence,blocks=11", "detections=noise2")
+SCENES = ("", "without=sharing", "without=passive,blocks=5", "without=presence,keep=best", "detections=noise2")
 
 
 @pytest.mark.parametrize("options", [*SCENES, "detections=ground_truth"])
