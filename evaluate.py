@@ -7,6 +7,7 @@
 
 Files are told apart by their content. Predictions: our store (npz), flat npz, result JSON of the PPDM, QPIC, CDN and
 GEN-VLKT family, folders of official HICO-DET .mat files, official V-COCO detections (pickle, read as plain data).
+HOI-W's lists (--dataset hoi_w) and PIC's folders of label maps (--dataset pic) go with labels of their own layout.
 Labels: annotations_<split>.npz, HICO-DET JSON or anno_bbox.mat, V-COCO's official tables with COCO instances, V-COCO
 pair JSON, flat V-COCO npz. Images without predictions, unknown images, NaN scores and other oddities are counted and
 reported; a broken file is refused with its record and field.
@@ -40,6 +41,7 @@ from hoi_jax.evaluation.files.prediction_files import FORMATS, write_official
 from hoi_jax.evaluation.join import join_interactiveness
 from hoi_jax.evaluation.nis_thresholds import apply_thresholds, read_calibration
 from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
+from hoi_jax.evaluation.relation_scores import evaluate_pic_files
 from hoi_jax.evaluation.result import EvaluationResult, format_table
 from hoi_jax.evaluation.scoring import EvaluationSettings, score
 from hoi_jax.evaluation.store import PredictionStore, load_predictions
@@ -68,7 +70,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     files = parser.add_argument_group("with --predictions")
     files.add_argument("--annotations", type=Path, help="label file (required)")
-    files.add_argument("--dataset", choices=[*DATASETS, "hoi_w"], help="default: what the labels are of")
+    files.add_argument("--dataset", choices=[*DATASETS, "hoi_w", "pic"], help="default: what the labels are of")
     files.add_argument("--format", default="auto", choices=["auto", *FORMATS], help="of the predictions, if not clear")
     files.add_argument(
         "--protocol", default="official", help=f"named HOI protocol: {', '.join(HOI_PRESETS)} (default: official)"
@@ -217,6 +219,8 @@ def evaluate_file(options: argparse.Namespace) -> dict[str, EvaluationResult]:
     """Scores a file of predictions; imports neither JAX nor TensorFlow."""
     if options.dataset == "hoi_w":
         return {"model": evaluate_hoi_w_files(options.predictions, options.annotations)}
+    if options.dataset == "pic":
+        return {"model": evaluate_pic_files(options.predictions, options.annotations)}
     scorer = load_scorer(
         options.predictions,
         options.annotations,

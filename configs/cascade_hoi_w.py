@@ -20,5 +20,6 @@ def get_config(options=""):
     config.sizes = dict(image_hw=(1344, 1344), instances=64, detections=100, pairs=128, truncate=True)
     config.model.predict.times_detections = False
     config.model.relation.prior = "hoi_w_release"
+    config.evaluation = dict(metrics=("hoi_w",))
     config.train.update(evaluate_every=0, best_metric=None)
     return config

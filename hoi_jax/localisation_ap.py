@@ -43,7 +43,9 @@ def localisation_config(config: Mapping[str, Any], stages: int | None) -> dict[s
     return changed
 
 
-def found_instances(predictions: Mapping[str, np.ndarray], image_hw: tuple[int, int], padded_hw: tuple[int, int]):
+def found_instances(
+    predictions: Mapping[str, np.ndarray], image_hw: tuple[int, int], padded_hw: tuple[int, int]
+) -> Instances:
     """Instances of one image's predictions (without batch axis), with masks where there are any."""
     if "instance_xyxy_px" not in predictions:
         raise ValueError("predictions have no field 'instance_xyxy_px': the system localises nothing")
@@ -53,8 +55,8 @@ def found_instances(predictions: Mapping[str, np.ndarray], image_hw: tuple[int, 
         grids = predictions["instance_mask"][rows]
         masks = np.array([grid_mask(m, image_hw, padded_hw, image_hw) >= 0.5 for m in grids], bool)
         masks = masks.reshape((len(rows), *image_hw))
-    columns = (predictions[f"instance_{name}"][rows] for name in ("xyxy_px", "class", "score"))
-    return Instances(*columns, masks)
+    boxes, label, score = (predictions[f"instance_{name}"][rows] for name in ("xyxy_px", "class", "score"))
+    return Instances(boxes, label, score, masks)
 
 
 def annotated_instances(batch: Mapping[str, np.ndarray], row: int, image_hw: tuple[int, int]) -> Instances:
@@ -85,7 +87,7 @@ def localisation_ap(
         for row in np.flatnonzero(batch["batch_valid"]):
             size = (int(batch["image_hw_px"][row, 0]), int(batch["image_hw_px"][row, 1]))
             found.append(found_instances({name: value[row] for name, value in predictions.items()}, size, padded))
-            truth.append(annotated_instances(batch, row, size))
+            truth.append(annotated_instances(batch, int(row), size))
     scores = {f"box/{name}": value for name, value in summary(average_precision(found, truth, box_iou)).items()}
     if has_masks:
         scores |= {f"mask/{name}": value for name, value in summary(average_precision(found, truth, mask_iou)).items()}

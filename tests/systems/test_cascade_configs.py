@@ -17,9 +17,12 @@ from configs import (
 from hoi_jax.backbones.torchvision_names import ConversionError
 from hoi_jax.experiment import load_experiment
 from hoi_jax.settings import from_config
+from hoi_jax.systems.cascade.coco_classes import with_classes
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.convert import detector_arrays
 from hoi_jax.systems.cascade.detect import anchors_of
+from hoi_jax.vocab import get_vocabulary
+from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 
 @pytest.mark.parametrize(
@@ -113,3 +116,24 @@ def test_layers_of_mmdetection_find_their_place_and_background_comes_first():
 def test_weights_of_something_else_are_refused():
     with pytest.raises(ConversionError, match="region proposal"):
         detector_arrays({"fc.weight": np.zeros((2, 2), np.float32)})
+
+
+@pytest.mark.parametrize("columns", [81, 91])
+def test_class_layers_of_coco_are_rearranged_for_the_objects(columns):
+    """Background stays first; a cell phone is COCO's class 67 (77 in its files), cigarettes are unknown to it."""
+    layer = np.arange(columns, dtype=np.float32)[None].repeat(2, axis=0)
+    arrays = {"params/box_heads_1/score/kernel": layer, "params/rpn_head/score/kernel": layer}
+    found, absent = with_classes(arrays, get_vocabulary("hoi_w"))
+    objects = get_vocabulary("hoi_w").objects
+    assert absent == ("cigarette", "drink", "food")
+    row = found["params/box_heads_1/score/kernel"][0]
+    assert row[0] == 0 and len(row) == 12
+    expected = {"person": (1, 1), "cellphone": (68, 77), "horse": (18, 19), "ball": (33, 37), "document": (74, 84)}
+    for name, numbers in expected.items():
+        assert row[1 + objects.index(name)] == numbers[columns == 91]
+    mean = np.mean(np.arange(1, 81)) if columns == 81 else np.mean(COCO_CATEGORY_IDS)
+    assert row[1 + objects.index("food")] == pytest.approx(mean)
+    np.testing.assert_array_equal(found["params/rpn_head/score/kernel"], layer)
+    assert with_classes(arrays, get_vocabulary("vcoco"))[1] == ()
+    with pytest.raises(ValueError, match="5 columns"):
+        with_classes({"params/box_heads_0/score/bias": np.zeros(5, np.float32)}, get_vocabulary("vcoco"))

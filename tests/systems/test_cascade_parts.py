@@ -23,7 +23,8 @@ from hoi_jax.systems.cascade.mining import semantic_context
 from hoi_jax.systems.cascade.predict import fuse
 from hoi_jax.systems.cascade.regions import Entities, Pyramid, enlarge_corners
 from hoi_jax.systems.cascade.relation import FaceTables, RelationStage, Tables
-from hoi_jax.systems.cascade.targets import labels_of_image
+from hoi_jax.systems.cascade.targets import labels_of_image, with_reversed
+from hoi_jax.vocab.tables import Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tin_examples import HOI_STYLE, random_boxes  # noqa: E402
@@ -174,6 +175,24 @@ def test_pairs_that_show_nothing_do_not_interact():
     labels = labels_of_image(example, human, obj, jnp.asarray([1, 1, 2]), HOI_STYLE, overlap=0.5)
     assert labels.annotated.tolist() == [True, False, False]
     assert np.asarray(labels.verbs).tolist() == [[False, True, False, False]] + [[True, False, False, False]] * 2
+
+
+def test_what_two_people_do_to_each_other_is_learned_from_either_side():
+    """in_front of person 1 by person 0 is behind seen from 1; a ball takes no side, and what has no reverse stays."""
+    vocabulary = Vocabulary("four", ("person", "ball"), ("in_front", "behind", "beside", "kick"), 0)
+    example = {
+        "instances_class": jnp.asarray([0, 0, 1]), "pairs_human": jnp.asarray([0, 0, 1, 0]),
+        "pairs_object": jnp.asarray([1, 2, 0, -1]), "pairs_valid": jnp.asarray([True, True, True, True]),
+        "pairs_verbs": jnp.asarray([[1, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]], bool),
+        "pairs_verbs_known": jnp.ones((4, 4), bool),
+    }  # fmt: skip
+    out = with_reversed(example, (("in_front", "behind"), ("beside", "beside")), vocabulary)
+    assert out["pairs_valid"].tolist() == [True] * 4 + [True, False, False, False]
+    assert (int(out["pairs_human"][4]), int(out["pairs_object"][4])) == (1, 0)
+    assert out["pairs_verbs"][4].tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(out["pairs_verbs"][:4], example["pairs_verbs"])
+    with pytest.raises(ValueError, match="no such verb"):
+        with_reversed(example, (("above", "below"),), vocabulary)
 
 
 @pytest.fixture(scope="module")

@@ -222,6 +222,8 @@ class LossConfig:
       beta, gamma: per stage.
       ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, or their "sum" (as printed).
       pairs, pair_share: pairs per image and stage, and the most that are annotated.
+      reversed_verbs: (verb, what the object then does to the person) where an object is a person: both are learned from
+        either annotation (the release on PIC: "in front of" and "behind"); symmetric verbs stand with themselves.
       parts: "joint", "detector" (phase 1) or "relations" (phase 2 with a frozen detector).
     """
 
@@ -231,6 +233,7 @@ class LossConfig:
     ranking_reduce: str = "mean"
     pairs: int = 128
     pair_share: float = 0.25
+    reversed_verbs: tuple[tuple[str, str], ...] = ()
     parts: str = "joint"
 
     def __post_init__(self):

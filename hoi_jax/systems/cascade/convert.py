@@ -3,8 +3,9 @@
     python -m hoi_jax.systems.cascade.convert maskrcnn_resnet50_fpn_coco.pth detector.npz
 
 Layers keep their meaning wherever the layouts match; what does not match is listed, never guessed. Class logits put
-background first here, as in torchvision and the first mmdetection; later ones have it last. Class layers keep their own
-number of classes, so that a config starts from the others: `init_from` with include patterns.
+background first here, as in torchvision and the first mmdetection; later ones have it last. `--vocabulary vcoco` (or
+hoi_w, pic, hico_det) rearranges class layers for its objects; without it they keep COCO's classes, and a config starts
+from the other layers: `init_from` with include patterns.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from hoi_jax.backbones.torchvision_names import (
     resnet_rule,
 )
 from hoi_jax.files.state import read_state
+from hoi_jax.systems.cascade.coco_classes import with_classes
+from hoi_jax.vocab import get_vocabulary
 
 _TORCHVISION = {
     r"rpn\.head\.conv(?:\.0\.0)?": "rpn_head/conv",
@@ -138,9 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="state dict: .pth, .safetensors or .npz")
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: by its layout)")
+    parser.add_argument("--vocabulary", help="class layers for the objects of this vocabulary")
     options = parser.parse_args(arguments)
+    absent: tuple[str, ...] = ()
     try:
         converted, unknown = detector_arrays(read_state(options.source), options.epsilon)
+        if options.vocabulary:
+            converted, absent = with_classes(converted, get_vocabulary(options.vocabulary))
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **converted)
         io.write_bytes_atomic(options.target, buffer.getvalue())
@@ -149,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for name in unknown:
         print(f"no place for {name}")
+    for name in absent:
+        print(f"no COCO class for {name}: it starts with the mean of all")
     print(f"{options.target}: {len(converted)} arrays, {len(unknown)} tensors without a place")
     return 0
 

@@ -19,7 +19,7 @@ from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, sta
 from hoi_jax.systems.cascade.entities import all_pairs, at_stage, choose_people, find_detections, with_truth
 from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.regions import Pyramid
-from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image
+from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
 
 _INSTANCES = ("instances_xyxy_px", "instances_class", "instances_valid")
@@ -58,6 +58,9 @@ def sample_pairs(
     fields = {name: batch[name] for name in (*_INSTANCES, *_PAIRS)}
 
     def one(key, candidates, boxes, label, people, example):
+        if config.loss.reversed_verbs:
+            example = with_reversed(example, config.loss.reversed_verbs, vocabulary)
+
         def labels(slot, row):
             return labels_of_image(example, boxes[people[slot]], boxes[row], label[row], vocabulary, overlap=overlap)
 

@@ -1,8 +1,10 @@
 """What relation heads learn: which pairs of boxes show annotated pairs, and with which verbs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.ops.boxes import iou
@@ -53,6 +55,36 @@ def pair_labels(
     verbs = shown @ truth_verbs.astype(jnp.float32) > 0
     doubtful = shown @ (~truth_known).astype(jnp.float32) > 0
     return PairLabels(verbs, verbs | ~doubtful, jnp.any(hit, axis=1))
+
+
+def with_reversed(
+    example: Batch, reversed_verbs: Sequence[tuple[str, str]], vocabulary: Vocabulary
+) -> dict[str, Array]:
+    """The image's tables with a second row for every pair: the object's side of it, where the object is a person.
+
+    Rows that say nothing reversible are not valid. Labels are unions over rows, so that nothing is counted twice where
+    both sides were annotated.
+
+    Raises:
+      ValueError: a verb that the vocabulary lacks.
+    """
+    swap = np.zeros((len(vocabulary.verbs), len(vocabulary.verbs)), np.float32)
+    for first, second in reversed_verbs:
+        for verb in (first, second):
+            if verb not in vocabulary.verbs:
+                raise ValueError(f"reversed_verbs name {verb!r}: {vocabulary.name} has no such verb")
+        a, b = vocabulary.verbs.index(first), vocabulary.verbs.index(second)
+        swap[a, b] = swap[b, a] = 1.0
+    human, obj = example["pairs_human"], example["pairs_object"]
+    said = example["pairs_verbs"].astype(jnp.float32) @ swap > 0
+    person = (obj >= 0) & (example["instances_class"][jnp.maximum(obj, 0)] == vocabulary.human_class)
+    second = {
+        "pairs_human": jnp.maximum(obj, 0), "pairs_object": human, "pairs_verbs": said,
+        "pairs_verbs_known": jnp.ones_like(example["pairs_verbs_known"]),
+        "pairs_valid": example["pairs_valid"] & person & jnp.any(said, axis=-1),
+    }  # fmt: skip
+    both = {name: jnp.concatenate([example[name], rows.astype(example[name].dtype)]) for name, rows in second.items()}
+    return {**example, **both}
 
 
 def labels_of_image(
