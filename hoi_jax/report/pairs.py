@@ -22,9 +22,9 @@ def pairs_of_image(
 ) -> list[dict[str, Any]]:
     """The pairs of one picture as plain JSON values, best first, boxes times `scale_xy` [2].
 
-    Of all (pair, verb) rows the `top` best are taken, of one person's (same box) at most `per_person`. A pair that the
-    system suppressed is left out. Verbs without an object (action style) come from the people (`agent_*`) and have
-    object null.
+    Of all (pair, verb) rows the `top` best are taken, of one person's (same box) at most `per_person`, among which is
+    no "does nothing". A pair that the system suppressed is left out. Verbs without an object (action style) come from
+    the people (`agent_*`) and have object null.
     """
     candidates: list[tuple[float, int, int]] = []
     agents_from = predictions["pair_valid"].shape[1] if "pair_valid" in predictions else 0
@@ -58,15 +58,17 @@ def _few_per_person(
     limit: int,
     quiet: int,
 ) -> list[tuple[float, int, int]]:
-    """The first `limit` candidates of every person, people being told apart by their box; the verb `quiet` (doing
-    nothing) is not counted."""
+    """The first `limit` candidates of every person, people being told apart by their box, without the verb `quiet`:
+    that somebody does nothing with a thing would fill the places of what people do."""
     seen: Counter[bytes] = Counter()
     kept = []
     for candidate in candidates:
         pair = candidate[1]
         name, index = ("human_xyxy_px", pair) if pair < agents_from else ("agent_xyxy_px", pair - agents_from)
         person = np.asarray(predictions[name][row, index], np.float32).tobytes()
-        seen[person] += candidate[2] != quiet
+        if candidate[2] == quiet:
+            continue
+        seen[person] += 1
         if seen[person] <= limit:
             kept.append(candidate)
     return kept
