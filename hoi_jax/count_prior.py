@@ -23,7 +23,7 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 def relation_rows(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndarray, "rows 3"]:
     """(human, object, verb) of all annotated relations with an object; rows of the whole `instances` table."""
-    if not vocabulary.actions:
+    if not vocabulary.actions or not len(annotations["persons_instance"]):
         human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
         rows = np.stack([human, obj, annotations["pairs_verb"].astype(np.int64)], axis=1)
         return rows[obj >= 0]

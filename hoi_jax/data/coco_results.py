@@ -37,6 +37,11 @@ def image_number(path: Path) -> int | None:
     return int(digits) if digits else None
 
 
+def is_detectron2(path: str | Path) -> bool:
+    """Whether a file of results is one that PyTorch wrote."""
+    return read_head(path, 8).startswith((b"PK", b"\x80"))
+
+
 def entries_of(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a file of results: a JSON list (COCO's results, AlphaPose), the `annotations` of a COCO file, or the
     `instances_predictions.pth` that detectron2 writes, which is read without running anything it names.
@@ -44,8 +49,7 @@ def entries_of(path: str | Path) -> list[dict[str, Any]]:
     Raises:
       DataError: naming the file; rows that are no group of keys are refused too.
     """
-    head = read_head(path, 8)
-    table = read_plain_torch(path) if head.startswith((b"PK", b"\x80")) else read_json(path)
+    table = read_plain_torch(path) if is_detectron2(path) else read_json(path)
     if isinstance(table, dict) and {"annotations", "images"} <= set(table):
         table = table["annotations"]
     if not isinstance(table, list):
@@ -77,6 +81,9 @@ class DetectionFile:
     def __init__(self, path: str | Path, vocabulary: Vocabulary):
         entries = entries_of(path)
         classes = category_classes(vocabulary)
+        if is_detectron2(path):
+            # Saved before detectron2 turns its own numbers 0, 1, 2, ... into COCO's, as its JSON has them.
+            classes = {index: index for index in range(len(vocabulary.objects))}
         self._by_number: dict[int, list[dict[str, Any]]] = {}
         self._by_name: dict[str, list[dict[str, Any]]] = {}
         for index, entry in enumerate(entries):

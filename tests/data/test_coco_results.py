@@ -11,6 +11,7 @@ from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = get_vocabulary("hoi_scenes")
 GOOD = {"image_id": 328, "category_id": 0, "bbox": [10, 20, 30, 40], "score": 0.5}
 
@@ -94,3 +95,16 @@ def test_a_file_that_holds_no_list_is_refused(tmp_path, content):
 def test_an_entry_that_is_no_group_is_refused(tmp_path):
     with pytest.raises(DataError, match="detection 0: is 3"):
         load(tmp_path, [3])
+
+
+def test_detectron2s_own_file_numbers_classes_from_zero_where_its_json_has_cocos_numbers(tmp_path):
+    vocabulary = get_vocabulary("hico_det")
+    saved = DetectionFile(ROOT / "tests" / "files" / "torch" / "instances_predictions.pth", vocabulary)
+    found = saved.of(Path("COCO_val2014_000000000042.jpg"))
+    assert [vocabulary.objects[n] for n in found["class"]] == ["person", "bicycle", "toothbrush"]
+    np.testing.assert_allclose(found["score"], [0.9, 0.75, 0.5])
+    np.testing.assert_array_equal(found["xyxy_px"][0], [10, 20, 40, 60])
+    assert not len(saved.of(Path("43.jpg"))["score"])
+    rows = [{"image_id": 42, "category_id": n, "bbox": [1, 1, 2, 3], "score": 0.5} for n in (1, 2, 90)]
+    listed = load(tmp_path, rows, vocabulary).of(Path("42.jpg"))
+    np.testing.assert_array_equal(listed["class"], found["class"])

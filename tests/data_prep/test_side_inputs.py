@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from data_prep.part_boxes import part_boxes, with_stand_ins
 from data_prep.side_inputs import FaceFile, PoseFile, SideInputs, nearest_face, nearest_pose
 from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
+from hoi_jax.schema import PART_NAMES
 from hoi_jax.vocab import get_vocabulary
 
 HICO = get_vocabulary("hico_det")
+HEAD, HIP, RIGHT_HAND = (PART_NAMES.index(name) for name in ("head", "hip", "right_hand"))
 NAME = "COCO_val2014_000000000042.jpg"
 
 
@@ -118,3 +121,24 @@ def test_real_poses_are_found_for_the_people_of_real_photographs(data_dir):
                 np.allclose(joints[place][expected[:, 2] > 0, :2], expected[expected[:, 2] > 0, :2])
             )
     assert found == wanted > 40
+
+
+def test_absent_joints_of_annotations_do_not_move_part_boxes():
+    whole = np.array([[x, y, 1] for x, y in np.random.default_rng(0).uniform(100, 200, (17, 2))], np.float32)
+    person = np.array([[90, 90, 210, 210]], np.float32)
+    left_eye, right_eye, left_hip = 1, 2, 11
+    cases = {(left_eye,): (HEAD, right_eye), (left_hip,): (HIP, 12)}
+    for absent, (part, other) in cases.items():
+        pose = whole.copy()
+        pose[list(absent)] = 0
+        box = part_boxes(pose[None], person)[0, part]
+        np.testing.assert_allclose((box[:2] + box[2:]) / 2, whole[other, :2], atol=1e-3)
+    blind = whole.copy()
+    blind[[left_eye, right_eye]] = 0
+    neck, pelvis = whole[[5, 6], :2].mean(0), whole[[11, 12], :2].mean(0)
+    hand = part_boxes(blind[None], person)[0, RIGHT_HAND]
+    # 0.75 neck + 0.25 head is the neck alone; half a side is 0.9 of half the trunk.
+    assert hand[2] - hand[0] == pytest.approx(0.9 * np.linalg.norm(neck - pelvis), rel=1e-4)
+    np.testing.assert_array_equal(part_boxes(blind[None], person)[0, HEAD], person[0])
+    np.testing.assert_array_equal(with_stand_ins(whole[None])[0], whole)
+    assert not with_stand_ins(np.zeros((1, 17, 3), np.float32)).any()

@@ -57,8 +57,20 @@ def values():
     )  # fmt: skip
 
 
+def detections():
+    """What detectron2's COCOEvaluator saves as instances_predictions.pth: its own class numbers, from 0 on."""
+    found = [(0, [10.0, 20.0, 30.0, 40.0], 0.9), (1, [5.5, 6.5, 10.0, 20.0], 0.75), (79, [1.0, 1.0, 2.0, 3.0], 0.5)]
+    rows = [
+        {"image_id": 42, "category_id": category, "bbox": box, "score": score,
+         "segmentation": {"size": [4, 4], "counts": "04L0"}}
+        for category, box, score in found
+    ]  # fmt: skip
+    return [{"image_id": 42, "instances": rows}, {"image_id": 43, "instances": []}]
+
+
 def main():
     HERE.mkdir(exist_ok=True)
+    torch.save(detections(), HERE / "instances_predictions.pth")
     torch.manual_seed(0)
     torch.save(values(), HERE / "values.pth")
     torch.save(values(), HERE / "values_legacy.pth", _use_new_zipfile_serialization=False)
