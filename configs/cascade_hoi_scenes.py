@@ -18,6 +18,8 @@ from configs import cascade_common, common
 
 STEPS = 1200
 REGIONS = cascade_common.REGIONS
+# One layer on probabilities has to grow large weights; at AdamW's pace it would stay near sigmoid(0) for the whole run.
+SEMANTIC = dict(pattern="relations_[0-9]/verb_s/.*", multiplier=20.0)
 
 
 def get_config(options=""):
@@ -60,8 +62,9 @@ def get_config(options=""):
         name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
         schedule=dict(kind="cosine", warmup_steps=100),
     )  # fmt: skip
-    if own and chosen["phase"] == "relations":
-        config.optimizer.rules = cascade_common.FROZEN_DETECTOR
+    if chosen["phase"] != "detector":
+        frozen = cascade_common.FROZEN_DETECTOR if own and chosen["phase"] == "relations" else (dict(pattern=".*"),)
+        config.optimizer.rules = (SEMANTIC, *frozen)
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=600, checkpoint_every=200, best_metric="default/full"
     )

@@ -44,7 +44,8 @@ def test_a_frozen_detector_is_frozen_for_the_optimiser_too():
     """Weight decay would move what no loss moves."""
     for config in (cascade_hoi_scenes.get_config("phase=relations"), cascade_hoi_w.get_config("phase=relations")):
         rules = load_experiment(config.to_dict()).optimizer.rules
-        assert [(rule.pattern, rule.frozen) for rule in rules] == [("relations_.*", False), (".*", True)]
+        assert [(rule.pattern, rule.frozen) for rule in rules][-2:] == [("relations_.*", False), (".*", True)]
+        assert all(rule.pattern.startswith("relations_") for rule in rules[:-1])
 
 
 def test_the_simulated_detector_has_no_masks_to_offer():
