@@ -181,8 +181,8 @@ def _interactions(
     groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
     for row in rows.tolist():
         human, thing = (_box(boxes[row]) for boxes in (triplets.human, triplets.thing))
-        judged = right is not None and triplets.verb[row] != vocabulary.no_interaction
-        key = (human, thing, int(triplets.object_class[row]), bool(right[row]) if judged else None)
+        quiet = triplets.verb[row] == vocabulary.no_interaction
+        key = (human, thing, int(triplets.object_class[row]), None if right is None or quiet else bool(right[row]))
         score = float(triplets.score[row]) if with_score else None
         groups.setdefault(key, []).append((vocabulary.verb_words(int(triplets.verb[row])), score))
     return [
