@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", default="vcoco")
     parser.add_argument("--dense", action="store_true", help="compute the three maps everywhere")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--out", type=Path, default=RESULT, help="JSON to write (default: %(default)s)")
     parser.add_argument("--note", default="", help="kept with the result: what else the machine was doing")
     parser.add_argument("--plot", type=Path, help="measure nothing; draw the results that are there")
     options = parser.parse_args()
@@ -176,11 +177,11 @@ def main() -> None:
         k: getattr(options, k) for k in ("height", "width", "warm_ups", "repeats", "vocabulary", "dense", "dtype")
     }
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load_before": load}
-    FOLDER.mkdir(exist_ok=True)
+    options.out.parent.mkdir(exist_ok=True)
     text = json.dumps(
         {**result, "settings": settings, "machine": machine, "note": options.note}, indent=1, sort_keys=True
     )
-    RESULT.write_text(text + "\n")
+    options.out.write_text(text + "\n")
 
 
 if __name__ == "__main__":
