@@ -5,6 +5,7 @@ and the fingerprint of the training records. `python -m hoi_jax.keep` makes such
 """
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def write_kept(folder: str | os.PathLike[str], variables: dict[str, Any], metada
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     size = io.write_safetensors_atomic(folder / WEIGHTS, {path_name(p): np.asarray(x) for p, x in leaves})
     values = dataclasses.asdict(metadata)
+    # JSON has no NaN: what could not be measured is left out.
+    values["metrics"] = {name: value for name, value in metadata.metrics.items() if math.isfinite(value)}
     io.write_bytes_atomic(folder / CONFIG, values.pop("config_text").encode())
     io.write_json_atomic(folder / MANIFEST, values)
     return size

@@ -54,7 +54,7 @@ def test_the_command_keeps_the_best_checkpoint_with_its_log_and_scores(tmp_path,
             step=np.int32(step), params=params, model_state={}, opt_state=(), ema_params=None,
             key=np.zeros(2, np.uint32), healthy=np.asarray(True),
         )  # fmt: skip
-        checkpoints.save(state, Metadata(step, step, "{}", "print", {"score": score}))
+        checkpoints.save(state, Metadata(step, step, "{}", "print", {"score": score, "undefined": np.nan}))
     checkpoints.wait()
     checkpoints.close()
     (workdir / "metrics.jsonl").write_text('{"step": 1}\n')
@@ -67,6 +67,7 @@ def test_the_command_keeps_the_best_checkpoint_with_its_log_and_scores(tmp_path,
     assert is_kept(folder) and not is_kept(workdir)
     found, _, metadata = load_for_evaluation(folder)
     assert (found["params"]["w"].tolist(), metadata.step) == ([1.0, 1.0, 1.0], 1)
+    assert metadata.metrics == {"score": 0.9}
 
 
 def test_damage_is_named(tmp_path):
