@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hoi_jax.evaluation.alignment import versions
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import frequency_of_pairs
 from hoi_jax.evaluation.bootstrap import difference, intervals
@@ -95,7 +96,7 @@ def score_run(name: str, run: Run, options: argparse.Namespace) -> None:
         "config_fingerprint": expected,
         "annotations_fingerprint": labels.fingerprint,
         "code": commit(),
-        "versions": store.manifest.get("versions"),
+        "versions": versions(),
         **scored(store, labels, train, tuple(config["evaluation"]["metrics"])),
         "minutes": round((time.monotonic() - started) / 60, 1),
     }

@@ -1,6 +1,9 @@
 """Modes of TIN's configs: P learns from several datasets at once, and from nothing else than their pairs."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -33,12 +36,11 @@ def data(tmp_path_factory):
 
 
 def experiment_on_both(**changes):
-    config = tin_hoi_scenes.get_config("mode=p,on=both,p_streams=spatial")
-    config.sizes.image_hw = (64, 64)
-    config.dataset.name = "hoi_scenes/one"
-    config.dataset.mix = (dict(name="hoi_scenes/two", labels="hoi_scenes_actions", split="train"),)
-    config.dataset.update(changes)
-    return ex.load_experiment(config.to_dict())
+    config: dict[str, Any] = tin_hoi_scenes.get_config("mode=p,on=both,p_streams=spatial").to_dict()
+    config["sizes"]["image_hw"] = (64, 64)
+    mix = (dict(name="hoi_scenes/two", labels="hoi_scenes_actions", split="train"),)
+    config["dataset"] |= {"name": "hoi_scenes/one", "mix": mix, **changes}
+    return ex.load_experiment(config)
 
 
 def batches(experiment, data, count):
@@ -56,7 +58,8 @@ def test_examples_of_both_datasets_come_in_their_shares(data, mix_by, share):
 
 def test_p_learns_from_each_of_several_datasets(data):
     experiment = experiment_on_both()
-    system, (batch, *_) = experiment.build_system(), batches(experiment, data, 1)
+    system, (read, *_) = experiment.build_system(), batches(experiment, data, 1)
+    batch = {name: jnp.asarray(value) for name, value in read.items()}
     assert set(batch["source_id"].tolist()) == {0, 1}
     variables = system.init(jax.random.key(0), batch)
     assert {name for name in variables["params"]} == {"interactiveness"}
@@ -66,7 +69,8 @@ def test_p_learns_from_each_of_several_datasets(data):
         given = {**batch, "batch_valid": valid}
         return jax.value_and_grad(lambda p: system.loss({"params": p}, given, jax.random.key(1))[0])(params)
 
-    fast = losses.lower(variables["params"], batch["batch_valid"]).compile({"xla_backend_optimization_level": 0})
+    options: dict[str, Any] = {"xla_backend_optimization_level": 0}
+    fast = losses.lower(variables["params"], batch["batch_valid"]).compile(options)
     grads = []
     for source in (0, 1):
         value, grad = fast(variables["params"], batch["source_id"] == source)
