@@ -8,15 +8,18 @@ from hoi_jax.ops.part_boxes import part_boxes_from_pose
 
 _ROWS = 16
 _EYES, _SHOULDERS, _HIPS = (1, 2), (5, 6), (11, 12)
+_LIMBS = ((16, 12), (15, 11), (10, 6), (9, 5))
+"""End and root of the limbs whose length the recipe takes where it sees no trunk."""
 _compiled = jax.jit(part_boxes_from_pose)
 
 
 def with_stand_ins(keypoints_px: Float[np.ndarray, "n 17 3"]) -> Float[np.ndarray, "n 17 3"]:
-    """Poses whose absent eyes, shoulders and hips have a place, still with score 0.
+    """Poses whose absent joints have a place, still with score 0.
 
-    The recipe takes means of two joints each. It was made for detectors, which place every joint; in annotations an
-    absent one is at (0, 0), and a mean with it would lie anywhere. An absent joint takes the place of the other of its
-    pair; where both eyes or both shoulders are absent, they take that of the shoulders or eyes.
+    The recipe takes means and distances of two joints each. It was made for detectors, which place every joint; in
+    annotations an absent one is at (0, 0): a mean with it lies anywhere, a distance to it is as long as the picture.
+    An absent eye, shoulder or hip takes the place of the other of its pair; where both eyes or both shoulders are
+    absent, they take that of the shoulders or eyes. A limb without one of its ends has no length.
     """
     out = keypoints_px.copy()
     absent = out[..., 2] == 0
@@ -29,6 +32,12 @@ def with_stand_ins(keypoints_px: Float[np.ndarray, "n 17 3"]) -> Float[np.ndarra
         out[gone[:, None] & np.isin(np.arange(out.shape[1]), pair), :2] = np.repeat(
             out[gone][:, others, :2].mean(1), 2, axis=0
         )
+    for end, root in _LIMBS:
+        pair = _HIPS if root in _HIPS else (*_SHOULDERS, *_EYES)
+        nowhere = absent[:, pair].all(1)
+        out[nowhere, root, :2] = out[nowhere, end, :2]
+        lone = absent[:, end]
+        out[lone, end, :2] = out[lone, root, :2]
     return out
 
 

@@ -43,9 +43,9 @@ def augment(example: Example, seed: Tensor, settings: AugmentSettings) -> Exampl
         window = tf.where(draws[0] < settings.crop, window, whole)
         example = transforms.crop(example, window, min_visible=settings.crop_min_visible)
     if settings.flip > 0:
-        flipped = transforms.flip_horizontal(example)
-        take = draws[1] < settings.flip
-        example = {k: v if v is flipped[k] else tf.where(take, flipped[k], v) for k, v in example.items()}
+        take, unchanged = draws[1] < settings.flip, example
+        # One branch runs: mirroring a picture that is then thrown away costs as much as decoding a part of it.
+        example = tf.cond(take, lambda: transforms.flip_horizontal(unchanged), lambda: dict(unchanged))
         example["flipped"] = take
     return example
 

@@ -84,7 +84,9 @@ def draw_part_cells(
     picture = Image.fromarray(out)
     draw = ImageDraw.Draw(picture)
     for part, name in enumerate(MERGED_PART_NAMES):
-        draw.text((4, 4 + 16 * part), name, fill=part_colour(part), font=font(14), stroke_width=2, stroke_fill="black")
+        top = 4 + 18 * part
+        draw.rectangle((4, top + 2, 16, top + 14), fill=part_colour(part), outline=colours.WHITE)
+        draw.text((22, top), name, fill=colours.WHITE, font=font(14), stroke_width=2, stroke_fill=colours.BLACK)
     return picture
 
 

@@ -144,3 +144,14 @@ def test_merging_agrees_with_a_literal_loop():
         classes = rng.integers(0, 2, 12)
         joined = tables.merge_overlapping_rows(boxes[:, 0], boxes[:, 1], classes, 0.25)
         assert joined.tolist() == literal_merge(boxes[:, 0].tolist(), boxes[:, 1].tolist(), classes, 0.25)
+
+
+def test_a_picture_that_grows_is_the_same_with_and_without_low_pass():
+    picture = tf.constant(np.random.default_rng(0).integers(0, 256, (37, 53, 3)), tf.uint8)
+    for hw in ((37, 54), (74, 106), (111, 160), (38, 201)):
+        exact = tf.image.resize(picture, hw, antialias=True).numpy()
+        grown = transforms.resize({**example(), "image": picture}, tf.constant(hw), antialias=True)["image"].numpy()
+        assert np.abs(grown - exact).max() <= 0.5 + 1e-3
+    shrunk = transforms.resize({**example(), "image": picture}, tf.constant((20, 60)), antialias=True)["image"].numpy()
+    assert np.abs(shrunk - tf.image.resize(picture, (20, 60), antialias=True).numpy()).max() <= 0.5 + 1e-3
+    assert np.abs(shrunk - tf.image.resize(picture, (20, 60)).numpy()).max() > 20

@@ -100,6 +100,9 @@ def test_part_boxes_lie_around_their_joints(photographs):
                 seen += 1
                 assert pose[person, joint, 2] > 0 and x2 - x1 == pytest.approx(y2 - y1, abs=1e-3)
                 np.testing.assert_allclose([(x1 + x2) / 2, (y1 + y2) / 2], pose[person, joint, :2], atol=1e-2)
+            longest = np.linalg.norm(people[person, 2:] - people[person, :2])
+            # No length of a body exceeds the diagonal of its box; the largest factor is 1.2, on both sides of a centre.
+            assert (parts[person, :, 2:] - parts[person, :, :2]).max() <= 2.4 * longest + 1
             head = parts[person, HEAD]
             if not np.array_equal(head, people[person]) and pose[person, NOSE, 2] > 0:
                 middle = (head[:2] + head[2:]) / 2

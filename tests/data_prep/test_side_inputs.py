@@ -140,5 +140,13 @@ def test_absent_joints_of_annotations_do_not_move_part_boxes():
     # 0.75 neck + 0.25 head is the neck alone; half a side is 0.9 of half the trunk.
     assert hand[2] - hand[0] == pytest.approx(0.9 * np.linalg.norm(neck - pelvis), rel=1e-4)
     np.testing.assert_array_equal(part_boxes(blind[None], person)[0, HEAD], person[0])
+    # Without hips there is no trunk, and without a wrist (or hips) no limb that could stand for it: the whole person.
+    half = whole.copy()
+    half[[9, 11, 12]] = 0
+    boxes = part_boxes(half[None], person)[0]
+    for name in ("left_arm", "left_hand", "right_foot", "left_leg", "hip"):
+        np.testing.assert_array_equal(boxes[PART_NAMES.index(name)], person[0], err_msg=name)
+    arm = boxes[PART_NAMES.index("right_arm")]
+    assert arm[2] - arm[0] == pytest.approx(2 * np.linalg.norm(whole[10, :2] - whole[6, :2]), rel=1e-4)
     np.testing.assert_array_equal(with_stand_ins(whole[None])[0], whole)
     assert not with_stand_ins(np.zeros((1, 17, 3), np.float32)).any()
