@@ -16,7 +16,7 @@ levels of RoIs, anchors of four cells.
 
 from configs import cascade_common, common
 
-STEPS = 1200
+STEPS = 800
 REGIONS = cascade_common.REGIONS
 # One layer on probabilities has to grow large weights; at AdamW's pace it would stay near sigmoid(0) for the whole run.
 SEMANTIC = dict(pattern="relations_[0-9]/verb_s/.*", multiplier=20.0)
@@ -51,12 +51,12 @@ def get_config(options=""):
         boxes=dict(width=64, samples=48, candidates=64, detections=16, finest_px=28.0, score=0.3),
         masks=dict(enabled=own and masks, convs=2, width=16, rois=16),
         relation=dict(
-            region=REGIONS[chosen["region"]], mining="none" if chosen["without"] == "ihsm" else "dot",
+            region=REGIONS[chosen["region"]], mask_size=7, mining="none" if chosen["without"] == "ihsm" else "dot",
             mining_scale=16.0**-0.5, face=chosen["without"] != "efra", ranking=chosen["without"] != "rrm",
             width=64, geometric_width=48, face_width=16, map_size=32, map_features=(4, 8),
         ),
         loss=dict(parts=chosen["phase"], pairs=32, pair_share=0.5),
-        predict=dict(top_pairs=48, human_score=0.3, object_score=0.3, chunk=128),
+        predict=dict(top_pairs=24, human_score=0.3, object_score=0.3, chunk=128),
     )  # fmt: skip
     config.optimizer = dict(
         name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
@@ -65,10 +65,6 @@ def get_config(options=""):
     if chosen["phase"] != "detector":
         frozen = cascade_common.FROZEN_DETECTOR if own and chosen["phase"] == "relations" else (dict(pattern=".*"),)
         config.optimizer.rules = (SEMANTIC, *frozen)
-    config.train = dict(
-        seed=0, num_steps=STEPS, log_every=20, evaluate_every=600, checkpoint_every=200, best_metric="default/full"
-    )
+    config.train = dict(seed=0, num_steps=STEPS, log_every=20, checkpoint_every=200, keep_last=1)
     config.evaluation = dict(batch_size=16, metrics=("hoi",))
-    if chosen["phase"] == "detector":
-        config.train.update(evaluate_every=0, best_metric=None)
     return config

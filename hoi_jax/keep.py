@@ -22,10 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--scores", type=Path, help="what evaluate.py --out wrote for this checkpoint")
+    parser.add_argument("--half", action="store_true", help="16 bits per weight: half the size, three digits")
     options = parser.parse_args(arguments)
     variables, _, metadata = load_for_evaluation(options.workdir, options.checkpoint)
     options.folder.mkdir(parents=True, exist_ok=True)
-    size = write_kept(options.folder, variables, metadata)
+    size = write_kept(options.folder, variables, metadata, half=options.half)
     shutil.copyfile(options.workdir / "metrics.jsonl", options.folder / "metrics.jsonl")
     if options.scores:
         shutil.copyfile(options.scores, options.folder / "scores.json")

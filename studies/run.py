@@ -4,7 +4,8 @@
     python -m studies.run tin_probes --show          # the table of what is there
 
 A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}, or, if it
-scores what other studies trained, `run_all(options)`; `METRICS` are the columns of its table. The scores of
+scores what other studies trained, `run_all(options)`; `METRICS` are the columns of its table, `PER_CLASS` the arrays of
+classes that results keep. The scores of
 a run go to `studies/results/<study>/<run>.json` as it ends, with the fingerprints of its config and of the annotations,
 and the commit of the code. A run is skipped when its file is there for the same config.
 """
@@ -29,6 +30,10 @@ METRICS = ("default/full", "default/rare", "default/non_rare")
 def commit() -> str:
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def _digits(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
 def _call(*command: str) -> None:
@@ -88,6 +93,8 @@ def run_one(study: str, name: str, run: Run, options: argparse.Namespace) -> Non
         "minutes": round((time.monotonic() - started) / 60, 1),
         "metrics": {"model": result["metrics"], **result.get("compared", {})},
     }
+    if names := getattr(importlib.import_module(f"studies.{study}"), "PER_CLASS", ()):
+        summary["per_class"] = {name: [_digits(value) for value in result["per_class"][name]] for name in names}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
 

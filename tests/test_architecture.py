@@ -33,6 +33,7 @@ ALLOWED = {
     "browse": BOTTOM | {"vocab", "data", "evaluation", "report"},
     "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
     "count_prior": BOTTOM | {"vocab", "evaluation", "systems"},
+    "localisation_ap": BOTTOM | {"experiment", "evaluation", "training"},
     "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},
     "integrations": BOTTOM | {"system", "backbones", "systems", "data", "experiment"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},

@@ -29,6 +29,18 @@ def test_variables_and_metadata_come_back_bit_for_bit(tmp_path):
     assert found["batch_stats"]["norm"]["count"].tolist() == [7]
 
 
+def test_half_precision_keeps_three_digits_in_half_the_bytes_and_counts_whole(tmp_path):
+    values = {"params": {"kernel": np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)},
+              "batch_stats": VARIABLES["batch_stats"]}  # fmt: skip
+    whole = write_kept(tmp_path / "whole", values, METADATA)
+    half = write_kept(tmp_path / "half", values, METADATA, half=True)
+    assert whole - half == pytest.approx(4000, abs=16)  # 2,000 numbers, two bytes less each
+    found, _, _ = load_for_evaluation(tmp_path / "half")
+    assert found["params"]["kernel"].dtype == np.float32
+    np.testing.assert_allclose(found["params"]["kernel"], values["params"]["kernel"], rtol=1e-3, atol=1e-6)
+    assert found["batch_stats"]["norm"]["count"].tolist() == [7]
+
+
 def test_the_file_is_laid_out_as_the_safetensors_format_says(tmp_path):
     tensors = {"b": np.float32([[1, 2]]), "a": np.array(True), "c": np.array([3, -1], ">i8")}
     io.write_safetensors_atomic(tmp_path / "x.safetensors", tensors)

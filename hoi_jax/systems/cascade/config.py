@@ -156,6 +156,7 @@ class RelationConfig:
 
     Attributes:
       region: features of "box", of "mask", or both joined ("box+mask_max", "box+mask_sum"; Table 8).
+      box_size, mask_size: cells of their sides; box features are enlarged where both are joined.
       mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's) or "none".
       mining_scale: factor of the dot products.
       face: explicit facial region attending (Eqs. 8 to 10).
@@ -171,6 +172,8 @@ class RelationConfig:
     """
 
     region: str = "box"
+    box_size: int = 7
+    mask_size: int = 14
     mining: str = "dot"
     mining_scale: float = 1.0
     face: bool = True
@@ -196,7 +199,7 @@ class RelationConfig:
         choice("visual", self.visual, ("joint", "mean3"))
         choice("fusion", self.fusion, ("v+g+s", "v*g*s", "(v+g)*s"))
         _positive(width=self.width, geometric_width=self.geometric_width, face_width=self.face_width,
-                  map_size=self.map_size)  # fmt: skip
+                  map_size=self.map_size, box_size=self.box_size, mask_size=self.mask_size)  # fmt: skip
         if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
         if self.ranking and "v" not in self.streams and "g" not in self.streams:
@@ -210,8 +213,8 @@ class RelationConfig:
 
     @property
     def size(self) -> int:
-        """Side of relation features: 7, or 14 where masks take part (the specification's section 10)."""
-        return 14 if self.uses_masks else 7
+        """Side of relation features."""
+        return self.mask_size if self.uses_masks else self.box_size
 
 
 @dataclasses.dataclass(frozen=True)

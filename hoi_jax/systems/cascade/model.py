@@ -170,7 +170,7 @@ class CascadeNet(nn.Module):
         visual = geometric = None
         if tables is not None:
             stages = [pairs] if before is None else [pairs, pair_boxes(before, human_slot, object_row)]
-            union = union_features(pyramid, stages, c.region)
+            union = union_features(pyramid, stages, c)
             owners = [self.relations[number] for number in (stage, stage - 1)]
             attention = tuple(
                 owner.attention(table, human_slot, object_row)

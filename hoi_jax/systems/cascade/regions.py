@@ -11,6 +11,7 @@ from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.ops.boxes import union_box
 from hoi_jax.ops.masks import resample_masks
 from hoi_jax.ops.roi_align import pyramid_roi_align
+from hoi_jax.systems.cascade.config import RelationConfig
 
 
 class Entities(NamedTuple):
@@ -55,13 +56,13 @@ def region_features(
     pyramid: Pyramid,
     boxes: Float[Array, "batch rows 4"],
     inside: Float[Array, "batch rows size size"] | None,
-    region: str,
+    config: RelationConfig,
     holes: Float[Array, "batch rows 4"] | None = None,
 ) -> Float[Array, "batch rows size2 size2 channels"]:
-    """RoIAlign features of boxes: 7 x 7, or 14 x 14 where masks take part.
+    """RoIAlign features of boxes, and where masks take part finer ones, zero outside of the mask.
 
     Args:
-      inside: the mask on the RoI's 14 x 14 grid; None for regions that have no mask, whatever `region` says.
+      inside: the mask on the RoI's grid; None for regions that have no mask, whatever `config.region` says.
       holes: see `ops.roi_align.roi_align`.
     """
 
@@ -71,22 +72,22 @@ def region_features(
             finest_px=pyramid.finest_px, holes_xyxy_px=holes,
         )  # fmt: skip
 
-    if region == "box":
-        return pool(7)
-    fine = pool(14)
+    if config.region == "box":
+        return pool(config.box_size)
+    fine = pool(config.mask_size)
     if inside is not None:
         fine = fine * inside[..., None].astype(fine.dtype)
-    if region == "mask" or inside is None:
+    if config.region == "mask" or inside is None:
         return fine
-    coarse = enlarge_corners(pool(7), 14)
-    return jnp.maximum(coarse, fine) if region == "box+mask_max" else coarse + fine
+    coarse = enlarge_corners(pool(config.box_size), config.mask_size)
+    return jnp.maximum(coarse, fine) if config.region == "box+mask_max" else coarse + fine
 
 
-def masks_inside(entities: Entities, region: str) -> Float[Array, "batch rows 14 14"] | None:
+def masks_inside(entities: Entities, config: RelationConfig) -> Float[Array, "batch rows size size"] | None:
     """Every entity's mask on the grid of its own box."""
-    if region == "box" or entities.masks is None or entities.mask_boxes is None:
+    if not config.uses_masks or entities.masks is None or entities.mask_boxes is None:
         return None
-    return resample_masks(entities.masks, entities.mask_boxes, entities.boxes, 14)
+    return resample_masks(entities.masks, entities.mask_boxes, entities.boxes, config.mask_size)
 
 
 def take(table: Array, index: Int[Array, "batch chosen"]) -> Array:
@@ -117,7 +118,7 @@ def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> Pair
     return PairBoxes(take(entities.boxes, row), take(entities.boxes, object_row), *masks, *mask_boxes)
 
 
-def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], region: str) -> Array:
+def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], config: RelationConfig) -> Array:
     """[B, P, size, size, C]: of the box around both, summed over the stages given (Eq. 11).
 
     The union's mask is the larger one of the two.
@@ -126,11 +127,11 @@ def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], region: str) -
     for pairs in stages:
         union = union_box(pairs.human, pairs.obj)
         boxes.append(union)
-        if region != "box" and pairs.human_mask is not None and pairs.object_mask is not None:
+        if config.uses_masks and pairs.human_mask is not None and pairs.object_mask is not None:
             assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
-            human = resample_masks(pairs.human_mask, pairs.human_mask_box, union, 14)
-            obj = resample_masks(pairs.object_mask, pairs.object_mask_box, union, 14)
+            human = resample_masks(pairs.human_mask, pairs.human_mask_box, union, config.mask_size)
+            obj = resample_masks(pairs.object_mask, pairs.object_mask_box, union, config.mask_size)
             masks.append(jnp.maximum(human, obj))
     inside = jnp.concatenate(masks, axis=1) if masks else None
-    maps = region_features(pyramid, jnp.concatenate(boxes, axis=1), inside, region)
+    maps = region_features(pyramid, jnp.concatenate(boxes, axis=1), inside, config)
     return jnp.sum(maps.reshape((maps.shape[0], len(stages), -1, *maps.shape[2:])), axis=1)

@@ -142,16 +142,16 @@ class RelationStage(nn.Module):
 
         All boxes are pooled together, which halves the time to compile. A face has no mask: all of it counts.
         """
-        inside = masks_inside(entities, self.config.region)
+        inside = masks_inside(entities, self.config)
         if not self.config.face:
-            return region_features(pyramid, entities.boxes, inside, self.config.region), None, None
+            return region_features(pyramid, entities.boxes, inside, self.config), None, None
         faces, people = entities.faces, take(entities.boxes, entities.human_row)
         if inside is not None:
             person = take(inside, entities.human_row)
             inside = jnp.concatenate([inside, jnp.ones_like(person), person], axis=1)
         boxes = jnp.concatenate([entities.boxes, faces, people], axis=1)
         holes = jnp.concatenate([jnp.zeros_like(entities.boxes), jnp.zeros_like(faces), faces], axis=1)
-        maps = region_features(pyramid, boxes, inside, self.config.region, holes)
+        maps = region_features(pyramid, boxes, inside, self.config, holes)
         count, humans = entities.boxes.shape[1], faces.shape[1]
         return maps[:, :count], maps[:, count : count + humans], maps[:, count + humans :]
 
