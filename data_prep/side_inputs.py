@@ -43,7 +43,7 @@ class PoseFile:
                 pose = _pose(row["keypoints"])
                 if (pose[:, 2] > 0).any():
                     self._poses.setdefault(_picture(row), []).append((_pose_box(row, pose), pose))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed pose ({error!r})") from error
 
     def of(self, name: str) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n 17 3"]]:
@@ -61,7 +61,7 @@ class FaceFile:
         for index, row in enumerate(entries_of(path)):
             try:
                 self._faces.setdefault(_picture(row), []).append(_corners(row["bbox"]))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed face ({error!r})") from error
 
     def of(self, name: str) -> Float[np.ndarray, "n 4"]:

@@ -20,6 +20,8 @@ import numpy as np
 MEGABYTE = 1 << 20
 DEFAULT_LIMIT = 2048 * MEGABYTE
 _MAT_COMPRESSED = 15
+ZIP_FAULTS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What Python's zipfile raises for damaged archives: RuntimeError for those it takes for encrypted or newer ones."""
 
 
 class DataError(ValueError):
@@ -130,7 +132,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
             return {name: arrays[name] for name in arrays.files}
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*ZIP_FAULTS, KeyError, EOFError) as error:
         raise CorruptFileError(f"{path}: not a readable npz file ({error})") from error
 
 

@@ -1,6 +1,6 @@
 """Boxes of an object detector from a file in the COCO results format, looked up by picture."""
 
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ def _numbers(entry: Mapping[str, Any], name: str, count: int) -> list[float]:
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not converted: a whole number of JSON may be too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _row(entry: object, classes: Mapping[int, int], vocabulary_name: str) -> dict[str, Any]:

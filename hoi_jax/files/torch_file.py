@@ -9,7 +9,6 @@ import math
 import os
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
@@ -199,7 +198,7 @@ def is_torch(head: bytes, data: Callable[[], bytes]) -> bool:
         try:
             with zipfile.ZipFile(BytesIO(data())) as archive:
                 return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
-        except zipfile.BadZipFile:
+        except io.ZIP_FAULTS:
             return False
     return head[2:].startswith(LEGACY_START)
 
@@ -239,7 +238,7 @@ def read_torch(
         return {
             name: _array(name, tensor, flat[tensor.storage.key, tensor.storage.code]) for name, tensor in chosen.items()
         }
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (*io.ZIP_FAULTS, KeyError) as error:
         raise io.CorruptFileError(f"{path}: {error}") from error
 
 
@@ -270,7 +269,7 @@ def _open_zip(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callable[
         if f"{root}byteorder" in members and _stored(archive, members[f"{root}byteorder"]) != b"little":
             raise ValueError("numbers are not little-endian")
         pickled = _stored(archive, members[f"{root}data.pkl"])
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except io.ZIP_FAULTS as error:
         raise io.CorruptFileError(f"{path}: {error}") from error
     value, _ = run(pickled, f"{path} (data.pkl)", DIALECT)
 

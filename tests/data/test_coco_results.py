@@ -72,6 +72,7 @@ def test_a_picture_is_found_by_name(tmp_path, key):
         ({"category_id": [1]}, "unknown 'category_id'"),
         ({"bbox": [1, 2, 3]}, "expected 4 finite numbers"),
         ({"bbox": [1, 2, float("nan"), 3]}, "expected 4 finite numbers"),
+        ({"bbox": [1, 2, 10**400, 3]}, "expected 4 finite numbers"),
         ({"bbox": [1, 2, 0, 3]}, "'bbox' has width 0"),
         ({"bbox": "left"}, "expected 4 finite numbers"),
         ({"score": 1.5}, "'score' is 1.5"),

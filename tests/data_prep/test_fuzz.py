@@ -4,6 +4,7 @@ import copy
 import json
 import os
 
+import coverage_fuzz
 import minis
 import numpy as np
 import pytest
@@ -159,3 +160,16 @@ def test_damaged_pictures_are_read_or_refused(tmp_path, data):
         assert "x.png" in str(error)
     else:
         assert height > 0 and width > 0 and stored
+
+
+@pytest.mark.slow
+def test_inputs_that_reach_new_code_are_changed_further_and_never_end_in_a_fault(tmp_path, capsys):
+    """HOI_JAX_FUZZ inputs for each of ten parsers (2,000 unless it is set)."""
+    inputs = str(int(os.environ.get("HOI_JAX_FUZZ", "2000")))
+    assert coverage_fuzz.main(["--inputs", inputs, "--faults", str(tmp_path)]) == 0, sorted(tmp_path.iterdir())
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {name: counts for row in rows for name, counts in row.items()}
+    assert len(found) == 10
+    for name, counts in found.items():
+        # Changed inputs reach code that good ones do not, and are refused there.
+        assert counts["refused"] > 0 and counts["pairs"] > counts["first_pairs"], name

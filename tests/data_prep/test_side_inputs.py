@@ -150,3 +150,13 @@ def test_absent_joints_of_annotations_do_not_move_part_boxes():
     assert arm[2] - arm[0] == pytest.approx(2 * np.linalg.norm(whole[10, :2] - whole[6, :2]), rel=1e-4)
     np.testing.assert_array_equal(with_stand_ins(whole[None])[0], whole)
     assert not with_stand_ins(np.zeros((1, 17, 3), np.float32)).any()
+
+
+@pytest.mark.parametrize("row", [{"bbox": [1, 2, 10**400, 4]}, {"bbox": [1, 2, 3, 4], "keypoints": [10**400] * 51}])
+def test_numbers_too_large_for_a_float_are_refused_with_their_row(tmp_path, row):
+    path = write(tmp_path / "x.json", [{"image_id": 42, "keypoints": pose(10, 20), **row}])
+    with pytest.raises(io.DataError, match=r"x.json: row 0"):
+        PoseFile(path)
+    if "keypoints" not in row:
+        with pytest.raises(io.DataError, match=r"x.json: row 0"):
+            FaceFile(path)
