@@ -3,7 +3,7 @@
 Run:     python train.py --config configs/calipso_hoi_scenes.py --workdir runs/calipso
          python train.py --config configs/calipso_hoi_scenes.py:without=passive --workdir runs/calipso-active
          python evaluate.py --workdir runs/calipso --config configs/calipso_hoi_scenes.py:detections=ground_truth
-Expect:  not yet measured.
+Expect:  HOI mAP 27.7 (rare 17.6, non-rare 31.0; ours: 800 steps, seed 0, two CPU cores); class frequency 9.3.
 
 Everything starts from scratch, where the paper starts from a RetinaNet trained on COCO: AdamW instead of SGD, narrow
 maps, one level finer and smaller anchors (96 % of the boxes own one).
