@@ -70,7 +70,7 @@ def detections():
 
 def main():
     HERE.mkdir(exist_ok=True)
-    torch.save(detections(), HERE / "instances_predictions.pth")
+    torch.save(detections(), HERE.parent / "detectron2" / "instances_predictions.pth")
     torch.manual_seed(0)
     torch.save(values(), HERE / "values.pth")
     torch.save(values(), HERE / "values_legacy.pth", _use_new_zipfile_serialization=False)
