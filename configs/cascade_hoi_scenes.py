@@ -11,7 +11,7 @@ phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the seco
 `--config.train.init_from`.
 
 Everything starts from scratch, where the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three
-levels of RoIs, anchors of four cells.
+levels of RoIs, anchors of two cells (8 to 64 pixels: a quarter of the things are smaller than 15 pixels).
 """
 
 from configs import cascade_common, common
@@ -47,7 +47,7 @@ def get_config(options=""):
             stage_sizes=(1, 1, 1), stage_strides=(2, 2, 2), width=16, kind="basic", norm="group", stem="small",
             pyramid_width=16,
         ),
-        rpn=dict(width=16, scale=4.0, per_level=48, total=48, samples=64),
+        rpn=dict(width=16, scale=2.0, per_level=48, total=48, samples=64),
         boxes=dict(width=64, samples=48, candidates=64, detections=16, finest_px=28.0, score=0.3),
         masks=dict(enabled=own and masks, convs=2, width=16, rois=16),
         relation=dict(
