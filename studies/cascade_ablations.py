@@ -3,7 +3,7 @@
 python -m studies.run cascade_ablations
 python -m studies.cascade_faces                # Figure 7: verbs with and without facial attention, from its results
 
-Fixed before it was run: settings of the config (chosen on train:held_out), three seeds, 1,200 steps each. The stages are
+Fixed before it was run: settings of the config (chosen on train:held_out), three seeds, 1,200 steps each. Stages are
 compared with the own detector, as in the paper, and with the simulated detector's boxes ("fixed"): the paper's gain
 from stages is in part the detector's. "on_given_boxes" scores the checkpoint of `stages_3` on the simulated detector's
 boxes, without training: what the relations know, apart from how well their boxes lie.
