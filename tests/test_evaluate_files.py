@@ -281,9 +281,9 @@ def test_published_interactiveness_of_another_shape_is_refused(small, tmp_path, 
 
 def test_pair_labels_of_vcoco_never_give_an_official_name(data_dir, golden_dir):
     scorer = load_scorer(golden_dir / "vcoco_eval_test_preds.npz", data_dir / "vcoco_instances_test.json.gz")
-    assert scorer.metrics == ("role_pairs",)
+    assert scorer.metrics == ("role_pairs", "agent_pairs")
     metrics = scorer.result().metrics
-    assert set(metrics) == {"pairs_role_ap/24"} and metrics["pairs_role_ap/24"] > 0.2
+    assert set(metrics) == {"pairs_role_ap/24", "pairs_agent_ap/22"} and metrics["pairs_role_ap/24"] > 0.2
 
 
 def test_unknown_images_of_a_flat_vcoco_file_are_left_out_of_every_metric(golden_dir, data_dir, tmp_path):
