@@ -213,7 +213,7 @@ def system_model() -> type:
             return SystemModule(self.dataset_meta_data["system"], self.dataset_meta_data["example"])
 
         def default_flax_model_config(self) -> Any:
-            raise NotImplementedError("the system's own config says all")
+            raise ValueError("Scenic was given no config (None): a system of this library has no default one")
 
         def loss_function(self, logits: Any, batch: Any, model_params: Any = None) -> Array:
             return logits["loss"]

@@ -9,7 +9,6 @@ this library (`integrations.scenic`). Nothing in a file is executed; every array
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.backbones import scenic_names
 from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.flax_file import flat_arrays, read_flax
 from hoi_jax.systems.body_part import scenic_detr
 
@@ -85,20 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--detr-queries", type=int, metavar="N", help="of DETR, keep the first N queries")
     parser.add_argument("--absent-class", action="store_true", help="of DETR, for V-COCO: leave the class head out")
     options = parser.parse_args(arguments)
-    try:
-        title, arrays, unknown = read_scenic(options.source, options.detr_queries, absent_class=options.absent_class)
-        if not arrays:
-            raise ValueError(f"{options.source}: no array has a place here")
-        buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        io.write_bytes_atomic(options.target, buffer.getvalue())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name in unknown:
-        print(f"no place for {name}")
-    print(f"{options.target}: {title}, {len(arrays)} arrays, {len(unknown)} without a place")
-    return 0
+
+    def convert() -> Converted:
+        return Converted(*read_scenic(options.source, options.detr_queries, absent_class=options.absent_class))
+
+    return write_converted(options.source, options.target, convert)
 
 
 if __name__ == "__main__":

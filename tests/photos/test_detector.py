@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from hoi_jax import io, zoo
-from hoi_jax.files.kept_folder import kept_names
 from hoi_jax.photos import detector, packaged
 from hoi_jax.photos.darknet import Layer, Network
 from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
@@ -213,8 +212,6 @@ def test_scores_say_where_they_come_from():
 
 @pytest.mark.parametrize("name", sorted(PRIORS.values()))
 def test_the_kept_priors_look_at_no_pixels(name):
-    if name not in kept_names():
-        pytest.skip(f"{name} is not kept yet")
     model = zoo.load(name)
     build_system("tin", with_detector_scores(model.config["model"], 0.25), model.vocabulary)
     assert model.config["system"] == "tin" and not model.system.needs_predict & {"image", "image_features"}

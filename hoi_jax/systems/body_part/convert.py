@@ -10,13 +10,12 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from hoi_jax import io
 from hoi_jax.backbones.torchvision_names import ConversionError, Entries, convert_state, linear, resnet_rule
+from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.state import read_state
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
@@ -136,23 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--detr-queries", type=int, metavar="N", help="the source is COCO's DETR; keep N queries")
     parser.add_argument("--absent-class", action="store_true", help="with --detr-queries, for V-COCO")
     options = parser.parse_args(arguments)
-    try:
+
+    def convert() -> Converted:
         state: Mapping[str, np.ndarray] = read_state(options.source)
         if options.detr_queries is not None:
             state = start_from_detr(state, options.detr_queries, absent_class=options.absent_class)
-        converted, unknown = convert_state(state, checkpoint_rule)
-        if not converted:
-            raise ConversionError(f"{options.source}: no tensor has a place here, for example {list(state)[:5]}")
-        buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **converted)
-        io.write_bytes_atomic(options.target, buffer.getvalue())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name in unknown:
-        print(f"no place for {name}")
-    print(f"{options.target}: {len(converted)} arrays of {len(state)} tensors, {len(unknown)} without a place")
-    return 0
+        return Converted("DETR family, for body_part", *convert_state(state, checkpoint_rule))
+
+    return write_converted(options.source, options.target, convert)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detecto
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from hoi_jax import io
 from hoi_jax.backbones.fpn import resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
 from hoi_jax.backbones.torchvision_names import ConversionError, convert_state
+from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.state import read_state
 
 EPSILON = {"v1": 0.0, "v2": 1e-5}
@@ -64,18 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: the published weights')")
     options = parser.parse_args(arguments)
-    try:
-        converted, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
-        buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **converted)
-        io.write_bytes_atomic(options.target, buffer.getvalue())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name in unknown:
-        print(f"no place for {name}")
-    print(f"{options.target}: RetinaNet {layout}, {len(converted)} arrays, {len(unknown)} tensors without a place")
-    return 0
+
+    def convert() -> Converted:
+        arrays, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
+        return Converted(f"RetinaNet {layout}", arrays, unknown)
+
+    return write_converted(options.source, options.target, convert)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from hoi_jax import io
 from hoi_jax.backbones.fpn import fpn_rule, resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
 from hoi_jax.backbones.torchvision_names import (
@@ -28,6 +26,7 @@ from hoi_jax.backbones.torchvision_names import (
     linear,
     resnet_rule,
 )
+from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.state import read_state
 from hoi_jax.systems.cascade.coco_classes import with_classes
 from hoi_jax.vocab import get_vocabulary
@@ -143,23 +142,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: by its layout)")
     parser.add_argument("--vocabulary", help="class layers for the objects of this vocabulary")
     options = parser.parse_args(arguments)
-    absent: tuple[str, ...] = ()
-    try:
-        converted, unknown = detector_arrays(read_state(options.source), options.epsilon)
+
+    def convert() -> Converted:
+        arrays, unknown = detector_arrays(read_state(options.source), options.epsilon)
+        absent: tuple[str, ...] = ()
         if options.vocabulary:
-            converted, absent = with_classes(converted, get_vocabulary(options.vocabulary))
-        buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **converted)
-        io.write_bytes_atomic(options.target, buffer.getvalue())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name in unknown:
-        print(f"no place for {name}")
-    for name in absent:
-        print(f"no COCO class for {name}: it starts with the mean of all")
-    print(f"{options.target}: {len(converted)} arrays, {len(unknown)} tensors without a place")
-    return 0
+            arrays, absent = with_classes(arrays, get_vocabulary(options.vocabulary))
+        notes = [f"no COCO class for {name}: it starts with the mean of all" for name in absent]
+        return Converted("detector", arrays, unknown, notes)
+
+    return write_converted(options.source, options.target, convert)
 
 
 if __name__ == "__main__":
