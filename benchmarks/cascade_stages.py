@@ -13,31 +13,19 @@ import argparse
 import functools
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from timing import seconds
 
 from configs import cascade_hoi_scenes, cascade_hoi_w
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary
 
 STAGES = (1, 2, 3, 4, 5)
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median time of a call that has run once before."""
-    jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def picture(side: int, detections: int, people: int) -> dict[str, np.ndarray]:

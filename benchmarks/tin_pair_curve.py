@@ -11,14 +11,13 @@ after one run to compile.
 import argparse
 import functools
 import json
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import seconds
 
 from configs import tin_hico_det
 from hoi_jax.settings import from_config
@@ -27,17 +26,6 @@ from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
 
 PAIRS = (10, 50, 100, 200, 400, 1000)
 HUMANS, OBJECTS = 16, 64
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median time of a call that has run once before."""
-    jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def boxes_of(side: int) -> tuple[np.ndarray, np.ndarray]:
