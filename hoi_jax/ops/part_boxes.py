@@ -17,6 +17,37 @@ _GROUP = (
     _RIGHT_LEG, _RIGHT_LEG, _LEFT_LEG, _LEFT_LEG, None, None, _RIGHT_ARM, _RIGHT_ARM, _LEFT_ARM, _LEFT_ARM,
 )  # fmt: skip
 MIN_SCORE = 0.2
+_EYES, _SHOULDERS, _HIPS = (1, 2), (5, 6), (11, 12)
+_LIMB_ENDS = ((16, 12), (15, 11), (10, 6), (9, 5))
+
+
+def with_stand_ins(keypoints_px: Float[Array, "*batch 17 3"]) -> Float[Array, "*batch 17 3"]:
+    """Poses whose absent joints (score 0) have a place, still with score 0.
+
+    The recipe takes means and distances of two joints each. It was made for detectors, which place every joint; in
+    annotations an absent one is at (0, 0): a mean with it lies anywhere, a distance to it is as long as the picture.
+    An absent eye, shoulder or hip takes the place of the other of its pair; where both eyes or both shoulders are
+    absent, they take the middle of the shoulders or eyes. A limb without one of its ends has no length.
+    """
+    places = [keypoints_px[..., joint, :2] for joint in range(keypoints_px.shape[-2])]
+    seen = [keypoints_px[..., joint, 2:] > 0 for joint in range(keypoints_px.shape[-2])]
+
+    def stand_in(joint: int, wanted: Array, place: Array) -> None:
+        places[joint] = jnp.where(wanted, place, places[joint])
+
+    for left, right in (_EYES, _SHOULDERS, _HIPS):
+        for joint, other in ((left, right), (right, left)):
+            stand_in(joint, ~seen[joint] & seen[other], places[other])
+    any_seen = {pair: seen[pair[0]] | seen[pair[1]] for pair in (_EYES, _SHOULDERS, _HIPS)}
+    for pair, others in ((_EYES, _SHOULDERS), (_SHOULDERS, _EYES)):
+        for joint in pair:
+            middle = (places[others[0]] + places[others[1]]) / 2
+            stand_in(joint, ~any_seen[pair] & any_seen[others], middle)
+    for end, root in _LIMB_ENDS:
+        placed = any_seen[_HIPS] if root in _HIPS else any_seen[_SHOULDERS] | any_seen[_EYES]
+        stand_in(root, ~placed, places[end])
+        stand_in(end, ~seen[end], places[root])
+    return jnp.concatenate([jnp.stack(places, axis=-2), keypoints_px[..., 2:]], axis=-1)
 
 
 def part_boxes_from_pose(
@@ -26,8 +57,10 @@ def part_boxes_from_pose(
 
     Half a side is half the distance from pelvis to thorax times a factor per part. If pelvis or thorax score below 0.2,
     it is the length of the limb instead (for the head, neck to head), if its three joints score over 0.2 on average. A
-    part whose own joint scores below 0.2, and one without any measure, gets the box of the whole person.
+    part whose own joint scores below 0.2, and one without any measure, gets the box of the whole person. Absent joints
+    (score 0) have stand-ins, so that none is taken for a point in the corner of the picture (`with_stand_ins`).
     """
+    keypoints_px = with_stand_ins(keypoints_px)
     mean = {name: keypoints_px[..., np.asarray(pair), :].mean(-2) for name, pair in _PAIRS.items()}
     thorax = 0.75 * mean["neck"] + 0.25 * mean["head"]
 
@@ -51,7 +84,8 @@ def part_boxes_from_pose(
             centre, spare, spare_seen = mean["pelvis"], trunk, jnp.zeros_like(trunk_seen)
         half = jnp.where(trunk_seen, _SIDE[part] * trunk, spare)[..., None]
         square = jnp.concatenate([centre[..., :2] - half, centre[..., :2] + half], axis=-1)
-        good = (centre[..., 2] >= MIN_SCORE) & (trunk_seen | spare_seen)
+        # A length between a joint and its own stand-in is none.
+        good = (centre[..., 2] >= MIN_SCORE) & (trunk_seen | spare_seen) & (half[..., 0] > 0)
         boxes.append(jnp.where(good[..., None], square, person_xyxy_px))
     return jnp.stack(boxes, axis=-2)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hoi_jax.ops.part_boxes import has_pose, part_boxes_from_pose
+from hoi_jax.ops.part_boxes import has_pose, part_boxes_from_pose, with_stand_ins
 from hoi_jax.schema import PART_NAMES
 
 PERSON = np.float32([0, 0, 100, 200])
@@ -45,6 +45,25 @@ def test_without_a_trunk_limbs_are_the_measure_and_the_hip_is_the_person():
     np.testing.assert_array_equal(box_of(pose, "hip"), PERSON)
     np.testing.assert_allclose(box_of(pose, "left_arm"), [60 - 50, 40 - 50, 60 + 50, 40 + 50])
     np.testing.assert_allclose(box_of(pose, "head"), [50 - 20, 20 - 20, 50 + 20, 20 + 20])
+
+
+def test_only_absent_joints_are_given_a_place():
+    np.testing.assert_array_equal(with_stand_ins(upright()), upright())
+    nobody = np.zeros((17, 3), np.float32)
+    np.testing.assert_array_equal(with_stand_ins(nobody), nobody)
+    pose = upright()
+    pose[[2, 12]] = 0
+    filled = np.asarray(with_stand_ins(pose))
+    np.testing.assert_array_equal(filled[[2, 12], :2], upright()[[1, 11], :2])
+    assert not filled[[2, 12], 2].any()
+
+
+def test_an_absent_hip_does_not_pull_the_boxes_to_the_corner_of_the_picture():
+    pose = upright()
+    pose[12] = 0
+    trunk = 0.5 * np.hypot(60 - 50, 100 - 35)  # The other hip is at (60, 100), the thorax at (50, 35).
+    side = 1.2 * trunk
+    np.testing.assert_allclose(box_of(pose, "hip"), [60 - side, 100 - side, 60 + side, 100 + side], rtol=1e-6)
 
 
 def test_a_person_without_any_joint_has_no_pose():
