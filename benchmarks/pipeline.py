@@ -4,10 +4,12 @@
 
 The 100 photographs of COCO in `coco_tiny` (about 640 x 480, JPEG), built as own data with all their boxes, are read
 over and over. Two rows: "detr" is DETR's training (mirror, random crop, 11 scales, at most 800 x 1333) and "square"
-ViT's (mirror, 672 x 672). The peer is a PyTorch DataLoader over the same files with the same transforms, as DETR's own
-code has them (`pipeline_peer.py`); each side runs in a process of its own, bound to the same `--cores` cores, with as
-many threads or workers. Ours ends in padded batches of uint8 (the network normalises them on its device), the peer in
-padded batches of float32. Pictures of both sides have the same number of pixels but for padding.
+ViT's (mirror, as large as fits into 672 x 672; the network stretches on its device where its config says so). The peer
+is a PyTorch DataLoader over the same files with the same transforms, as DETR's own code has them (`pipeline_peer.py`);
+each side runs in a process of its own, bound to the same `--cores` cores, with as many threads or workers. Ours ends in
+padded batches of uint8 (the network normalises them on its device), the peer in padded batches of float32. Pictures of
+both sides have the same number of pixels on average, but for padding: ours to the bucket, the peer's to the largest
+picture of a batch.
 
 Two figures each: pictures per second of wall clock, which needs an idle machine, and CPU milliseconds per picture,
 which does not. Stages are measured by leaving out what comes after them.

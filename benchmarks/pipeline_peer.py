@@ -63,7 +63,8 @@ class Pictures(torch.utils.data.Dataset):
             image = F.hflip(image)
             boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([image.width, 0] * 2)
         if self.name == "square":
-            image, boxes = to_size(image, boxes, (672, 672))
+            ratio = 672 / max(image.width, image.height)
+            image, boxes = to_size(image, boxes, (round(image.height * ratio), round(image.width * ratio)))
         else:
             if random.random() < 0.5:
                 image, boxes = short_side(image, boxes, random.choice([400, 500, 600]))
