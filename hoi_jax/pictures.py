@@ -212,10 +212,22 @@ def predict_pictures(
                 drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
                 write_bytes_atomic(out / row["drawn"], data.getvalue())
             rows.append(row)
+            best = ", ".join(_best_triplets(pairs)) or f"nothing with a score of {options.min_score:g} or more"
+            print(f"{picture.path.name}: {best}")
             progress.advance(picture.path.name)
     head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
     write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
     return len(failed)
+
+
+def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
+    """What is said of a picture at most, best first, each verb of an object once."""
+    best: dict[str, float] = {}
+    for pair in pairs:
+        for verb in pair["verbs"]:
+            text = " ".join(filter(None, (verb["verb"], pair["object"])))
+            best[text] = max(verb["score"], best.get(text, 0.0))
+    return [f"{text} {score:.2f}" for text, score in sorted(best.items(), key=lambda item: -item[1])[:most]]
 
 
 def _unused(stem: str, names: set[str]) -> str:

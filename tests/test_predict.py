@@ -117,10 +117,16 @@ def test_a_damaged_picture_is_named_and_the_others_go_on(folder, capsys):
 
 def test_a_picture_without_boxes_is_drawn_empty_and_reported(folder, capsys):
     _, content = run(folder)
+    printed = capsys.readouterr()
     last = content["images"][2]
     assert last["pairs"] == [] and last["num_detections"] == 0
     assert (folder / "out" / last["drawn"]).is_file()
-    assert "d.png: there are no boxes" in capsys.readouterr().err
+    assert "d.png: there are no boxes" in printed.err and "d.png: nothing with a score of" in printed.out
+
+
+def test_the_best_triplets_of_a_picture_are_printed(folder, capsys):
+    run(folder)
+    assert "a.jpg: kick ball 0.90, hold ball 0.50\n" in capsys.readouterr().out
 
 
 def test_drawn_pictures_hold_more_than_the_photograph(folder):
