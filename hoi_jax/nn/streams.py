@@ -59,6 +59,9 @@ class PairMapStream(nn.Module):
     """5x5 convolution, ReLU, 2x2 max-pool per entry of `features`, then flatten (iCAN's spatial stream).
 
     Convolutions are unpadded: a 64x64 map with features (64, 32) gives 13 * 13 * 32 = 5408 numbers.
+
+    Raises:
+      ValueError: no convolution, or maps so small that nothing is left of them.
     """
 
     features: tuple[int, ...] = (64, 32)
@@ -81,4 +84,7 @@ class PairMapStream(nn.Module):
             x = nn.relu(_halve(x))
         if isinstance(x, Rectangles):
             raise ValueError("features is empty: a stream over maps needs a convolution")
+        if not x.size:
+            layers = len(self.features)
+            raise ValueError(f"maps have too few cells for {layers} unpadded {self.kernel}x{self.kernel} convolutions")
         return x.reshape((*leading, -1))

@@ -57,7 +57,7 @@ def defr(name, vocabulary, split, metric, metrics):
 
 def cascade(name, split):
     config = base(cascade_hoi_scenes.get_config("stages=1,region=mask"), name, name, split, None)
-    config.model.relation.update(width=8, geometric_width=4, face_width=4, map_size=8, map_features=(2, 2))
+    config.model.relation.update(width=8, geometric_width=4, face_width=4, map_size=16, map_features=(2, 2))
     config.model.backbone.update(stage_sizes=(1, 1), stage_strides=(2, 2), width=8, pyramid_width=8)
     config.model.rpn.per_level = 24
     return config

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hoi_jax.nn.mlp import MLP, example_dropout
 from hoi_jax.nn.streams import PairMapStream, Rectangles
@@ -12,6 +13,12 @@ def test_the_spatial_stream_flattens_to_5408():
     maps = jax.ShapeDtypeStruct((1, 2, 64, 64, 2), jnp.float32)
     out, _ = jax.eval_shape(PairMapStream().init_with_output, jax.random.key(0), maps)
     assert out.shape == (1, 2, 5408)
+
+
+def test_maps_too_small_for_the_convolutions_are_refused():
+    maps = jax.ShapeDtypeStruct((1, 2, 8, 8, 2), jnp.float32)
+    with pytest.raises(ValueError, match="too few cells for 2 unpadded 5x5"):
+        jax.eval_shape(PairMapStream().init, jax.random.key(0), maps)
 
 
 def test_the_stream_equals_convolve_relu_pool_written_out():
