@@ -35,6 +35,15 @@ def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """Builds the frozen dataclass `cls` (nested ones too) from a mapping.
 
     `__post_init__` of the class checks values and raises ValueError; the message gets the path put before it.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Optimizer:
+    ...     learning_rate: float = 1e-3
+    >>> from_config(Optimizer, {"learning_rate": 0.1})
+    Optimizer(learning_rate=0.1)
+    >>> from_config(Optimizer, {"learnin_rate": 0.1})
+    Traceback (most recent call last):
+    hoi_jax.settings.SettingsError: unknown key 'learnin_rate'
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)

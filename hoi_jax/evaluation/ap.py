@@ -53,6 +53,9 @@ def score_ranking(
 
     Raises:
       ValueError: more hits than positives.
+
+    >>> score_ranking(np.array([True, False, True]), 2, mode="area").ap  # 1/2 * 1 + 1/2 * 2/3
+    0.8333333333333333
     """
     if num_positives == 0:
         return RankingScore(float("nan"), float("nan"))

@@ -191,8 +191,7 @@ def evaluate_files(
 ) -> EvaluationResult:
     """Scores of a file against a file; `options` as of `load_scorer`.
 
-    >>> result = evaluate_files("predictions.npz", "instances_test2015.json.gz", protocol="qpic")  # doctest: +SKIP
-    >>> result.metrics["default/full"]  # doctest: +SKIP
+    `evaluate_files("predictions.npz", "instances_test2015.json.gz", protocol="qpic").metrics["default/full"]`
     """
     return load_scorer(predictions, annotations, **options).result(use_nis=use_nis, subsets=subsets)
 

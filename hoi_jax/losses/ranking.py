@@ -15,6 +15,12 @@ def pair_ranking_loss(
     """Sum over all combinations of max(0, worse - better + margin), and the number of combinations.
 
     Only first x second numbers are formed: the two sides are given apart.
+
+    >>> loss, combinations = pair_ranking_loss(
+    ...     jnp.array([0.9]), jnp.array([0.8, 0.1]), jnp.array([True]), jnp.array([True, True])
+    ... )
+    >>> round(float(loss), 6), int(combinations)
+    (0.1, 2)
     """
     hinge = jnp.maximum(worse[..., None, :] - better[..., :, None] + margin, 0.0)
     both = better_valid[..., :, None] & worse_valid[..., None, :]

@@ -29,7 +29,11 @@ def iou(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]) -> F
 def pairwise_iou(
     a_xyxy: Float[Array, "*batch rows 4"], b_xyxy: Float[Array, "*batch columns 4"]
 ) -> Float[Array, "*batch rows columns"]:
-    """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 where both are empty."""
+    """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 where both are empty.
+
+    >>> pairwise_iou(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 2.0]]))
+    Array([[1. , 0.5]], dtype=float32)
+    """
     a, b = a_xyxy[..., :, None, :], b_xyxy[..., None, :, :]
     # Without joining the corners: with 200,000 anchors the joined array would be gigabytes.
     size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0.0)
@@ -53,7 +57,11 @@ def union_box(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Corners of boxes given by centre and size."""
+    """Corners of boxes given by centre and size.
+
+    >>> cxcywh_to_xyxy(jnp.array([5.0, 5.0, 4.0, 2.0]))
+    Array([3., 4., 7., 6.], dtype=float32)
+    """
     centre, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
     return jnp.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
 

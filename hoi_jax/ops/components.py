@@ -12,6 +12,10 @@ def connected_components(
 
     Links hold in both directions. The closure is reached by squaring the adjacency ceil(log2(nodes)) times: paths
     double in length each time.
+
+    >>> linked = jnp.zeros((4, 4), bool).at[0, 2].set(True)
+    >>> connected_components(linked, jnp.array([True, True, True, False])).tolist()
+    [0, 1, 0, -1]
     """
     nodes = linked.shape[-1]
     both = present[..., :, None] & present[..., None, :]
