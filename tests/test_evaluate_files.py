@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from hoi_jax import io
 from hoi_jax.evaluation.annotations import Annotations
@@ -206,6 +207,56 @@ def test_interactiveness_and_suppression_come_from_another_network_where_asked(s
     few.save(tmp_path / "few.npz")
     assert evaluate.main([*arguments, "--interactiveness-from", str(tmp_path / "few.npz")]) == 2
     assert "lack" in capsys.readouterr().err
+
+
+@pytest.fixture
+def two(small, tmp_path):
+    """The labels, three predictions, and the same without the right one's rivals."""
+    labels, first = small
+    better = predictions_json(tmp_path / "better.json", [(0, shifted(HUMAN), shifted(OBJECT), 0, 0.7)])
+    return labels, first, better
+
+
+def test_two_files_are_scored_side_by_side_and_paired(two, tmp_path, capsys):
+    labels, worse, better = two
+    arguments = ["--predictions", str(better), "--against", str(worse), "--annotations", str(labels)]
+    arguments += ["--bootstrap", "50", "--out", str(tmp_path / "m.json")]
+    assert evaluate.main(arguments) == 0
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert content["metrics"]["default/full"] == pytest.approx(6 / 11)
+    assert content["compared"]["against"]["default/full"] == pytest.approx(6 / 11 / 3)
+    found = content["differences"]["against"]["default/full"]
+    assert found["difference"] == pytest.approx(6 / 11 * 2 / 3) and found["low"] < found["difference"] < found["high"]
+    assert content["differences"]["against"]["default/rare"] == {"difference": None, "low": None, "high": None}
+    assert "model minus against, paired by image" in capsys.readouterr().out
+    same = ["--predictions", str(better), "--against", str(better), *arguments[4:]]
+    assert evaluate.main(same) == 0
+    spread = json.loads((tmp_path / "m.json").read_text())["differences"]["against"]["default/full"]
+    assert spread == {"difference": 0, "low": 0, "high": 0}
+
+
+def test_the_report_of_two_files_says_who_is_better_and_shows_where(two, tmp_path):
+    labels, worse, better = two
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (100, 100), (7, 130, 30)).save(tmp_path / "photos" / "HICO_test2015_00000001.jpg")
+    arguments = ["--predictions", str(better), "--against", str(worse), "--annotations", str(labels)]
+    arguments += ["--bootstrap", "50", "--report", str(tmp_path / "r.html"), "--images", str(tmp_path / "photos")]
+    assert evaluate.main(arguments) == 0
+    text = (tmp_path / "r.html").read_text()
+    for words in ("better against preds", "clearly better", "AP better", "AP preds", "difference", "Kinds of errors"):
+        assert words in text
+    # The right one stands above nothing wrong in either file's first picture, so the two differ in none.
+    assert "Where they differ most" not in text and "Calibration" not in text
+
+
+def test_reports_of_files_with_rules_of_their_own_are_refused(small, capsys):
+    for more in (["--report", "r.html"], ["--against", "b.json"]):
+        with pytest.raises(SystemExit):
+            evaluate.main(["--predictions", "a", "--annotations", "b", "--dataset", "hoi_w", *more])
+        assert "hoi_w" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(["--workdir", "a", "--against", "b.json"])
+    assert "need --predictions" in capsys.readouterr().err
 
 
 def test_protocols_are_chosen_by_name(small):

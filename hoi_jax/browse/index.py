@@ -9,8 +9,8 @@ from jaxtyping import Bool, Int
 
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.report.draw import Box, Interaction
-from hoi_jax.report.examples import Triplets, match, predicted_triplets, true_triplets
+from hoi_jax.report.draw import Interaction
+from hoi_jax.report.triplets import Triplets, interactions_of, match, predicted_triplets, true_triplets
 from hoi_jax.vocab import Vocabulary
 
 ERRORS = ("wrong", "missed", "none")
@@ -162,7 +162,7 @@ def annotated(index: Index, row: int, *, with_none: bool = True) -> list[Interac
     if not with_none:
         rows = rows[index.truth.verb[rows] != index.vocabulary.no_interaction]
     judged = index.found if index.predicted is not None else None
-    return _interactions(index.truth, rows, index.vocabulary, judged, with_score=False)
+    return interactions_of(index.truth, rows, index.vocabulary, judged, with_score=False)
 
 
 def predicted(index: Index, row: int) -> list[Interaction]:
@@ -171,29 +171,7 @@ def predicted(index: Index, row: int) -> list[Interaction]:
         return []
     rows = np.flatnonzero(index.predicted.image == row)
     rows = rows[np.argsort(-index.predicted.score[rows], kind="stable")]
-    return _interactions(index.predicted, rows, index.vocabulary, index.hit, with_score=True)
-
-
-def _interactions(
-    triplets: Triplets, rows: np.ndarray, vocabulary: Vocabulary, right: np.ndarray | None, *, with_score: bool
-) -> list[Interaction]:
-    """Verbs of one pair that are equally right together."""
-    groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
-    for row in rows.tolist():
-        human, thing = (_box(boxes[row]) for boxes in (triplets.human, triplets.thing))
-        quiet = triplets.verb[row] == vocabulary.no_interaction
-        key = (human, thing, int(triplets.object_class[row]), None if right is None or quiet else bool(right[row]))
-        score = float(triplets.score[row]) if with_score else None
-        groups.setdefault(key, []).append((vocabulary.verb_words(int(triplets.verb[row])), score))
-    return [
-        Interaction(human, thing, vocabulary.objects[obj], tuple(verbs), correct)
-        for (human, thing, obj, correct), verbs in groups.items()
-    ]
-
-
-def _box(corners: np.ndarray) -> Box:
-    x1, y1, x2, y2 = (float(value) for value in corners)
-    return (x1, y1, x2, y2)
+    return interactions_of(index.predicted, rows, index.vocabulary, index.hit, with_score=True)
 
 
 def details(index: Index, row: int) -> Mapping[str, Any]:

@@ -85,11 +85,14 @@ class RecordFiles:
             yield {name: value.numpy() for name, value in example.items()}
 
     def pictures(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
-        """image_id -> decoded picture [H, W, 3] uint8, for showing; one pass over the split."""
+        """image_id -> decoded picture [H, W, 3] uint8, for showing; one pass over the split.
+
+        Left out are those that the dataset was built without.
+        """
         found = {}
         for serialized in self.serialized():
             example = self.parse(serialized)
-            if (number := int(example["image_id"])) in image_ids:
+            if (number := int(example["image_id"])) in image_ids and example["image"].numpy():
                 picture = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
                 found[number] = picture.numpy()
         return found

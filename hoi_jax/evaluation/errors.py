@@ -16,6 +16,10 @@ Fixing: a false positive with a bad box becomes the true positive of the pair th
 detections then find one pair, only the best-scored stays. All other kinds are taken out of the ranking. `missed`
 finds what no detection finds: recall is counted over the found pairs only. No fix can lower an AP. Fixes do not add
 up: each is made alone.
+
+Counts are of all false positives, most of which nobody would look at, and of the leading ones: as many detections of
+a class, best first, as pairs of it are annotated (as Hoiem et al., ECCV 2012, did for objects). A perfect ranking has
+true positives only among them.
 """
 
 import dataclasses
@@ -138,7 +142,7 @@ def analyse_errors(
     Returns:
       metrics `errors/<kind>/delta_{full,rare,non_rare}`: gain in mAP (0..1) from fixing the kind, also for `missed`.
       Per class [C] `errors/<kind>/count`, `errors/<kind>/delta_ap` (NaN for a class without annotated pairs),
-      `errors/true_positive/count`, `errors/ap`. The manifest has the totals.
+      `errors/true_positive/count`, `errors/ap`. The manifest has the totals, of all detections and of the leading ones.
 
     Raises:
       ValueError: as `rank_detections`.
@@ -165,11 +169,24 @@ def analyse_errors(
         for group, mask in groups.items():
             metrics[f"errors/{name}/delta_{group}"] = mean_defined((ap - base)[mask])
     totals = {name: int(per_class[f"errors/{name}/count"].sum()) for name in ("true_positive", *fixed)}
+    leading = kind[is_leading(ranked.label, positives)]
+    leading_totals = {name: int((leading == index).sum()) for index, name in enumerate(("true_positive", *KINDS), _HIT)}
     return EvaluationResult(
         metrics,
         per_class,
-        {"vocabulary": vocabulary.name, "protocol": dataclasses.asdict(protocol), "error_totals": totals},
+        {
+            "vocabulary": vocabulary.name,
+            "protocol": dataclasses.asdict(protocol),
+            "error_totals": totals,
+            "leading_error_totals": leading_totals,
+        },
     )
+
+
+def is_leading(label: Int[np.ndarray, " t"], positives: Int[np.ndarray, " c"]) -> Bool[np.ndarray, " t"]:
+    """Whether a detection is among the first `positives[class]` of its class; `label` is ordered as in `RankedHits`."""
+    rank = np.arange(len(label)) - np.searchsorted(label, label)
+    return rank < positives[label]
 
 
 def _fixed_ap(

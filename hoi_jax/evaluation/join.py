@@ -57,6 +57,16 @@ def join_interactiveness(store: PredictionStore, source: PredictionStore) -> Pre
     return dataclasses.replace(store, manifest=manifest, pair_interactiveness=score, pair_part_scores=parts)
 
 
+def with_interactiveness(store: PredictionStore, source: Path | None, calibration: Path | None) -> PredictionStore:
+    """The store with another network's interactiveness and fitted suppression, as far as files of them are given."""
+    vocabulary = get_vocabulary(store.vocabulary_name)
+    if source:
+        store = join_interactiveness(store, load_predictions(source))
+    if calibration:
+        store = apply_thresholds(store, read_calibration(calibration, vocabulary), vocabulary)
+    return store
+
+
 def _has_boxes(store: PredictionStore) -> np.ndarray:
     both = np.concatenate([store.pair_human_xyxy_px, store.pair_object_xyxy_px], axis=1)
     return np.asarray(np.isfinite(both).all(axis=1))

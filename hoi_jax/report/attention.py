@@ -59,6 +59,12 @@ class LookedAt:
     cell_px: int
 
 
+def look_caption(seen: LookedAt) -> str:
+    """What stands under the drawing of a pair."""
+    name = seen.pair.object_name.replace("_", " ") or "no object"
+    return f"{name}: interacts {seen.interactiveness:.2f}"
+
+
 def cells_to_pixels(grid: np.ndarray, cell_px: int, height: int, width: int) -> np.ndarray:
     """[rows, columns] -> [height, width]: every pixel takes the value of its cell."""
     return np.repeat(np.repeat(grid, cell_px, axis=0), cell_px, axis=1)[:height, :width]

@@ -4,10 +4,8 @@ Styles, charts and pictures are inside the file, and its content security policy
 it can be mailed or kept for years. Every text is escaped.
 """
 
-import base64
 import dataclasses
 import html
-import io
 import json
 import math
 import os
@@ -18,10 +16,11 @@ from PIL import Image
 
 from hoi_jax.io import write_bytes_atomic
 from hoi_jax.report.charts import Chart, line_chart, series_from_rows
-from hoi_jax.report.style import CSS, SORT_SCRIPT
+from hoi_jax.report.elements import Section, case, picture, table
+from hoi_jax.report.script import TABLE_SCRIPT
+from hoi_jax.report.style import CSS
 
 Verdict = Literal["right", "wrong", "missed"]
-Cell = str | int | float | None
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -34,12 +33,16 @@ VERDICT_TITLES: Mapping[Verdict, str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """A score in large figures: `value` is printed with one decimal and `unit`; NaN prints as "n/a"."""
+    """A score in large figures: `value` is printed with one decimal and `unit`; NaN prints as "n/a".
+
+    `beside` is a small text after it, such as what it is compared with.
+    """
 
     name: str
     value: float
     explanation: str
     unit: str = ""
+    beside: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +73,7 @@ class ReportInput:
       title, summary: heading and the sentences under it.
       headlines: the few scores that matter, explained in plain words.
       comparison: the model against baselines and probes, one column each.
-      per_class: rows of the class table, all with the same keys (its column titles); numbers are
-        right-aligned, None and NaN print as "n/a".
+      sections: further parts, after the comparison: finished HTML.
       metrics: rows of metrics.jsonl, each with "step" and numbers.
       charts: which keys of `metrics` to draw; None draws `standard_charts`.
       examples: pictures of right and wrong predictions.
@@ -85,7 +87,7 @@ class ReportInput:
     summary: str
     headlines: Sequence[Headline] = ()
     comparison: Sequence[ScoreRow] = ()
-    per_class: Sequence[Mapping[str, Cell]] = ()
+    sections: Sequence[Section] = ()
     metrics: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Chart] | None = None
     examples: Sequence[ExamplePicture] = ()
@@ -115,53 +117,13 @@ def standard_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
     return charts
 
 
-def _is_number(value: Cell) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _cell_text(value: Cell) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "n/a"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool) -> str:
-    numeric = [
-        any(_is_number(r[i]) for r in rows) and all(r[i] is None or _is_number(r[i]) for r in rows)
-        for i in range(len(columns))
-    ]
-    head = []
-    for name, number in zip(columns, numeric, strict=True):
-        text = html.escape(name)
-        text = f'<button type="button">{text}</button>' if sortable else text
-        head.append(f'<th scope="col"{_number_class(number)}>{text}</th>')
-    body = []
-    for row in rows:
-        cells = []
-        for value, number in zip(row, numeric, strict=True):
-            text = _cell_text(value)
-            key = "" if number and text == "n/a" else str(value) if number else text
-            data = f' data-value="{html.escape(key)}"' if sortable else ""
-            cells.append(f"<td{_number_class(number)}{data}>{html.escape(text)}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{"".join(head)}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _number_class(number: bool) -> str:
-    return ' class="number"' if number else ""
-
-
 def _headlines(headlines: Sequence[Headline]) -> str:
     cards = []
     for headline in headlines:
         value = "n/a" if math.isnan(headline.value) else f"{headline.value:.1f}{headline.unit}"
         cards.append(
             f'<div class="card"><div class="name">{html.escape(headline.name)}</div>'
-            f'<div class="value">{html.escape(value)}</div>'
+            f'<div class="value">{html.escape(value)} <small>{html.escape(headline.beside)}</small></div>'
             f'<p class="why">{html.escape(headline.explanation)}</p></div>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -171,30 +133,7 @@ def _comparison(compared: Sequence[ScoreRow]) -> str:
     scores = dict.fromkeys(name for one in compared for name in one.scores)
     cells = [(name, *(one.scores.get(name) for one in compared)) for name in scores]
     notes = [f"<li><b>{html.escape(one.name)}</b>: {html.escape(one.note)}</li>" for one in compared if one.note]
-    table = _table(("score", *(one.name for one in compared)), cells, sortable=False)
-    return table + (f"<ul>{''.join(notes)}</ul>" if notes else "")
-
-
-def _class_table(rows: Sequence[Mapping[str, Cell]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [tuple(row.get(c) for c in columns) for row in rows]
-    return "<p>Press a column title to sort.</p>" + _table(columns, cells, sortable=True)
-
-
-def _picture(image: Image.Image, alt: str) -> str:
-    """An <img> that holds the picture: PNG where that is small (drawn scenes), else JPEG (photographs)."""
-    png = io.BytesIO()
-    image.save(png, "PNG", optimize=True)
-    kind, data = "png", png.getvalue()
-    if len(data) > 150_000:
-        jpeg = io.BytesIO()
-        image.save(jpeg, "JPEG", quality=85, subsampling=0)
-        kind, data = "jpeg", jpeg.getvalue()
-    encoded = base64.b64encode(data).decode()
-    return (
-        f'<img loading="lazy" width="{image.width}" height="{image.height}" alt="{html.escape(alt)}"'
-        f' src="data:image/{kind};base64,{encoded}">'
-    )
+    return table(("score", *(one.name for one in compared)), cells) + (f"<ul>{''.join(notes)}</ul>" if notes else "")
 
 
 def _examples(examples: Sequence[ExamplePicture]) -> str:
@@ -208,14 +147,7 @@ def _examples(examples: Sequence[ExamplePicture]) -> str:
         if chosen:
             parts.append(f"<h3>{title}</h3>")
         for e in chosen:
-            parts.append(
-                f'<section class="example {verdict}"><h3>{html.escape(e.title)}</h3>'
-                f'<p>{html.escape(e.caption)}</p><div class="pair">'
-                f"<figure>{_picture(e.prediction, f'Prediction: {e.title}. {e.caption}')}"
-                "<figcaption>Predicted</figcaption></figure>"
-                f"<figure>{_picture(e.truth, f'Ground truth of the same picture: {e.title}')}"
-                "<figcaption>Ground truth</figcaption></figure></div></section>"
-            )
+            parts.append(case(verdict, e.title, e.caption, [("Predicted", e.prediction), ("Ground truth", e.truth)]))
     return "".join(parts)
 
 
@@ -224,38 +156,39 @@ def _looks(looks: Sequence[tuple[str, Image.Image]]) -> str:
         "<p>The most interactive pairs of some pictures. Upper row: the cells that each layer of the interactiveness "
         "decoder may look at. Lower row: its attention, the brighter the stronger.</p>"
     ]
-    for caption, picture in looks:
-        parts.append(f"<figure>{_picture(picture, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    for caption, image in looks:
+        parts.append(f"<figure>{picture(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
     return "".join(parts)
 
 
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     parts = []
     if versions:
-        rows = [(name, version) for name, version in versions.items()]
-        parts.append(_table(("package", "version"), rows, sortable=False))
+        parts.append(table(("package", "version"), list(versions.items())))
     if config:
         text = json.dumps(config, indent=2, sort_keys=True, default=str)
-        parts.append(f"<details open><summary>Configuration</summary><pre>{html.escape(text)}</pre></details>")
+        parts.append(f"<details><summary>Configuration</summary><pre>{html.escape(text)}</pre></details>")
     return "".join(parts)
 
 
 def render_report(report: ReportInput) -> str:
     """The whole page as text; the same input gives the same text."""
     charts = standard_charts(report.metrics) if report.charts is None else report.charts
-    sections = [
+    parts = [
         ("comparison", "Against baselines and probes", report.comparison, _comparison),
+        *((one.anchor, one.title, one.body, str) for one in report.sections),
         ("examples", "Right and wrong predictions", report.examples, _examples),
         ("looks", "Where the model looks", report.looks, _looks),
         ("curves", "Training", charts, lambda c: f'<div class="charts">{"".join(map(line_chart, c))}</div>'),
-        ("classes", "Class by class", report.per_class, _class_table),
     ]
-    filled = [(anchor, title, build(value)) for anchor, title, value, build in sections if value]
+    filled = [Section(anchor, title, build(value)) for anchor, title, value, build in parts if value]
     if report.config or report.versions:
         built = _configuration(report.config, report.versions)
-        filled.append(("configuration", "Configuration and versions", built))
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in filled)
-    body = "".join(f'<section id="{anchor}"><h2>{title}</h2>{text}</section>' for anchor, title, text in filled)
+        filled.append(Section("configuration", "Configuration and versions", built))
+    links = "".join(f'<a href="#{one.anchor}">{html.escape(one.title)}</a>' for one in filled)
+    body = "".join(
+        f'<section id="{one.anchor}"><h2>{html.escape(one.title)}</h2>{one.body}</section>' for one in filled
+    )
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in report.notes)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -263,8 +196,9 @@ def render_report(report: ReportInput) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(report.title)}</title><style>{CSS}</style></head><body>"
         f"<header><h1>{html.escape(report.title)}</h1><p>{html.escape(report.summary)}</p>"
-        f"<nav>{links}</nav></header><main>{_headlines(report.headlines) if report.headlines else ''}"
-        f"{body}</main><footer>{notes}</footer><script>{SORT_SCRIPT}</script></body></html>\n"
+        f'<nav aria-label="parts of this page">{links}</nav></header>'
+        f"<main>{_headlines(report.headlines) if report.headlines else ''}"
+        f"{body}</main><footer>{notes}</footer><script>{TABLE_SCRIPT}</script></body></html>\n"
     )
 
 

@@ -6,16 +6,26 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import read_bytes
-from hoi_jax.report.attention import LookedAt, draw_attention
-from hoi_jax.report.examples import choose_examples, example_pictures
-from hoi_jax.report.html import Cell, Headline, ReportInput, ScoreRow, write_report
+from hoi_jax.report.analysis import Analysis, analyse
+from hoi_jax.report.attention import LookedAt, draw_attention, look_caption
+from hoi_jax.report.breakdown import error_section
+from hoi_jax.report.cases import CaseGroup, best_and_worst, case_section, images_of, most_different
+from hoi_jax.report.classes import class_sections
+from hoi_jax.report.elements import Section
+from hoi_jax.report.examples import Example, choose_examples, example_pictures
+from hoi_jax.report.html import Headline, ReportInput, ScoreRow, write_report
+from hoi_jax.report.reliability_chart import reliability_section
+from hoi_jax.report.two_runs import two_runs_section
 from hoi_jax.vocab import Vocabulary
 
 PACKAGES = ("hoi_jax", "jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -28,11 +38,15 @@ EXPLANATIONS = {
     "known_object/full": "Only pictures that hold the object of the class are counted.",
     "interactiveness_complete/ap": "Average precision of 'this person interacts with this object', whatever the verb.",
 }
+BLANK = 226
+"""Grey of a picture that is not there."""
+NO_PICTURES = "Pictures that are not there (--images FOLDER gives them) are grey."
 NOTES = {
     "model": "as trained",
     "without NIS": "pairs that the model thinks do not interact are kept",
     "class frequency": "every person with every object, ranked by how often the verb goes with the object in training",
     "own by distance": "the model's own pairs, interactive the nearer their boxes are",
+    "against": "the other predictions, given with --against",
     "all by distance": "every person with every object, interactive the nearer their boxes are",
 }
 
@@ -62,75 +76,162 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
-def _scored(metrics: Mapping[str, float]) -> bool:
-    """Whether verbs were scored."""
-    return not all(name.startswith(("interactiveness", "subset/", "nis/")) for name in metrics)
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a page will say and show, before any picture is read.
+
+    Attributes:
+      results: "model", perhaps "against", and whatever they are compared with; labels: their names on the page.
+      models: analyses by name on the page, the model first; empty where no interactions were scored.
+      examples: right, wrong and missed predictions of the model alone.
+      groups: whole pictures; best and worst of one model, or where two differ most.
+    """
+
+    results: Mapping[str, EvaluationResult]
+    labels: Mapping[str, str]
+    annotations: Annotations
+    vocabulary: Vocabulary
+    models: Mapping[str, Analysis]
+    examples: Sequence[Example]
+    groups: Sequence[CaseGroup]
+
+    @property
+    def image_ids(self) -> set[int]:
+        """Pictures that the page shows."""
+        of_groups = images_of(self.groups, self.annotations).tolist()
+        return {example.image_id for example in self.examples} | set(of_groups)
 
 
-def class_rows(results: Mapping[str, EvaluationResult], vocabulary: Vocabulary) -> list[dict[str, Cell]]:
-    """One row per HOI class, empty for action-style results."""
-    model = results["model"]
-    if "default/ap" not in model.per_class or not vocabulary.hois:
-        return []
-    columns = {
-        name: 100 * np.asarray(result.per_class["default/ap"])
-        for name, result in results.items()
-        if "default/ap" in result.per_class  # Baselines of interactiveness have none.
-    }
-    return [
-        {
-            "class": vocabulary.hoi_name(hoi),
-            "training examples": int(vocabulary.train_counts[hoi]),
-            **{f"AP {name}": round(float(values[hoi]), 1) for name, values in columns.items()},
-        }
-        for hoi in range(len(vocabulary.hois))
-    ]
+def interactions_scored(metrics: Mapping[str, float]) -> bool:
+    """Whether verbs of pairs were scored: neither interactiveness nor labels of whole pictures alone."""
+    return any(name.split("/")[0] in ("default", "role_s1", "pairs_role_ap", "hoi_w") for name in metrics)
+
+
+def plan_report(
+    results: Mapping[str, EvaluationResult],
+    store: PredictionStore,
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    *,
+    protocol: str = "official",
+    against: PredictionStore | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Plan:
+    """Looks through the predictions and chooses what to show.
+
+    Args:
+      against: the predictions of the result "against".
+
+    Raises:
+      ValueError: the annotations have no labels in this vocabulary.
+    """
+    labels = {"model": "model", "against": "against", **(labels or {})}
+    models: dict[str, Analysis] = {}
+    if interactions_scored(results["model"].metrics):
+        for name, one in (("model", store), ("against", against)):
+            if one is not None:
+                models[labels[name]] = analyse(one, annotations, vocabulary, hoi_protocol(protocol))
+    own = models.get(labels["model"])
+    examples = choose_examples(own, annotations, vocabulary) if own and len(models) == 1 else []
+    groups = [] if own is None else best_and_worst(own) if len(models) == 1 else most_different(models)
+    return Plan(results, labels, annotations, vocabulary, models, examples, groups)
+
+
+def sections_of(plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> list[Section]:
+    """All parts that follow from the plan, in the order of the page. `images`: `image_id` -> picture."""
+    models = plan.models
+    errors = {name: one.errors for name, one in models.items() if one.errors is not None}
+    own = errors.get(plan.labels["model"])
+    found = [two_runs_section(plan.results, plan.labels)] if "against" in plan.results else []
+    found += class_sections(plan.results, plan.vocabulary, own, plan.labels)
+    if errors:
+        found.append(error_section(errors))
+    if models:
+        found.append(reliability_section({name: one.reliability for name, one in models.items()}))
+    if any(group.images for group in plan.groups):
+        title = "Best and worst pictures" if len(models) == 1 else "Where they differ most"
+        found.append(case_section(plan.groups, models, images, plan.annotations, plan.vocabulary, title))
+    return found
+
+
+def headlines(plan: Plan, first: str) -> list[Headline]:
+    """The metric `first` and the others that are explained, of the model, with what it is compared with beside them."""
+    model, other = plan.results["model"].metrics, plan.results.get("against")
+    name = f": {plan.labels['model']}" if other else ""
+    found = []
+    for metric in dict.fromkeys(one for one in (first, *EXPLANATIONS) if one in model):
+        beside = ""
+        if other and np.isfinite(other.metrics.get(metric, np.nan)):
+            beside = f"{plan.labels['against']} {100 * other.metrics[metric]:.1f}"
+        found.append(Headline(metric + name, 100 * model[metric], EXPLANATIONS.get(metric, ""), beside=beside))
+    return found
+
+
+def compose(
+    plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]], headline: str, *, notes: Sequence[str], **parts: Any
+) -> ReportInput:
+    """The page of a plan.
+
+    Args:
+      images: `image_id` -> picture [H, W, 3] uint8 of `plan.image_ids`; one that is not there is drawn as grey.
+      headline: the metric named first.
+      notes: paragraphs at the end.
+      parts: other fields of `ReportInput`.
+    """
+    absent = plan.image_ids - set(images)
+    images = {**images, **{number: blank_picture(plan.annotations, number) for number in absent}}
+    notes = [*notes, *([NO_PICTURES] if absent else [])]
+    return ReportInput(
+        headlines=headlines(plan, headline),
+        comparison=[
+            ScoreRow(
+                plan.labels.get(name, name),
+                {key: 100 * value for key, value in result.metrics.items()},
+                NOTES.get(name, ""),
+            )
+            for name, result in plan.results.items()
+            if set(plan.results) != {"model", "against"}  # The section of the two says it all.
+        ],
+        sections=sections_of(plan, images),
+        examples=example_pictures(plan.examples, images),
+        versions=versions(),
+        notes=notes,
+        **parts,
+    )
+
+
+def blank_picture(annotations: Annotations, image_id: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A grey picture of the right size; where the labels tell no size, one that holds all boxes."""
+    row = int(np.flatnonzero(annotations.image_id == image_id)[0])
+    height, width = (int(side) for side in annotations.original_hw_px[row])
+    if not (height and width):
+        boxes = annotations["instances_xyxy_px"][annotations.image_rows("instances") == row]
+        width, height = (int(np.ceil(side)) + 8 for side in boxes[:, 2:].max(axis=0, initial=64))
+    return np.full((height, width, 3), BLANK, np.uint8)
 
 
 def write_run_report(
     path: Path,
     run: RunSummary,
-    images: Mapping[int, np.ndarray],
-    store: PredictionStore,
-    annotations: Annotations,
-    vocabulary: Vocabulary,
-    results: Mapping[str, EvaluationResult],
+    plan: Plan,
+    images: Mapping[int, UInt8[np.ndarray, "h w 3"]],
     looks: Sequence[LookedAt] = (),
 ) -> None:
-    """Writes the page.
+    """Writes the page of a training run.
 
     Args:
-      images: `image_id` -> picture [H, W, 3] uint8 of every picture that `choose_examples` picks.
-      results: "model" and whatever it is compared with.
-      looks: pairs to show the model's attention for.
+      images: as of `compose`.
+      looks: pairs to show where the model looks for.
     """
-    model = results["model"].metrics
-    shown = [name for name in (run.headline, *EXPLANATIONS) if name in model]
-    # A network without verbs (a first stage) has nothing to be right or wrong about.
-    examples = choose_examples(store, annotations, vocabulary) if _scored(model) else []
-    write_report(
-        path,
-        ReportInput(
-            title=run.title,
-            summary=f"Step {run.step}, scored on the split '{run.split}' ({annotations.num_images} pictures).",
-            headlines=[Headline(name, 100 * model[name], EXPLANATIONS.get(name, "")) for name in dict.fromkeys(shown)],
-            comparison=[
-                ScoreRow(
-                    name,
-                    {key: 100 * value for key, value in result.metrics.items()},
-                    NOTES.get(name, ""),
-                )
-                for name, result in results.items()
-            ],
-            per_class=class_rows(results, vocabulary),
-            metrics=read_metrics(run.workdir),
-            examples=example_pictures(examples, images),
-            looks=[
-                (f"{seen.pair.object_name}: interacts {seen.interactiveness:.2f}", draw_attention(seen))
-                for seen in looks
-            ],
-            config=run.config,
-            versions=versions(),
-            notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],
-        ),
+    page = compose(
+        plan,
+        images,
+        run.headline,
+        title=run.title,
+        summary=f"Step {run.step}, scored on the split '{run.split}' ({plan.annotations.num_images} pictures).",
+        metrics=read_metrics(run.workdir),
+        looks=[(look_caption(seen), draw_attention(seen)) for seen in looks],
+        config=run.config,
+        notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],
     )
+    write_report(path, page)

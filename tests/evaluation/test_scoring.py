@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pair_worlds import picture, store, world
 
-from evaluate import score_all
+from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, score
 from hoi_jax.evaluation.subsets import SUBSETS
 from hoi_jax.vocab.hico import HICO

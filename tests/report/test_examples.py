@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.evaluation.stored import evaluate_store
-from hoi_jax.report.examples import choose_examples, example_pictures, match, predicted_triplets, true_triplets
+from hoi_jax.report.analysis import analyse
+from hoi_jax.report.examples import choose_examples, example_pictures
+from hoi_jax.report.triplets import match, predicted_triplets, true_triplets
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
 
@@ -59,6 +62,11 @@ def store(rows, image_ids, kept=None):
     )  # fmt: skip
 
 
+def choose(store, truth, **limits):
+    analysis = analyse(store, truth, VOCABULARY, hoi_protocol("official"))
+    return choose_examples(analysis, truth, VOCABULARY, **limits)
+
+
 def summary(examples):
     return [(e.verdict, e.image_id, e.title) for e in examples]
 
@@ -70,7 +78,7 @@ def test_right_wrong_and_missed_are_told_apart():
         (1, MAN, THING, BALL, HOLD, 0.8),  # the man holds the cup, not the ball
         (0, MAN, FAR, BALL, KICK, 0.3),
     ]
-    examples = choose_examples(store(rows, [100, 101]), truth, VOCABULARY)
+    examples = choose(store(rows, [100, 101]), truth)
     # The third prediction shares its class with none of the wrong ones, its picture neither.
     assert summary(examples) == [
         ("right", 100, "kick ball"),
@@ -110,7 +118,7 @@ def test_suppressed_pairs_no_interaction_and_missing_objects_are_not_shown():
         (0, MAN, THING, BALL, VOCABULARY.no_interaction, 0.8),
         (0, MAN, nothing, BALL, KICK, 0.7),
     ]
-    examples = choose_examples(store(rows, [100], kept=[False, True, True]), truth, VOCABULARY)
+    examples = choose(store(rows, [100], kept=[False, True, True]), truth)
     assert summary(examples) == [("missed", 100, "kick ball")]
 
 
@@ -121,7 +129,7 @@ def test_no_picture_and_no_class_comes_twice_with_one_verdict():
         for image in range(4)
         for v in (KICK, HOLD, LOOK)
     ]
-    examples = choose_examples(store(rows, [100, 101, 102, 103]), truth, VOCABULARY, right=9)
+    examples = choose(store(rows, [100, 101, 102, 103]), truth, right=9)
     assert summary(examples) == [
         ("right", 100, "kick ball"), ("right", 101, "hold cup"), ("right", 102, "look at ball"),
     ]  # fmt: skip
@@ -155,7 +163,7 @@ def test_labels_of_another_vocabulary_are_refused():
 
 def test_examples_become_pictures_and_a_missing_picture_is_named():
     truth = annotations([(1, KICK)])
-    examples = choose_examples(store([(0, MAN, THING, BALL, KICK, 0.9)], [100]), truth, VOCABULARY)
+    examples = choose(store([(0, MAN, THING, BALL, KICK, 0.9)], [100]), truth)
     drawn = example_pictures(examples, {100: np.zeros((100, 100, 3), np.uint8)})
     assert [(d.verdict, d.prediction.size, d.truth.size) for d in drawn] == [("right", (640, 640), (640, 640))]
     with pytest.raises(ValueError, match="image 100"):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hoi_jax.report.charts import Chart, Series, line_chart, series_from_rows, thinned, ticks
+from hoi_jax.report.elements import Column, Section, cell_text, table
 from hoi_jax.report.html import (
     ExamplePicture,
     Headline,
@@ -68,17 +69,20 @@ def picture(noise=False):
     return Image.fromarray(pixels)
 
 
+COLUMNS = (Column("class", words=True), Column("AP", 1, mean=True), "pairs", Column("kind", choose=True))
+
+
+def rows(name):
+    return [(name, 50.0, 3, "rare"), ("b", math.nan, 10, name), ("c", None, 2, "rare")]
+
+
 def full_report(name="hold cup"):
     return ReportInput(
         title=f"Report {name}",
         summary="What was done.",
         headlines=[Headline(f"mAP {name}", 41.26, "Higher is better.", " %"), Headline("Rare", math.nan, "None.")],
         comparison=[ScoreRow(name, {"Full": 41.0}, "ours"), ScoreRow("baseline", {"Full": 7.0}, name)],
-        per_class=[
-            {"class": name, "AP": 50.0, "pairs": 3},
-            {"class": "b", "AP": math.nan, "pairs": 10},
-            {"class": "c", "AP": None, "pairs": 2},
-        ],
+        sections=[Section("classes", f"Classes {name}", table(COLUMNS, rows(name), filtered=True, noun=name))],
         metrics=METRICS,
         examples=[
             ExamplePicture("right", name, "caption", picture(), picture()),
@@ -93,7 +97,15 @@ def full_report(name="hold cup"):
 def test_page_is_well_formed_and_has_every_part():
     page = Page(render_report(full_report()))
     text = page.text()
-    for wanted in ("Report hold cup", "41.3 %", "n/a", "baseline", "Press a column", "Ground truth", '"system": "tin"'):
+    for wanted in (
+        "Report hold cup",
+        "41.3 %",
+        "n/a",
+        "baseline",
+        "Classes hold cup",
+        "Ground truth",
+        '"system": "tin"',
+    ):
         assert wanted in text
     assert len(page.all("svg")) == 2 and len(page.all("img")) == 4
 
@@ -146,7 +158,24 @@ def test_links_at_the_top_lead_to_sections():
 
 def test_sort_keys_are_the_full_numbers_and_empty_where_undefined():
     cells = [attrs.get("data-value") for attrs in Page(render_report(full_report())).all("td")]
-    assert [c for c in cells if c is not None] == ["hold cup", "50.0", "3", "b", "", "10", "c", "", "2"]
+    expected = ["hold cup", "50.0", "3", "rare", "b", "", "10", "hold cup", "c", "", "2", "rare"]
+    assert [c for c in cells if c is not None] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "text"),
+    [
+        (1.25, Column("x", 1), "1.2"),  # rounds half to even
+        (0.5, Column("x", 2, signed=True), "+0.50"),
+        (-3, Column("x", signed=True), "-3"),
+        (7, Column("x"), "7"),
+        (math.nan, Column("x"), "n/a"),
+        (None, Column("x"), "n/a"),
+        ("hold", Column("x", signed=True), "hold"),
+    ],
+)
+def test_cells_are_printed_as_their_column_says(value, column, text):
+    assert cell_text(value, column) == text
 
 
 def test_standard_charts_are_losses_and_scores_of_evaluations():

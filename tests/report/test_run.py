@@ -1,4 +1,4 @@
-"""The page of a run: baselines that lack a metric leave a gap, and a network without verbs has no examples."""
+"""The page of a run: what is compared, what lacks a metric, networks without verbs, pictures that are not there."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate import score_all
+from hoi_jax.evaluation.errors import analyse_errors_store
+from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.scoring import EvaluationSettings
-from hoi_jax.report.run import RunSummary, class_rows, write_run_report
+from hoi_jax.report.classes import hoi_class_rows
+from hoi_jax.report.run import RunSummary, blank_picture, plan_report, write_run_report
 from hoi_jax.vocab import get_vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,24 +21,46 @@ TRUTH = annotations([(1, KICK)], [(1, KICK), (2, HOLD)])
 STORE = store([(0, MAN, THING, BALL, KICK, 0.9), (1, MAN, THING, CUP, HOLD, 0.4)], [100, 101])
 
 
-def page(tmp_path, metrics):
+def page(tmp_path, metrics, images):
     results = score_all(STORE, TRUTH, None, EvaluationSettings(metrics=metrics), VOCABULARY)
     run = RunSummary("a run", tmp_path, "test", 7, next(iter(results["model"].metrics)), {"system": "toy"})
-    images = {key: np.zeros((100, 100, 3), np.uint8) for key in (100, 101)}
-    write_run_report(tmp_path / "r.html", run, images, STORE, TRUTH, VOCABULARY, results)
+    plan = plan_report(results, STORE, TRUTH, VOCABULARY)
+    write_run_report(tmp_path / "r.html", run, plan, {n: np.zeros((100, 100, 3), np.uint8) for n in images})
     return results, (tmp_path / "r.html").read_text()
 
 
 def test_classes_have_a_column_for_results_that_have_ap_only(tmp_path):
-    results, text = page(tmp_path, ("hoi", "interactiveness"))
+    results, text = page(tmp_path, ("hoi", "interactiveness"), (100, 101))
     assert set(results) == {"model", "own by distance"}
-    rows = class_rows(results, VOCABULARY)
-    assert len(rows) == 99 and set(rows[0]) == {"class", "training examples", "AP model"}
-    kick = next(row for row in rows if row["class"] == VOCABULARY.hoi_name(VOCABULARY.hoi_table[KICK, BALL]))
+    rows = hoi_class_rows(results, VOCABULARY, analyse_errors_store(STORE, TRUTH, VOCABULARY))
+    expected = {"verb", "object", "kind", "training", "test", "AP model", "found", "costs most"}
+    assert len(rows) == 99 and set(rows[0]) == expected
+    kick = rows[VOCABULARY.hoi_table[KICK, BALL]]
+    assert (kick["verb"], kick["object"], kick["test"], kick["found"]) == ("kick", "ball", 2, 50.0)
     assert kick["AP model"] == pytest.approx(54.5, abs=0.1)  # One of two found: 6 of the 11 points.
-    assert "Right and wrong predictions" in text and "the nearer their boxes are" in text
+    assert kick["costs most"] == "missed"
+    for title in ("Class by class", "Kinds of errors", "Do scores mean", "Best and worst", "Right and wrong"):
+        assert title in text
+    assert "the nearer their boxes are" in text and "are grey" not in text
 
 
-def test_without_verbs_there_are_no_right_and_wrong_examples(tmp_path):
-    _, text = page(tmp_path, ("interactiveness",))
-    assert "interactiveness_complete/ap" in text and "Right and wrong predictions" not in text
+def test_without_verbs_nothing_is_said_about_single_interactions(tmp_path):
+    _, text = page(tmp_path, ("interactiveness",), ())
+    assert "interactiveness_complete/ap" in text
+    for title in ("Right and wrong", "Kinds of errors", "Do scores mean", "Best and worst", "Class by class"):
+        assert title not in text
+
+
+def test_a_picture_that_is_not_there_is_grey_and_the_page_says_so(tmp_path):
+    _, text = page(tmp_path, ("hoi",), ())
+    assert "are grey" in text
+    grey = blank_picture(TRUTH, 101)
+    assert grey.shape == (100, 100, 3) and len(np.unique(grey)) == 1
+
+
+def test_a_grey_picture_of_unknown_size_holds_all_boxes():
+    unsized = annotations([(1, KICK)])
+    unsized.original_hw_px[:] = 0
+    height, width = blank_picture(unsized, 100).shape[:2]
+    boxes = unsized["instances_xyxy_px"]
+    assert width >= boxes[:, 2].max() and height >= boxes[:, 3].max()

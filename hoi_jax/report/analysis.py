@@ -1,0 +1,69 @@
+"""All that a page says about one set of predictions beside its scores: errors, calibration, every single picture."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.errors import analyse_errors_store
+from hoi_jax.evaluation.picture_ap import picture_ap
+from hoi_jax.evaluation.protocols import HoiProtocol
+from hoi_jax.evaluation.reliability import Reliability, hoi_reliability, reliability
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.report.triplets import Triplets, match, predicted_triplets, true_triplets
+from hoi_jax.vocab import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """One set of predictions looked through.
+
+    Attributes:
+      predicted, right: kept predictions with an object, and which of them are true positives.
+      truth, found: annotated interactions ("no interaction" is none), and which of them are found.
+      errors: kinds of errors; None for vocabularies of actions, whose classes know no objects.
+      reliability: of all that the mAP counts, of actions of all with an object.
+      in_picture: [I] AP within each picture, NaN without annotated interactions.
+    """
+
+    predicted: Triplets
+    right: Bool[np.ndarray, " t"]
+    truth: Triplets
+    found: Bool[np.ndarray, " g"]
+    errors: EvaluationResult | None
+    reliability: Reliability
+    in_picture: Float[np.ndarray, " i"]
+
+    def annotated_in(self, image: int) -> Int[np.ndarray, " k"]:
+        """Rows of `truth` of one picture."""
+        return np.flatnonzero(self.truth.image == image)
+
+    def best_in(self, image: int, count: int) -> Int[np.ndarray, " k"]:
+        """Rows of the best `count` predictions of one picture, best first."""
+        rows = np.flatnonzero(self.predicted.image == image)
+        return rows[np.argsort(-self.predicted.score[rows], kind="stable")][:count]
+
+
+def analyse(
+    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
+) -> Analysis:
+    """Looks through predictions under a protocol of HOI classes (actions have the official one only).
+
+    Raises:
+      ValueError: the annotations have no labels in this vocabulary.
+    """
+    truth = true_triplets(annotations, vocabulary)
+    predicted = predicted_triplets(store, annotations, vocabulary)
+    right, found = match(predicted, truth, vocabulary)
+    asked = truth.verb != vocabulary.no_interaction
+    truth, found = truth.take(np.flatnonzero(asked)), found[asked]
+    positives = np.bincount(truth.image, minlength=annotations.num_images)
+    if vocabulary.hois:
+        errors = analyse_errors_store(store, annotations, vocabulary, protocol)
+        scores = hoi_reliability(store, annotations, vocabulary, protocol)
+    else:
+        errors, scores = None, reliability(predicted.score, right)
+    in_picture = picture_ap(predicted.image, predicted.score, right, positives)
+    return Analysis(predicted, right, truth, found, errors, scores, in_picture)

@@ -1,0 +1,74 @@
+"""What went wrong, by kind: how often, and what it costs (`evaluation.errors`)."""
+
+import html
+from collections.abc import Mapping
+
+from hoi_jax.evaluation.errors import KINDS
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.report.elements import Cell, Column, Section, paragraph, table
+
+MEANINGS = {
+    "true_positive": ("right", "verb and object as annotated, both boxes at IoU 0.5"),
+    "wrong_verb": ("wrong verb", "the boxes are those of an annotated pair with this object, and the verb is not its"),
+    "wrong_object": ("wrong object class", "the boxes are those of an annotated pair with another class of object"),
+    "wrong_pairing": ("wrong pairing", "a person and an object that are annotated, and not with one another"),
+    "bad_human_box": ("person box", "nearly an annotated pair of the class; the person's box fits worse"),
+    "bad_object_box": ("object box", "nearly an annotated pair of the class; the object's box fits worse"),
+    "duplicate": ("duplicate", "a pair that a better-scored prediction has found already"),
+    "background": ("background", "none of these: nothing of the kind is annotated there"),
+    "missed": ("missed", "an annotated interaction that no prediction finds"),
+}
+"""Kind -> (its name, what it is), in the order of the page."""
+
+COLOURS = {"true_positive": "#0c7c36", "missed": "#7e3aad"}
+_WRONG = "#c81e2d"
+
+
+def error_section(found: Mapping[str, EvaluationResult]) -> Section:
+    """Bars of the leading predictions of each named result, and a table of all numbers."""
+    intro = paragraph(
+        "Every prediction is right, or gets the first kind of error that holds. The bars count the leading "
+        "predictions alone: as many of each class, best first, as pairs of it are annotated, so that a perfect ranking "
+        "would be all green. Gain: what the mAP (percent points) would win if this kind alone were repaired; gains do "
+        "not add up. Where a dataset has classes for “no interaction”, they count like all others."
+    )
+    bars = "".join(f"<div>{_bars(name, result)}</div>" for name, result in found.items())
+    tails = {name: f" ({name})" if len(found) > 1 else "" for name in found}
+    columns = [Column("kind"), Column("what it is")]
+    columns += [Column(f"leading{tail}") for tail in tails.values()]
+    columns += [Column(f"all{tail}") for tail in tails.values() if len(found) == 1]
+    columns += [Column(f"gain{tail}", 2, signed=True) for tail in tails.values()]
+    rows = [_row(kind, found) for kind in MEANINGS]
+    body = f'{intro}<div class="charts">{bars}</div>{table(columns, rows, sortable=True)}'
+    return Section("errors", "Kinds of errors", body)
+
+
+def _bars(name: str, result: EvaluationResult) -> str:
+    totals = result.manifest["leading_error_totals"]
+    total = max(sum(totals.values()), 1)
+    parts = []
+    for kind in MEANINGS:
+        if kind in totals:
+            share = 100 * totals[kind] / total
+            style = f"width:{share:.1f}%;background:{COLOURS.get(kind, _WRONG)}"
+            parts.append(
+                f'<span>{MEANINGS[kind][0]}</span><span class="bar" style="{style}"></span>'
+                f'<span class="value">{share:.1f} %</span>'
+            )
+    title = f"{name}: {sum(totals.values()):,} leading predictions"
+    return f'<h3>{html.escape(title)}</h3><div class="bars">{"".join(parts)}</div>'
+
+
+def _row(kind: str, found: Mapping[str, EvaluationResult]) -> list[Cell]:
+    row: list[Cell] = [*MEANINGS[kind]]
+    row += [result.manifest["leading_error_totals"].get(kind) for result in found.values()]
+    row += [result.manifest["error_totals"][kind] for result in found.values() if len(found) == 1]
+    gains = [result.metrics.get(f"errors/{kind}/delta_full") for result in found.values()]
+    return row + [None if gain is None else 100 * gain for gain in gains]
+
+
+def costliest(result: EvaluationResult, hoi: int) -> str:
+    """The kind of error whose repair would help a class most; "" where none would."""
+    gains = {kind: float(result.per_class[f"errors/{kind}/delta_ap"][hoi]) for kind in (*KINDS, "missed")}
+    kind = max(gains, key=lambda name: (gains[name] == gains[name], gains[name]))
+    return MEANINGS[kind][0] if gains[kind] > 0 else ""

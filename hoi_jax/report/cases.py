@@ -1,0 +1,133 @@
+"""Whole pictures worth looking at: where a model is best and worst, and where two models differ most."""
+
+import dataclasses
+import html
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.report.analysis import Analysis
+from hoi_jax.report.draw import draw_interactions
+from hoi_jax.report.elements import Section, case, paragraph
+from hoi_jax.report.triplets import interactions_of
+from hoi_jax.vocab import Vocabulary
+
+MOST_DRAWN = 8
+"""Predictions drawn into one picture at most."""
+
+MEASURE = (
+    "The measure is the average precision within the picture: its predictions are gone through by score, at each right "
+    "one the share of right ones so far is noted, and the sum of these shares is divided by the number of annotated "
+    "interactions. 100: all of them are found and nothing wrong stands above them. It is no official figure. Drawn are "
+    f"as many of the best predictions as interactions are annotated ({MOST_DRAWN} at most)."
+)
+COLOURS = (
+    "People have blue boxes, objects yellow ones; a right prediction is green, a wrong one red; what is annotated has "
+    "other colours."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseGroup:
+    """Pictures under one heading: rows of the annotations, and the colour of their edge."""
+
+    title: str
+    tone: str
+    images: tuple[int, ...]
+
+
+def best_and_worst(analysis: Analysis, *, best: int = 3, worst: int = 4) -> list[CaseGroup]:
+    """The pictures with the highest and with the lowest measure; of equals those with more annotated interactions."""
+    measure = analysis.in_picture
+    low = _ordered(measure, analysis)[:worst]
+    high = [row for row in _ordered(-measure, analysis) if row not in low][:best]
+    return [CaseGroup("Best pictures", "right", tuple(high)), CaseGroup("Worst pictures", "wrong", tuple(low))]
+
+
+def most_different(models: Mapping[str, Analysis], *, each: int = 3) -> list[CaseGroup]:
+    """The pictures in which one of two models is furthest ahead of the other; none where they are equal."""
+    (first, one), (second, other) = models.items()
+    gain = one.in_picture - other.in_picture
+    groups = []
+    for name, values in ((first, -gain), (second, gain)):
+        rows = [row for row in _ordered(values, one) if values[row] < 0]
+        groups.append(CaseGroup(f"Better with {name}", "plain", tuple(rows[:each])))
+    return groups
+
+
+def _ordered(values: Float[np.ndarray, " i"], analysis: Analysis) -> list[int]:
+    """Rows of the pictures with a measure, by rising values, then falling numbers of annotated interactions."""
+    count = np.bincount(analysis.truth.image, minlength=len(values))
+    rows = np.flatnonzero(~np.isnan(values))
+    return rows[np.lexsort((-count[rows], values[rows]))].tolist()
+
+
+def case_section(
+    groups: Sequence[CaseGroup],
+    models: Mapping[str, Analysis],
+    images: Mapping[int, UInt8[np.ndarray, "h w 3"]],
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    title: str,
+) -> Section:
+    """The pictures of all groups, each with what every model predicts beside what is annotated.
+
+    Args:
+      models: name -> analysis, in the order of the panels.
+      images: `image_id` -> picture in its original size.
+    """
+    parts = [paragraph(MEASURE), paragraph(COLOURS), _overview(models)]
+    for group in groups:
+        if group.images:
+            parts.append(f"<h3>{html.escape(group.title)}</h3>")
+        for row in group.images:
+            number = int(annotations.image_id[row])
+            panels = _panels(row, images[number], models, vocabulary)
+            parts.append(case(group.tone, f"Image {number}", _caption(row, models), panels))
+    return Section("pictures", title, "".join(parts))
+
+
+def _overview(models: Mapping[str, Analysis]) -> str:
+    texts = []
+    for name, one in models.items():
+        known = 100 * one.in_picture[~np.isnan(one.in_picture)]
+        if len(known):
+            none, full = np.count_nonzero(known == 0), np.count_nonzero(known == 100)
+            texts.append(
+                f"{name}: of {len(known)} pictures with annotated interactions the median one has "
+                f"{np.median(known):.0f}, {none} have 0, {full} have 100."
+            )
+    return paragraph(" ".join(texts))
+
+
+def _caption(row: int, models: Mapping[str, Analysis]) -> str:
+    texts = []
+    for name, one in models.items():
+        rows = one.annotated_in(row)
+        texts.append(
+            f"{name}: {100 * one.in_picture[row]:.0f}, {int(one.found[rows].sum())} of {len(rows)} interactions found "
+            f"among {np.count_nonzero(one.predicted.image == row)} predictions."
+        )
+    return " ".join(texts)
+
+
+def _panels(
+    row: int, image: np.ndarray, models: Mapping[str, Analysis], vocabulary: Vocabulary
+) -> list[tuple[str, Image.Image]]:
+    panels = []
+    for name, one in models.items():
+        count = min(max(len(one.annotated_in(row)), 1), MOST_DRAWN)
+        drawn = interactions_of(one.predicted, one.best_in(row, count), vocabulary, one.right, with_score=True)
+        panels.append((f"Predicted ({name})", draw_interactions(image, drawn)))
+    one = next(iter(models.values()))
+    truth = interactions_of(one.truth, one.annotated_in(row), vocabulary, None, with_score=False)
+    return [*panels, ("Annotated", draw_interactions(image, truth))]
+
+
+def images_of(groups: Sequence[CaseGroup], annotations: Annotations) -> Int[np.ndarray, " n"]:
+    """`image_id` of all pictures of the groups."""
+    rows = [row for group in groups for row in group.images]
+    return annotations.image_id[np.array(rows, np.int64)]

@@ -1,0 +1,110 @@
+"""The table of classes: average precision of each, of everything compared, to be sorted and filtered."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hoi_jax.evaluation.printed import class_lists
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.report.breakdown import costliest
+from hoi_jax.report.elements import Cell, Column, Section, paragraph, table
+from hoi_jax.vocab import Vocabulary
+
+HELP = (
+    "Annotated pairs in training and test, average precision (AP, percent), the share of test pairs that is found "
+    "at all, and which kind of error costs the class most. Press a column's title to sort by it, again to turn "
+    "the order round. Words and choices restrict the classes; with the keyboard: / goes to the words, Tab on to "
+    "the choices and titles, Enter sorts, Esc shows all again. The last line is the mean of what is in view. "
+    "Classes without annotated pairs have no AP; those with few scatter widely."
+)
+
+Row = Mapping[str, Cell]
+NO_LABELS: Mapping[str, str] = {}
+
+
+def hoi_class_rows(
+    results: Mapping[str, EvaluationResult],
+    vocabulary: Vocabulary,
+    errors: EvaluationResult | None = None,
+    labels: Mapping[str, str] = NO_LABELS,
+) -> list[dict[str, Cell]]:
+    """One row per HOI class; empty where the results have none.
+
+    Args:
+      results: "model", and "against" (then with their difference) or whatever else has APs.
+      errors: of the model, for what costs a class most.
+      labels: names of results on the page, where they are not their own.
+    """
+    model = results["model"].per_class
+    if "default/ap" not in model or not vocabulary.hois:
+        return []
+    # Two side by side leave no room for what both are to beat.
+    shown = {name: results[name] for name in ("model", "against")} if "against" in results else results
+    rows = []
+    for hoi, (verb, obj) in enumerate(vocabulary.hois):
+        row: dict[str, Cell] = {
+            "verb": vocabulary.verbs[verb].replace("_", " "),
+            "object": vocabulary.objects[obj].replace("_", " "),
+            "kind": "rare" if vocabulary.rare[hoi] else "non-rare",
+            "training": int(vocabulary.train_counts[hoi]),
+            "test": int(model["num_positives"][hoi]),
+        }
+        for name, result in shown.items():
+            if "default/ap" in result.per_class:  # Baselines of interactiveness have none.
+                row[f"AP {labels.get(name, name)}"] = 100 * float(result.per_class["default/ap"][hoi])
+        if "against" in results:
+            row["difference"] = 100 * float(model["default/ap"][hoi] - results["against"].per_class["default/ap"][hoi])
+        row["found"] = 100 * float(model["default/max_recall"][hoi])
+        if errors is not None:
+            row["costs most"] = costliest(errors, hoi)
+        rows.append(row)
+    return rows
+
+
+def action_class_rows(
+    results: Mapping[str, EvaluationResult], names: Sequence[str], word: str, labels: Mapping[str, str] = NO_LABELS
+) -> list[dict[str, Cell]]:
+    """One row per class, a column for each AP whose name has `word` ("agent" or "role"), of everything compared."""
+    arrays: dict[str, np.ndarray] = {}
+    for array, values in results["model"].per_class.items():
+        if word in array and array.endswith("/ap") and values.shape == (len(names),):
+            given = {name: result.per_class[array] for name, result in results.items() if array in result.per_class}
+            short = array.removesuffix("/ap")
+            arrays |= {f"{short} {labels.get(name, name)}": 100 * np.asarray(ap) for name, ap in given.items()}
+            if "against" in given:
+                arrays[f"{short} difference"] = 100 * (np.asarray(values) - given["against"])
+    if not arrays:
+        return []
+    return [
+        {"class": name.replace("_", " "), **{title: float(values[row]) for title, values in arrays.items()}}
+        for row, name in enumerate(names)
+    ]
+
+
+def class_sections(
+    results: Mapping[str, EvaluationResult],
+    vocabulary: Vocabulary,
+    errors: EvaluationResult | None = None,
+    labels: Mapping[str, str] = NO_LABELS,
+) -> list[Section]:
+    """A section per list of classes that the results have APs of."""
+    rows = {"classes": ("Class by class", hoi_class_rows(results, vocabulary, errors, labels))}
+    if vocabulary.actions:
+        lists = class_lists(vocabulary)
+        rows["roles"] = ("Roles, class by class", action_class_rows(results, lists["role classes"], "role", labels))
+        rows["actions"] = ("Actions, class by class", action_class_rows(results, lists["actions"], "agent", labels))
+    return [Section(anchor, title, class_table(found)) for anchor, (title, found) in rows.items() if found]
+
+
+def class_table(rows: Sequence[Row]) -> str:
+    """The table with its filters, and how to use it."""
+    columns = [_column(name) for name in rows[0]]
+    return paragraph(HELP) + table(columns, [list(row.values()) for row in rows], filtered=True, noun="classes")
+
+
+def _column(name: str) -> Column:
+    if name in ("verb", "object", "kind", "costs most"):
+        return Column(name, choose=True, words=name in ("verb", "object"))
+    if name in ("class", "training", "test"):
+        return Column(name, words=name == "class")
+    return Column(name, 1, signed=name.endswith("difference"), mean=True)

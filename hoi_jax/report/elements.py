@@ -1,0 +1,149 @@
+"""Pieces of HTML that pages are made of: tables, pictures, bars. Every text is escaped here."""
+
+import base64
+import dataclasses
+import html
+import io
+import math
+from collections.abc import Sequence
+
+from PIL import Image
+
+Cell = str | int | float | None
+"""A value of a table; None and NaN print as "n/a"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """How a column of a table looks and what can be done with it.
+
+    Attributes:
+      title: over the column.
+      digits: of floats, after the point.
+      signed: positive numbers get a plus.
+      words: the words of a filter are looked for in it (`table(filtered=True)`).
+      choose: a filter offers the column's values (`table(filtered=True)`).
+      mean: the mean of the rows in view stands under the table (`table(filtered=True)`).
+    """
+
+    title: str
+    digits: int = 2
+    signed: bool = False
+    words: bool = False
+    choose: bool = False
+    mean: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a page: where links lead, its title, and finished HTML."""
+
+    anchor: str
+    title: str
+    body: str
+
+
+def is_number(value: Cell) -> bool:
+    """Whether a cell is a number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def cell_text(value: Cell, column: Column) -> str:
+    """A cell as it is printed."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "n/a"
+    if isinstance(value, str):
+        return value
+    sign = "+" if column.signed else ""
+    return f"{value:{sign}.{column.digits}f}" if isinstance(value, float) else f"{value:{sign}d}"
+
+
+def table(
+    columns: Sequence[str | Column],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    sortable: bool = False,
+    filtered: bool = False,
+    noun: str = "rows",
+) -> str:
+    """A table in a frame that scrolls; columns that hold numbers only are aligned right.
+
+    Args:
+      sortable: a press on a column's title sorts by the full values; what has none stays at the end.
+      filtered: words and choices restrict the rows in view (`script.TABLE_SCRIPT`); implies `sortable`.
+      noun: what the rows are, for "12 of 99 classes".
+    """
+    kinds = [Column(one) if isinstance(one, str) else one for one in columns]
+    numeric = [
+        any(is_number(r[i]) for r in rows) and all(r[i] is None or is_number(r[i]) for r in rows)
+        for i in range(len(kinds))
+    ]
+    sortable = sortable or filtered
+    head = "".join(_head(kind, number, sortable) for kind, number in zip(kinds, numeric, strict=True))
+    body = []
+    for row in rows:
+        cells = (_cell(*one, sortable) for one in zip(row, kinds, numeric, strict=True))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    kind = f' class="sortable{" filtered" if filtered else ""}" data-noun="{html.escape(noun)}"' if sortable else ""
+    return (
+        f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _head(column: Column, number: bool, sortable: bool) -> str:
+    text = html.escape(column.title)
+    text = f'<button type="button">{text}</button>' if sortable else text
+    marks = (" data-words" if column.words else "") + (" data-choose" if column.choose else "")
+    if column.mean:
+        marks += f' data-mean="{column.digits}"' + (" data-signed" if column.signed else "")
+    return f'<th scope="col"{_number_class(number)}{marks}>{text}</th>'
+
+
+def _cell(value: Cell, column: Column, number: bool, sortable: bool) -> str:
+    text = cell_text(value, column)
+    key = "" if number and text == "n/a" else str(value) if number else text
+    data = f' data-value="{html.escape(key)}"' if sortable else ""
+    return f"<td{_number_class(number)}{data}>{html.escape(text)}</td>"
+
+
+def _number_class(number: bool) -> str:
+    return ' class="number"' if number else ""
+
+
+def picture(image: Image.Image, alt: str) -> str:
+    """An <img> that holds the picture: PNG where that is small (drawn scenes), else JPEG (photographs)."""
+    png = io.BytesIO()
+    image.save(png, "PNG", optimize=True)
+    kind, data = "png", png.getvalue()
+    if len(data) > 150_000:
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=85, subsampling=0)
+        kind, data = "jpeg", jpeg.getvalue()
+    encoded = base64.b64encode(data).decode()
+    return (
+        f'<img loading="lazy" width="{image.width}" height="{image.height}" alt="{html.escape(alt)}"'
+        f' src="data:image/{kind};base64,{encoded}">'
+    )
+
+
+def case(tone: str, title: str, caption: str, panels: Sequence[tuple[str, Image.Image]]) -> str:
+    """Pictures side by side under a title and a sentence.
+
+    Args:
+      tone: "right", "wrong", "missed" or "plain": the colour of the edge.
+      panels: what stands under each picture, and the picture.
+    """
+    figures = "".join(
+        f"<figure>{picture(image, f'{name}: {title}. {caption}')}<figcaption>{html.escape(name)}</figcaption></figure>"
+        for name, image in panels
+    )
+    return (
+        f'<section class="example {tone}"><h3>{html.escape(title)}</h3><p>{html.escape(caption)}</p>'
+        f'<div class="pair">{figures}</div></section>'
+    )
+
+
+def paragraph(text: str) -> str:
+    """A text between two breaks."""
+    return f"<p>{html.escape(text)}</p>"

@@ -1,0 +1,131 @@
+"""What `evaluate.py --workdir` does: predicts a split with a checkpoint, scores it, and writes the report."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_jax import experiment as ex
+from hoi_jax.data.records import RecordFiles
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.evaluation.join import with_interactiveness
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.rivals import score_all
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.files.kept_folder import find_folder, is_kept
+from hoi_jax.report.attention import LookedAt, looked_at
+from hoi_jax.report.run import RunSummary, plan_report, write_run_report
+from hoi_jax.system import System
+from hoi_jax.training import load_for_evaluation, make_predictor
+from hoi_jax.vocab import Vocabulary
+
+LOOKED_AT = 3
+"""Pictures of the report that show where the system looks, one pair each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """What to score and how; every field is the argument of `evaluate.py` with that name."""
+
+    workdir: Path
+    checkpoint: str = "best"
+    config: str | None = None
+    data_dir: str = "data"
+    split: str | None = None
+    interactiveness_from: Path | None = None
+    calibration: Path | None = None
+    report: Path | None = None
+
+
+def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabulary]:
+    """Results by name, "model" and what to compare it with, and the vocabulary of their classes.
+
+    Raises:
+      io.DataError, ValueError, RuntimeError: no such checkpoint, dataset or split, or a config that does not fit.
+    """
+    from absl import logging
+    from tqdm import tqdm
+
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    workdir = find_folder(request.workdir)
+    variables, config_text, metadata = load_for_evaluation(workdir, request.checkpoint)
+    experiment = ex.load_experiment(config_values(request.config) if request.config else json.loads(config_text))
+    directory = Path(request.data_dir) / experiment.dataset.name
+    fingerprint = ex.dataset_fingerprint(experiment, directory)
+    if fingerprint != metadata.dataset_fingerprint:
+        print(f"note: trained on records {metadata.dataset_fingerprint}, these are {fingerprint}", file=sys.stderr)
+    split = request.split or experiment.dataset.eval_split
+    system = experiment.build_system()
+    pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
+    manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
+    # A kept checkpoint lies among the sources: nothing is written into it.
+    folder = Path("runs") / workdir.name if is_kept(workdir) else workdir
+    store_path = folder / f"predictions_{split}.npz"
+    with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
+        predict, batches = make_predictor(system, variables), pipeline.eval_batches()
+        store = ex.predict_split(experiment, batches, predict, store_path, manifest, lambda n: bar.update(n))
+    store = with_interactiveness(store, request.interactiveness_from, request.calibration)
+    annotations = ex.load_annotations(directory, split)
+    train = ex.load_annotations(directory, experiment.dataset.train_split)
+    results = score_all(store, annotations, train, experiment.evaluation, experiment.vocabulary)
+    if request.report:
+        run = RunSummary(
+            title=f"{experiment.system} on {experiment.dataset.name}",
+            workdir=workdir,
+            split=split,
+            step=metadata.step,
+            headline=next(iter(results["model"].metrics)),
+            config=dataclasses.asdict(experiment),
+        )
+        looks = _looks(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
+        _write_report(request.report, run, directory, store, annotations, experiment, results, looks)
+    return results, experiment.vocabulary
+
+
+def config_values(text: str) -> dict[str, Any]:
+    """Values of a config file; what follows a colon is its options. Raises ValueError where there is no such file."""
+    import runpy
+
+    path, _, argument = text.partition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such config file")
+    get_config = runpy.run_path(path)["get_config"]
+    return (get_config(argument) if argument else get_config()).to_dict()
+
+
+def _looks(system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> list[LookedAt]:
+    """The strongest pair of some pictures, for systems that show where they look."""
+    import jax
+
+    if system.look is None:
+        return []
+    found, seen = (
+        jax.device_get(jax.jit(function)(variables, dict(batch))) for function in (system.predict, system.look.apply)
+    )
+    pictures = np.flatnonzero(batch["batch_valid"])[:LOOKED_AT]
+    look = system.look
+    return [
+        pair
+        for row in pictures
+        for pair in looked_at(found, seen, batch, row, vocabulary, look.titles, look.cell_px, 1)
+    ]
+
+
+def _write_report(
+    path: Path,
+    run: RunSummary,
+    directory: Path,
+    store: PredictionStore,
+    annotations: Annotations,
+    experiment: ex.Experiment,
+    results: Mapping[str, EvaluationResult],
+    looks: list[LookedAt],
+) -> None:
+    plan = plan_report(results, store, annotations, experiment.vocabulary, protocol=experiment.evaluation.protocol)
+    images = RecordFiles(directory, run.split).pictures(plan.image_ids)
+    write_run_report(path, run, plan, images, looks)
+    print(f"report: {path}")
