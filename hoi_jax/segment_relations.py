@@ -40,8 +40,17 @@ def pic_record(scene: Scene, name: str, image_id: int) -> dict[str, Any]:
     return {"name": name, "image_id": image_id, "relations": relations}
 
 
-def segment(workdir: Path, data_dir: Path, out: Path, pictures: int, checkpoint: str, split: str | None) -> int:
-    """Writes all files; returns the number of images.
+def segment(
+    workdir: Path,
+    data_dir: Path,
+    out: Path,
+    *,
+    pictures: int = 8,
+    min_score: float = 0.0,
+    checkpoint: str = "best",
+    split: str | None = None,
+) -> int:
+    """Writes all files; returns the number of images. `min_score`: of the verbs on the pictures; files have all.
 
     Raises:
       ValueError: the system predicts no masks.
@@ -66,7 +75,11 @@ def segment(workdir: Path, data_dir: Path, out: Path, pictures: int, checkpoint:
             one = {name: value[row] for name, value in found.items()}
             padded = batch["image"].shape[1:3]
             scene = scene_of_predictions(
-                one, batch["image_hw_px"][row], (padded[0], padded[1]), batch["original_hw_px"][row]
+                one,
+                batch["image_hw_px"][row],
+                (padded[0], padded[1]),
+                batch["original_hw_px"][row],
+                no_interaction=experiment.vocabulary.no_interaction,
             )
             number = int(batch["image_id"][row])
             name = names[number]
@@ -77,7 +90,7 @@ def segment(workdir: Path, data_dir: Path, out: Path, pictures: int, checkpoint:
             if len(records) < pictures:
                 seen = Image.fromarray(batch["image"][row][:height, :width])
                 seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
-                drawn = draw_segments(np.asarray(seen), scene, experiment.vocabulary)
+                drawn = draw_segments(np.asarray(seen), scene, experiment.vocabulary, min_score=min_score)
                 buffer = BytesIO()
                 drawn.save(buffer, "PNG")
                 io.write_bytes_atomic(out / "pictures" / f"{stem}.png", buffer.getvalue())
@@ -93,13 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--pictures", type=int, default=8, help="images to draw (default: 8)")
+    parser.add_argument("--min-score", type=float, default=0.05, help="of the verbs that are drawn (default: 0.05)")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--split", help="default: the config's evaluation split")
     options = parser.parse_args(arguments)
     try:
-        count = segment(
-            options.workdir, options.data_dir, options.out, options.pictures, options.checkpoint, options.split
-        )
+        names = ("pictures", "min_score", "checkpoint", "split")
+        choices = {name: getattr(options, name) for name in names}
+        count = segment(options.workdir, options.data_dir, options.out, **choices)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -48,8 +48,14 @@ def best_triplets(
     object_row: Int[np.ndarray, " p"],
     verb_scores: Float[np.ndarray, "p v"],
     per_pair: int,
+    no_interaction: int = -1,
 ) -> tuple[Int[np.ndarray, "r 3"], Float[np.ndarray, " r"]]:
-    """The `per_pair` best verbs of every pair (the release: 3) whose members are known, as triplets with scores."""
+    """The `per_pair` best verbs of every pair (the release: 3) whose members are known, as triplets with scores.
+
+    The verb `no_interaction` (index, -1: there is none) is no relation and left out.
+    """
+    if no_interaction >= 0:
+        verb_scores = np.where(np.arange(verb_scores.shape[1]) == no_interaction, 0, verb_scores)
     pair = np.flatnonzero((human_row >= 0) & (object_row >= 0))
     verbs = np.argsort(-verb_scores[pair], axis=1, kind="stable")[:, :per_pair]
     pairs = np.repeat(pair, verbs.shape[1])
@@ -67,6 +73,7 @@ def scene_of_predictions(
     per_pair: int = 3,
     threshold: float = 0.5,
     least_score: float = 0.3,
+    no_interaction: int = -1,
 ) -> Scene:
     """One image's predictions (`schema.PREDICTION_FIELDS`, without batch axis) as a scene of the original picture.
 
@@ -81,7 +88,9 @@ def scene_of_predictions(
     boxes = predictions["instance_xyxy_px"][used]
     pairs = np.flatnonzero(predictions["pair_valid"])
     members = [rows_of_boxes(predictions[f"{side}_xyxy_px"][pairs], boxes) for side in ("human", "object")]
-    triplets, scores = best_triplets(members[0], members[1], predictions["verb_scores"][pairs], per_pair)
+    triplets, scores = best_triplets(
+        members[0], members[1], predictions["verb_scores"][pairs], per_pair, no_interaction
+    )
     return paint_scene(
         predictions["instance_class"][used], predictions["instance_score"][used],
         np.array(masks, bool).reshape(-1, *size), triplets, scores, least_score=least_score,

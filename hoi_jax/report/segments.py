@@ -29,9 +29,16 @@ def tinted(image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, human_class: int
 
 
 def draw_segments(
-    image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, vocabulary: Vocabulary, *, links: int = 4, title: str = ""
+    image_rgb: UInt8[np.ndarray, "h w 3"],
+    scene: Scene,
+    vocabulary: Vocabulary,
+    *,
+    links: int = 4,
+    min_score: float = 0.0,
+    title: str = "",
 ) -> Image.Image:
-    """The best `links` pairs of a scene over its masks; the boxes are those of the visible masks.
+    """The best `links` pairs of a scene over its masks, with verbs of at least `min_score`; the boxes are those of the
+    visible masks.
 
     Raises:
       ValueError: scene and picture have different sizes.
@@ -41,7 +48,7 @@ def draw_segments(
     pairs: dict[tuple[int, int], list[tuple[str, float | None]]] = {}
     for row in np.argsort(-scene.scores, kind="stable"):
         human, obj, verb = (int(n) for n in scene.relations[row])
-        if (scene.instance == human).any() and (scene.instance == obj).any():
+        if scene.scores[row] >= min_score and (scene.instance == human).any() and (scene.instance == obj).any():
             pairs.setdefault((human, obj), []).append((vocabulary.verbs[verb - 1], float(scene.scores[row])))
     drawn = [
         Interaction(_box(scene, human), _box(scene, obj), _name(scene, obj, vocabulary), tuple(verbs))

@@ -83,7 +83,7 @@ def scores_of_hoi_w(config, workdir, data, labels):
 def scores_of_pic(config, workdir, data, folder):
     """By PIC's own files: maps and relations."""
     split = config.dataset.eval_split
-    segment(workdir, data, workdir / "out", 1, "last", None)
+    segment(workdir, data, workdir / "out", pictures=1, checkpoint="last")
 
     def scenes(listed, root):
         maps = map_files(root)

@@ -41,6 +41,8 @@ def test_drawn_pictures_name_what_people_do_and_skip_what_is_not_visible():
     drawn = draw_segments(np.full((90, 120, 3), 100, np.uint8), scene(), VOCABULARY)
     alone = draw_segments(np.full((90, 120, 3), 100, np.uint8), scene(), VOCABULARY, links=0)
     assert drawn.size == alone.size and np.any(np.asarray(drawn) != np.asarray(alone))
+    weak_left_out = draw_segments(np.full((90, 120, 3), 100, np.uint8), scene(), VOCABULARY, min_score=0.81)
+    np.testing.assert_array_equal(np.asarray(weak_left_out), np.asarray(alone))  # 0.9 names what is not visible.
     with pytest.raises(ValueError, match="scene"):
         draw_segments(np.zeros((10, 10, 3), np.uint8), scene(), VOCABULARY)
 

@@ -316,6 +316,9 @@ def test_predictions_become_a_scene_of_the_original_picture_that_pic_recalls():
     assert (found.semantic[:, 34:] == 6).all()
     truth = Scene(found.semantic, found.instance, np.array([[1, 2, 2], [1, 2, 9]]), np.zeros(2))
     assert recalled_triplets(truth, found)[0].tolist() == [[True, False]] * 3
+    sizes = np.array([32, 32]), (64, 64), np.array([64, 64])
+    without_quiet = scene_of_predictions(predictions, *sizes, no_interaction=1)
+    assert without_quiet.relations.tolist() == [[1, 2, 3], [1, 2, 4], [1, 2, 1]]
 
 
 def test_members_of_pairs_are_found_by_their_boxes():
