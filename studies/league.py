@@ -1,0 +1,209 @@
+"""The league table: every kept checkpoint of the scenes on the same test pictures, what it scores and what it costs.
+
+    python -m studies.league          # docs/league.md from the results that are there
+    python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
+
+A checkpoint takes part by being kept (`python -m hoi_jax.keep`) and trained on `hoi_scenes/small`; nothing lists it.
+Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from. Times come
+from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hoi_jax.files.kept_folder import CONFIG, SUMS, kept_names, zoo_folder
+from studies.run import RESULTS, ROOT
+
+PAGE = ROOT / "docs" / "league.md"
+TIMES = ROOT / "benchmarks" / "results" / "league_time.json"
+FOLDER = RESULTS / "league"
+DATASET = "hoi_scenes/small"
+FREQUENCY = "class_frequency"
+METRICS = ("hoi", "interactiveness")
+SUBSETS = ("crowded",)
+FULL, RARE, NON_RARE = "default/full", "default/rare", "default/non_rare"
+INTERACTIVENESS, CROWDED = "interactiveness_complete/ap", "subset/crowded/default/full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeded:
+    """Runs "<run>_seed<N><tail>" of a study that trained (nearly) the kept config; `but` says what differs."""
+
+    study: str
+    run: str
+    but: str = ""
+    tail: str = ""
+
+
+SEEDED = {
+    "tin_hoi_scenes": Seeded("tin_ablations", "joint", "R trained before and frozen"),
+    "calipso_hoi_scenes": Seeded("calipso_ablations", "whole"),
+    "cascade_hoi_scenes": Seeded("cascade_ablations", "stages_3"),
+    "defr_hoi_scenes": Seeded("defr_detection", "lse_sign_language", "800 steps", "_mask-1"),
+}
+
+
+def contestants() -> tuple[str, ...]:
+    """Kept checkpoints that were trained on the scenes, and the baseline that needs none; sorted."""
+    configs = {name: json.loads((zoo_folder() / name / CONFIG).read_text()) for name in kept_names()}
+    return tuple(sorted([name for name, c in configs.items() if c["dataset"]["name"] == DATASET] + [FREQUENCY]))
+
+
+def fingerprint(name: str) -> str:
+    """Of the checkpoint's files and of what is measured: a result of another one is not shown."""
+    files = "" if name == FREQUENCY else (zoo_folder() / name / SUMS).read_text()
+    return hashlib.sha256(f"{DATASET} {METRICS} {SUBSETS} {files}".encode()).hexdigest()[:16]
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """Results that are there, best HOI mAP first; what was kept since then waits for `--run`.
+
+    Raises:
+      ValueError: one was made from other files than those that are kept now; the message says what to type.
+    """
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    known = contestants()
+    for name, result in found.items():
+        if name not in known or result["fingerprint"] != fingerprint(name):
+            raise ValueError(f"{name}.json is of another checkpoint: remove it, and python -m studies.league --run")
+    return dict(sorted(found.items(), key=lambda item: -item[1]["metrics"]["model"].get(FULL, -1.0)))
+
+
+def over_seeds(seeded: Seeded) -> list[float]:
+    """HOI mAP in percent of the seeds that are there."""
+    paths = sorted((RESULTS / seeded.study).glob(f"{seeded.run}_seed[0-9]*{seeded.tail}.json"))
+    exact = [path for path in paths if path.stem.removeprefix(f"{seeded.run}_seed").removesuffix(seeded.tail).isdigit()]
+    return [100 * json.loads(path.read_text())["metrics"]["model"][FULL] for path in exact]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _seeds_cell(name: str) -> str:
+    scores = over_seeds(SEEDED[name]) if name in SEEDED else []
+    if not scores:
+        return ""
+    but = f" ({SEEDED[name].but})" if SEEDED[name].but else ""
+    spread = f", {min(scores):.1f} to {max(scores):.1f}" if len(scores) > 1 else ""
+    return f"{statistics.fmean(scores):.1f}{spread}, n={len(scores)}{but}"
+
+
+def score_table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Markdown: what each of them reaches."""
+    lines = [
+        "| checkpoint | given | HOI mAP | rare | non-rare | crowded | interactiveness AP | HOI mAP over seeds |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for name, result in results.items():
+        model = result["metrics"]["model"]
+        numbers = [_percent(model.get(metric)) for metric in (FULL, RARE, NON_RARE, CROWDED)]
+        interacts = _percent(model.get(INTERACTIVENESS)) + ("" if result["own_interactiveness"] else " *")
+        given = ", ".join(result["given"]) or "nothing"
+        lines.append(f"| `{name}` | {given} | {' | '.join(numbers)} | {interacts} | {_seeds_cell(name)} |")
+    return lines
+
+
+def cost_table(results: Mapping[str, Mapping[str, Any]], times: Mapping[str, Any] | None) -> list[str]:
+    """Markdown: what each of them costs; times as multiples of TIN's at the fewest pairs."""
+    pairs = [str(count) for count in times["pairs"]] if times else []
+    head = "| checkpoint | parameters | GFLOPs | memory, MB |" + "".join(f" time at {count} pairs |" for count in pairs)
+    lines = [head, "|---|--:|--:|--:|" + "--:|" * len(pairs)]
+    base = times["milliseconds"][times["base"]][pairs[0]] if times else math.nan
+    for name, result in results.items():
+        cost = result["cost"]
+        if not cost:
+            continue
+        own = times["milliseconds"].get(name, {}) if times else {}
+        cells = [f" {own[count] / base:.2f} |" if count in own else " |" for count in pairs]
+        lines.append(
+            f"| `{name}` | {cost['parameters']:,} | {cost['flops'] / 1e9:.3f} | {cost['memory_bytes'] / 1e6:.1f} |"
+            + "".join(cells)
+        )
+    return lines
+
+
+def read_times() -> dict[str, Any] | None:
+    """What `benchmarks/league_time.py` measured, if it has."""
+    return json.loads(TIMES.read_text()) if TIMES.is_file() else None
+
+
+def page() -> str:
+    """`docs/league.md`. Raises ValueError as `read_results`."""
+    results, times = read_results(), read_times()
+    crowded = {result["crowded_images"] for result in results.values()}
+    images = {result["images"] for result in results.values()}
+    (all_images,), (crowd,) = images, crowded
+    text = [_HEAD.format(images=all_images, crowded=crowd), "", *score_table(results), "", _COST, ""]
+    text += [*cost_table(results, times), ""]
+    if times:
+        first = str(times["pairs"][0])
+        milliseconds, about = times["milliseconds"][times["base"]][first], times["about"]
+        repeats, base = times["repeats"], times["base"]
+        text += [_TIME.format(base=base, first=first, milliseconds=milliseconds, repeats=repeats, about=about), ""]
+    return "\n".join(text)
+
+
+_HEAD = """# League table
+
+Made by `python -m studies.league` from `studies/results/league/`; a test says when it is out of date. All kept
+checkpoints of `hoi_scenes/small` on its {images} test scenes, in percent, by the same evaluator. None of these numbers
+compares with a published one, and the systems do not compete on equal terms. *Given* is what a system takes from the
+stored detections of a simulated detector at default noise: `body_part` and `cascade` find their people and objects
+themselves (stage 1 of `body_part` places body parts by poses, and leaves verbs to stage 2). DEFR has learned from
+labels of whole pictures only; `two_boxes` is a baseline of ours that sees no picture, `class_frequency` has counted.
+
+*Crowded* is the HOI mAP on the {crowded} pictures with any other number of annotated people than one (the definition of
+the body-part authors' code, `hoi_jax/evaluation/subsets.py`). Interactiveness AP marked * ranks pairs by the mean of
+their verb scores, because the system has no interactiveness of its own. The last column has the runs of
+`studies/results/` with the same config, or with what brackets say, over seeds: mean, smallest to largest."""
+
+_COST = """## What they cost
+
+One picture of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are XLA's own count for the
+compiled program (a loop's body counts once: suppression, the samples of RoIAlign). Memory is that program's arguments
+(weights and picture), results and temporary buffers on CPU."""
+
+_TIME = """Times are multiples of what `{base}` takes at {first} pairs ({milliseconds:.1f} ms), the shortest of
+{repeats} calls that took turns (`python benchmarks/league_time.py`; {about}). Tables of people, objects and pairs are
+as large as that number of pairs asks. A system with a fixed number of queries takes the same for any, and finds no more
+pairs than it has queries."""
+
+
+def run_missing(data_dir: Path, workdir: Path) -> None:
+    """Makes results that are missing or of other files."""
+    from studies import league_measure
+
+    for name in contestants():
+        path = FOLDER / f"{name}.json"
+        if path.is_file() and json.loads(path.read_text())["fingerprint"] == fingerprint(name):
+            print(f"{name}: there already")
+            continue
+        result = {"fingerprint": fingerprint(name), **league_measure.measure(name, data_dir, workdir)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+        print(f"{name}: {path}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="make the results that are missing first")
+    parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/league"), help="folder for predictions")
+    options = parser.parse_args(arguments)
+    if options.run:
+        run_missing(options.data_dir, options.workdir)
+    text = page()
+    PAGE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

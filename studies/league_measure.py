@@ -1,0 +1,109 @@
+"""One line of the league table, made: predictions of the test scenes, their scores, and what a picture costs."""
+
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import jax
+import numpy as np
+
+from hoi_jax import experiment as ex
+from hoi_jax import zoo
+from hoi_jax.evaluation.baselines import frequency_baseline
+from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.scoring import EvaluationSettings, score
+from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.files.kept_folder import parameter_count, zoo_folder
+from hoi_jax.report.run import versions
+from hoi_jax.training import make_predictor
+from hoi_jax.vocab import get_vocabulary
+from studies.league import DATASET, FREQUENCY, METRICS, SUBSETS
+from studies.run import commit
+
+if TYPE_CHECKING:
+    from hoi_jax.data.pipeline import HostBatch
+    from hoi_jax.system import System
+
+SETTINGS = EvaluationSettings(metrics=METRICS, subsets=SUBSETS)
+GIVEN = {"xyxy_px": "boxes", "keypoints_px": "poses", "face_xyxy_px": "faces"}
+"""Columns of the simulated detector -> what the table calls them."""
+
+
+def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, float]:
+    """Floating-point operations (XLA's count) and bytes of the compiled prediction of one batch."""
+    compiled = jax.jit(system.predict).lower(variables, dict(batch)).compile()
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    if memory is None or costs is None:
+        raise RuntimeError("this backend does not say what a program costs")
+    parts = {
+        "arguments": memory.argument_size_in_bytes,
+        "results": memory.output_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+    }
+    return {"flops": costs["flops"], "memory_bytes": sum(parts.values()), **parts}
+
+
+def given_to(needs: Collection[str]) -> list[str]:
+    """What a system takes from the simulated detector, beside the picture."""
+    return [name for column, name in GIVEN.items() if f"detections_{column}" in needs]
+
+
+def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore, list[str], dict[str, float]]:
+    """(all test scenes predicted, what was given, cost of one picture) of a kept checkpoint."""
+    model = zoo.load(name)
+    experiment = ex.load_experiment(model.config)
+    needs = model.system.needs_predict
+    pipeline = ex.eval_pipeline(experiment, data_dir / DATASET, "test", needs)
+    run = make_predictor(model.system, model.variables)
+    manifest = {"system": model.system.name, "split": "test", "dataset": DATASET}
+    path = workdir / f"{name}.npz"
+    store = ex.predict_split(experiment, pipeline.eval_batches(), run, path, manifest)
+    one = {field: np.asarray(value)[:1] for field, value in next(pipeline.eval_batches()).items()}
+    cost = {"parameters": parameter_count(zoo_folder() / name), **cost_of(model.system, model.variables, one)}
+    return store, given_to(needs), cost
+
+
+def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
+    """The result file of one contestant, without its fingerprint.
+
+    Raises:
+      io.DataError: the dataset is not built, or a file of the checkpoint is damaged.
+    """
+    started = time.process_time()
+    test = ex.load_annotations(data_dir / DATASET, "test")
+    vocabulary = get_vocabulary(test.vocabulary_name)
+    if name == FREQUENCY:
+        store = frequency_baseline(ex.load_annotations(data_dir / DATASET, "train"), test, vocabulary)
+        given, cost = ["boxes"], {}
+    else:
+        store, given, cost = predicted(name, data_dir, workdir)
+    results = {"model": score(SETTINGS, store, test, vocabulary)}
+    if not store.pair_kept.all():
+        results["without NIS"] = score(SETTINGS, store, test, vocabulary, use_nis=False)
+    manifest = results["model"].manifest
+    return {
+        "annotations_fingerprint": test.fingerprint,
+        "code": commit(),
+        "cost": cost,
+        "crowded_images": manifest["subset/crowded"]["num_images"],
+        "given": given,
+        "images": test.num_images,
+        "metrics": {kind: _plain(result, verbs=len(store.trip_pair) > 0) for kind, result in results.items()},
+        "own_interactiveness": not bool(np.isnan(store.pair_interactiveness).all()),
+        "processor_minutes": round((time.process_time() - started) / 60, 2),
+        "versions": versions(),
+    }
+
+
+def _plain(result: EvaluationResult, *, verbs: bool) -> dict[str, float]:
+    """The metrics that say something: without verbs (a first stage) interactiveness alone."""
+    return {
+        name: float(value)
+        for name, value in result.metrics.items()
+        if np.isfinite(value) and (verbs or "interactiveness" in name)
+    }
