@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.join import with_interactiveness
+from hoi_jax.evaluation.pic_scene import scene_of_predictions
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.files.kept_folder import find_folder, is_kept
-from hoi_jax.report.attention import LookedAt, looked_at
+from hoi_jax.report.attention import draw_attention, look_caption, looked_at
 from hoi_jax.report.run import RunSummary, plan_report, write_run_report
+from hoi_jax.report.segments import draw_segments
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation, make_predictor
 from hoi_jax.vocab import Vocabulary
@@ -81,7 +84,7 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
             headline=next(iter(results["model"].metrics)),
             config=dataclasses.asdict(experiment),
         )
-        looks = _looks(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
+        looks = looks_of(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
         _write_report(request.report, run, directory, store, annotations, experiment, results, looks)
     return results, experiment.vocabulary
 
@@ -97,22 +100,37 @@ def config_values(text: str) -> dict[str, Any]:
     return (get_config(argument) if argument else get_config()).to_dict()
 
 
-def _looks(system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> list[LookedAt]:
-    """The strongest pair of some pictures, for systems that show where they look."""
+def looks_of(
+    system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary
+) -> list[tuple[str, Image.Image]]:
+    """Drawings of where the system looks and of its masks, for the first pictures of a batch, with captions.
+
+    Empty for systems that have neither.
+    """
     import jax
 
-    if system.look is None:
-        return []
-    found, seen = (
-        jax.device_get(jax.jit(function)(variables, dict(batch))) for function in (system.predict, system.look.apply)
-    )
-    pictures = np.flatnonzero(batch["batch_valid"])[:LOOKED_AT]
-    look = system.look
-    return [
-        pair
-        for row in pictures
-        for pair in looked_at(found, seen, batch, row, vocabulary, look.titles, look.cell_px, 1)
-    ]
+    found = jax.device_get(jax.jit(system.predict)(variables, dict(batch)))
+    seen = jax.device_get(jax.jit(system.look.apply)(variables, dict(batch))) if system.look else {}
+    drawn = []
+    for row in np.flatnonzero(batch["batch_valid"])[:LOOKED_AT]:
+        if look := system.look:
+            words = {"below": look.below, "legend": look.legend}
+            for pair in looked_at(found, seen, batch, row, vocabulary, look.titles, look.cell_px, 1, **words):
+                drawn.append((look_caption(pair), draw_attention(pair)))
+        if "instance_mask" in found:
+            drawn.append(("masks and the best relations", _segments(found, batch, row, vocabulary)))
+    return drawn
+
+
+def _segments(
+    found: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary
+) -> Image.Image:
+    height, width = (int(side) for side in batch["image_hw_px"][row])
+    one, padded = {name: value[row] for name, value in found.items()}, batch["image"].shape[1:3]
+    scene = scene_of_predictions(one, batch["image_hw_px"][row], (padded[0], padded[1]), batch["original_hw_px"][row])
+    picture = Image.fromarray(batch["image"][row][:height, :width])
+    picture = picture.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
+    return draw_segments(np.asarray(picture), scene, vocabulary)
 
 
 def _write_report(
@@ -123,7 +141,7 @@ def _write_report(
     annotations: Annotations,
     experiment: ex.Experiment,
     results: Mapping[str, EvaluationResult],
-    looks: list[LookedAt],
+    looks: list[tuple[str, Image.Image]],
 ) -> None:
     plan = plan_report(results, store, annotations, experiment.vocabulary, protocol=experiment.evaluation.protocol)
     images = RecordFiles(directory, run.split).pictures(plan.image_ids)

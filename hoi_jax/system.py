@@ -33,18 +33,22 @@ jax.tree_util.register_dataclass(LossOutput, data_fields=["terms", "state"], met
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a system can show of its attention; the rows are those of `predict`.
+    """What a system can show of where it looks for a pair; the rows are those of `predict`.
 
     Attributes:
-      titles: one per layer shown, L.
-      cell_px: side of a cell in pixels of `batch["image"]`.
-      apply: (variables, batch) -> "weights" [B, Q, L, h, w], mean over heads; "allowed" [B, Q, L, h, w] bool, cells
-        that the layer may look at; and, where body parts are chosen, "chosen" [B, Q, 6] bool.
+      titles: one per layer shown, L: what it may look at.
+      cell_px: side of a cell in pixels of `batch["image"]`; None: the cells cover the unpadded picture.
+      apply: (variables, batch) -> "weights" [B, Q, L, h, w], such as attention, mean over heads; "allowed"
+        [B, Q, L, h, w] bool, cells that the layer may look at; and, where body parts are chosen, "chosen" [B, Q, 6].
+      below: one per layer: what the weights are; empty: attention.
+      legend: what the two rows of the picture are, in lines of some 40 characters; empty: those of attention layers.
     """
 
     titles: tuple[str, ...]
-    cell_px: int
+    cell_px: int | None
     apply: Callable[[Variables, Batch], Mapping[str, Array]]
+    below: tuple[str, ...] = ()
+    legend: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 path = options.out / f"{name}-{rank}.png"
                 write_bytes_atomic(path, data.getvalue())
                 chosen = [part for part, kept in zip(pair.part_names, pair.part_chosen, strict=True) if kept]
-                print(f"{path}: {pair.pair.object_name}, interacts {pair.interactiveness:.2f}, parts {chosen}")
+                print(f"{path}: {pair.pair.object_name}, interacts {pair.score:.2f}, parts {chosen}")
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -40,38 +40,47 @@ class LookedAt:
     Attributes:
       image_rgb: the unpadded picture.
       pair: boxes and what to write at them.
-      interactiveness: score of the pair.
+      score: interactiveness of the pair, or the score of `verb`.
       part_names, part_scores, part_chosen: per body part; empty where there are none.
       titles: one per layer.
       allowed, weights: per layer, cells that could be looked at and the attention on them.
-      cell_px: side of a cell; the grid may reach beyond the picture.
+      cell_px: side of a cell, the grid may reach beyond the picture; None: the grid covers the picture.
+      verb: what the pair is said to do, where it is chosen by that; "": by interactiveness.
+      below: what the weights are, one per layer; empty: attention.
+      legend: what the rows of the drawing are.
     """
 
     image_rgb: UInt8[np.ndarray, "height width 3"]
     pair: Interaction
-    interactiveness: float
+    score: float
     part_names: tuple[str, ...]
     part_scores: tuple[float, ...]
     part_chosen: tuple[bool, ...]
     titles: tuple[str, ...]
     allowed: Bool[np.ndarray, "layers rows columns"]
     weights: Float[np.ndarray, "layers rows columns"]
-    cell_px: int
+    cell_px: int | None
+    verb: str = ""
+    below: tuple[str, ...] = ()
+    legend: tuple[str, ...] = LEGEND
 
 
 def look_caption(seen: LookedAt) -> str:
     """What stands under the drawing of a pair."""
     name = seen.pair.object_name.replace("_", " ") or "no object"
-    return f"{name}: interacts {seen.interactiveness:.2f}"
+    return f"{seen.verb} {name}: {seen.score:.2f}" if seen.verb else f"{name}: interacts {seen.score:.2f}"
 
 
-def cells_to_pixels(grid: np.ndarray, cell_px: int, height: int, width: int) -> np.ndarray:
-    """[rows, columns] -> [height, width]: every pixel takes the value of its cell."""
+def cells_to_pixels(grid: np.ndarray, cell_px: int | None, height: int, width: int) -> np.ndarray:
+    """[rows, columns] -> [height, width]: pixels take their cell's value; cells of no size cover the picture."""
+    if cell_px is None:
+        y, x = (np.arange(side) * count // side for side, count in zip((height, width), grid.shape, strict=True))
+        return grid[y][:, x]
     return np.repeat(np.repeat(grid, cell_px, axis=0), cell_px, axis=1)[:height, :width]
 
 
 def mask_overlay(
-    image_rgb: UInt8[np.ndarray, "height width 3"], allowed: Bool[np.ndarray, "rows columns"], cell_px: int
+    image_rgb: UInt8[np.ndarray, "height width 3"], allowed: Bool[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture, a little green under allowed cells and dark grey under all others."""
     inside = cells_to_pixels(allowed, cell_px, *image_rgb.shape[:2])[..., None]
@@ -81,7 +90,7 @@ def mask_overlay(
 
 
 def attention_overlay(
-    image_rgb: UInt8[np.ndarray, "height width 3"], weights: Float[np.ndarray, "rows columns"], cell_px: int
+    image_rgb: UInt8[np.ndarray, "height width 3"], weights: Float[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in dark grey, its cells lit from red to yellow by their weight; without any weight only grey."""
     share = weights / weights.max() if weights.max() > 0 else np.zeros_like(weights)
@@ -96,7 +105,7 @@ def draw_attention(seen: LookedAt) -> Image.Image:
     """One table: pair and body parts above, below a column per layer with mask and attention."""
     height, width = seen.image_rgb.shape[:2]
     size = (PANEL_PX, round(PANEL_PX * height / width))
-    columns = max(2, len(seen.titles))
+    columns = max(2 + bool(seen.part_names), len(seen.titles))
     title_px = 46
     total = (columns * (PANEL_PX + GAP_PX) + GAP_PX, 2 * title_px + 3 * (size[1] + title_px) + GAP_PX)
     canvas = Image.new("RGB", total, colours.WHITE)
@@ -119,15 +128,16 @@ def draw_attention(seen: LookedAt) -> Image.Image:
         draw.text((left, 18), "body parts: score, chosen ones green", fill=colours.BLACK, font=font(19))
         _part_bars(draw, seen, left, title_px)
         left += PANEL_PX + GAP_PX
-    for number, line in enumerate((f"this pair interacts: {seen.interactiveness:.2f}", *LEGEND)):
+    said = f"{seen.verb} {name}" if seen.verb else "this pair interacts"
+    for number, line in enumerate((f"{said}: {seen.score:.2f}", *seen.legend)):
         draw.text((left, 18 + 28 * number), line, fill=colours.BLACK, font=font(19 if number == 0 else 16))
-    heading = (("may look at", mask_overlay, seen.allowed), ("looks at", attention_overlay, seen.weights))
-    for words, overlay, grids in heading:
+    lower = seen.below or tuple(f"layer {number} looks at" for number in range(1, len(seen.titles) + 1))
+    heading = ((seen.titles, mask_overlay, seen.allowed), (lower, attention_overlay, seen.weights))
+    for titles, overlay, grids in heading:
         end = below
-        for column, title in enumerate(seen.titles):
+        for column, title in enumerate(titles):
             picture = _with_boxes(overlay(seen.image_rgb, grids[column], seen.cell_px), seen.pair)
-            text = title if overlay is mask_overlay else f"layer {column + 1} {words}"
-            end = put(picture, column, below, text)
+            end = put(picture, column, below, title)
         below = end
     return canvas.crop((0, 0, total[0], below + GAP_PX))
 
@@ -185,26 +195,36 @@ def looked_at(
     row: int,
     vocabulary: Vocabulary,
     titles: Sequence[str],
-    cell_px: int,
+    cell_px: int | None,
     count: int,
+    *,
+    below: Sequence[str] = (),
+    legend: Sequence[str] = (),
 ) -> list[LookedAt]:
-    """The most interactive pairs of one picture of a batch.
+    """The strongest pairs of one picture of a batch: the most interactive, or those with the best score of a verb.
 
     Args:
       predictions, seen: of `System.predict` and `Look.apply` for the whole batch, on the host.
       row: of the picture.
+      titles, cell_px, below, legend: of the `Look`.
 
     Raises:
-      ValueError: the predictions have no interactiveness.
+      ValueError: the predictions have no interactiveness and no verbs.
     """
-    if "interactiveness" not in predictions:
-        raise ValueError("these predictions have no interactiveness to choose pairs by")
+    if "interactiveness" not in predictions and "verb_scores" not in predictions:
+        raise ValueError("these predictions have no interactiveness and no verbs to choose pairs by")
     height, width = batch["image_hw_px"][row]
-    rows, columns = -(-height // cell_px), -(-width // cell_px)
+    rows, columns = seen["weights"].shape[-2:] if cell_px is None else (-(-height // cell_px), -(-width // cell_px))
+    used = predictions["pair_valid"][row] if "pair_valid" in predictions else True
+    by_verb = "interactiveness" not in predictions
+    score: np.ndarray = predictions["verb_scores"][row].max(axis=-1) if by_verb else predictions["interactiveness"][row]
+    strength = np.where(used, score, -np.inf)
     human, thing = (predictions[f"{name}_xyxy_px"][row].astype(np.float64) for name in ("human", "object"))
     part_scores = predictions.get("part_scores")
     found = []
-    for query in strongest_pairs(predictions["interactiveness"][row], human, np.nan_to_num(thing), count):
+    for query in strongest_pairs(strength, human, np.nan_to_num(thing), count):
+        if not strength[query] > -np.inf:
+            continue
         label = int(predictions["object_class"][row, query])
         pair = Interaction(
             human_xyxy_px=_corners(human[query]),
@@ -219,7 +239,10 @@ def looked_at(
             LookedAt(
                 image_rgb=batch["image"][row, :height, :width],
                 pair=pair,
-                interactiveness=float(predictions["interactiveness"][row, query]),
+                score=float(score[query]),
+                verb=vocabulary.verb_words(int(predictions["verb_scores"][row, query].argmax())) if by_verb else "",
+                below=tuple(below),
+                legend=tuple(legend) or LEGEND,
                 part_names=names,
                 part_scores=tuple(scores.tolist()),
                 part_chosen=tuple(chosen.tolist()),

@@ -28,7 +28,9 @@ def write_files_report(
       pictures: `image_id`s -> pictures of those that are there.
     """
     annotations, vocabulary = scorer.annotations, scorer.vocabulary
-    labels = dict(zip(("model", "against"), short_names([file for file in files if file]), strict=False))
+    labels: dict[str, str] = dict(
+        zip(("model", "against"), short_names([file for file in files if file]), strict=False)
+    )
     plan = plan_report(
         results,
         scorer.store,

@@ -153,8 +153,8 @@ def _examples(examples: Sequence[ExamplePicture]) -> str:
 
 def _looks(looks: Sequence[tuple[str, Image.Image]]) -> str:
     parts = [
-        "<p>The most interactive pairs of some pictures. Upper row: the cells that each layer of the interactiveness "
-        "decoder may look at. Lower row: its attention, the brighter the stronger.</p>"
+        "<p>The strongest pair of some pictures. Upper row: the cells that may be looked at. Lower row: what the "
+        "system makes of them, the brighter the stronger; the drawing says what that is.</p>"
     ]
     for caption, image in looks:
         parts.append(f"<figure>{picture(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")

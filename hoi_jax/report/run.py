@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.protocols import hoi_protocol
@@ -17,7 +18,6 @@ from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import read_bytes
 from hoi_jax.report.analysis import Analysis, analyse
-from hoi_jax.report.attention import LookedAt, draw_attention, look_caption
 from hoi_jax.report.breakdown import error_section
 from hoi_jax.report.cases import CaseGroup, best_and_worst, case_section, images_of, most_different
 from hoi_jax.report.classes import class_sections
@@ -215,13 +215,13 @@ def write_run_report(
     run: RunSummary,
     plan: Plan,
     images: Mapping[int, UInt8[np.ndarray, "h w 3"]],
-    looks: Sequence[LookedAt] = (),
+    looks: Sequence[tuple[str, Image.Image]] = (),
 ) -> None:
     """Writes the page of a training run.
 
     Args:
       images: as of `compose`.
-      looks: pairs to show where the model looks for.
+      looks: drawings of where the model looks, with what stands under them.
     """
     page = compose(
         plan,
@@ -230,7 +230,7 @@ def write_run_report(
         title=run.title,
         summary=f"Step {run.step}, scored on the split '{run.split}' ({plan.annotations.num_images} pictures).",
         metrics=read_metrics(run.workdir),
-        looks=[(look_caption(seen), draw_attention(seen)) for seen in looks],
+        looks=looks,
         config=run.config,
         notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],
     )

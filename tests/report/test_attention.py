@@ -10,6 +10,7 @@ from hoi_jax.report.attention import (
     attention_overlay,
     cells_to_pixels,
     draw_attention,
+    look_caption,
     looked_at,
     mask_overlay,
     strongest_pairs,
@@ -87,7 +88,7 @@ def batch_of_one():
 def test_what_is_shown_of_a_batch_is_the_unpadded_picture_and_its_cells(batch_of_one):
     batch, predictions, seen, vocabulary = batch_of_one
     first, second = looked_at(predictions, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
-    assert (first.interactiveness, second.interactiveness) == (0.5, 0.25)
+    assert (first.score, second.score) == (0.5, 0.25)
     assert first.pair.object_xyxy_px is None and second.pair.object_name == vocabulary.objects[1]
     assert second.image_rgb.shape == (37, 50, 3)
     np.testing.assert_array_equal(second.allowed, seen["allowed"][0, 0, :, :5, :7])
@@ -96,6 +97,25 @@ def test_what_is_shown_of_a_batch_is_the_unpadded_picture_and_its_cells(batch_of
     with pytest.raises(ValueError, match="no interactiveness"):
         rest = {name: value for name, value in predictions.items() if name != "interactiveness"}
         looked_at(rest, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
+
+
+def test_without_interactiveness_the_best_verb_of_a_valid_pair_counts(batch_of_one):
+    batch, predictions, seen, vocabulary = batch_of_one
+    scores = np.zeros((1, 2, len(vocabulary.verbs)), np.float32)
+    scores[0, 0, 3], scores[0, 1, 5] = 0.25, 0.75
+    rest = {name: value for name, value in predictions.items() if name != "interactiveness"} | {"verb_scores": scores}
+    rest["pair_valid"] = np.array([[True, False]])
+    (only,) = looked_at(rest, seen, batch, 0, vocabulary, ("a",), None, 2, below=("near",), legend=("what it is",))
+    assert (only.verb, only.score, only.below) == (vocabulary.verb_words(3), 0.25, ("near",))
+    assert look_caption(only) == f"{only.verb} {vocabulary.objects[1]}: 0.25"
+    assert only.weights.shape[-2:] == (5, 8)  # cells without a size cover the picture: none is cut off
+    plain = np.asarray(draw_attention(only))
+    assert not np.array_equal(plain, np.asarray(draw_attention(dataclasses.replace(only, legend=("another",)))))
+
+
+def test_cells_without_a_size_cover_the_picture_evenly():
+    grid = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(cells_to_pixels(grid, None, 4, 6), np.kron(grid, np.ones((2, 2), int)))
 
 
 def test_the_table_shows_each_layers_overlays_and_depends_on_masks_and_weights(batch_of_one):

@@ -1,7 +1,7 @@
 """CALIPSO: classifying all interacting pairs in a single shot (Chafik et al., WACV 2020).
 
 Read `model.py` and `subnet.py` for the network, `targets.py` for what it learns from, `loss.py`, `scores.py` for the
-formulas of inference and `predict.py` for the way from detections to scores.
+formulas of inference, `predict.py` for the way from detections to scores and `look.py` for what the embeddings show.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from jaxtyping import Array
 from hoi_jax.settings import from_config
 from hoi_jax.system import Batch, System, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig
+from hoi_jax.systems.calipso.look import make_look
 from hoi_jax.systems.calipso.loss import make_loss, training_fields
 from hoi_jax.systems.calipso.model import CalipsoNet
 from hoi_jax.systems.calipso.predict import PREDICTION_FIELDS, make_predict
@@ -36,11 +37,13 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         size = config.backbone.strides[-1]
         return net.init(key, jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32))
 
+    predict = make_predict(net, config, vocabulary)
     return System(
         name="calipso",
         needs_train=training_fields(vocabulary),
         needs_predict=PREDICTION_FIELDS,
         init=init,
         loss=make_loss(net, config, vocabulary),
-        predict=make_predict(net, config, vocabulary),
+        predict=predict,
+        look=make_look(net, config, predict),
     )

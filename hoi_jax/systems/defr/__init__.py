@@ -1,7 +1,8 @@
 """DEFR: decoupling object detection from human-object interaction recognition (Jin et al., 2021).
 
-Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`; the
-class embeddings it starts from are written by `python -m hoi_jax.systems.defr.embed_labels`.
+Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`, and
+`look.py` for where it looks; the class embeddings it starts from are written by
+`python -m hoi_jax.systems.defr.embed_labels`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from jaxtyping import Array
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Batch, System, Variables
 from hoi_jax.systems.defr.config import DefrConfig
+from hoi_jax.systems.defr.look import make_look
 from hoi_jax.systems.defr.loss import make_loss
 from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.systems.defr.predict import make_predict, prediction_fields
@@ -41,11 +43,13 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         # Only the position table depends on the size of the picture, and that is the configured one.
         return net.init(key, jnp.zeros((1, config.inputs.size, config.inputs.size, 3)))
 
+    predict = make_predict(net, config, vocabulary)
     return System(
         name="defr",
         needs_train=frozenset({"image", "image_hw_px"}) | label_fields(vocabulary, config.labels),
         needs_predict=prediction_fields(config),
         init=init,
         loss=make_loss(net, config, vocabulary),
-        predict=make_predict(net, config, vocabulary),
+        predict=predict,
+        look=make_look(net, config, predict),
     )

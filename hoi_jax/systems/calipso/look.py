@@ -1,0 +1,78 @@
+"""Where CALIPSO sees the other half of a pair: how near every place's embedding lies to that of the person."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hoi_jax.system import Batch, Look, Predictions, Variables
+from hoi_jax.systems.calipso.config import CalipsoConfig
+from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
+from hoi_jax.systems.calipso.predict import anchors_to_read
+
+TITLES = ("the picture, where it has places",)
+BELOW = ("places whose embedding is near the person's",)
+LEGEND = (
+    "upper row: what is read; padding is dark",
+    "lower row: exp(-distance) of a place's",
+    "embedding of this verb from the person's:",
+    "linked things should be yellow",
+)
+
+
+def nearest_cells(cells: int, cell_px: int, count: int, stride: int) -> Int[np.ndarray, " cells"]:
+    """For each cell of a grid the nearest of `count` anchor positions, which lie at multiples of `stride` pixels."""
+    middle = (np.arange(cells) + 0.5) * cell_px
+    return np.minimum((middle / stride + 0.5).astype(int), count - 1)
+
+
+def closeness_grid(
+    distance: Float[Array, " total"], image_hw: tuple[int, int], cell_px: int, config: CalipsoConfig
+) -> Float[Array, "h w"]:
+    """exp(-distance) of the closest anchor at the nearest position of any level; unusable ones have distance inf."""
+    height, width = image_hw[0] // cell_px, image_hw[1] // cell_px
+    each, start, nearest = config.anchors.per_cell, 0, jnp.full((height, width), jnp.inf)
+    for stride in config.backbone.strides:
+        rows, columns = image_hw[0] // stride, image_hw[1] // stride
+        level = distance[start : start + rows * columns * each].reshape(rows, columns, each).min(axis=-1)
+        start += rows * columns * each
+        y, x = (nearest_cells(size, cell_px, count, stride) for size, count in ((height, rows), (width, columns)))
+        nearest = jnp.minimum(nearest, level[y][:, x])
+    return jnp.exp(-nearest)
+
+
+def make_look(net: CalipsoNet, config: CalipsoConfig, predict: Callable[[Variables, Batch], Predictions]) -> Look:
+    """`System.look`: one layer, for each pair the embedding of its best verb; half the finest stride is a cell."""
+    cell_px = max(config.backbone.strides[0] // 2, 1)
+
+    def apply(variables: Variables, batch: Batch) -> dict[str, Array]:
+        out = predict(variables, batch)
+        image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
+        anchors, usable = (
+            jnp.asarray(anchors_of(config, image_hw)),
+            usable_anchors(config, image_hw, batch["image_hw_px"]),
+        )
+        maps = cast(Any, net.apply(dict(variables), batch["image"], batch["image_hw_px"], method="trunk"))
+        dense = cast(dict[str, Array], net.apply(dict(variables), maps, method="dense"))["embedding"]
+
+        def picture(args: tuple[Array, ...]) -> Array:
+            embedding, usable, boxes, verb = args  # [A, V, T], [A], [Q, 4], [Q]
+            index, share = anchors_to_read(boxes, anchors, usable, config)
+
+            def pair(args: tuple[Array, ...]) -> Array:  # One at a time: all at once would be large.
+                index, share, verb = args
+                every = embedding[:, verb]
+                apart = every - (share @ every[index])[None]
+                norm = jnp.sum(jnp.abs(apart), -1) if config.predict.norm == "l1" else jnp.sqrt(jnp.sum(apart**2, -1))
+                return closeness_grid(jnp.where(usable, norm, jnp.inf), image_hw, cell_px, config)
+
+            return jax.lax.map(pair, (index, share, verb))
+
+        best = jnp.argmax(out["verb_scores"], axis=-1)
+        weights = jax.lax.map(picture, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
+        return {"weights": weights, "allowed": weights > 0}
+
+    return Look(TITLES, cell_px, apply, BELOW, LEGEND)
