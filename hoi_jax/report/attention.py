@@ -217,7 +217,13 @@ def looked_at(
     rows, columns = seen["weights"].shape[-2:] if cell_px is None else (-(-height // cell_px), -(-width // cell_px))
     used = predictions["pair_valid"][row] if "pair_valid" in predictions else True
     by_verb = "interactiveness" not in predictions
-    score: np.ndarray = predictions["verb_scores"][row].max(axis=-1) if by_verb else predictions["interactiveness"][row]
+    if by_verb:
+        verbs = np.array(predictions["verb_scores"][row])
+        if vocabulary.no_interaction >= 0:
+            verbs[:, vocabulary.no_interaction] = -np.inf  # Nobody asks where it looks for nothing.
+        verb, score = verbs.argmax(axis=-1), verbs.max(axis=-1)
+    else:
+        verb, score = None, predictions["interactiveness"][row]
     strength = np.where(used, score, -np.inf)
     human, thing = (predictions[f"{name}_xyxy_px"][row].astype(np.float64) for name in ("human", "object"))
     part_scores = predictions.get("part_scores")
@@ -240,7 +246,7 @@ def looked_at(
                 image_rgb=batch["image"][row, :height, :width],
                 pair=pair,
                 score=float(score[query]),
-                verb=vocabulary.verb_words(int(predictions["verb_scores"][row, query].argmax())) if by_verb else "",
+                verb="" if verb is None else vocabulary.verb_words(int(verb[query])),
                 below=tuple(below),
                 legend=tuple(legend) or LEGEND,
                 part_names=names,

@@ -103,6 +103,7 @@ def test_without_interactiveness_the_best_verb_of_a_valid_pair_counts(batch_of_o
     batch, predictions, seen, vocabulary = batch_of_one
     scores = np.zeros((1, 2, len(vocabulary.verbs)), np.float32)
     scores[0, 0, 3], scores[0, 1, 5] = 0.25, 0.75
+    scores[0, :, vocabulary.no_interaction] = 0.9  # is no verb to look for
     rest = {name: value for name, value in predictions.items() if name != "interactiveness"} | {"verb_scores": scores}
     rest["pair_valid"] = np.array([[True, False]])
     (only,) = looked_at(rest, seen, batch, 0, vocabulary, ("a",), None, 2, below=("near",), legend=("what it is",))

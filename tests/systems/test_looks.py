@@ -50,7 +50,10 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
     index, share = jax.device_get(
         anchors_to_read(out["human_xyxy_px"][image, query : query + 1], anchors, np.ones(len(anchors), bool), config)
     )
-    every = dense["embedding"][image][:, out["verb_scores"][image, query].argmax()]
+    verbs = np.array(out["verb_scores"][image, query])
+    if HOI_STYLE.no_interaction >= 0:
+        verbs[HOI_STYLE.no_interaction] = -1
+    every = dense["embedding"][image][:, verbs.argmax()]
     own = sum(weight * every[row] for row, weight in zip(index[0], share[0], strict=True))
     distance = np.linalg.norm(every - own, axis=-1)
     cells, starts = (

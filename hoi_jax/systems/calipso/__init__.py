@@ -45,5 +45,5 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=predict,
-        look=make_look(net, config, predict),
+        look=make_look(net, config, vocabulary, predict),
     )

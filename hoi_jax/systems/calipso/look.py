@@ -12,6 +12,7 @@ from hoi_jax.system import Batch, Look, Predictions, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
 from hoi_jax.systems.calipso.predict import anchors_to_read
+from hoi_jax.vocab.tables import Vocabulary
 
 TITLES = ("the picture, where it has places",)
 BELOW = ("places whose embedding is near the person's",)
@@ -44,9 +45,15 @@ def closeness_grid(
     return jnp.exp(-nearest)
 
 
-def make_look(net: CalipsoNet, config: CalipsoConfig, predict: Callable[[Variables, Batch], Predictions]) -> Look:
-    """`System.look`: one layer, for each pair the embedding of its best verb; half the finest stride is a cell."""
+def make_look(
+    net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary, predict: Callable[[Variables, Batch], Predictions]
+) -> Look:
+    """`System.look`: one layer, for each pair the embedding of its best verb ("no interaction" is none).
+
+    A cell is half the finest stride wide.
+    """
     cell_px = max(config.backbone.strides[0] // 2, 1)
+    says = np.arange(len(vocabulary.verbs)) != vocabulary.no_interaction
 
     def apply(variables: Variables, batch: Batch) -> dict[str, Array]:
         out = predict(variables, batch)
@@ -71,7 +78,7 @@ def make_look(net: CalipsoNet, config: CalipsoConfig, predict: Callable[[Variabl
 
             return jax.lax.map(pair, (index, share, verb))
 
-        best = jnp.argmax(out["verb_scores"], axis=-1)
+        best = jnp.argmax(jnp.where(jnp.asarray(says)[None, None], out["verb_scores"], -1.0), axis=-1)
         weights = jax.lax.map(picture, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
         return {"weights": weights, "allowed": weights > 0}
 
