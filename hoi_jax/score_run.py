@@ -14,14 +14,13 @@ from hoi_jax import experiment as ex
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.join import with_interactiveness
-from hoi_jax.evaluation.pic_scene import scene_of_predictions
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.files.kept_folder import find_folder, is_kept
 from hoi_jax.report.attention import draw_attention, look_caption, looked_at
 from hoi_jax.report.run import RunSummary, plan_report, write_run_report
-from hoi_jax.report.segments import draw_segments
+from hoi_jax.report.segments import draw_row, scene_of_row
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation, make_predictor
 from hoi_jax.vocab import Vocabulary
@@ -118,19 +117,9 @@ def looks_of(
             for pair in looked_at(found, seen, batch, row, vocabulary, look.titles, look.cell_px, 1, **words):
                 drawn.append((look_caption(pair), draw_attention(pair)))
         if "instance_mask" in found:
-            drawn.append(("masks and the best relations", _segments(found, batch, row, vocabulary)))
+            scene = scene_of_row(found, batch, row, vocabulary)
+            drawn.append(("masks and the best relations", draw_row(scene, batch, row, vocabulary)))
     return drawn
-
-
-def _segments(
-    found: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary
-) -> Image.Image:
-    height, width = (int(side) for side in batch["image_hw_px"][row])
-    one, padded = {name: value[row] for name, value in found.items()}, batch["image"].shape[1:3]
-    scene = scene_of_predictions(one, batch["image_hw_px"][row], (padded[0], padded[1]), batch["original_hw_px"][row])
-    picture = Image.fromarray(batch["image"][row][:height, :width])
-    picture = picture.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
-    return draw_segments(np.asarray(picture), scene, vocabulary)
 
 
 def _write_report(

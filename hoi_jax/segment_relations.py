@@ -22,8 +22,7 @@ from PIL import Image
 from hoi_jax import experiment as ex
 from hoi_jax import io
 from hoi_jax.evaluation.pic import Scene
-from hoi_jax.evaluation.pic_scene import scene_of_predictions
-from hoi_jax.report.segments import draw_segments
+from hoi_jax.report.segments import LEAST_DRAWN, draw_row, scene_of_row
 from hoi_jax.training import load_for_evaluation, make_predictor
 
 
@@ -46,7 +45,7 @@ def segment(
     out: Path,
     *,
     pictures: int = 8,
-    min_score: float = 0.0,
+    min_score: float = LEAST_DRAWN,
     checkpoint: str = "best",
     split: str | None = None,
 ) -> int:
@@ -70,17 +69,8 @@ def segment(
         (out / folder).mkdir(parents=True, exist_ok=True)
     for batch in pipeline.eval_batches():
         found = predict(batch)
-        for row in np.flatnonzero(batch["batch_valid"]):
-            height, width = (int(n) for n in batch["image_hw_px"][row])
-            one = {name: value[row] for name, value in found.items()}
-            padded = batch["image"].shape[1:3]
-            scene = scene_of_predictions(
-                one,
-                batch["image_hw_px"][row],
-                (padded[0], padded[1]),
-                batch["original_hw_px"][row],
-                no_interaction=experiment.vocabulary.no_interaction,
-            )
+        for row in np.flatnonzero(batch["batch_valid"]).tolist():
+            scene = scene_of_row(found, batch, row, experiment.vocabulary)
             number = int(batch["image_id"][row])
             name = names[number]
             name = name.decode() if isinstance(name, bytes) else str(name)
@@ -88,9 +78,7 @@ def segment(
             for folder, values in (("semantic", scene.semantic), ("instance", scene.instance)):
                 io.write_bytes_atomic(out / folder / f"{stem}.png", _png(values))
             if len(records) < pictures:
-                seen = Image.fromarray(batch["image"][row][:height, :width])
-                seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
-                drawn = draw_segments(np.asarray(seen), scene, experiment.vocabulary, min_score=min_score)
+                drawn = draw_row(scene, batch, row, experiment.vocabulary, min_score)
                 buffer = BytesIO()
                 drawn.save(buffer, "PNG")
                 io.write_bytes_atomic(out / "pictures" / f"{stem}.png", buffer.getvalue())
@@ -106,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--pictures", type=int, default=8, help="images to draw (default: 8)")
-    parser.add_argument("--min-score", type=float, default=0.05, help="of the verbs that are drawn (default: 0.05)")
+    parser.add_argument("--min-score", type=float, default=LEAST_DRAWN, help="of drawn verbs (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--split", help="default: the config's evaluation split")
     options = parser.parse_args(arguments)

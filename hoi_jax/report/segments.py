@@ -1,16 +1,49 @@
 """Relation segmentation drawn onto a picture: masks, and what links them (Cascaded HOI Recognition, Figure 5)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from hoi_jax.evaluation.pic import Scene
+from hoi_jax.evaluation.pic_scene import scene_of_predictions
 from hoi_jax.report import colours
 from hoi_jax.report.draw import Interaction, draw_interactions
 from hoi_jax.vocab.tables import Vocabulary
 
 SHARE = 0.55
 """Of a mask's colour over the picture."""
+LEAST_DRAWN = 0.05
+"""Score of a verb that is drawn; most pairs do nothing, and what the network then says least against is no news."""
+
+
+def scene_of_row(
+    found: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary
+) -> Scene:
+    """One picture of a predicted batch as a scene of the original picture; "does nothing" is no relation.
+
+    Raises:
+      ValueError: the predictions have no instance masks.
+    """
+    height, width = batch["image"].shape[1:3]
+    return scene_of_predictions(
+        {name: value[row] for name, value in found.items()},
+        batch["image_hw_px"][row],
+        (height, width),
+        batch["original_hw_px"][row],
+        no_interaction=vocabulary.no_interaction,
+    )
+
+
+def draw_row(
+    scene: Scene, batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary, min_score: float = LEAST_DRAWN
+) -> Image.Image:
+    """The scene over its picture of the batch, in the original size."""
+    height, width = (int(side) for side in batch["image_hw_px"][row])
+    seen = Image.fromarray(batch["image"][row][:height, :width])
+    seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
+    return draw_segments(np.asarray(seen), scene, vocabulary, min_score=min_score)
 
 
 def tinted(image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, human_class: int) -> UInt8[np.ndarray, "h w 3"]:
