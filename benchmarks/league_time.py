@@ -1,6 +1,6 @@
 """Time of a picture against its number of pairs, all kept checkpoints of the scenes side by side, on this machine.
 
-    python benchmarks/league_time.py --about "two cores, idle"
+    python -m benchmarks.league_time --about "two cores, idle"
 
 One random picture of 128 x 128 with random boxes: people, each with every other box. Tables of people, objects and
 pairs are made just as large as that number of pairs asks, all weights are the kept ones. A system that finds its own

@@ -172,7 +172,7 @@ compiled program (a loop's body counts once: suppression, the samples of RoIAlig
 (weights and picture), results and temporary buffers on CPU."""
 
 _TIME = """Times are multiples of what `{base}` takes at {first} pairs ({milliseconds:.1f} ms), the shortest of
-{repeats} calls that took turns (`python benchmarks/league_time.py`; {about}). Tables of people, objects and pairs are
+{repeats} calls that took turns (`python -m benchmarks.league_time`; {about}). Tables of people, objects and pairs are
 as large as that number of pairs asks. A system with a fixed number of queries takes the same for any, and finds no more
 pairs than it has queries."""
 
