@@ -31,6 +31,7 @@ from typing import TypeVar
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from hoi_jax.commands.score_files import OWN_RULES, FileRequest, score_files
 from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS
 from hoi_jax.evaluation.files.prediction_files import FORMATS
 from hoi_jax.evaluation.printed import (
@@ -44,7 +45,6 @@ from hoi_jax.evaluation.printed import (
 from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
 from hoi_jax.evaluation.subsets import SUBSETS
 from hoi_jax.io import DataError, write_json_atomic
-from hoi_jax.score_files import OWN_RULES, FileRequest, score_files
 
 Request = TypeVar("Request")
 
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hoi_protocol(options.protocol)
         if options.workdir:
             # Here and not above: scoring files needs neither JAX nor TensorFlow.
-            from hoi_jax.score_run import RunRequest, score_run
+            from hoi_jax.commands.score_run import RunRequest, score_run
 
             results, vocabulary = score_run(request_of(RunRequest, options))
         else:

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hoi_jax.commands.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
-from hoi_jax.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
 from hoi_jax.predictor import Predict, load_predictor, load_zero_shot
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 

@@ -8,7 +8,7 @@ Expect:  the paper's mAP_rel on its validation split (9,999 of the training pict
          with one, 48.2 with ResNeXt-101; ours: not yet measured. The 66.04 of the challenge is an ensemble.
 
 Options as in `cascade_vcoco.py`. Neither the paper nor the release multiplies by detector scores here. X_s is the table
-that the authors ship; count your own training split with `hoi_jax.count_prior` where it is another one.
+that the authors ship; count your own training split with `hoi_jax.commands.count_prior` where it is another one.
 """
 
 from configs import cascade_common

@@ -8,11 +8,11 @@ Expect:  the paper's recall on its validation split is 27.8 / 38.3 / 45.3 at 20 
          0.75); ours: not yet measured.
 
 Options as in `cascade_vcoco.py`; region=mask is the default here (Table 8: box 27.1, mask 27.8, max 27.6, sum 27.7).
-The vocabulary has no counts: set --config.model.relation.prior=FILE to what `hoi_jax.count_prior` writes. The release
-does not mirror PIC's pictures, though none of its relations has a side. As in the release, "in front of" between two
-people is also "behind" the other way round, and "next to" holds both ways.
+The vocabulary has no counts: set --config.model.relation.prior=FILE to what `hoi_jax.commands.count_prior` writes. The
+release does not mirror PIC's pictures, though none of its relations has a side. As in the release, "in front of"
+between two people is also "behind" the other way round, and "next to" holds both ways.
 
-Score:   python -m hoi_jax.segment_relations --workdir runs/cascade_pic_2 --out results --pictures 0
+Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --pictures 0
          python evaluate.py --dataset pic --predictions results --annotations data_raw/pic/relations_val.json
 """
 

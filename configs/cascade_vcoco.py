@@ -8,7 +8,7 @@ Expect:  the paper's role AP is 48.3 with boxes and 48.9 with masks; ours: not y
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm, region=box|mask|max|sum, fusion=vgs|sum|product,
 backbone=r50|r101|x101, phase=joint|detector|relations, preset=paper|release. V-COCO's vocabulary has no
-counts: `hoi_jax.count_prior` makes a file of the training split, --config.model.relation.prior=FILE reads it.
+counts: `hoi_jax.commands.count_prior` makes a file of the training split, --config.model.relation.prior=FILE reads it.
 """
 
 from configs import cascade_common

@@ -6,7 +6,7 @@ Writes `<data-dir>/NAME/priors_<split>.npz`, and does nothing where that file wa
 same code (field `fingerprint`). Never count a test split.
 
     counts             [O, 1 + V] cascade's X_s: relations per object and verb; column 0 = pairs of boxes
-                       (read by config.model.relation.prior=FILE, and the same as hoi_jax.count_prior writes)
+                       (read by config.model.relation.prior=FILE, and the same as hoi_jax.commands.count_prior writes)
     verb_object        [V, O] annotated relations with a person (CALIPSO's L_v: at least `target_min_count` of them);
                        verb_object_valid: at least one (QPIC's mask of combinations that can occur)
     verb_counts        [V] relations of any object, none included; verb_weights: TIN's ln(N / n)
@@ -29,7 +29,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.count_prior import prior_counts, relation_rows
+from hoi_jax.commands.count_prior import prior_counts, relation_rows
 from hoi_jax.data.records import read_meta
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.losses.classification import log_frequency_weights

@@ -7,7 +7,7 @@
 
 In code `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name stands wherever a workdir does: `evaluate.py --workdir`,
 `predict.py --checkpoint`, `train.init_from`. Nothing is listed by hand: a folder in `checkpoints/` that
-`python -m hoi_jax.keep` made is a model of the zoo.
+`python -m hoi_jax.commands.keep` made is a model of the zoo.
 """
 
 import argparse

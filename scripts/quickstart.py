@@ -142,7 +142,7 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
     from hoi_jax.evaluation.store import load_predictions
     from hoi_jax.report.elements import Section, paragraph, table
     from hoi_jax.report.html import ReportInput, write_report
-    from hoi_jax.side_by_side import side_by_side, spread_rows
+    from hoi_jax.report.side_by_side import side_by_side, spread_rows
     from hoi_jax.vocab import get_vocabulary
 
     annotations = Annotations.load(data_dir / dataset / "annotations_test.npz")

@@ -62,7 +62,7 @@ def train_run(study: str, name: str, run: Run, options: argparse.Namespace) -> N
     _call("train.py", f"--config={config}", f"--workdir={workdir}", f"--data_dir={options.data_dir}", *flags)
     if run.cache:
         cache = [f"--workdir={workdir}", f"--name={run.cache}", f"--data-dir={options.data_dir}"]
-        _call("-m", "hoi_jax.cache_features", *cache)
+        _call("-m", "hoi_jax.commands.cache_features", *cache)
     done.write_text(json.dumps(fingerprint(study, run)))
 
 

@@ -23,7 +23,7 @@ class Run:
       after: runs that come first though the config names no folder of theirs (a feature cache).
       of: scores the checkpoint of this run under `config`, and trains nothing.
       stage: a step on the way: trained when a run that is missing needs it, never scored.
-      cache: when trained, its feature maps are stored under this name (`hoi_jax.cache_features`).
+      cache: when trained, its feature maps are stored under this name (`hoi_jax.commands.cache_features`).
     """
 
     config: str

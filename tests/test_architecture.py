@@ -24,21 +24,13 @@ ALLOWED = {
     "data": BOTTOM | {"vocab"},
     "training": BOTTOM | {"system"},
     "report": BOTTOM | {"vocab", "evaluation"},
-    "keep": BOTTOM | {"training"},
     "zoo": BOTTOM | {"system", "vocab", "systems", "training"},
     "photos": BOTTOM | {"vocab", "ops", "data"},
-    "cache_features": BOTTOM | {"experiment", "data", "training"},
-    "score_files": BOTTOM | {"vocab", "evaluation", "data", "report"},
-    "score_run": BOTTOM | {"system", "vocab", "evaluation", "data", "training", "report", "experiment"},
     "predictor": BOTTOM | {"system", "vocab", "systems", "data", "training"},
-    "pictures": BOTTOM | {"predictor", "vocab", "systems", "data", "report"},
     "browse": BOTTOM | {"vocab", "data", "evaluation", "report"},
-    "fit_suppression": BOTTOM | {"experiment", "data", "evaluation", "training"},
-    "count_prior": BOTTOM | {"vocab", "evaluation", "systems"},
-    "side_by_side": BOTTOM | {"vocab", "evaluation", "report"},
-    "localisation_ap": BOTTOM | {"experiment", "evaluation", "training"},
-    "segment_relations": BOTTOM | {"experiment", "evaluation", "training", "report"},
     "integrations": BOTTOM | {"system", "backbones", "systems", "data", "experiment"},
+    "commands": BOTTOM
+    | {"system", "vocab", "systems", "evaluation", "data", "training", "report", "experiment", "predictor"},
     "experiment": BOTTOM | {"system", "vocab", "systems", "evaluation", "data", "training"},
 }
 FORBIDDEN = {  # third-party package -> parts of the library that may not import it

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from configs import cascade_hoi_scenes, tin_hoi_scenes
+from hoi_jax.commands.localisation_ap import annotated_instances, found_instances, localisation_config
 from hoi_jax.experiment import load_experiment
-from hoi_jax.localisation_ap import annotated_instances, found_instances, localisation_config
 
 
 def test_a_network_of_fewer_stages_is_asked_for_and_relations_are_left_out():

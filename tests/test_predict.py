@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hoi_jax.commands.pictures import _unused
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.io import DataError
-from hoi_jax.pictures import _unused
 from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import get_vocabulary
 

@@ -8,8 +8,8 @@ import pytest
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import load_predictions
 from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.report.side_by_side import best_rows, side_by_side, spread_rows
 from hoi_jax.scenes import SceneSettings, make_scene, scene_indices
-from hoi_jax.side_by_side import best_rows, side_by_side, spread_rows
 from hoi_jax.vocab import get_vocabulary
 from scripts import quickstart
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hoi_jax import fit_suppression
+from hoi_jax.commands import fit_suppression
 from hoi_jax.evaluation.store import load_predictions
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,6 +1,7 @@
 """Feature maps of a frozen extractor, stored once per picture.
 
-`python -m hoi_jax.cache_features` writes them; the pipeline gives them out as `image_features` instead of `image`.
+`python -m hoi_jax.commands.cache_features` writes them; the pipeline gives them out as `image_features` instead of
+`image`.
 Boxes are jittered and cropped after the extractor, so all that is exact; mirrored pictures have maps of their own,
 because a strided network sees a mirrored picture differently; windows cut out of pictures have none and are refused.
 Maps are float16: half the space for a relative rounding of 5e-4.
@@ -56,7 +57,9 @@ def open_cache(
       DataError: it was not written, or for other records or another size, or without mirrored pictures.
     """
     if not (directory / META).is_file():
-        raise DataError(f"{directory}: no feature cache here; write it with `python -m hoi_jax.cache_features`")
+        raise DataError(
+            f"{directory}: no feature cache here; write it with `python -m hoi_jax.commands.cache_features`"
+        )
     meta = read_json(directory / META)
     for key, value in expected.items():
         if meta.get(key) != value:

@@ -1,7 +1,8 @@
 """Checkpoints kept for others: a small folder without optimiser state, read wherever a workdir is.
 
 `params.safetensors` has all variables by name ("params/..."), `config.json` the config, `manifest.json` step, metrics
-and the fingerprint of the training records. `python -m hoi_jax.keep` makes such a folder, with the run's log beside it.
+and the fingerprint of the training records. `python -m hoi_jax.commands.keep` makes such a folder, with the run's log
+beside it.
 """
 
 import dataclasses

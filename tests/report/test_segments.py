@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hoi_jax.commands.segment_relations import pic_record
 from hoi_jax.evaluation.annotations import COLUMNS, TABLES, Annotations
 from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.files.hoi_w_results import hoi_w_results
@@ -13,7 +14,6 @@ from hoi_jax.io import DataError
 from hoi_jax.report import colours
 from hoi_jax.report.segments import draw_segments, tinted
 from hoi_jax.schema import RECORD_FIELDS
-from hoi_jax.segment_relations import pic_record
 from hoi_jax.vocab import get_vocabulary
 
 VOCABULARY = get_vocabulary("hoi_scenes")

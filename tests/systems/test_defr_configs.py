@@ -10,8 +10,8 @@ import pytest
 
 from configs import defr_hico, defr_hico_det, defr_hico_det_release, defr_hico_release, defr_hoi_scenes
 from hoi_jax import io
+from hoi_jax.commands.score_run import config_values
 from hoi_jax.experiment import load_experiment
-from hoi_jax.score_run import config_values
 from hoi_jax.training import load_for_evaluation
 
 OPTIONS = [

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from hoi_jax.score_run import looks_of
+from hoi_jax.commands.score_run import looks_of
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.keep import main
+from hoi_jax.commands.keep import main
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
 from hoi_jax.training.kept import is_kept, write_kept

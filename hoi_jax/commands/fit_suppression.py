@@ -1,7 +1,7 @@
 """Fits suppression thresholds per HOI class on training pictures that were held out, never on the test set.
 
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.dataset.train_split=train:fit
-    python -m hoi_jax.fit_suppression --workdir runs/tin --data-dir data
+    python -m hoi_jax.commands.fit_suppression --workdir runs/tin --data-dir data
     python evaluate.py --workdir runs/tin --calibration runs/tin/calibration.json
 
 The run must have been trained on a split's part "fit"; its checkpoint predicts the part "held_out" (a tenth), and the

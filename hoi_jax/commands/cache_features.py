@@ -1,6 +1,6 @@
 """Stores the feature maps of a trained extractor for every picture: training on top of it becomes many times cheaper.
 
-    python -m hoi_jax.cache_features --workdir runs/r --name r --data-dir data
+    python -m hoi_jax.commands.cache_features --workdir runs/r --name r --data-dir data
 
 The workdir's config says which dataset and how large pictures are; its checkpoint makes the maps of both splits, of the
 pictures as they are and of their mirror images. Configs ask for them with `dataset.features = "r"` and

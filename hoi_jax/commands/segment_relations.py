@@ -1,7 +1,7 @@
 """Pictures and PIC files of relation segmentation, from a trained run whose system predicts masks.
 
-    python -m hoi_jax.segment_relations --workdir runs/cascade-mask --out segments --pictures 8
-    python -m hoi_jax.segment_relations --workdir runs/cascade_pic --out results --pictures 0
+    python -m hoi_jax.commands.segment_relations --workdir runs/cascade-mask --out segments --pictures 8
+    python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic --out results --pictures 0
 
 Writes one drawn picture for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
 Recognition"), and for all images what PIC's evaluation reads: `relations_<split>.json`, `semantic/NAME.png` and

@@ -1,6 +1,6 @@
 """Keeps one checkpoint of a run for others: weights, config, log and scores in a small folder.
 
-    python -m hoi_jax.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
+    python -m hoi_jax.commands.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
 The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
 `predict.py --checkpoint`, `train.init_from`. Tables of kept checkpoints: `python -m hoi_jax.zoo table --write`.

@@ -1,6 +1,6 @@
 """Counts which verbs go with which objects in a built training split, for the cascade's semantic feature X_s.
 
-    python -m hoi_jax.count_prior --annotations data/vcoco/annotations_trainval.npz --vocabulary vcoco --out prior.npz
+    python -m hoi_jax.commands.count_prior --annotations annotations_trainval.npz --vocabulary vcoco --out prior.npz
     python train.py --config configs/cascade_vcoco.py --config.model.relation.prior=prior.npz ...
 
 Column 0 counts pairs of boxes without regard to a relation, as the authors' code does. Never count a test split.

@@ -1,7 +1,7 @@
 """Box AP and mask AP (COCO's) of the instances that a system finds, for the cascade after each of its stages.
 
-    python -m hoi_jax.localisation_ap --workdir runs/cascade --stages 1 2 3
-    python -m hoi_jax.localisation_ap --workdir runs/cascade-mask --stages 1 2 3 --out localisation.json
+    python -m hoi_jax.commands.localisation_ap --workdir runs/cascade --stages 1 2 3
+    python -m hoi_jax.commands.localisation_ap --workdir runs/cascade-mask --stages 1 2 3 --out localisation.json
 
 "After stage t" is what the first t heads of the checkpoint find together, as a network of t stages does. Masks are
 scored where the network predicts them, on the pixels that it saw.
