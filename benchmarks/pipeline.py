@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="about the machine, kept in the result")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=400, help="measured per row (default: 400)")
-    parser.add_argument("--peer", help="a Python with torch and torchvision")
+    parser.add_argument("--peer", help="a Python with torch and Pillow")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

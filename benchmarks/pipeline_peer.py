@@ -2,9 +2,9 @@
 
     OTHER_ENV/bin/python pipeline_peer.py FOLDER detr|square CORES PICTURES BATCH
 
-Transforms are those of DETR's and QPIC's code (datasets/transforms.py there): resizing by Pillow through torchvision,
-crops of 384 to 600 pixels after a first resize, boxes that follow, ToTensor and Normalize, and batches padded to their
-largest picture. Written anew, since neither project is a package; torch is never needed by this library.
+Transforms are those of DETR's and QPIC's code (datasets/transforms.py there): resizing by Pillow, crops of 384 to 600
+pixels after a first resize, boxes that follow, ToTensor and Normalize, and batches padded to their largest picture.
+Written anew, since neither project is a package; torch is never needed by this library.
 """
 
 import json
@@ -14,12 +14,18 @@ import resource
 import sys
 import time
 
+import numpy as np
 import torch
-import torchvision.transforms.functional as F
 from PIL import Image
 
 SCALES = list(range(480, 801, 32))
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def to_tensor(image):
+    """What torchvision's to_tensor and normalize do with a picture of Pillow (no compiled code of it is needed)."""
+    pixels = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255)
+    return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
 def short_side(image, boxes, size, limit=None):
@@ -33,7 +39,7 @@ def short_side(image, boxes, size, limit=None):
 
 
 def to_size(image, boxes, hw):
-    scaled = F.resize(image, hw)
+    scaled = image.resize(hw[::-1], Image.Resampling.BILINEAR)
     ratio = torch.tensor([hw[1] / image.width, hw[0] / image.height] * 2)
     return scaled, boxes * ratio
 
@@ -45,7 +51,7 @@ def random_crop(image, boxes, low, high):
     limit = torch.tensor([width, height] * 2, dtype=torch.float32)
     moved = torch.minimum((boxes - torch.tensor([left, top] * 2)).clamp(min=0), limit)
     keep = (moved[:, 2:] > moved[:, :2]).all(1)
-    return F.crop(image, top, left, height, width), moved[keep]
+    return image.crop((left, top, left + width, top + height)), moved[keep]
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -60,7 +66,7 @@ class Pictures(torch.utils.data.Dataset):
         image = Image.open(path).convert("RGB")
         boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         if random.random() < 0.5:
-            image = F.hflip(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([image.width, 0] * 2)
         if self.name == "square":
             ratio = 672 / max(image.width, image.height)
@@ -71,7 +77,7 @@ class Pictures(torch.utils.data.Dataset):
                 image, boxes = random_crop(image, boxes, 384, 600)
             image, boxes = short_side(image, boxes, random.choice(SCALES), 1333)
         size = torch.tensor([image.width, image.height] * 2)
-        return F.normalize(F.to_tensor(image), MEAN, STD), boxes / size
+        return to_tensor(image), boxes / size
 
 
 def collate(examples):
