@@ -130,7 +130,7 @@ def curves_of(name: str, content: dict[str, Any]) -> dict[str, dict[int, float]]
     for row in content.get("rows") or []:
         for key, value in row.items():
             if "pairs" in row and key.endswith("_s"):
-                found.setdefault(f"{name} {key.removesuffix('_s')}", {})[int(row["pairs"])] = value
+                found.setdefault(f"{name} {key.removesuffix('_s').replace('_', ' ')}", {})[int(row["pairs"])] = value
     return found
 
 
