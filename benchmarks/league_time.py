@@ -25,7 +25,8 @@ from hoi_jax import schema, zoo
 from hoi_jax.data.host import batch_from_images
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import Vocabulary
-from studies.league import DATASET, TIMES
+from studies.league import TIMES
+from studies.league_rules import DATASET
 
 PEOPLE_AND_THINGS = {10: (2, 4), 100: (5, 16), 400: (10, 31)}
 """Pairs -> people and other things."""

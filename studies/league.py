@@ -4,9 +4,8 @@
     python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
 
 A checkpoint takes part by being kept (`python -m hoi_jax.commands.keep`) and trained on `hoi_scenes/small`; nothing
-lists it.
-Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from. Times come
-from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
+lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from.
+Times come from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
 """
 
 import argparse
@@ -20,15 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from hoi_jax.files.kept_folder import CONFIG, SUMS, kept_names, zoo_folder
+from studies.league_rules import DATASET, FREQUENCY, METRICS, SUBSETS
 from studies.run import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "league.md"
 TIMES = ROOT / "benchmarks" / "results" / "league_time.json"
 FOLDER = RESULTS / "league"
-DATASET = "hoi_scenes/small"
-FREQUENCY = "class_frequency"
-METRICS = ("hoi", "interactiveness")
-SUBSETS = ("crowded",)
 FULL, RARE, NON_RARE = "default/full", "default/rare", "default/non_rare"
 INTERACTIVENESS, CROWDED = "interactiveness_complete/ap", "subset/crowded/default/full"
 

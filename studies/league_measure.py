@@ -22,7 +22,7 @@ from hoi_jax.files.kept_folder import parameter_count, zoo_folder
 from hoi_jax.report.run import versions
 from hoi_jax.training import make_predictor
 from hoi_jax.vocab import get_vocabulary
-from studies.league import DATASET, FREQUENCY, METRICS, SUBSETS
+from studies.league_rules import DATASET, FREQUENCY, METRICS, SUBSETS
 from studies.run import commit
 
 if TYPE_CHECKING:
