@@ -1,13 +1,14 @@
 """The desk: what is asked for is found, answers stay on this machine, and only pictures of the split are given."""
 
 import json
-import shutil
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError, read_range
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
+
+sys.path[:0] = [str(Path(__file__).parent.parent)]
+from real_browser import NAMES, program  # noqa: E402
 
 WORDS = get_vocabulary("hoi_scenes")
 PERSON, BALL, CUP = (WORDS.objects.index(n) for n in ("person", "ball", "cup"))
@@ -251,9 +255,7 @@ def test_a_reader_that_counts_other_records_than_the_dataset_is_refused(tmp_path
 
 @pytest.mark.slow
 def test_a_real_browser_fills_the_page(server, tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium or google-chrome is installed")
+    browser = program("HOI_JAX_BROWSER", NAMES)
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
     address = f"http://127.0.0.1:{server.server_address[1]}/#verb=hold"
     command = [browser, *flags, "--virtual-time-budget=10000", "--dump-dom", address]
