@@ -1,9 +1,10 @@
-"""Table 5 of the body-part paper on the scenes: interactiveness with one idea taken out at a time, one seed.
+"""Table 5 of the body-part paper on the scenes: interactiveness with one idea taken out at a time.
 
 python -m studies.run body_part_ablations
 
 All runs start from the detector of the shipped stage 1 (backbone, encoder, box decoder and its heads), with a new
 interactiveness decoder, and train everything for 600 updates: a detector from scratch would take half an hour each.
+Three seeds: of the new decoder, of the order of pictures and of dropout; the detector is the same one.
 """
 
 from studies.runs import Run
@@ -21,11 +22,13 @@ NAMES = (
     "none", "without_parts", "without_saliency", "intuitive", "without_progressive", "without_sparsity",
     "without_one_pass",
 )  # fmt: skip
+SEEDS = (0, 1, 2)
 DETECTOR = "checkpoints/body_part_hoi_scenes"
 CHANGES = {"train.num_steps": 600, "train.evaluate_every": 600, "optimizer.learning_rate": 5e-4}
 RUNS = {
-    "whole" if name == "none" else name: Run(
-        f"configs/body_part_hoi_scenes.py:ablation={name},detector={DETECTOR}", CHANGES
+    f"{'whole' if name == 'none' else name}_seed{seed}": Run(
+        f"configs/body_part_hoi_scenes.py:ablation={name},detector={DETECTOR}", {**CHANGES, "train.seed": seed}
     )
+    for seed in SEEDS
     for name in NAMES
 }

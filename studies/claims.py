@@ -143,10 +143,7 @@ def result_path(study: str, run: str, seed: int) -> Path:
     """The result file of "run" (or "study/run", and "run+tail") for one seed."""
     study, run = run.split("/") if "/" in run else (study, run)
     head, _, tail = run.partition("+")
-    folder = RESULTS / study
-    path = folder / f"{head}_seed{seed}{tail}.json"
-    # Studies of one seed name their runs without it.
-    return folder / f"{head}{tail}.json" if seed == 0 and not path.is_file() else path
+    return RESULTS / study / f"{head}_seed{seed}{tail}.json"
 
 
 def _read(path: Path, metric: str) -> tuple[float, float] | None:
