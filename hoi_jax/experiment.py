@@ -5,6 +5,7 @@ Turns a config (plain values) into checked settings, and settings into a system,
 
 import dataclasses
 import json
+import runpy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ class Experiment:
 
     def build_system(self) -> System:
         return build_system(self.system, self.model, self.vocabulary)
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """Values of a config file; what follows a colon is its options. Raises ValueError where there is no such file."""
+    path, _, argument = text.partition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such config file")
+    get_config = runpy.run_path(path)["get_config"]
+    return (get_config(argument) if argument else get_config()).to_dict()
 
 
 def load_experiment(config: Mapping[str, Any]) -> Experiment:

@@ -55,7 +55,7 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
     logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
     workdir = find_folder(request.workdir)
     variables, config_text, metadata = load_for_evaluation(workdir, request.checkpoint)
-    experiment = ex.load_experiment(config_values(request.config) if request.config else json.loads(config_text))
+    experiment = ex.load_experiment(ex.read_config(request.config) if request.config else json.loads(config_text))
     directory = Path(request.data_dir) / experiment.dataset.name
     fingerprint = ex.dataset_fingerprint(experiment, directory)
     if fingerprint != metadata.dataset_fingerprint:
@@ -86,17 +86,6 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
         looks = looks_of(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
         _write_report(request.report, run, directory, store, annotations, experiment, results, looks)
     return results, experiment.vocabulary
-
-
-def config_values(text: str) -> dict[str, Any]:
-    """Values of a config file; what follows a colon is its options. Raises ValueError where there is no such file."""
-    import runpy
-
-    path, _, argument = text.partition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such config file")
-    get_config = runpy.run_path(path)["get_config"]
-    return (get_config(argument) if argument else get_config()).to_dict()
 
 
 def looks_of(

@@ -10,8 +10,7 @@ import pytest
 
 from configs import defr_hico, defr_hico_det, defr_hico_det_release, defr_hico_release, defr_hoi_scenes
 from hoi_jax import io
-from hoi_jax.commands.score_run import config_values
-from hoi_jax.experiment import load_experiment
+from hoi_jax.experiment import load_experiment, read_config
 from hoi_jax.training import load_for_evaluation
 
 OPTIONS = [
@@ -39,10 +38,10 @@ def test_the_release_preset_of_detection_differs_where_the_authors_code_does():
 
 
 def test_evaluate_takes_another_config_by_file_and_options():
-    values = config_values("configs/defr_hico_det.py:region=mask-2")
+    values = read_config("configs/defr_hico_det.py:region=mask-2")
     assert values["model"]["detection"] == {"blocks": 2} and values["dataset"]["name"] == "hico_det"
     with pytest.raises(ValueError, match="configs/none.py: no such config"):
-        config_values("configs/none.py")
+        read_config("configs/none.py")
 
 
 def test_unknown_options_name_the_allowed_ones():

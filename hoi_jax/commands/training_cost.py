@@ -1,0 +1,135 @@
+"""What a training will cost, before there is any data: operations, memory and hours of a config.
+
+    python -m hoi_jax.commands.training_cost configs/tin_hico_det.py
+    python -m hoi_jax.commands.training_cost configs/cascade_vcoco.py:phase=detector --set batch_size=4 --tflops 40
+
+Counted from shapes, in seconds; nothing is compiled and no picture is read. Operations are those of convolutions and
+matrix products (`hoi_jax.training.cost`). Hours are operations over what one device sustains, 4.5 TFLOP/s unless
+`--tflops` says otherwise: what DETR's authors reach on a V100 in float32 (28 minutes per epoch of 118,287 pictures on
+eight of them, 86 billion multiply-adds per picture and pass, three passes). Reading pictures must keep up
+(`benchmarks/pipeline.py`). "Stored" is what the backward pass keeps of the forward pass, without what the compiler
+saves of it; `--compile` asks the compiler (minutes).
+"""
+
+import argparse
+import ast
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import jax
+from ml_collections import ConfigDict
+
+from hoi_jax import experiment as ex
+from hoi_jax.data.blank import blank_batch
+from hoi_jax.schema import SchemaError
+from hoi_jax.settings import SettingsError
+from hoi_jax.training import in_steps
+from hoi_jax.training.cost import StepCost, count_flops, step_cost
+
+V100_TFLOPS = 4.5
+COLUMNS = ("config", "parameters", "GFLOPs per prediction", "batch", "stored + state, GB", "steps", "PFLOPs", "hours")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCost:
+    """Of a whole training on one device; `prediction_flops` are of one picture."""
+
+    prediction_flops: int
+    step: StepCost
+    batch_size: int
+    num_steps: int
+
+    def hours(self, tflops: float) -> float:
+        return self.step.flops * self.num_steps / (tflops * 1e12) / 3600
+
+
+def training_cost(experiment: ex.Experiment, epoch_pictures: int = 0, *, compiled: bool = False) -> TrainingCost:
+    """What training `experiment` costs.
+
+    Args:
+      epoch_pictures: pictures of an epoch with oversampled copies, for configs whose length is given in epochs.
+      compiled: also asks the compiler for its plan of memory.
+
+    Raises:
+      ValueError: the length is in epochs, and `epoch_pictures` is 0.
+      schema.SchemaError: it trains on stored feature maps, whose shape the config does not tell.
+    """
+    train = experiment.train
+    if not train.num_steps:
+        if not epoch_pictures:
+            raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --pictures says how long one is")
+        train, _ = in_steps(train, experiment.optimizer, epoch_pictures / experiment.batch_size)
+    system = experiment.build_system()
+    shapes = experiment.sizes, experiment.vocabulary
+    batch = blank_batch(system.needs_train, *shapes, experiment.batch_size)
+    one = blank_batch(system.needs_predict, *shapes)
+    variables = jax.eval_shape(system.init, jax.random.key(0), one)
+    step = step_cost(system, experiment.optimizer, batch, train.accumulate, compiled=compiled)
+    return TrainingCost(count_flops(system.predict, variables, one), step, experiment.batch_size, train.num_steps)
+
+
+def row(name: str, cost: TrainingCost, tflops: float) -> tuple[str, ...]:
+    """Cells of `COLUMNS`."""
+    hours, planned = cost.hours(tflops), cost.step.planned_bytes
+    memory = f"{cost.step.stored_bytes / 1e9:.1f} + {cost.step.state_bytes / 1e9:.1f}"
+    return (
+        name,
+        f"{cost.step.parameters / 1e6:.1f} M",
+        f"{cost.prediction_flops / 1e9:.0f}",
+        f"{cost.batch_size}",
+        memory if planned is None else f"{memory} (compiler: {planned / 1e9:.1f})",
+        f"{cost.num_steps:,}",
+        f"{cost.step.flops * cost.num_steps / 1e15:,.0f}",
+        f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}",
+    )
+
+
+def _values(text: str, changes: Sequence[str]) -> dict[str, Any]:
+    config = ConfigDict(ex.read_config(text))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change}: expected KEY=VALUE")
+        config.update_from_flattened_dict({key: _plain(value)})
+    return config.to_dict()
+
+
+def _plain(text: str) -> Any:
+    """A Python literal where it is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="+", help="FILE[:OPTIONS], one table row each")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other values, in all of them")
+    parser.add_argument("--pictures", type=int, default=0, help="of one epoch, copies included (lengths in epochs)")
+    parser.add_argument("--compile", action="store_true", help="also the compiler's plan of memory on this device")
+    parser.add_argument("--tflops", type=float, default=V100_TFLOPS, help="of a device (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    print("| " + " | ".join(COLUMNS) + " |\n|---|" + "--:|" * (len(COLUMNS) - 1))
+    for text in options.config:
+        try:
+            experiment = ex.load_experiment(_values(text, options.set))
+            cost = training_cost(experiment, options.pictures, compiled=options.compile)
+        except (SettingsError, SchemaError, ValueError, KeyError) as error:
+            print(f"error: {text}: {error.args[0]}", file=sys.stderr)
+            return 2
+        path, colon, chosen = text.partition(":")
+        print("| " + " | ".join(row(f"`{Path(path).stem}{colon}{chosen}`", cost, options.tflops)) + " |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
