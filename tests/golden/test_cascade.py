@@ -9,7 +9,7 @@ from hoi_jax import io
 from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
 from hoi_jax.evaluation.pic import OFFICIAL_WH, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets
-from hoi_jax.losses.ranking import pair_ranking_loss
+from hoi_jax.losses.ranking import pair_ranking_loss, separated_ranking_loss
 from hoi_jax.nn.roi_heads import MaskHead
 from hoi_jax.ops.box_coder import decode_boxes, encode_boxes
 from hoi_jax.ops.roi_align import pyramid_level
@@ -56,13 +56,16 @@ def test_ranking_loss_and_gradients_equal_margin_ranking_over_all_pairs(golden):
     np.testing.assert_allclose(slopes[1], case["d_mean_d_unannotated"], atol=1e-6)
 
 
-def test_released_ranking_term_is_the_mean_over_drawn_combinations(golden):
-    """The release draws combinations; the others of its terms belong to its second embedding, which the paper lacks."""
+def test_the_released_ranking_head_has_the_losses_of_the_authors(golden):
     case = small(golden, "released_rank_head_loss")
-    first, second = (np.asarray(case[f"scores_{name}"], np.float32) for name in ("first", "second"))
-    valid = np.ones(first.shape, bool)
-    value, count = pair_ranking_loss(first, second, valid, valid, margin=0.2)  # one combination per row
-    assert float(value.sum() / count.sum()) == pytest.approx(case["rank_term"], rel=1e-5)
+    names = ("scores_first", "scores_second", "embedding_first", "embedding_second")
+    first, second, *hidden = (np.asarray(case[name], np.float32) for name in names)
+    terms = separated_ranking_loss(first[:, 0], second[:, 0], *hidden)
+    assert float(terms["rank"]) == pytest.approx(case["rank_term"], rel=1e-5)
+    assert float(terms["cosine"]) == pytest.approx(case["cosine_term"], rel=1e-5)
+    norms = case["l2_first_over_n"] + case["l2_second_over_n"]
+    assert float(terms["norm"]) == pytest.approx(1e-4 * norms, rel=1e-5)
+    assert float(sum(terms.values())) == pytest.approx(case["total"], rel=1e-6)
 
 
 def test_semantic_mining_equals_equations_5_to_7(golden):

@@ -149,6 +149,15 @@ RELEASE = {
     [
         ({**EXTERNAL, "stages": 1, "relation": RELEASE}, {"verb_v", "verb_g", "verb_human", "verb_object"}),
         ({**EXTERNAL, "stages": 1, "relation": {"streams": ("g",)}}, {"rank", "verb_g"}),
+        (
+            {
+                **EXTERNAL,
+                "stages": 1,
+                "relation": {"streams": ("g",), "rank_width": 8},
+                "loss": {"ranking_reduce": "drawn"},
+            },
+            {"rank", "rank_cosine", "rank_norm", "verb_g"},
+        ),
         ({**EXTERNAL, "stages": 1, "relation": {"streams": ("s",), "ranking": False}}, {"verb_s"}),
         ({**EXTERNAL, "stages": 3, "predict": {"rank_by": "mean"}}, {"rank", "verb_s", "verb_g", "verb_v"}),
         (

@@ -167,6 +167,7 @@ class RelationConfig:
       width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
       map_size: cells of its maps along a side (TIN's 64; the paper does not say).
       ranking: rank all pairs and classify the best (RRM).
+      rank_width: of a layer between the features and the ranking score (the release: 512); 0: none, as in Eq. 12.
       background: one more output that says "no relation" (the release's).
       prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file that `prior.read_prior` reads.
     """
@@ -188,6 +189,7 @@ class RelationConfig:
     map_features: tuple[int, ...] = (64, 32)
     map_size: int = 64
     ranking: bool = True
+    rank_width: int = 0
     background: bool = False
     prior: str = "vocabulary"
 
@@ -202,6 +204,8 @@ class RelationConfig:
                   map_size=self.map_size, box_size=self.box_size, mask_size=self.mask_size)  # fmt: skip
         if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
+        if self.rank_width < 0:
+            raise ValueError(f"rank_width is {self.rank_width}, expected 0 or more")
         if self.ranking and "v" not in self.streams and "g" not in self.streams:
             raise ValueError("ranking reads the visual and geometric features: streams has neither 'v' nor 'g'")
         if self.visual == "mean3" and self.face:
@@ -223,7 +227,9 @@ class LossConfig:
 
     Attributes:
       beta, gamma: per stage.
-      ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, or their "sum" (as printed).
+      ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, their "sum" (as printed) or
+        "drawn", the mean over 64 combinations drawn with replacement, whose hidden layers are set apart too (the
+        release's; needs `relation.rank_width`).
       pairs, pair_share: pairs per image and stage, and the most that are annotated.
       reversed_verbs: (verb, what the object then does to the person) where an object is a person: both are learned from
         either annotation (the release on PIC: "in front of" and "behind"); symmetric verbs stand with themselves.
@@ -240,7 +246,7 @@ class LossConfig:
     parts: str = "joint"
 
     def __post_init__(self):
-        choice("ranking_reduce", self.ranking_reduce, ("mean", "sum"))
+        choice("ranking_reduce", self.ranking_reduce, ("mean", "sum", "drawn"))
         choice("parts", self.parts, ("joint", "detector", "relations"))
         _share(pair_share=self.pair_share)
         _positive(pairs=self.pairs)
@@ -304,6 +310,8 @@ class CascadeConfig:
             raise ValueError(f"stages is {self.stages}, expected 1 to {MAX_STAGES}")
         if self.relation.uses_masks and self.detector == "own" and not self.masks.enabled:
             raise ValueError(f"relation.region {self.relation.region!r} needs masks.enabled with the own detector")
+        if self.loss.ranking_reduce == "drawn" and not self.relation.rank_width:
+            raise ValueError("loss.ranking_reduce 'drawn' sets hidden layers apart: it needs relation.rank_width")
         if self.detector == "external" and (self.masks.enabled or self.loss.parts == "detector"):
             raise ValueError(
                 "detector 'external' has nothing to train: masks.enabled and loss.parts 'detector' do not fit"

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array
 
 from hoi_jax.losses.classification import binary_cross_entropy
-from hoi_jax.losses.ranking import pair_ranking_loss
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.ops.sampling import quota_sample
 from hoi_jax.system import Batch, LossOutput, Variables
@@ -18,6 +17,7 @@ from hoi_jax.systems.cascade.detect import Detections
 from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, stage_keys
 from hoi_jax.systems.cascade.entities import all_pairs, at_stage, choose_people, find_detections, with_truth
 from hoi_jax.systems.cascade.model import CascadeNet
+from hoi_jax.systems.cascade.ranking_terms import ranking_terms
 from hoi_jax.systems.cascade.regions import Pyramid
 from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
@@ -98,13 +98,10 @@ def relation_terms(
         features = net.relation_pairs(pyramid, tables, now, before, stage, slot, row)
         before, seen = now, raw
         if c.ranking:
-            score = jax.nn.sigmoid(net.rank(features, stage))
-            total, count = pair_ranking_loss(
-                score[:, :quota], score, (positive & used)[:, :quota], used & ~positive,
-                margin=config.loss.ranking_margin,
-            )  # fmt: skip
-            value = total / jnp.maximum(count, 1.0) if config.loss.ranking_reduce == "mean" else total
-            terms["rank"] = terms.get("rank", 0.0) + gamma * mean(value, valid)
+            draws = stage_keys(key, batch["example_id"], 50 + stage)
+            ranked = ranking_terms(net, features, stage, positive & used, used & ~positive, quota, draws, config.loss)
+            for name, value in ranked.items():
+                terms[name] = terms.get(name, 0.0) + gamma * mean(value, valid)
         label = jnp.take_along_axis(found.label, row, axis=1)
         semantic = jnp.take(jnp.asarray(prior if c.background else prior[:, 1:]), label, axis=0)
         wanted, known = labels.verbs, labels.known

@@ -182,9 +182,17 @@ class CascadeNet(nn.Module):
             geometric = relation.geometric(pairs, pyramid.image_hw_px)
         return PairFeatures(visual, geometric)
 
-    def rank(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs"]:
+    def rank_hidden(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs dim"]:
+        """What ranking logits are read from."""
+        return self.relations[stage].rank_hidden(features)
+
+    def rank_score(self, hidden: Float[Array, "batch pairs dim"], stage: int) -> Float[Array, "batch pairs"]:
         """Ranking logits (Eq. 12)."""
-        return self.relations[stage].rank(features)
+        return self.relations[stage].rank_score(hidden)[..., 0]
+
+    def rank(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs"]:
+        """Ranking logits of pairs."""
+        return self.rank_score(self.rank_hidden(features, stage), stage)
 
     def classify(
         self, features: PairFeatures, semantic: Array, raw: Raw | None, human_slot: Array, object_row: Array, stage: int

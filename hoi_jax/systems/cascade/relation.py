@@ -116,6 +116,8 @@ class RelationStage(nn.Module):
             self.verb_s = nn.Dense(self.num_verbs)
         if c.ranking:
             self.rank_score = nn.Dense(1)
+            if c.rank_width:
+                self.rank_layer = nn.Dense(c.rank_width, kernel_init=he)
 
     def _cast(self, *arrays: Array) -> tuple[Array, ...]:
         return arrays if self.dtype is None else tuple(a.astype(self.dtype) for a in arrays)
@@ -221,10 +223,11 @@ class RelationStage(nn.Module):
             maps = rectangles(pairs.human, pairs.obj, c.map_size)
         return nn.relu(self.geometric_out(self.map_stream(maps))).astype(jnp.float32)
 
-    def rank(self, features: PairFeatures) -> Float[Array, "batch pairs"]:
-        """Logit of Eq. 12."""
+    def rank_hidden(self, features: PairFeatures) -> Float[Array, "batch pairs dim"]:
+        """What the ranking score is read from: the features themselves, or a layer on them."""
         parts = [x for x in (features.visual, features.geometric) if x is not None]
-        return self.rank_score(jnp.concatenate(parts, axis=-1))[..., 0]
+        joined = jnp.concatenate(parts, axis=-1)
+        return _leaky(self.rank_layer(joined)) if self.config.rank_width else joined
 
     def classify(
         self, features: PairFeatures, semantic: Float[Array, "batch pairs verbs"]
