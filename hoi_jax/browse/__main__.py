@@ -25,7 +25,7 @@ from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
 
 
-def make_desk(directory: Path, split: str, predictions: Path | None, min_score: float) -> Desk:
+def make_desk(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Desk:
     """Reads labels, predictions and where the pictures lie. Raises DataError, ValueError."""
     from hoi_jax.data.random_access import PictureReader
     from hoi_jax.data.records import RecordFiles
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument("--predictions", type=Path, help="store of predictions that evaluate.py or train.py wrote")
-    parser.add_argument("--min-score", type=float, default=0.3, help="weaker predictions are not shown (%(default)s)")
+    parser.add_argument(
+        "--min-score", type=float, help="weaker predictions are not shown (default: the best, as many as are annotated)"
+    )
     parser.add_argument("--port", type=int, default=8765, help="0: any free one (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)

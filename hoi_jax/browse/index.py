@@ -59,12 +59,17 @@ class Index:
 
 
 def build_index(
-    annotations: Annotations, vocabulary: Vocabulary, store: PredictionStore | None = None, *, min_score: float = 0.3
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    store: PredictionStore | None = None,
+    *,
+    min_score: float | None = None,
 ) -> Index:
     """Looks through a split once.
 
     Args:
-      store: predictions; those below `min_score` are left out, as nobody would look at them.
+      store: predictions; those below `min_score` are left out, as nobody would look at them. Systems use their scores
+        differently: without a limit the best ones stay, as many as there are annotated interactions.
 
     Raises:
       ValueError: the annotations, or the predictions, are of another vocabulary.
@@ -87,7 +92,8 @@ def build_index(
     wrong_score, missed = np.zeros(count), np.zeros(count, np.int64)
     if store is not None:
         predicted = predicted_triplets(store, annotations, vocabulary)
-        predicted = predicted.take(np.flatnonzero(predicted.score >= min_score))
+        interactions = int(np.sum(truth.verb != vocabulary.no_interaction))
+        predicted = predicted.take(_confident(predicted.score, min_score, interactions))
         hit, found = match(predicted, truth, vocabulary)
         np.maximum.at(wrong_score, predicted.image[~hit], predicted.score[~hit])
         lost = ~found & (truth.verb != vocabulary.no_interaction)
@@ -95,6 +101,13 @@ def build_index(
     return Index(
         annotations, vocabulary, has_object, has_verb, people, truth, predicted, hit, found, wrong_score, missed
     )
+
+
+def _confident(score: np.ndarray, min_score: float | None, count: int) -> Int[np.ndarray, " n"]:
+    """Rows of scores of at least `min_score`, or of the `count` best (all that tie with the last one), in order."""
+    if min_score is None:
+        min_score = np.partition(score, -count)[-count] if 0 < count <= len(score) else -np.inf
+    return np.flatnonzero(score >= min_score)
 
 
 def _table(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "h w"]:

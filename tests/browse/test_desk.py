@@ -62,14 +62,18 @@ TRUTH = Annotations.from_records(
 )
 
 
-def store():
-    """Right on the first and the last picture, with a wrong verb at 0.6 and 0.9; right, but weak, on the second."""
+def store(weak=0):
+    """Right on the first and the last picture, with a wrong verb at 0.6 and 0.9; right, but weak, on the second.
+
+    `weak` wrong ones at 0.05 and less are added.
+    """
     rows = [
         (0, PERSON, BALL, KICK, 0.8),
         (0, PERSON, BALL, HOLD, 0.6),
         (1, PERSON, CUP, HOLD, 0.1),
         (3, PERSON, BALL, LOOK, 0.9),
         (3, PERSON, BALL, KICK, 0.7),
+        *((0, PERSON, CUP, HOLD, 0.05 - 0.001 * i) for i in range(weak)),
     ]
     image, human, thing, verb, score = zip(*rows, strict=True)
     pairs, nan = len(rows), np.full(len(rows), np.nan, np.float32)
@@ -98,7 +102,7 @@ class FakePictures:
 
 @pytest.fixture(scope="module")
 def index():
-    return build_index(TRUTH, WORDS, store())
+    return build_index(TRUTH, WORDS, store(), min_score=0.3)
 
 
 @pytest.fixture
@@ -125,6 +129,14 @@ def test_errors_are_those_of_the_evaluators_matching(index):
     assert select(index, Query(errors="missed")).tolist() == [1, 3]
     assert select(index, Query(errors="none")).tolist() == [2]
     assert select(index, Query(errors="missed", people=2)).tolist() == [1]
+
+
+def test_without_a_limit_the_best_stay_as_many_as_are_annotated():
+    # Six interactions are annotated: five predictions all stay, of nine the six best.
+    assert len(build_index(TRUTH, WORDS, store()).hit) == 5
+    best = build_index(TRUTH, WORDS, store(weak=4))
+    assert best.predicted.score.round(3).tolist() == [0.8, 0.6, 0.1, 0.9, 0.7, 0.05]
+    assert best.missed.tolist() == [0, 1, 0, 2]
 
 
 def test_counts_are_of_pictures(index):
