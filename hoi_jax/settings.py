@@ -131,6 +131,13 @@ def check_positive(**values: float | int) -> None:
             raise ValueError(f"{name} is {value}, expected a number above 0")
 
 
+def check_not_negative(**values: float | int) -> None:
+    """Raises ValueError naming the first value below 0."""
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} is {value}, expected 0 or more")
+
+
 def check_share(**values: float | int) -> None:
     """Raises ValueError naming the first value outside [0, 1]."""
     for name, value in values.items():

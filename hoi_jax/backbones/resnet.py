@@ -6,12 +6,15 @@ Where a stage's stride sits differs between frameworks, and weights of one layou
 a plain subsampling. All convolutions pad symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from hoi_jax.backbones.settings import ResNetSettings
 
 NormKind = Literal["frozen_batch", "group", "none"]
 BlockKind = Literal["basic", "bottleneck"]
@@ -273,3 +276,28 @@ class ResNet(nn.Module):
         for step in self.stage_strides:
             total *= step
         return total
+
+
+def make_resnet(settings: ResNetSettings, dtype: Any = None, name: str | None = None, **more: Any) -> ResNet:
+    """The network that `settings` describe; `more`: `layout`, `groups`, `group_width`."""
+    return ResNet(
+        settings.stage_sizes,
+        settings.stage_strides,
+        settings.width,
+        cast(Any, settings.kind),
+        cast(Any, settings.norm),
+        cast(Any, settings.stem),
+        settings.mask_padding,
+        dtype,
+        name=name,
+        **more,
+    )
+
+
+def normalised_pixels(
+    image: UInt8[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"], settings: ResNetSettings
+) -> Float[Array, "batch height width 3"]:
+    """Pictures in float32, with the mean and deviation of `settings`; zeros in padding."""
+    mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (settings.image_mean, settings.image_std))
+    inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
+    return jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)

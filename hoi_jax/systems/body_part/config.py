@@ -6,43 +6,18 @@ which decoder feeds which head. Where the authors' released code leaves the pape
 
 import dataclasses
 
-from hoi_jax.settings import check_positive, check_share, choice
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{name} is {value}, expected 0 or more")
+from hoi_jax.backbones.settings import ResNetSettings
+from hoi_jax.settings import check_not_negative, check_positive, check_share, choice
 
 
 @dataclasses.dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(ResNetSettings):
     """The feature extractor.
 
     Attributes:
-      stage_sizes, stage_strides, width, kind, norm, stem: see `backbones.resnet.ResNet`.
       mask_padding: padded cells stay zero after every layer, and a cell is padding if the picture does not reach it.
         False reproduces the released code: padding leaks in, and a cell is padding if the pixel sampled for it is.
-      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
     """
-
-    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
-    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
-    width: int = 64
-    kind: str = "bottleneck"
-    norm: str = "frozen_batch"
-    stem: str = "imagenet"
-    mask_padding: bool = True
-    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-
-    def __post_init__(self):
-        choice("kind", self.kind, ("basic", "bottleneck"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("imagenet", "small"))
-        check_positive(width=self.width)
-        if len(self.stage_sizes) != len(self.stage_strides):
-            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +145,7 @@ class ReweightConfig:
     def __post_init__(self):
         for name in ("object", "verb"):
             choice(name, getattr(self, name), ("none", "static", "dynamic"))
-        _check_not_negative(object_power=self.object_power, verb_power=self.verb_power)
+        check_not_negative(object_power=self.object_power, verb_power=self.verb_power)
         check_positive(background=self.background, queue=self.queue)
 
 
@@ -204,7 +179,7 @@ class LossConfig:
         choice("verb_loss", self.verb_loss, ("focal", "bce"))
         if self.reweight.verb != "none" and self.verb_loss != "focal":
             raise ValueError("reweight.verb weighs the focal loss; verb_loss 'bce' has no such weights")
-        _check_not_negative(
+        check_not_negative(
             object=self.object, box=self.box, giou=self.giou, verb=self.verb, interactiveness=self.interactiveness,
             consistency=self.consistency, parts=self.parts, no_object=self.no_object,
         )  # fmt: skip

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from hoi_jax.backbones.resnet import normalised_pixels
 from hoi_jax.ops.part_boxes import has_pose, part_boxes_from_pose
 from hoi_jax.schema import NUM_PARTS
 from hoi_jax.system import Batch
 from hoi_jax.systems.body_part.config import BodyPartConfig
-from hoi_jax.systems.body_part.model import normalised_pixels
 
 
 def person_fields(config: BodyPartConfig) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """Where the interactiveness decoder looks: masks and attention of its three layers, per query (paper, Figure 4)."""
 
-from typing import Any, cast
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from hoi_jax.backbones.resnet import ResNet
+from hoi_jax.backbones.resnet import make_resnet
 from hoi_jax.ops.token_masks import unblock
 from hoi_jax.system import Batch, Look, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig
@@ -49,5 +49,4 @@ def make_look(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabular
         found = {"weights": attention.reshape(grid), "allowed": allowed.reshape(grid)}
         return found | ({"chosen": out["part_kept"]} if "part_kept" in out else {})
 
-    b = config.backbone
-    return Look(titles, ResNet(b.stage_sizes, b.stage_strides, stem=cast(Any, b.stem)).stride, apply)
+    return Look(titles, make_resnet(config.backbone).stride, apply)

@@ -5,7 +5,7 @@ differ in which decoder feeds which head; `BodyPartConfig` says so.
 """
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,21 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.backbones.resnet import ResNet, valid_cells
+from hoi_jax.backbones.resnet import make_resnet, valid_cells
 from hoi_jax.nn.focus import Focus, spread_points
 from hoi_jax.nn.positional import sine_points, sine_positions
 from hoi_jax.nn.transformer import Decoder, Encoder
-from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig
+from hoi_jax.systems.body_part.config import BodyPartConfig
 from hoi_jax.systems.body_part.interactiveness import Head, InteractivenessDecoder, Memory, part_cells, query_cells
-
-
-def normalised_pixels(
-    image: Array, image_hw_px: Int[Array, "batch 2"], config: BackboneConfig
-) -> Float[Array, "batch height width 3"]:
-    """uint8 picture [B, H, W, 3] to float32 with zero mean and unit variance; zeros in padding."""
-    mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (config.image_mean, config.image_std))
-    inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
-    return jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
 
 
 def sampled_cells(
@@ -144,17 +135,7 @@ class HoiTransformer(nn.Module):
     ) -> tuple[Memory, int]:
         """The encoded image and the pixels per cell; intermediate results are put into `out`."""
         b, t = self.config.backbone, self.config.transformer
-        net = ResNet(
-            b.stage_sizes,
-            b.stage_strides,
-            b.width,
-            cast(Any, b.kind),
-            cast(Any, b.norm),
-            cast(Any, b.stem),
-            b.mask_padding,
-            dtype,
-            name="backbone",
-        )
+        net = make_resnet(b, dtype, name="backbone")
         features = net(pixels, image_hw_px)
         grid = features.shape[1], features.shape[2]
         if b.mask_padding:

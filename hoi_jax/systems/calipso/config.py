@@ -1,57 +1,33 @@
 """What can be set about CALIPSO. Defaults are the paper's, or the specification's choice where the paper is silent."""
 
 import dataclasses
+import math
 
-from hoi_jax.settings import choice
+from hoi_jax.backbones.settings import ResNetSettings
+from hoi_jax.settings import check_positive, check_share, choice
 
 LEVELS = 5
 """P3 to P7."""
 
 
-def _positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def _share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
-
-
 @dataclasses.dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(ResNetSettings):
     """ResNet and feature pyramid, learned together with the rest.
 
     Attributes:
-      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding: see `backbones.resnet.ResNet`; the pyramid
-        reads the last three stages.
-      pyramid_width, p6_source: see `backbones.fpn.FPN`. P6 of torchvision's first COCO RetinaNet reads P5, that of its
-        second one C5.
-      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
+      pyramid_width, p6_source: see `backbones.fpn.FPN`, which reads the last three stages. P6 of torchvision's first
+        COCO RetinaNet reads P5, that of its second one C5.
     """
 
-    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
-    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
-    width: int = 64
-    kind: str = "bottleneck"
-    norm: str = "frozen_batch"
-    stem: str = "imagenet"
-    mask_padding: bool = True
     pyramid_width: int = 256
     p6_source: str = "p5"
-    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     def __post_init__(self):
-        choice("kind", self.kind, ("basic", "bottleneck"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("imagenet", "small"))
+        super().__post_init__()
         choice("p6_source", self.p6_source, ("p5", "c5"))
-        _positive(width=self.width, pyramid_width=self.pyramid_width)
-        if len(self.stage_sizes) != len(self.stage_strides) or len(self.stage_sizes) < 3:
-            raise ValueError(f"stage_sizes {self.stage_sizes}, stage_strides {self.stage_strides}: need three and more")
+        check_positive(pyramid_width=self.pyramid_width)
+        if len(self.stage_sizes) < 3:
+            raise ValueError(f"stage_sizes is {self.stage_sizes}: the pyramid reads three stages")
         if self.stage_strides[-2:] != (2, 2):
             raise ValueError(
                 f"stage_strides {self.stage_strides} must end with 2, 2: levels halve from one to the next"
@@ -60,9 +36,7 @@ class BackboneConfig:
     @property
     def strides(self) -> tuple[int, ...]:
         """Pixels per cell of the five levels."""
-        stride = 4 if self.stem == "imagenet" else 2
-        for step in self.stage_strides[:-2]:
-            stride *= step
+        stride = self.stem_stride * math.prod(self.stage_strides[:-2])
         return tuple(stride * 2**level for level in range(LEVELS))
 
 
@@ -112,7 +86,7 @@ class SubnetConfig:
 
     def __post_init__(self):
         choice("statistics", self.statistics, ("per_level", "joint", "frozen"))
-        _positive(blocks=self.blocks, width=self.width, embedding_dim=self.embedding_dim)
+        check_positive(blocks=self.blocks, width=self.width, embedding_dim=self.embedding_dim)
 
     @property
     def halves(self) -> int:
@@ -151,8 +125,8 @@ class LossConfig:
     def __post_init__(self):
         choice("background", self.background, ("none", "focal"))
         choice("target_mask", self.target_mask, ("all", "performed_only"))
-        _share(overlap=self.overlap, focal_alpha=self.focal_alpha)
-        _positive(sigma=self.sigma, max_foreground=self.max_foreground)
+        check_share(overlap=self.overlap, focal_alpha=self.focal_alpha)
+        check_positive(sigma=self.sigma, max_foreground=self.max_foreground)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +158,10 @@ class PredictConfig:
         choice("readout", self.readout, ("best", "mean"))
         choice("norm", self.norm, ("l2", "l1"))
         choice("keep", self.keep, ("best", "all"))
-        _share(human_threshold=self.human_threshold, object_threshold=self.object_threshold, threshold=self.threshold)
-        _positive(readout_anchors=self.readout_anchors, max_pairs=self.max_pairs)
+        check_share(
+            human_threshold=self.human_threshold, object_threshold=self.object_threshold, threshold=self.threshold
+        )
+        check_positive(readout_anchors=self.readout_anchors, max_pairs=self.max_pairs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,4 +179,4 @@ class CalipsoConfig:
 
     def __post_init__(self):
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
-        _positive(max_humans=self.max_humans, max_objects=self.max_objects)
+        check_positive(max_humans=self.max_humans, max_objects=self.max_objects)

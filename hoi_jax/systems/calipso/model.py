@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from hoi_jax.backbones.fpn import FPN
-from hoi_jax.backbones.resnet import ResNet, valid_cells
+from hoi_jax.backbones.resnet import make_resnet, normalised_pixels, valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.subnet import AnchorHead, Block, Maps, gather_patches, heads_at, valid_anchors
@@ -66,10 +66,7 @@ class CalipsoNet(nn.Module):
     def setup(self):
         c, s = self.config.backbone, self.config.subnet
         dtype = jnp.bfloat16 if self.config.compute_dtype == "bfloat16" else None
-        self.backbone = ResNet(
-            c.stage_sizes, c.stage_strides, c.width, cast(Any, c.kind), cast(Any, c.norm), cast(Any, c.stem),
-            c.mask_padding, dtype,
-        )  # fmt: skip
+        self.backbone = make_resnet(c, dtype)
         self.fpn = FPN(c.pyramid_width, "p6p7", cast(Any, c.p6_source), c.mask_padding, dtype)
         copies = 1 if s.share_levels else len(c.strides)
         # remat counts the module itself as argument 0; `train` and `axis_name` are not arrays.
@@ -91,9 +88,7 @@ class CalipsoNet(nn.Module):
     ) -> Maps:
         """uint8 pictures [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
         c = self.config.backbone
-        mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (c.image_mean, c.image_std))
-        inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
-        pixels = jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
+        pixels = normalised_pixels(image, image_hw_px, c)
         stages = self.backbone.stages(pixels, image_hw_px)
         maps = self.fpn(stages[-3:], image_hw_px, c.strides[0])
         valid = level_cells(self.config, (image.shape[1], image.shape[2]), image_hw_px)

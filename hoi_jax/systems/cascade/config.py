@@ -6,61 +6,35 @@ the release is a set of values (`configs/cascade_common.py`, option `preset=rele
 
 import dataclasses
 
-from hoi_jax.settings import choice
+from hoi_jax.backbones.settings import ResNetSettings
+from hoi_jax.settings import check_not_negative, check_positive, check_share, choice
 
 MAX_STAGES = 5
 
 
-def _positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def _share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, expected a number in [0, 1]")
-
-
 @dataclasses.dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(ResNetSettings):
     """ResNet and feature pyramid, shared by all stages; the pyramid reads every stage of the network.
 
     Attributes:
-      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding: see `backbones.resnet.ResNet`.
       groups, group_width: of ResNeXt (64, 4 in the paper's X-101); 1 group is a plain ResNet.
       pyramid_width: channels C of every level.
-      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
     """
 
-    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
-    stage_strides: tuple[int, ...] = (1, 2, 2, 2)
-    width: int = 64
-    kind: str = "bottleneck"
-    norm: str = "frozen_batch"
-    stem: str = "imagenet"
     groups: int = 1
     group_width: int = 64
-    mask_padding: bool = True
     pyramid_width: int = 256
-    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     def __post_init__(self):
-        choice("kind", self.kind, ("basic", "bottleneck"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("imagenet", "small"))
-        _positive(width=self.width, pyramid_width=self.pyramid_width, groups=self.groups, group_width=self.group_width)
-        if len(self.stage_sizes) != len(self.stage_strides):
-            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
+        super().__post_init__()
+        check_positive(pyramid_width=self.pyramid_width, groups=self.groups, group_width=self.group_width)
         if any(step != 2 for step in self.stage_strides[1:]):
             raise ValueError(f"stage_strides {self.stage_strides}: levels must halve from one to the next")
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Pixels per cell of the levels that RoIs are pooled from."""
-        first = (4 if self.stem == "imagenet" else 2) * self.stage_strides[0]
+        first = self.stem_stride * self.stage_strides[0]
         return tuple(first * 2**level for level in range(len(self.stage_sizes)))
 
     @property
@@ -94,9 +68,16 @@ class RpnConfig:
     overlap: float = 0.7
 
     def __post_init__(self):
-        _positive(width=self.width, scale=self.scale, samples=self.samples, per_level=self.per_level, total=self.total)
-        _share(positive=self.positive, negative=self.negative, best=self.best, overlap=self.overlap,
-               positive_share=self.positive_share)  # fmt: skip
+        check_positive(
+            width=self.width, scale=self.scale, samples=self.samples, per_level=self.per_level, total=self.total
+        )
+        check_share(
+            positive=self.positive,
+            negative=self.negative,
+            best=self.best,
+            overlap=self.overlap,
+            positive_share=self.positive_share,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +109,15 @@ class BoxConfig:
 
     def __post_init__(self):
         choice("merge", self.merge, ("union", "mean_logits"))
-        _positive(width=self.width, size=self.size, samples=self.samples, candidates=self.candidates,
-                  detections=self.detections, finest_px=self.finest_px)  # fmt: skip
-        _share(score=self.score, overlap=self.overlap, positive_share=self.positive_share)
+        check_positive(
+            width=self.width,
+            size=self.size,
+            samples=self.samples,
+            candidates=self.candidates,
+            detections=self.detections,
+            finest_px=self.finest_px,
+        )
+        check_share(score=self.score, overlap=self.overlap, positive_share=self.positive_share)
         if len(self.overlaps) != MAX_STAGES or len(self.stds) != MAX_STAGES:
             raise ValueError(f"overlaps and stds need {MAX_STAGES} entries each, one per possible stage")
 
@@ -147,7 +134,7 @@ class MaskConfig:
     flow: bool = True
 
     def __post_init__(self):
-        _positive(convs=self.convs, width=self.width, size=self.size, rois=self.rois)
+        check_positive(convs=self.convs, width=self.width, size=self.size, rois=self.rois)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,12 +187,17 @@ class RelationConfig:
         choice("semantic", self.semantic, ("learned", "table"))
         choice("visual", self.visual, ("joint", "mean3"))
         choice("fusion", self.fusion, ("v+g+s", "v*g*s", "(v+g)*s"))
-        _positive(width=self.width, geometric_width=self.geometric_width, face_width=self.face_width,
-                  map_size=self.map_size, box_size=self.box_size, mask_size=self.mask_size)  # fmt: skip
+        check_positive(
+            width=self.width,
+            geometric_width=self.geometric_width,
+            face_width=self.face_width,
+            map_size=self.map_size,
+            box_size=self.box_size,
+            mask_size=self.mask_size,
+        )
         if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
-        if self.rank_width < 0:
-            raise ValueError(f"rank_width is {self.rank_width}, expected 0 or more")
+        check_not_negative(rank_width=self.rank_width)
         if self.ranking and "v" not in self.streams and "g" not in self.streams:
             raise ValueError("ranking reads the visual and geometric features: streams has neither 'v' nor 'g'")
         if self.visual == "mean3" and self.face:
@@ -248,8 +240,8 @@ class LossConfig:
     def __post_init__(self):
         choice("ranking_reduce", self.ranking_reduce, ("mean", "sum", "drawn"))
         choice("parts", self.parts, ("joint", "detector", "relations"))
-        _share(pair_share=self.pair_share)
-        _positive(pairs=self.pairs)
+        check_share(pair_share=self.pair_share)
+        check_positive(pairs=self.pairs)
         if len(self.beta) != MAX_STAGES or len(self.gamma) != MAX_STAGES:
             raise ValueError(f"beta and gamma need {MAX_STAGES} entries each, one per possible stage")
 
@@ -275,8 +267,8 @@ class PredictConfig:
 
     def __post_init__(self):
         choice("rank_by", self.rank_by, ("last", "mean"))
-        _share(human_score=self.human_score, object_score=self.object_score)
-        _positive(top_pairs=self.top_pairs, chunk=self.chunk)
+        check_share(human_score=self.human_score, object_score=self.object_score)
+        check_positive(top_pairs=self.top_pairs, chunk=self.chunk)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,7 +297,7 @@ class CascadeConfig:
     def __post_init__(self):
         choice("detector", self.detector, ("own", "external"))
         choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
-        _positive(max_humans=self.max_humans)
+        check_positive(max_humans=self.max_humans)
         if not 1 <= self.stages <= MAX_STAGES:
             raise ValueError(f"stages is {self.stages}, expected 1 to {MAX_STAGES}")
         if self.relation.uses_masks and self.detector == "own" and not self.masks.enabled:

@@ -3,16 +3,15 @@
 The methods are the steps of the paper's Figure 3; `loss.py` and `predict.py` call them in order.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoi_jax.backbones.fpn import FPN
-from hoi_jax.backbones.resnet import ResNet, valid_cells
+from hoi_jax.backbones.resnet import make_resnet, normalised_pixels
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead, RpnHead
 from hoi_jax.ops.roi_align import pyramid_roi_align
 from hoi_jax.systems.cascade import detect
@@ -39,10 +38,7 @@ class CascadeNet(nn.Module):
         c = self.config
         b = c.backbone
         dtype = jnp.bfloat16 if c.compute_dtype == "bfloat16" else None
-        self.backbone = ResNet(
-            b.stage_sizes, b.stage_strides, b.width, cast(Any, b.kind), cast(Any, b.norm), cast(Any, b.stem),
-            b.mask_padding, dtype, groups=b.groups, group_width=b.group_width,
-        )  # fmt: skip
+        self.backbone = make_resnet(b, dtype, groups=b.groups, group_width=b.group_width)
         self.fpn = FPN(b.pyramid_width, "pool", mask_padding=b.mask_padding, dtype=dtype)
         if c.detector == "own":
             self.rpn_head = RpnHead(c.rpn.width, len(c.rpn.ratios), dtype)
@@ -59,9 +55,7 @@ class CascadeNet(nn.Module):
     def pyramid(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> tuple[Array, ...]:
         """uint8 pictures [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
         b = self.config.backbone
-        mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (b.image_mean, b.image_std))
-        inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
-        pixels = jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
+        pixels = normalised_pixels(image, image_hw_px, b)
         return self.fpn(self.backbone.stages(pixels, image_hw_px), image_hw_px, b.strides[0])
 
     def rois(self, levels: tuple[Array, ...], image_hw_px: Array) -> Pyramid:

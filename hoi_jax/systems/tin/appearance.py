@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hoi_jax.backbones.resnet import ResidualStage, ResNet, valid_cells
+from hoi_jax.backbones.resnet import ResidualStage, make_resnet, normalised_pixels
 from hoi_jax.nn.mlp import example_dropout
 from hoi_jax.ops.roi_align import crop_and_resize
 from hoi_jax.systems.tin.network_config import BackboneConfig, ContextConfig
@@ -26,28 +26,16 @@ class Appearance(nn.Module):
 
     def setup(self):
         c = self.config
-        kind, norm, layout = cast(Any, c.kind), cast(Any, c.norm), cast(Any, c.layout)
+        kind, norm = cast(Any, c.kind), cast(Any, c.norm)
         if self.with_extractor:
-            self.backbone = ResNet(
-                c.stage_sizes,
-                c.stage_strides,
-                c.width,
-                kind,
-                norm,
-                cast(Any, c.stem),
-                c.mask_padding,
-                self.dtype,
-                layout,
-            )
+            self.backbone = make_resnet(c, self.dtype, layout=c.layout)
         self.human_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
         self.object_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
 
     def features(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Float[Array, "batch h w channels"]:
         """uint8 picture [B, H, W, 3] to R's map, `config.stride` pixels per cell."""
         c = self.config
-        mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (c.image_mean, c.image_std))
-        inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
-        pixels = jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)
+        pixels = normalised_pixels(image, image_hw_px, c)
         return self.backbone(pixels, image_hw_px)
 
     def vectors(

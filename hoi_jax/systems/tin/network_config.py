@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from hoi_jax.backbones.settings import ResNetSettings
 from hoi_jax.settings import check_positive, check_share, choice
 
 STREAMS = ("human", "object", "spatial", "pose")
@@ -17,49 +18,37 @@ def check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...])
 
 
 @dataclasses.dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(ResNetSettings):
     """R: the shared feature extractor, and the residual stage that follows it on every crop.
 
     Attributes:
-      stage_sizes, stage_strides, width, kind, norm, stem, mask_padding, layout: see `backbones.resnet.ResNet`.
+      layout: see `backbones.resnet.ResNet`.
       frozen: no gradient flows into R (the paper, which starts from a trained detector).
       cached: R is not part of the network; its maps come with the batch (`image_features`), made by another run.
       roi_blocks, roi_width: blocks and width of the human's and the object's own residual stage.
       roi_size: samples per axis of a crop.
-      image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6)
     stage_strides: tuple[int, ...] = (1, 2, 2)
-    width: int = 64
-    kind: str = "bottleneck"
-    norm: str = "frozen_batch"
-    stem: str = "imagenet"
-    mask_padding: bool = True
     layout: str = "torchvision"
     frozen: bool = True
     cached: bool = False
     roi_blocks: int = 3
     roi_width: int = 512
     roi_size: int = 7
-    image_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     def __post_init__(self):
-        choice("kind", self.kind, ("basic", "bottleneck"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("imagenet", "small"))
+        super().__post_init__()
         choice("layout", self.layout, ("torchvision", "caffe", "slim"))
-        check_positive(width=self.width, roi_blocks=self.roi_blocks, roi_width=self.roi_width)
-        if len(self.stage_sizes) != len(self.stage_strides):
-            raise ValueError(f"stage_sizes {self.stage_sizes} and stage_strides {self.stage_strides} differ in length")
+        check_positive(roi_blocks=self.roi_blocks, roi_width=self.roi_width)
         if self.roi_size < 2:
             raise ValueError(f"roi_size is {self.roi_size}, expected at least 2")
 
     @property
     def stride(self) -> int:
         """Pixels of the picture per cell of R's map."""
-        return (4 if self.stem == "imagenet" else 2) * math.prod(self.stage_strides)
+        return self.stem_stride * math.prod(self.stage_strides)
 
 
 @dataclasses.dataclass(frozen=True)
