@@ -21,6 +21,7 @@ from scipy import stats
 
 from studies.run import RESULTS, ROOT
 
+DISCUSSION = ROOT / "studies" / "claims_discussion.md"
 PAGE = ROOT / "docs" / "claims.md"
 SEEDS = (0, 1, 2)
 HOI, ROLE = "default/full", "role_s1/12"
@@ -180,8 +181,17 @@ def effect_of(claim: Claim, seeds: Iterable[int] = SEEDS) -> Effect:
     return Effect(found, *student(list(found.values())), minutes)
 
 
+def compute(claims: Iterable[Claim], seeds: Sequence[int] = SEEDS) -> tuple[int, float]:
+    """(runs, hours of wall clock) behind the claims, runs that several of them share counted once."""
+    names = {
+        (result_path(c.study, run, seed), c.metric) for c in claims for run in (c.better, c.worse) for seed in seeds
+    }
+    minutes = {path: found[1] for path, metric in names if (found := _read(path, metric))}
+    return len(minutes), sum(minutes.values()) / 60
+
+
 def page(claims: Sequence[Claim] = CLAIMS) -> str:
-    """`docs/claims.md`: a count of verdicts, then one row per claim."""
+    """`docs/claims.md`: a count of verdicts, one row per claim, and what to make of them."""
     effects = [effect_of(claim) for claim in claims]
     counts = {v: sum(e.verdict == v for e in effects) for v in dict.fromkeys(e.verdict for e in effects)}
     rows = [
@@ -195,7 +205,10 @@ def page(claims: Sequence[Claim] = CLAIMS) -> str:
         rows.append(
             f"| {about} | {mean} | {interval} | {len(effect.by_seed)} | {effect.minutes:.0f} | {effect.verdict} |"
         )
-    return "\n".join([_HEAD, "", ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".", "", *rows, ""])
+    runs, hours = compute(claims)
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    summary = f"{verdicts}; {runs} runs, {hours:.0f} hours on one or two CPU cores."
+    return "\n".join([_HEAD, "", summary, "", *rows, "", DISCUSSION.read_text()])
 
 
 _HEAD = """# Claims of the five papers, on the scenes

@@ -64,3 +64,13 @@ def test_runs_are_paired_by_seed_and_one_without_its_partner_does_not_count(tmp_
 
 def test_the_page_is_what_the_committed_results_say():
     assert claims.PAGE.read_text() == claims.page()
+
+
+def test_compute_counts_a_run_that_several_claims_share_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "RESULTS", tmp_path)
+    (tmp_path / "s").mkdir()
+    for name in ("a_seed0", "b_seed0", "c_seed1"):
+        result = {"metrics": {"model": {"default/full": 0.5}}, "minutes": 30.0}
+        (tmp_path / "s" / f"{name}.json").write_text(json.dumps(result))
+    shared = [Claim("tin", "1", "x", "s", "a", other) for other in "bc"]
+    assert claims.compute(shared) == (3, 1.5)
