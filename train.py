@@ -2,30 +2,24 @@
 
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.train.num_steps=3000
+    python train.py --config configs/tin_hoi_scenes.py:mode=c --workdir runs/c --config.train.init_from=runs/tin
 
-A workdir that holds a checkpoint is resumed from it, exactly. Ctrl-C saves and exits. The workdir gets checkpoints,
-metrics.jsonl, TensorBoard files, the predictions and scores of every evaluation.
+--config.KEY=VALUE changes any value, also one that the config file does not name; what follows the file's colon are its
+options. A workdir that holds a checkpoint is resumed from it, exactly. Ctrl-C saves and exits. The workdir gets
+checkpoints, metrics.jsonl, TensorBoard files, the predictions and scores of every evaluation.
 
 Several processes (pods): give every process --coordinator HOST:PORT --num_processes N --process_id I.
 """
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; --config.key=value changes a value.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run: checkpoints, logs, predictions.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of built datasets.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process.")
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def ensure_dataset(name: str, data_dir: str) -> Path:
@@ -42,7 +36,7 @@ def ensure_dataset(name: str, data_dir: str) -> Path:
     return directory
 
 
-def run(config: dict, workdir: str, data_dir: str) -> None:
+def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
     """Trains `config` in `workdir`; evaluates on its evaluation split as often as the config says."""
     import jax
 
@@ -87,25 +81,63 @@ def run(config: dict, workdir: str, data_dir: str) -> None:
     )
 
 
-def main(arguments: list[str]) -> None:
-    if len(arguments) > 1:
-        raise app.UsageError(f"unknown arguments {arguments[1:]}")
-    logging.set_verbosity(logging.WARNING)
+def config_changes(arguments: Sequence[str]) -> dict[str, str]:
+    """{key: text} of "--config.KEY=VALUE" and "--config.KEY VALUE", the last of each. ValueError for anything else."""
+    changes: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, equals, text = word.partition("=")
+        key = name.removeprefix("--config.")
+        if key == name or not key:
+            raise ValueError(f"unknown argument {word!r}")
+        value = text if equals else next(words, None)
+        if value is None:
+            raise ValueError(f"{name} needs a value")
+        changes[key] = value
+    return changes
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
+    """The command line, and the changes of the config."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, metavar="FILE[:OPTIONS]", help="config file")
+    parser.add_argument("--workdir", required=True, help="folder of this run: checkpoints, logs, predictions")
+    parser.add_argument("--data_dir", "--data-dir", default="data", help="folder of built datasets (default: data)")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for several processes")
+    parser.add_argument("--num_processes", "--num-processes", type=int, help="number of processes")
+    parser.add_argument("--process_id", "--process-id", type=int, help="number of this process")
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        return options, config_changes(rest)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    options, changes = parse_arguments(arguments)
     import jax
     import tensorflow as tf
+    from absl import logging
 
+    from hoi_jax.experiment import read_config
     from hoi_jax.io import DataError
-    from hoi_jax.settings import SettingsError
+    from hoi_jax.settings import SettingsError, with_changes
     from hoi_jax.training import CheckpointError, InitFromError
 
+    logging.set_verbosity(logging.WARNING)
     tf.config.set_visible_devices([], "GPU")
-    if _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if options.coordinator:
+        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     try:
-        run(_CONFIG.value.to_dict(), str(_WORKDIR.value), _DATA_DIR.value)
+        run(with_changes(read_config(options.config), changes), options.workdir, options.data_dir)
     except (SettingsError, DataError, CheckpointError, InitFromError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main())

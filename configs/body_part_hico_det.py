@@ -1,7 +1,7 @@
 """Body-part interactiveness on HICO-DET as the paper has it, stage 1: detector and interactiveness classifier.
 
 Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
-Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=...
+Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=detr.npz
 Expect:  interactiveness AP 38.74 in the paper; ours: not yet measured.
 
 Table 5: --config configs/body_part_hico_det.py:ablation=intuitive, and so on. The paper starts from COCO's DETR.

@@ -1,6 +1,6 @@
 """CDN-S (Zhang et al., NeurIPS 2021) on HICO-DET as settings of the body-part system, first training stage.
 
-Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir runs/cdn --config.train.init_from=...
+Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir runs/cdn --config.train.init_from=detr.npz
          behind a colon: S (3 + 3 decoder layers) or B (6 + 6)
 Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper with its second stage; ours: not yet measured.
 

@@ -1,6 +1,7 @@
 """Body-part interactiveness on HICO-DET, stage 1, as the authors' released code has it; takes their weights.
 
-Run:     python train.py --config configs/body_part_hico_det_release.py --workdir runs/bp1r --config.train.init_from=...
+Run:     python train.py --config configs/body_part_hico_det_release.py \\
+             --workdir runs/bp1r --config.train.init_from=authors.npz
 Expect:  interactiveness AP 38.74 in the paper, with weights that are not public; ours: not yet measured.
 
 Each line below is one difference from the paper, with its number in the list of differences of the specification.

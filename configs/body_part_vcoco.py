@@ -1,7 +1,7 @@
 """Body-part interactiveness on V-COCO as the paper has it, stage 1: 100 queries, 120 epochs.
 
 Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
-Run:     python train.py --config configs/body_part_vcoco.py --workdir runs/bp1v --config.train.init_from=...
+Run:     python train.py --config configs/body_part_vcoco.py --workdir runs/bp1v --config.train.init_from=detr.npz
 Expect:  interactiveness AP 43.61 in the paper; ours: not yet measured.
 """
 

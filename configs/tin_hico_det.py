@@ -1,7 +1,8 @@
 """TIN on HICO-DET as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
 Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
-Run:     python train.py --config configs/tin_hico_det.py --workdir runs/tin_hico --config.train.init_from=...
+Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
+Run:     python train.py --config configs/tin_hico_det.py --workdir runs/tin_hico --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from V-COCO.
 Expect:  the paper's Default mAP is 17.03 Full / 13.42 Rare / 18.11 Non-Rare; ours: not yet measured.
 """

@@ -1,6 +1,9 @@
 """TIN on HICO-DET as its authors released it: iCAN's head as C, two-logit P, two-sided suppression.
 
-Run:     python train.py --config configs/tin_hico_det_release.py --workdir runs/tin_hico_release
+Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt weights.npz
+         python -m hoi_jax.systems.tin.convert weights.npz slim.npz
+Run:     python train.py --config configs/tin_hico_det_release.py --workdir runs/tin_hico_release \\
+             --config.train.init_from=slim.npz
 Expect:  the authors' 17.54 Full / 13.80 Rare / 18.65 Non-Rare, with P's scores from a second, stored network; ours: not
          yet measured. R is TF-slim's ResNet-50 of tf-faster-rcnn; block 2 and 3 are trained, the rest is frozen.
 

@@ -1,7 +1,8 @@
 """TIN on V-COCO as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
 Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
-Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=...
+Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
+Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from HICO-DET.
 Expect:  the paper's AP_role (scenario 1, 24 roles) is 47.8; ours: not yet measured.
 """

@@ -1,7 +1,7 @@
 """TIN on V-COCO as its authors released it: like `tin_hico_det_release.py`, fine-tuned from a trained iCAN.
 
 Run:     python train.py --config configs/tin_vcoco_release.py --workdir runs/tin_vcoco_release \\
-             --config.train.init_from="(dict(path='runs/ican_vcoco', strict=False),)"
+             --config.train.init_from=runs/ican_vcoco
 Expect:  the authors' AP_role 49.0; ours: not yet measured. At 2e-6 a start from the detector alone gives about 30.
 
 Its `prior_mask.pkl` is not public; score.prior=("vocabulary", "released") takes the co-occurrence table of the

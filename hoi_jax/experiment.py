@@ -57,12 +57,19 @@ class Experiment:
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """Values of a config file; what follows a colon is its options. Raises ValueError where there is no such file."""
+    """Values of a config file; what follows a colon is its options.
+
+    Raises:
+      SettingsError: there is no such file, or it refuses the options.
+    """
     path, _, argument = text.partition(":")
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such config file")
+        raise SettingsError(f"{path}: no such config file")
     get_config = runpy.run_path(path)["get_config"]
-    return (get_config(argument) if argument else get_config()).to_dict()
+    try:
+        return (get_config(argument) if argument else get_config()).to_dict()
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def load_experiment(config: Mapping[str, Any]) -> Experiment:

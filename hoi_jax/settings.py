@@ -2,9 +2,12 @@
 
 Configs are plain values (`configs/*.py`, ml_collections); the code that uses them wants checked, immutable
 objects. `from_config` is the only bridge: an unknown key, a wrong type or an impossible value raises
-`SettingsError` with the full dotted name of the key and, for an unknown one, the nearest valid name.
+`SettingsError` with the full dotted name of the key and, for an unknown one, the nearest valid name. `with_changes` is
+what command lines say on top, for any key, also one that the config leaves at its default.
 """
 
+import ast
+import copy
 import dataclasses
 import difflib
 import types
@@ -64,6 +67,39 @@ def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         raise SettingsError(f"{path or cls.__name__}: {error}") from error
 
 
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of a config in which dotted keys have the values that texts from a command line stand for.
+
+    A text is read as a Python literal, and is itself where it is none, or where the config has a text. Groups that the
+    config leaves out are made; whether the keys exist is for `from_config` to say.
+
+    Raises:
+      SettingsError: part of a key is a value, not a group.
+
+    >>> with_changes({"train": {"seed": 0}}, {"train.num_steps": "30", "model.loss.kind": "bce"})
+    {'train': {'seed': 0, 'num_steps': 30}, 'model': {'loss': {'kind': 'bce'}}}
+    """
+    changed = copy.deepcopy(dict(values))
+    for key, text in changes.items():
+        *groups, name = key.split(".")
+        group = changed
+        for depth, part in enumerate(groups, start=1):
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise SettingsError(f"key {'.'.join(groups[:depth])!r} is {group!r}, expected a group of keys")
+        group[name] = _read(text, group.get(name))
+    return changed
+
+
+def _read(text: str, before: Any) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    plain = isinstance(before, str) and not isinstance(value, str) and value is not None
+    return text if plain else value
+
+
 def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -75,7 +111,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise SettingsError(f"key {path!r} is {value!r}, expected one of {list(args)}")
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping) and not hasattr(value, "items"):
+        from_text = getattr(hint, "from_text", None)
+        if from_text and isinstance(value, str):
+            return from_text(value)
+        if not hasattr(value, "items"):
             raise SettingsError(f"key {path!r} is {value!r}, expected a group of keys")
         return from_config(hint, dict(value.items()), path)
     if origin is tuple:
@@ -106,9 +145,12 @@ def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    variable = len(args) == 2 and args[1] is Ellipsis
+    if variable and isinstance(value, str):
+        value = (value,)  # one text for a sequence of one: "--config.evaluation.metrics=hoi"
     if not isinstance(value, list | tuple):
         raise SettingsError(f"key {path!r} is {value!r}, expected a sequence")
-    if len(args) == 2 and args[1] is Ellipsis:
+    if variable:
         return tuple(_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if len(args) != len(value):
         raise SettingsError(f"key {path!r} has {len(value)} entries, expected {len(args)}")

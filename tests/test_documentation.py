@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hoi_jax.experiment import load_experiment, read_config
+from hoi_jax.io import MissingFileError
+from hoi_jax.settings import with_changes
+from train import parse_arguments
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -58,6 +63,24 @@ def sources_read_for_options(path: Path) -> str:
             files = [candidate] if candidate.is_file() else sorted(candidate.glob("*.py"))
             text += "".join(file.read_text() for file in files)
     return text
+
+
+def trainings() -> list[list[str]]:
+    """Arguments of every whole call of train.py on all pages."""
+    calls = [words[1:] for page in PAGES for words in commands(page) if words[0] == "train.py"]
+    return [words for words in calls if not re.search(r"…|\.\.\.|[A-Z]{3}", " ".join(words))]
+
+
+@pytest.mark.parametrize("words", trainings(), ids=" ".join)
+def test_trainings_on_a_page_have_configs_and_changes_that_fit(words):
+    options, changes = parse_arguments(words)
+    path, _, chosen = options.config.partition(":")
+    if "runs/" not in chosen:  # options may name runs that are made before
+        try:
+            load_experiment(with_changes(read_config(options.config), changes))
+        except MissingFileError:
+            pass  # a vocabulary or table that the command before makes
+    assert (ROOT / path).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

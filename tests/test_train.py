@@ -11,6 +11,7 @@ import pytest
 
 from hoi_jax.commands import fit_suppression
 from hoi_jax.evaluation.store import load_predictions
+from train import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 300.0
@@ -96,6 +97,8 @@ def test_thresholds_are_fitted_on_the_held_out_pictures_and_used(trained, capsys
         ("--config.train.num_steps=many", "num_steps"),
         ("--config.dataset.name=hoi_scene/tiny", "hoi_scene"),
         ("--config.model.maps.size=33", "size 33 is odd"),
+        ("--config.model.loss.humann=1", "unknown key 'model.loss.humann': did you mean 'model.loss.human'?"),
+        ("--config.train.num_steps.x=1", "key 'train.num_steps' is 6, expected a group"),
     ],
 )
 def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, message, tmp_path):
@@ -103,6 +106,21 @@ def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, mes
     assert done.returncode != 0
     assert message in done.stdout
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_changes_of_the_config_are_read_off_the_command_line(capsys):
+    words = ["--config=c.py", "--workdir", "w", "--config.train.seed=3", "--config.a.b", "1=2", "--config.x="]
+    options, changes = parse_arguments(words)
+    assert (options.config, options.workdir, options.data_dir) == ("c.py", "w", "data")
+    assert changes == {"train.seed": "3", "a.b": "1=2", "x": ""}
+    assert parse_arguments([*words, "--config.x=1"])[1]["x"] == "1"  # the last one counts, as everywhere
+    for extra, message in [
+        (["--num_step=3"], "unknown argument '--num_step=3'"), (["more"], "unknown argument 'more'"),
+        (["--config.a"], "--config.a needs a value"),
+    ]:  # fmt: skip
+        with pytest.raises(SystemExit):
+            parse_arguments([*words, *extra])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

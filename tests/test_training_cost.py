@@ -43,7 +43,7 @@ def test_lengths_in_epochs_ask_for_the_pictures_of_one(capsys):
     [
         (["configs/none.py"], "no such config file"),
         ([CONFIG, "--set", "model.streams=3"], "unknown key 'model.streams'"),
-        ([CONFIG, "--set", "modl.x=3"], '"modl" was not found'),
+        ([CONFIG, "--set", "modl.x=3"], "unknown key 'modl': did you mean 'model'?"),
         ([CONFIG, "--set", "batch_size"], "expected KEY=VALUE"),
         ([CONFIG + ":features=tin_r0"], "image_features"),
     ],

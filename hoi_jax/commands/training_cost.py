@@ -12,7 +12,6 @@ saves of it; `--compile` asks the compiler (minutes).
 """
 
 import argparse
-import ast
 import dataclasses
 import os
 import sys
@@ -24,12 +23,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import jax
-from ml_collections import ConfigDict
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.blank import blank_batch
 from hoi_jax.schema import SchemaError
-from hoi_jax.settings import SettingsError
+from hoi_jax.settings import SettingsError, with_changes
 from hoi_jax.training import in_steps
 from hoi_jax.training.cost import StepCost, count_flops, step_cost
 
@@ -92,21 +90,10 @@ def row(name: str, cost: TrainingCost, tflops: float) -> tuple[str, ...]:
 
 
 def _values(text: str, changes: Sequence[str]) -> dict[str, Any]:
-    config = ConfigDict(ex.read_config(text))
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set {change}: expected KEY=VALUE")
-        config.update_from_flattened_dict({key: _plain(value)})
-    return config.to_dict()
-
-
-def _plain(text: str) -> Any:
-    """A Python literal where it is one, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    pairs = [change.partition("=") for change in changes]
+    if wrong := [key for key, equals, _ in pairs if not equals]:
+        raise ValueError(f"--set {wrong[0]}: expected KEY=VALUE")
+    return with_changes(ex.read_config(text), {key: value for key, _, value in pairs})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             experiment = ex.load_experiment(_values(text, options.set))
             cost = training_cost(experiment, options.pictures, compiled=options.compile)
-        except (SettingsError, SchemaError, ValueError, KeyError) as error:
-            print(f"error: {text}: {error.args[0]}", file=sys.stderr)
+        except (SettingsError, SchemaError, ValueError) as error:
+            print(f"error: {text}: {error}", file=sys.stderr)
             return 2
         path, colon, chosen = text.partition(":")
         print("| " + " | ".join(row(f"`{Path(path).stem}{colon}{chosen}`", cost, options.tflops)) + " |", flush=True)

@@ -146,6 +146,11 @@ class InitFromSettings:
     rename: tuple[tuple[str, str], ...] = ()
     strict: bool = False
 
+    @classmethod
+    def from_text(cls, text: str) -> "InitFromSettings":
+        """A path alone, as command lines give it: everything that fits is taken from there."""
+        return cls(text)
+
     def __post_init__(self) -> None:
         _patterns("include", self.include)
         _patterns("rename", tuple(pattern for pattern, _ in self.rename))

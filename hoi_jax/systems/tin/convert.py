@@ -1,0 +1,58 @@
+"""Weights of a ResNet as the file that TIN and iCAN start from: R, and the stage that follows it on every crop.
+
+    python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
+
+Reads what `hoi_jax.backbones.convert` reads: torchvision's state dicts, slim's resnet_v1 (of ImageNet, or of the
+authors' Faster R-CNN by `data_prep.tf_checkpoint`) and Keras' first ResNet-50. The first three stages become R; the
+fourth one starts both residual stages, the human's and the object's, as in iCAN. `backbone.layout` must be the one that
+is printed.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hoi_jax.backbones.convert import backbone_arrays, read_weights
+from hoi_jax.files.converted import Converted, write_converted
+
+LAST = re.compile(r"(params|batch_stats)/backbone/stage3/(.*)")
+EARLIER = re.compile(r"(params|batch_stats)/(backbone/.*)")
+
+
+def tin_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """Arrays by TIN's names, the tensors without a place, and the layout of `ResNet` that they need.
+
+    Raises:
+      ValueError: these are no names of a ResNet.
+    """
+    flat, unknown, layout = backbone_arrays(state)
+    arrays = {}
+    for name, array in flat.items():
+        if last := LAST.fullmatch(name):
+            for stage in ("human_stage", "object_stage"):
+                arrays[f"{last[1]}/appearance/{stage}/{last[2]}"] = array
+        elif earlier := EARLIER.fullmatch(name):
+            arrays[f"{earlier[1]}/appearance/{earlier[2]}"] = array
+    return arrays, unknown, layout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help=".pth, .safetensors, .npz, or model.json")
+    parser.add_argument("target", type=Path, help="npz file to write")
+    options = parser.parse_args(arguments)
+
+    def convert() -> Converted:
+        arrays, unknown, layout = tin_arrays(read_weights(options.source))
+        return Converted(f"ResNet of layout {layout!r}, for tin", arrays, unknown)
+
+    return write_converted(options.source, options.target, convert)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
