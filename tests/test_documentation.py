@@ -66,8 +66,11 @@ def sources_read_for_options(path: Path) -> str:
 
 
 def trainings() -> list[list[str]]:
-    """Arguments of every whole call of train.py on all pages."""
+    """Arguments of every whole call of train.py on all pages and in the first lines of configs."""
     calls = [words[1:] for page in PAGES for words in commands(page) if words[0] == "train.py"]
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        text = (importlib.import_module(module_name(path)).__doc__ or "").replace("\\\n", " ")
+        calls += [shlex.split(line, comments=True) for line in re.findall(r"python train\.py (.*)", text)]
     return [words for words in calls if not re.search(r"…|\.\.\.|[A-Z]{3}", " ".join(words))]
 
 
