@@ -164,9 +164,9 @@ their verb scores, because the system has no interactiveness of its own. The las
 
 _COST = """## What they cost
 
-One picture of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are XLA's own count for the
-compiled program (a loop's body counts once: suppression, the samples of RoIAlign). Memory is that program's arguments
-(weights and picture), results and temporary buffers on CPU."""
+One picture of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are those of convolutions and
+matrix products (`hoi_jax/training/cost.py`; a multiplication and its addition are two). Memory is that of the compiled
+program: arguments (weights and picture), results and temporary buffers on CPU."""
 
 _TIME = """Times are multiples of what `{base}` takes at {first} pairs ({milliseconds:.1f} ms), the shortest of
 {repeats} calls that took turns (`python -m benchmarks.league_time`; {about}). Tables of people, objects and pairs are

@@ -21,6 +21,7 @@ from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.files.kept_folder import parameter_count, zoo_folder
 from hoi_jax.report.run import versions
 from hoi_jax.training import make_predictor
+from hoi_jax.training.cost import count_flops
 from hoi_jax.vocab import get_vocabulary
 from studies.league_rules import DATASET, FREQUENCY, METRICS, SUBSETS
 from studies.run import commit
@@ -34,18 +35,18 @@ GIVEN = {"xyxy_px": "boxes", "keypoints_px": "poses", "face_xyxy_px": "faces"}
 """Columns of the simulated detector -> what the table calls them."""
 
 
-def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, float]:
-    """Floating-point operations (XLA's count) and bytes of the compiled prediction of one batch."""
-    compiled = jax.jit(system.predict).lower(variables, dict(batch)).compile()
-    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
-    if memory is None or costs is None:
-        raise RuntimeError("this backend does not say what a program costs")
+def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, int]:
+    """Operations of one batch's prediction, and bytes of its compiled program."""
+    memory = jax.jit(system.predict).lower(variables, dict(batch)).compile().memory_analysis()
+    if memory is None:
+        raise RuntimeError("this backend does not say what memory a program needs")
     parts = {
         "arguments": memory.argument_size_in_bytes,
         "results": memory.output_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
     }
-    return {"flops": costs["flops"], "memory_bytes": sum(parts.values()), **parts}
+    flops = count_flops(system.predict, variables, dict(batch))
+    return {"flops": flops, "memory_bytes": sum(parts.values()), **parts}
 
 
 def given_to(needs: Collection[str]) -> list[str]:
@@ -53,7 +54,7 @@ def given_to(needs: Collection[str]) -> list[str]:
     return [name for column, name in GIVEN.items() if f"detections_{column}" in needs]
 
 
-def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore, list[str], dict[str, float]]:
+def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore, list[str], dict[str, int]]:
     """(all test scenes predicted, what was given, cost of one picture) of a kept checkpoint."""
     model = zoo.load(name)
     experiment = ex.load_experiment(model.config)
