@@ -3,7 +3,7 @@
     python -m hoi_jax.commands.training_cost configs/tin_hico_det.py
     python -m hoi_jax.commands.training_cost configs/cascade_vcoco.py:phase=detector --set batch_size=4 --tflops 40
 
-Counted from shapes, in seconds; nothing is compiled and no picture is read. Operations are those of convolutions and
+Counted from shapes, in seconds; nothing is computed and no picture is read. Operations are those of convolutions and
 matrix products (`hoi_jax.training.cost`). Hours are operations over what one device sustains, 4.5 TFLOP/s unless
 `--tflops` says otherwise: what DETR's authors reach on a V100 in float32 (28 minutes per epoch of 118,287 pictures on
 eight of them, 86 billion multiply-adds per picture and pass, three passes). Reading pictures must keep up

@@ -1,4 +1,4 @@
-"""What programs cost, counted from their shapes: nothing is compiled and nothing computed."""
+"""What programs cost, counted from their shapes: nothing is computed, and nothing compiled unless asked for."""
 
 import dataclasses
 import math
