@@ -52,6 +52,24 @@ class Look:
 
 
 @dataclasses.dataclass(frozen=True)
+class Requirement:
+    """An input without which a configuration is another method: a column of the records that must have content.
+
+    Attributes:
+      column: "detections" or "pairs" (any row at all), or a column of `schema.RECORD_FIELDS` such as
+        "detections_keypoints_px" (any row with content: a scored keypoint, a box with an area, a mask).
+      why: what the method does with it, in a few words.
+      bring: the command, or the option of one, that brings it.
+      when: "train", "predict" or "both".
+    """
+
+    column: str
+    why: str
+    bring: str
+    when: str = "both"
+
+
+@dataclasses.dataclass(frozen=True)
 class System:
     """One published HOI method.
 
@@ -65,6 +83,7 @@ class System:
       features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
         when it is frozen (`data.feature_cache`); None for systems without such a part.
       look: where the model looks, for pictures; None for systems that do not show it.
+      requires: inputs that must have content; checked against the records before the first step.
     """
 
     name: str
@@ -75,3 +94,4 @@ class System:
     predict: Callable[[Variables, Batch], Predictions]
     features: Callable[[Variables, Batch], Array] | None = None
     look: Look | None = None
+    requires: tuple[Requirement, ...] = ()
