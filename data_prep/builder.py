@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Record = dict[str, object]
+_ROW_COLUMNS = {"instances": "class", "detections": "class", "pairs": "verb", "persons": "instance"}
+"""A column of every table, to count its rows."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -116,13 +119,43 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
             yield position, record
 
 
+def content_of(record: Record, human: int) -> dict[str, int]:
+    """What a record has, by the names of `records.content_counts`: rows of each table, and of them those with content.
+
+    A column has content in a row where a keypoint has a score, a face or any part box an area, the mask is a file, any
+    part state is known. `human` is the vocabulary's class of people.
+    """
+    arrays = {name: np.asarray(value) for name, value in record.items() if name != "instances_mask_png"}
+    masks: Any = record["instances_mask_png"]
+    counts = {"images": 1}
+    for table, column in _ROW_COLUMNS.items():
+        counts[table] = len(arrays[f"{table}_{column}"])
+    for table in ("instances", "detections"):
+        counts[f"{table}_people"] = int((arrays[f"{table}_class"] == human).sum())
+        counts[f"images_with_{table}"] = int(counts[table] > 0)
+        counts[f"{table}_keypoints_px"] = int((arrays[f"{table}_keypoints_px"][..., 2] > 0).any(-1).sum())
+        counts[f"{table}_face_xyxy_px"] = int(_has_area(arrays[f"{table}_face_xyxy_px"]).sum())
+    counts["images_with_pairs"] = int(counts["pairs"] > 0)
+    counts["instances_parts_xyxy_px"] = int(_has_area(arrays["instances_parts_xyxy_px"]).any(-1).sum())
+    counts["instances_mask_png"] = sum(1 for png in masks if png)
+    counts["pairs_part_states"] = int((arrays["pairs_part_states"] != -1).any(-1).sum())
+    counts["hoi_labels"] = int(len(arrays["hoi_labels"]) > 0)
+    return counts
+
+
+def _has_area(xyxy: np.ndarray) -> np.ndarray:
+    return (xyxy[..., 2] > xyxy[..., 0]) & (xyxy[..., 3] > xyxy[..., 1])
+
+
 class _Counter:
     """Counts, the largest tables, a checksum, and the annotations of one split."""
 
-    def __init__(self):
+    def __init__(self, human: int):
+        self.human = human
         self.digest = hashlib.sha256()
         self.rows: dict[str, int] = dict.fromkeys(("instances", "detections", "pairs", "persons"), 0)
         self.max_rows = dict(self.rows)
+        self.content: dict[str, int] = {}
         self.without_image: list[Record] = []
 
     def add(self, record: Record) -> None:
@@ -132,8 +165,9 @@ class _Counter:
             for part in parts:
                 self.digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
             self.digest.update(name.encode())
-        columns = {"instances": "class", "detections": "class", "pairs": "verb", "persons": "instance"}
-        for table, column in columns.items():
+        for name, count in content_of(record, self.human).items():
+            self.content[name] = self.content.get(name, 0) + count
+        for table, column in _ROW_COLUMNS.items():
             count = len(record[f"{table}_{column}"])  # type: ignore[arg-type]
             self.rows[table] += count
             self.max_rows[table] = max(self.max_rows[table], count)
@@ -144,6 +178,7 @@ class _Counter:
             "examples": len(self.without_image),
             "rows": self.rows,
             "max_rows": self.max_rows,
+            "content": self.content,
             "sha256": self.digest.hexdigest(),
         }
 
@@ -154,7 +189,8 @@ def dataset_directory(data_dir: str | Path, name: str) -> Path:
 
 
 def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = False) -> Path:
-    """Builds all splits of `source` below `data_dir`; returns the folder. A finished build is kept as it is.
+    """Builds all splits of `source` below `data_dir`; returns the folder. A finished build is kept as it is, unless
+    it is so old that its contents were not counted.
 
     Raises:
       hoi_jax.schema.SchemaError: for a record that breaks the schema, naming split and picture.
@@ -162,15 +198,18 @@ def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = Fals
     target = dataset_directory(data_dir, source.name)
     if (target / records.META_FILE).is_file() and not overwrite:
         meta = records.read_meta(target)
-        if meta["settings"] == dict(source.settings) and meta["version"] == source.version:
+        if meta["settings"] != dict(source.settings) or meta["version"] != source.version:
+            raise ValueError(
+                f"{target} was built with other settings ({meta['settings']}, version {meta['version']}); "
+                "remove it or pass --overwrite"
+            )
+        if records.has_content_counts(meta):
             return target
-        raise ValueError(
-            f"{target} was built with other settings ({meta['settings']}, version {meta['version']}); "
-            "remove it or pass --overwrite"
-        )
+        print(f"{target}: built before contents were counted; building it again", file=sys.stderr)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    counters = {split: _Counter() for split in source.splits}
+    human = get_vocabulary(source.pairs_vocabulary).human_class
+    counters = {split: _Counter(human) for split in source.splits}
     builder = _Builder(source, temporary, counters)
     config = tfds.download.DownloadConfig(register_checksums=False, try_download_gcs=False)
     builder.download_and_prepare(download_config=config)

@@ -106,6 +106,34 @@ def read_meta(directory: str | Path) -> Mapping[str, object]:
     return read_json(path)
 
 
+def has_content_counts(meta: Mapping[str, Any]) -> bool:
+    """Whether the build counted its contents; those of older versions of this library did not."""
+    return all("content" in split for split in meta["splits"].values())
+
+
+def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
+    """How much of everything the records of a split have; of "train:held_out", the counts of "train".
+
+    Keys: "images"; "instances", "detections", "pairs", "persons" (rows); "instances_people", "detections_people" (rows
+    of the class of people); "images_with_instances", "images_with_detections", "images_with_pairs"; "hoi_labels"
+    (images with image-level labels); and of these columns the rows with content: "instances_keypoints_px",
+    "instances_face_xyxy_px", "instances_parts_xyxy_px", "instances_mask_png", "detections_keypoints_px",
+    "detections_face_xyxy_px", "pairs_part_states".
+
+    Raises:
+      DataError: there is no such split, or the dataset is so old that nothing was counted.
+    """
+    base, _ = base_and_part(split)
+    if base not in meta["splits"]:
+        raise DataError(f"{meta['name']}: no split {base!r}; there are {sorted(meta['splits'])}")
+    counts = meta["splits"][base].get("content")
+    if counts is None:
+        raise DataError(
+            f"{meta['name']}: built before contents were counted; run its `python -m data_prep.build` command again"
+        )
+    return counts
+
+
 def write_meta(directory: str | Path, meta: Mapping[str, object]) -> None:
     """Written last, so that its presence means the build is whole."""
     path = Path(directory) / META_FILE
