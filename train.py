@@ -42,7 +42,7 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
 
     from hoi_jax import experiment as ex
     from hoi_jax.evaluation.scoring import score
-    from hoi_jax.training import in_steps, train
+    from hoi_jax.training import describe_schedule, in_steps, train
 
     experiment = ex.load_experiment(config)
     for other in experiment.dataset.mix:
@@ -52,7 +52,11 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
     place = {"host": jax.process_index(), "num_hosts": jax.process_count()}
     pipeline = ex.train_pipeline(experiment, directory, system.needs_train, **place)
     steps_per_epoch = pipeline.epoch_size / pipeline.batch_size
-    train_settings, optimizer_settings = in_steps(experiment.train, experiment.optimizer, steps_per_epoch)
+    train_settings, optimizer_settings = in_steps(
+        experiment.train, experiment.optimizer, steps_per_epoch, experiment.batch_size
+    )
+    if jax.process_index() == 0:
+        print(describe_schedule(experiment.optimizer, train_settings, optimizer_settings, experiment.batch_size))
     split = experiment.dataset.eval_split
     annotations = ex.load_annotations(directory, split)
     train_labels = ex.load_annotations(directory, experiment.dataset.train_split)

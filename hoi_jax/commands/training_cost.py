@@ -60,10 +60,11 @@ def training_cost(experiment: ex.Experiment, epoch_pictures: int = 0, *, compile
       schema.SchemaError: it trains on stored feature maps, whose shape the config does not tell.
     """
     train = experiment.train
-    if not train.num_steps:
-        if not epoch_pictures:
-            raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --pictures says how long one is")
-        train, _ = in_steps(train, experiment.optimizer, epoch_pictures / experiment.batch_size)
+    if not train.num_steps and not epoch_pictures:
+        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --pictures says how long one is")
+    # Lengths in steps do not ask how long an epoch is.
+    epoch = (epoch_pictures or experiment.batch_size) / experiment.batch_size
+    train, _ = in_steps(train, experiment.optimizer, epoch, experiment.batch_size)
     system = experiment.build_system()
     shapes = experiment.sizes, experiment.vocabulary
     batch = blank_batch(system.needs_train, *shapes, experiment.batch_size)

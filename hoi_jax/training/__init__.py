@@ -11,7 +11,7 @@ variables and `make_predictor` spreads a system's `predict` over the devices.
 """
 
 from hoi_jax.training.checkpoint import CheckpointError, Metadata, load_for_evaluation
-from hoi_jax.training.epochs import in_steps
+from hoi_jax.training.epochs import describe_schedule, in_steps
 from hoi_jax.training.failure import NonFiniteError
 from hoi_jax.training.hooks import Hook, StepInfo
 from hoi_jax.training.init_from import InitFromError, InitReport, init_from
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingInterrupted",
     "WorkdirLock",
     "WorkdirLockedError",
+    "describe_schedule",
     "in_steps",
     "init_from",
     "load_for_evaluation",

@@ -125,6 +125,8 @@ def train(
     """
     if not settings.num_steps:
         raise ValueError("num_steps is 0: turn num_epochs into steps first (`epochs.in_steps`)")
+    if optimizer_settings.base_batch_size is not None:
+        raise ValueError("base_batch_size is not resolved: convert the schedule first (`epochs.in_steps`)")
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     first_process = jax.process_index() == 0

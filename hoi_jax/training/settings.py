@@ -98,6 +98,10 @@ class OptimizerSettings:
       rules: the first matching rule wins. A parameter without a rule and a rule without a parameter are errors.
       clip: "none"; "global" scales all gradients by one factor to norm at most `clip_norm`; "leaf" each by its own.
       ema_decay: keeps an exponential moving average of the parameters, used by evaluation; None = off.
+      base_batch_size: images per update for which all learning rates (also those of `rules`), all steps of `schedule`
+        and `train.num_steps` are written, such as 1 for a paper that updates after every image. With another
+        `batch_size` the rates are multiplied by batch_size / base and the steps divided by it (`epochs.in_steps`).
+        None: all are as written, whatever the batch.
     """
 
     name: str = "adamw"
@@ -113,11 +117,13 @@ class OptimizerSettings:
     clip: str = "none"
     clip_norm: float = 1.0
     ema_decay: float | None = None
+    base_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         choice("name", self.name, ("sgd", "momentum", "adamw"))
         choice("clip", self.clip, ("none", "global", "leaf"))
         _positive(learning_rate=self.learning_rate, eps=self.eps, clip_norm=self.clip_norm)
+        _positive(base_batch_size=self.base_batch_size)
         _not_negative(weight_decay=self.weight_decay)
         for name in ("momentum", "b1", "b2", "ema_decay"):
             value = getattr(self, name)
@@ -161,13 +167,15 @@ class TrainSettings:
     """How long, on what, and what is kept.
 
     Attributes:
-      num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have.
+      num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have. With
+        `optimizer.base_batch_size`, updates of that many images.
       num_epochs: length in epochs of the stream, oversampled copies counted (`epochs.in_steps`).
       seed: of the first parameters and of every random draw.
       parallel: "pmap" or "shard_map"; `num_devices` None = all.
-      accumulate: micro-batches per step on each device; must divide its share of the batch.
-      log_every, evaluate_every, checkpoint_every: in steps; 0 = never (a checkpoint is always written at the end
-        and after an evaluation).
+      accumulate: micro-batches per update on each device; must divide its share of the batch. Their mean gradient is
+        that of the whole batch: images per update, learning rates and steps are the same with any number of them.
+      log_every, evaluate_every, checkpoint_every: in updates of this run; 0 = never (a checkpoint is always written at
+        the end and after an evaluation).
       keep_last, keep_best: how many checkpoints stay; best by `best_metric` of the evaluation.
       init_from: applied in order to a fresh run, not to a resumed one.
       profile_steps: (first, last) step of a profiler trace under `workdir/profile`.
