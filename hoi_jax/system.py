@@ -84,6 +84,9 @@ class System:
         when it is frozen (`data.feature_cache`); None for systems without such a part.
       look: where the model looks, for pictures; None for systems that do not show it.
       requires: inputs that must have content; checked against the records before the first step.
+      frozen: patterns of whole parameter paths ("backbone/.*") that the model passes no gradient to. The optimiser
+        leaves them alone too (weight decay would move them), and a run must load them: random numbers teach nothing.
+      start_from: how to get weights to start from, in a sentence or two; part of the error when they are missing.
     """
 
     name: str
@@ -95,3 +98,5 @@ class System:
     features: Callable[[Variables, Batch], Array] | None = None
     look: Look | None = None
     requires: tuple[Requirement, ...] = ()
+    frozen: tuple[str, ...] = ()
+    start_from: str = ""

@@ -51,7 +51,7 @@ def step_cost(
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch.items()}
     part = {name: jax.ShapeDtypeStruct((x.shape[0] // accumulate, *x.shape[1:]), x.dtype) for name, x in shapes.items()}
     variables = jax.eval_shape(system.init, jax.random.key(0), shapes)
-    optimizer = make_optimizer(settings, variables["params"], num_steps=1)
+    optimizer = make_optimizer(settings, variables["params"], num_steps=1, frozen=system.frozen)
     ema = settings.ema_decay is not None
     state = jax.eval_shape(lambda variables: make_state(variables, optimizer.tx, 0, ema), variables)
 

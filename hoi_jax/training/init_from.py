@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from hoi_jax.files.state import WEIGHT_ENDINGS, read_state
+from hoi_jax.system import System
 from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.optimizer import path_name
 from hoi_jax.training.settings import InitFromSettings
 
 
 class InitFromError(ValueError):
-    """Nothing could be loaded, or, when strict, not everything."""
+    """Nothing could be loaded, or, when strict, not everything; or what never changes was not loaded at all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,3 +106,32 @@ def init_from(variables: Mapping[str, Any], settings: InitFromSettings) -> tuple
     else:
         source = flatten(load_for_evaluation(path, settings.which)[0])
     return merge(variables, source, settings)
+
+
+def check_frozen_are_loaded(
+    system: System, frozen: Any, first: Mapping[str, Any], loaded: Mapping[str, Any], *, named: int = 3
+) -> None:
+    """Refuses a run whose frozen parameters are still the random numbers that they were drawn as.
+
+    Args:
+      frozen: tree of bools like the parameters. first, loaded: variables as drawn, and after `init_from`; a leaf that
+        nothing replaced is the same object in both.
+      named: how many names the message lists.
+
+    Raises:
+      InitFromError: naming the parameters, and how weights for them are made (`System.start_from`). Stored statistics
+        of the parts that the system freezes count as well.
+    """
+    stays = {f"params/{name}" for name, stop in flatten(frozen).items() if stop}
+    patterns = [re.compile(pattern) for pattern in system.frozen]
+    before, missing = flatten(first), []
+    for name, leaf in flatten(loaded).items():
+        path = name.partition("/")[2]
+        if leaf is before[name] and (name in stays or any(pattern.fullmatch(path) for pattern in patterns)):
+            missing.append(name)
+    if missing:
+        rest = f" and {len(missing) - named} more" if len(missing) > named else ""
+        raise InitFromError(
+            f"{len(missing)} arrays never change in this training, and no train.init_from loads them, so that they "
+            f"would stay random: {', '.join(missing[:named])}{rest}. {system.start_from}".strip()
+        )

@@ -15,7 +15,7 @@ from hoi_jax.system import System
 from hoi_jax.training.checkpoint import Checkpoints, Metadata, check_same_run
 from hoi_jax.training.failure import stop_on_nonfinite
 from hoi_jax.training.hooks import Hook, JsonLinesHook, ProfilerHook, ProgressHook, StepInfo, TensorBoardHook
-from hoi_jax.training.init_from import init_from
+from hoi_jax.training.init_from import check_frozen_are_loaded, init_from
 from hoi_jax.training.interrupt import InterruptGuard, TrainingInterrupted
 from hoi_jax.training.lock import WorkdirLock
 from hoi_jax.training.optimizer import make_optimizer
@@ -115,12 +115,14 @@ def train(
       evaluate: (step, predict) -> metrics; `predict` maps a host batch to host predictions with the current
         (averaged, if kept) parameters. Called every `evaluate_every` steps and at the end.
       hooks: beside the log files, the progress line and the profiler.
-      load_variables: changes the first variables of a fresh run (pretrained weights), before `init_from`.
+      load_variables: changes the first variables of a fresh run (pretrained weights), before `init_from`; whoever
+        gives it answers for what is in frozen parameters.
       log: takes the report of `init_from` and what becomes of an interrupted run.
     Returns:
       The final state on the host (NumPy).
     Raises:
       WorkdirLockedError, CheckpointError (another run's workdir), RuleError, NonFiniteError, DataEndedError;
+      InitFromError (a source does not fit, or frozen parameters would stay random);
       TrainingInterrupted (a SystemExit) after SIGINT or SIGTERM, when everything is saved.
     """
     if not settings.num_steps:
@@ -138,14 +140,17 @@ def train(
         checkpoints = Checkpoints(workdir, settings)
         stack.callback(checkpoints.close)
         variables = init_variables(system, settings.seed, init_batch)
-        optimizer = make_optimizer(optimizer_settings, variables["params"], settings.num_steps)
+        optimizer = make_optimizer(optimizer_settings, variables["params"], settings.num_steps, system.frozen)
         ema = optimizer_settings.ema_decay is not None
         state = make_state(variables, optimizer.tx, settings.seed, ema)
         if checkpoints.latest_step() is not None:
             state, metadata = checkpoints.restore(state)
             check_same_run(metadata, config_text, dataset_fingerprint)
         else:
+            drawn = variables
             variables = _first_variables(variables, settings, load_variables, log if first_process else None)
+            if load_variables is None:
+                check_frozen_are_loaded(system, optimizer.frozen, drawn, variables)
             state = make_state(variables, optimizer.tx, settings.seed, ema)
         all_hooks = [*_standard_hooks(workdir, settings), *hooks] if first_process else []
         start = int(state.step)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -93,16 +93,41 @@ def _group(settings: OptimizerSettings, rule: ParameterRule, schedule: Schedule)
     return optax.chain(*decayed, *trace, scale)
 
 
-def make_optimizer(settings: OptimizerSettings, params: Any, num_steps: int) -> Optimizer:
+_FROZEN = -1
+"""The group of parameters that the system itself freezes, beside those of the rules."""
+
+
+def matching(patterns: Sequence[str], params: Any) -> Any:
+    """Tree of bools like `params`: whose whole path matches one of `patterns`. RuleError for a pattern without any."""
+    compiled, used = [re.compile(pattern) for pattern in patterns], set()
+
+    def matches(path: tuple[Any, ...], _: Any) -> bool:
+        found = {pattern.pattern for pattern in compiled if pattern.fullmatch(path_name(path))}
+        used.update(found)
+        return bool(found)
+
+    tree = jax.tree_util.tree_map_with_path(matches, params)
+    if unused := [pattern for pattern in patterns if pattern not in used]:
+        raise RuleError(f"the system freezes {unused}, which match no parameter")
+    return tree
+
+
+def make_optimizer(settings: OptimizerSettings, params: Any, num_steps: int, frozen: Sequence[str] = ()) -> Optimizer:
     """Builds the optimiser for these parameters. Raises RuleError (see `match_rules`).
 
     Clipping comes first and sees all parameters that move; frozen ones have zero gradients and do not count.
+
+    Args:
+      frozen: patterns of parameters that never change whatever the rules say (`System.frozen`): without a gradient,
+        weight decay would still shrink them.
     """
     labels = match_rules(settings.rules, params)
+    labels = jax.tree.map(lambda label, stop: _FROZEN if stop else label, labels, matching(frozen, params))
     schedule = make_schedule(settings.schedule, num_steps)
     groups: dict[Hashable, optax.GradientTransformation] = {
         i: _group(settings, rule, schedule) for i, rule in enumerate(settings.rules)
     }
+    groups[_FROZEN] = optax.set_to_zero()
     clips = {
         "none": [],
         "global": [optax.clip_by_global_norm(settings.clip_norm)],
@@ -110,7 +135,7 @@ def make_optimizer(settings: OptimizerSettings, params: Any, num_steps: int) -> 
     }[settings.clip]
     return Optimizer(
         tx=optax.chain(*clips, optax.multi_transform(groups, labels)),
-        frozen=jax.tree.map(lambda label: settings.rules[label].frozen, labels),
+        frozen=jax.tree.map(lambda label: label == _FROZEN or settings.rules[label].frozen, labels),
         learning_rate=lambda step: settings.learning_rate * schedule(step),
         ema_decay=settings.ema_decay,
     )

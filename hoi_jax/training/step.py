@@ -102,7 +102,7 @@ def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, a
             params=params,
             model_state=model_state,
             opt_state=opt_state,
-            ema_params=_average(state.ema_params, params, optimizer.ema_decay),
+            ema_params=_average(state.ema_params, params, optimizer),
         )
         kept = jax.tree.map(lambda fresh, old: jnp.where(healthy, fresh, old), new, state)
         report = {"metrics": metrics, "nonfinite": nonfinite, "healthy": healthy}
@@ -111,7 +111,9 @@ def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, a
     return step
 
 
-def _average(ema: Any, params: Any, decay: float | None) -> Any:
+def _average(ema: Any, params: Any, optimizer: Optimizer) -> Any:
+    decay = optimizer.ema_decay
     if decay is None:
         return ema
-    return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
+    # The average of what never changes is that itself, to the last bit.
+    return jax.tree.map(lambda e, p, stop: p if stop else decay * e + (1.0 - decay) * p, ema, params, optimizer.frozen)

@@ -10,12 +10,45 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from hoi_jax.settings import SettingsError, from_config
-from hoi_jax.system import Batch, System, Variables
+from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.loss import make_loss, training_fields
 from hoi_jax.systems.tin.model import TinNet, picture_field
 from hoi_jax.systems.tin.predict import make_predict, prediction_fields
 from hoi_jax.vocab.tables import Vocabulary
+
+START_FROM = (
+    "R is a trained ResNet-50: python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz, then "
+    "--config.train.init_from=resnet50.npz (with mode=p the option r=resnet50.npz)"
+)
+
+
+def frozen_parameters(config: TinConfig) -> tuple[str, ...]:
+    """Patterns of the parameters that no gradient reaches: those of a frozen R, wherever it lies."""
+    c = config
+    if not c.backbone.frozen or c.backbone.cached or not c.uses_pixels:
+        return ()
+    return ("appearance/backbone/.*",) if c.shares_stages else ("interactiveness_stages/backbone/.*",)
+
+
+def requirements(config: TinConfig) -> tuple[Requirement, ...]:
+    """What the records must have: boxes of a detector, and poses where P sees them.
+
+    Poses are asked of detections in training as well: positives take the estimated pose of the detection that they
+    overlap, like negatives, so that P cannot tell them apart by whose pose it is.
+    """
+    boxes = Requirement(
+        "detections",
+        "TIN pairs the boxes of a detector; without them there is nothing to score, and no negative pair to learn from",
+        "build with --detections FILE (iCAN's Train/Test_Faster_RCNN pickles, fredzzhang/hicodet's JSON, COCO results, "
+        "detectron2)",
+    )
+    poses = Requirement(
+        "detections_keypoints_px",
+        "the spatial-pose stream of interactiveness draws the pose of every person",
+        "build with --poses FILE (AlphaPose or COCO keypoints), or take the pose out of model.interactiveness.streams",
+    )
+    return (boxes, poses) if "pose" in config.interactiveness.streams else (boxes,)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
@@ -52,4 +85,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),
         features=features if config.uses_pixels and not config.backbone.cached else None,
+        requires=requirements(config),
+        frozen=frozen_parameters(config),
+        start_from=START_FROM,
     )
