@@ -3,6 +3,7 @@
 import numpy as np
 
 from hoi_jax.commands.count_prior import main, prior_counts
+from hoi_jax.data.splits import part_mask
 from hoi_jax.evaluation.annotations import COLUMNS, TABLES, Annotations
 from hoi_jax.schema import RECORD_FIELDS
 from hoi_jax.systems.cascade import prior_of
@@ -63,4 +64,12 @@ def test_roles_of_actions_are_counted_and_the_file_is_read_by_the_model(tmp_path
     arguments = ["--annotations", str(tmp_path / "annotations_train.npz"), "--vocabulary", "hoi_scenes_actions"]
     assert main([*arguments, "--out", str(out)]) == 0 and "1 relations of 1 object" in capsys.readouterr().out
     assert prior_of(str(out), ACTIONS)[BALL].argmax() in (0, 1 + verb)
+    # Of two images, a third is for validation: none or one; the relation lies in the first image.
+    counted = []
+    for part in ("ablation_train", "ablation_val"):
+        assert main([*arguments, "--out", str(out), "--part", part]) == 0
+        counted.append(int(capsys.readouterr().out.split(": ")[1].split()[0]))
+    assert (
+        counted == part_mask("train:ablation_train", 2)[:1].tolist() + part_mask("train:ablation_val", 2)[:1].tolist()
+    )
     assert main(["--annotations", "nothing.npz", "--vocabulary", "vcoco", "--out", str(out)]) == 2

@@ -3,7 +3,8 @@
     python -m hoi_jax.commands.count_prior --annotations annotations_trainval.npz --vocabulary vcoco --out prior.npz
     python train.py --config configs/cascade_vcoco.py --config.model.relation.prior=prior.npz ...
 
-Column 0 counts pairs of boxes without regard to a relation, as the authors' code does. Never count a test split.
+Column 0 counts pairs of boxes without regard to a relation, as the authors' code does. Never count images that scores are
+computed on: of a file with a part of its own for validation, `--part` counts the other one.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax import io
+from hoi_jax.data.splits import PARTS, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.systems.cascade.prior import count_background, count_relations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
@@ -59,11 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=Path, required=True, help="annotations_<split>.npz of a built dataset")
+    parser.add_argument("--part", choices=PARTS, help="only this part of a file of the split train (`data.splits`)")
     parser.add_argument("--vocabulary", required=True, help="as in the config's dataset.vocabulary")
     parser.add_argument("--out", type=Path, required=True, help="npz file to write")
     options = parser.parse_args(arguments)
     try:
-        counts = prior_counts(Annotations.load(options.annotations), get_vocabulary(options.vocabulary))
+        annotations = Annotations.load(options.annotations)
+        if options.part:
+            annotations = annotations.select(part_mask(f"train:{options.part}", annotations.num_images))
+        counts = prior_counts(annotations, get_vocabulary(options.vocabulary))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

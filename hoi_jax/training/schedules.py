@@ -27,11 +27,18 @@ def make_schedule(settings: ScheduleSettings, num_steps: int) -> Schedule:
             passed = jnp.sum(step >= jnp.asarray(settings.step_at, jnp.float32))
             factor = jnp.float32(settings.step_factor) ** passed
         if settings.warmup_steps:
-            # Update 0 already moves: the ramp reaches 1 with the last warm-up update.
-            factor = factor * jnp.minimum((step + 1.0) / settings.warmup_steps, 1.0)
+            factor = factor * jnp.minimum(_ramp(step, settings.warmup_start, settings.warmup_steps), 1.0)
         return factor
 
     return schedule
+
+
+def _ramp(step: Array, start: float, length: int) -> Array:
+    if start:
+        # As in mmcv: the first update has `start`, the first one after the warm-up has 1.
+        return start + (1.0 - start) * step / length
+    # Update 0 already moves: the ramp reaches 1 with the last warm-up update.
+    return (step + 1.0) / length
 
 
 def _make_shape(settings: ScheduleSettings, length: int) -> Callable[[Array], Array]:

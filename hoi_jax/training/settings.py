@@ -36,11 +36,13 @@ class ScheduleSettings:
         `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017: period `restart_period`, each next one
         `restart_growth` times longer and starting `restart_factor` times lower).
       restart_epochs: the period in epochs of the stream, oversampled copies counted, where no steps are given.
-      warmup_steps: linear rise from 0 over so many steps, in front of every kind.
+      warmup_steps: linear rise over so many steps, in front of every kind.
+      warmup_start: factor of its first update (mmdetection: 1/3); 0: the first update has 1 / warmup_steps already.
     """
 
     kind: str = "constant"
     warmup_steps: int = 0
+    warmup_start: float = 0.0
     final_factor: float = 0.0
     step_at: tuple[int, ...] = ()
     step_factor: float = 0.1
@@ -52,6 +54,8 @@ class ScheduleSettings:
     def __post_init__(self) -> None:
         choice("kind", self.kind, ("constant", "cosine", "step", "cosine_restarts"))
         _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor)
+        if not 0 <= self.warmup_start < 1:
+            raise ValueError(f"warmup_start is {self.warmup_start}, expected a factor in [0, 1)")
         _positive(step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs)
         if self.kind == "step" and not self.step_at:
             raise ValueError("step_at is empty, kind 'step' needs at least one step")

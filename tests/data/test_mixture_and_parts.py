@@ -1,13 +1,19 @@
 """Parts of splits, views of labels, mixed datasets, and stored feature maps."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from data_prep.builder import DatasetSource, build
 from data_prep.labels import distinct_boxes
+from hoi_jax import vocab
 from hoi_jax.data.feature_cache import META, cache_directory, open_cache
-from hoi_jax.data.mixture import Mixture, source_of
+from hoi_jax.data.mixture import Mixture
 from hoi_jax.data.pipeline import Pipeline
+from hoi_jax.data.plan import source_of
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.data.splits import base_and_part, part_mask
@@ -61,6 +67,18 @@ def test_fit_and_held_out_share_nothing_and_are_the_whole_split(directory):
     assert 800 < part_mask("train:held_out", 10_000).sum() < 1200
     with pytest.raises(ValueError, match="no part 'test'"):
         base_and_part("train:test")
+
+
+def test_hoi_w_has_the_papers_numbers_of_images_to_train_and_to_validate():
+    """C-HOI, section 4.1: 9,999 and 19,843 of 29,842; which ones is a rule of ours, listed in a file."""
+    train, val = (np.flatnonzero(part_mask(f"train:ablation_{part}", 29_842)) for part in ("train", "val"))
+    assert (len(train), len(val)) == (19_843, 9_999)
+    assert sorted([*train, *val]) == list(range(29_842))
+    listed = json.loads((Path(vocab.__file__).parent / "hoi_w_split.json").read_text())
+    assert listed["validation"] == val.tolist()
+    ranks = sorted(range(29_842), key=lambda i: hashlib.sha256(b"train/%d" % i).hexdigest())
+    assert sorted(ranks[:9_999]) == val.tolist()
+    assert part_mask("train:ablation_val", 12).sum() == 4 and part_mask("train:ablation_train", 12).sum() == 8
 
 
 def test_a_view_says_interact_where_any_real_verb_is_annotated(directory):
@@ -147,7 +165,7 @@ def test_stored_maps_follow_examples_mirroring_and_parts(directory):
     held = pipeline(directory, split="train:held_out", **{**options, "batch": 2})
     first = next(held.eval_batches())["image_features"][:, 0, 0, 0]
     np.testing.assert_array_equal(first, np.flatnonzero(part_mask("train:held_out", COUNT))[:2])
-    with pytest.raises(ValueError, match="crop must be 0"):
+    with pytest.raises(ValueError, match=r"no augment\.crop"):
         pipeline(directory, augment=AugmentSettings(crop=0.5), **options)
 
 

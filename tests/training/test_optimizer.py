@@ -111,6 +111,11 @@ def test_leaf_clipping_leaves_small_gradients_alone():
     "settings, points",
     [
         (ScheduleSettings("constant", warmup_steps=4), {0: 0.25, 1: 0.5, 3: 1.0, 9: 1.0}),
+        # mmcv's linear warm-up: 1 - (1 - i / 4) (1 - 1/3)
+        (
+            ScheduleSettings("constant", warmup_steps=4, warmup_start=1 / 3),
+            {0: 1 / 3, 1: 0.5, 3: 5 / 6, 4: 1.0, 9: 1.0},
+        ),
         (ScheduleSettings("cosine"), {0: 1.0, 5: 0.5, 10: 0.0, 20: 0.0}),
         (ScheduleSettings("cosine", final_factor=0.2), {0: 1.0, 5: 0.6, 10: 0.2}),
         (ScheduleSettings("step", step_at=(3, 6)), {2: 1.0, 3: 0.1, 5: 0.1, 6: 0.01}),
