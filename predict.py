@@ -17,8 +17,10 @@ from typing import Any
 
 from hoi_jax.commands.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
 from hoi_jax.data.coco_results import DetectionFile
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
 from hoi_jax.predictor import Predict, load_predictor, load_zero_shot
+from hoi_jax.settings import from_config
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 
@@ -132,12 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths = collect_pictures(args.images)
         model = _load_model(args)
-        sizes = model.config["sizes"]
         options = Options(
-            image_hw=tuple(sizes["image_hw"]),
-            num_detections=sizes["detections"],
+            sizes=from_config(SizeSettings, model.config["sizes"], "sizes"),
             batch_size=args.batch_size,
-            enlarge=model.config.get("pipeline", {}).get("enlarge", False),
             min_score=args.min_score,
             top=args.top,
             per_person=args.per_person,

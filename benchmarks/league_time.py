@@ -23,6 +23,7 @@ import numpy as np
 
 from hoi_jax import schema, zoo
 from hoi_jax.data.host import batch_from_images
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import Vocabulary
 from studies.league import TIMES
@@ -72,8 +73,8 @@ def random_batch(pairs: int, vocabulary: Vocabulary, seed: int) -> dict[str, np.
         "keypoints_px": np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2),
     }
     image = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    size = (SIDE_PX, SIDE_PX)
-    return batch_from_images([image], [table], image_hw=size, num_detections=people + things, image_ids=[0])
+    sizes = SizeSettings((SIDE_PX, SIDE_PX), instances=1, detections=people + things, pairs=1)
+    return batch_from_images([image], [table], sizes, image_ids=[0])
 
 
 def programs(name: str) -> dict[int, tuple[Callable[[dict[str, np.ndarray]], Any], int]]:

@@ -73,8 +73,8 @@ def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
     """Endless batches of our pipeline, up to a stage."""
     import tensorflow as tf
 
-    from hoi_jax.data import transforms
     from hoi_jax.data.pipeline import Pipeline
+    from hoi_jax.data.pixels import decode_rgb
     from hoi_jax.data.records import RecordFiles
     from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
     from hoi_jax.vocab import get_vocabulary
@@ -85,8 +85,9 @@ def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
     if stage != "all":
 
         def prepare(record):
-            example = files.parse(record)
-            image = transforms.decode_image(example)["image"] if stage == "decode" else example["image"]
+            image = files.parse(record)["image"]
+            if stage == "decode":
+                image = tf.numpy_function(lambda data: decode_rgb(data, "image"), [image], tf.uint8)
             return tf.size(image)
 
         stream = files.serialized().repeat().map(prepare, threads).batch(BATCH).prefetch(4)
@@ -95,8 +96,8 @@ def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
     vocabulary = get_vocabulary("vcoco")
     pipeline = Pipeline(
         files=files, vocabulary=vocabulary, dataset=DatasetSettings("own/coco", vocabulary.name),
-        sizes=SizeSettings(values["image_hw"], instances=96, detections=8, pairs=8),
-        options=PipelineSettings(threads=threads, enlarge=True, shuffle_buffer=100),
+        sizes=SizeSettings(values["image_hw"], fit="enlarge", instances=96, detections=8, pairs=8),
+        options=PipelineSettings(threads=threads),
         augment=AugmentSettings(**values["augment"]), batch_size=BATCH,
         needs=frozenset({"image", "instances_xyxy_px", "instances_class", "instances_valid"}),
     )  # fmt: skip

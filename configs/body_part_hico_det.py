@@ -32,12 +32,12 @@ def get_config(options=""):
     ablation = common.choices(options, ablation=tuple(ABLATIONS))["ablation"]
     config = common.base(system="body_part", batch_size=BATCH)
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
-    config.sizes = dict(image_hw=(800, 1333), instances=512, detections=64, pairs=256)
-    config.augment = dict(  # DETR's and QPIC's; a picture that does not fit into `image_hw` is shrunk
+    config.sizes = dict(**common.DETR_SIZES, instances=512, detections=64, pairs=256)
+    config.augment = dict(  # DETR's and QPIC's
         flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, short_sides=tuple(range(480, 801, 32)), long_side=1333,
         crop=0.5, crop_sides_px=(384, 600), crop_short_sides=(400, 500, 600), crop_min_visible=0.0,
     )  # fmt: skip
-    config.pipeline = dict(enlarge=True, sparsity="off" if ablation == "without_sparsity" else "ratio")
+    config.pipeline = dict(sparsity="off" if ablation == "without_sparsity" else "ratio")
     config.model = dict(parts=dict(ABLATIONS[ablation]), queries=64)
     config.optimizer = dict(
         name="adamw", learning_rate=1e-4, weight_decay=1e-4, clip="global", clip_norm=0.1,

@@ -26,9 +26,9 @@ def get_config(options=""):
     ablation = chosen["ablation"]
     config = common.base(system="body_part", batch_size=16)
     config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes")
-    config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
+    config.sizes = dict(image_hw=(128, 128), fit="enlarge", instances=24, detections=24, pairs=48)
     config.augment = dict(flip=0.5, crop=0.5, crop_min_side=0.6)
-    config.pipeline = dict(enlarge=True, sparsity="off" if ablation == "without_sparsity" else "ratio")
+    config.pipeline = dict(sparsity="off" if ablation == "without_sparsity" else "ratio")
     config.model = dict(
         backbone=dict(
             stage_sizes=(1, 1, 1, 1), stage_strides=(2, 2, 1, 1), width=16, kind="basic", norm="group", stem="small",

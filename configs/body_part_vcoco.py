@@ -5,7 +5,7 @@ Run:     python train.py --config configs/body_part_vcoco.py --workdir runs/bp1v
 Expect:  interactiveness AP 43.61 in the paper; ours: not yet measured.
 """
 
-from configs import body_part_hico_det
+from configs import body_part_hico_det, common
 
 IMAGES = 5400
 EPOCHS, DROP = 120, 60
@@ -14,7 +14,7 @@ EPOCHS, DROP = 120, 60
 def get_config(options=""):
     config = body_part_hico_det.get_config(options)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
-    config.sizes = dict(image_hw=(800, 1333), instances=96, detections=64, pairs=96, persons=32)
+    config.sizes = dict(**common.DETR_SIZES, instances=96, detections=64, pairs=96, persons=32)
     config.model.queries = 100
     config.optimizer.schedule.step_at = (IMAGES * DROP // config.batch_size,)
     config.train.update(num_steps=IMAGES * EPOCHS // config.batch_size, evaluate_every=IMAGES // config.batch_size)

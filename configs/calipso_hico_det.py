@@ -17,7 +17,7 @@ def get_config():
         clean_labels="detections",
     )  # fmt: skip
     # Raw files have up to hundreds of boxes for a few things; what cleaning leaves beyond these sizes is dropped.
-    config.sizes = dict(image_hw=(1024, 1024), instances=64, detections=100, pairs=128, truncate=True)
+    config.sizes = dict(**calipso_vcoco.SIZES, instances=64, detections=100, pairs=128, truncate=True)
     config.train.best_metric = "default/full"
     config.evaluation.metrics = ("hoi",)
     return config

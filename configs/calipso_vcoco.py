@@ -13,6 +13,11 @@ Table 1: --config.model.subnet.share_levels=False (43.86), .passive=False (36.86
 from configs import common
 
 STEPS = 30000
+# Multiples of 128 a side, so that strides do not depend on padding; a 4:3 image becomes 768 x 1024.
+SIZES = dict(
+    image_hw=(1280, 1280), short_side=768, long_side=1280,
+    buckets=((768, 1024), (1024, 768), (768, 1280), (1280, 768)),
+)  # fmt: skip
 
 
 def get_config():
@@ -20,9 +25,7 @@ def get_config():
     config.dataset = dict(
         name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test", detections="stored"
     )
-    # A multiple of 128 a side, so that strides do not depend on padding; a 4:3 picture becomes 768 x 1024.
-    config.sizes = dict(image_hw=(1024, 1024), instances=96, detections=100, pairs=96, persons=32)
-    config.pipeline = dict(enlarge=True)
+    config.sizes = dict(**SIZES, instances=96, detections=100, pairs=96, persons=32)
     config.augment = dict(flip=0.5)
     config.model = dict(
         backbone=dict(p6_source="p5"),

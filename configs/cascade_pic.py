@@ -23,7 +23,7 @@ def get_config(options=""):
     config, chosen = cascade_common.experiment(options, images=12654, region="mask")
     config.dataset = dict(name="pic", vocabulary="pic", train_split="train", eval_split="val", detections="stored")
     config.sizes = dict(
-        image_hw=(1344, 1344), instances=96, detections=100, pairs=256, mask_hw=(336, 336), truncate=True
+        **cascade_common.SIZES, instances=96, detections=100, pairs=256, mask_hw=(336, 336), truncate=True
     )
     # Recall is of masks: there are mask heads even where relation features are boxes.
     config.model.masks.enabled = True

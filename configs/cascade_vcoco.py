@@ -19,7 +19,7 @@ def get_config(options=""):
     config.dataset = dict(
         name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test", detections="stored"
     )
-    config.sizes = dict(image_hw=(1344, 1344), instances=96, detections=100, pairs=128, persons=32, mask_hw=(336, 336))
+    config.sizes = dict(**cascade_common.SIZES, instances=96, detections=100, pairs=128, persons=32, mask_hw=(336, 336))
     config.train.best_metric = "role_s1/24"
     config.evaluation = dict(batch_size=4, metrics=("actions",))
     return cascade_common.phase_without_scores(config)

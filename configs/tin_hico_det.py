@@ -11,13 +11,15 @@ from configs import common, tin_modes
 
 IMAGES = 37633
 EPOCHS = 25
+SIZES = dict(image_hw=(640, 640), buckets=((480, 640), (640, 480), (640, 640)))
 
 
 def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     # iCAN merges the rows of several HOI classes whose boxes overlap by more than 0.25.
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
-    config.sizes = dict(image_hw=(640, 640), instances=512, detections=64, pairs=256)
+    # Images are not resized; the longest side of both datasets is 640.
+    config.sizes = dict(**SIZES, instances=512, detections=64, pairs=256)
     config.model = dict()
     config.optimizer = dict(
         name="momentum", learning_rate=1e-4, momentum=0.9, weight_decay=1e-4, clip="leaf", clip_norm=1.0

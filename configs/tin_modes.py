@@ -70,6 +70,7 @@ def apply(
             config.model[group] = ConfigDict()
     if options["features"]:
         config.dataset.features = options["features"]
+        config.sizes.buckets = ()  # stored maps have one shape
         config.model.backbone.update(cached=True, frozen=True)
     if options["p_streams"] != "all":
         config.model.interactiveness.streams = P_STREAMS[options["p_streams"]]

@@ -7,7 +7,7 @@ Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco 
 Expect:  the paper's AP_role (scenario 1, 24 roles) is 47.8; ours: not yet measured.
 """
 
-from configs import common, tin_modes
+from configs import common, tin_hico_det, tin_modes
 
 IMAGES = 5400
 EPOCHS = 25
@@ -16,8 +16,7 @@ EPOCHS = 25
 def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
-    # Pictures are not resized in the paper; the longest side of COCO is 640.
-    config.sizes = dict(image_hw=(640, 640), instances=96, detections=64, pairs=96, persons=32)
+    config.sizes = dict(**tin_hico_det.SIZES, instances=96, detections=64, pairs=96, persons=32)
     config.model = dict(loss=dict(human=2.0))  # The authors count the human stream twice on V-COCO.
     config.optimizer = dict(
         name="momentum", learning_rate=1e-4, momentum=0.9, weight_decay=1e-4, clip="leaf", clip_norm=1.0
@@ -37,7 +36,7 @@ def get_config(options=""):
         epoch=IMAGES // 8,
     )
     if chosen["mode"] == "p":  # HICO-DET's tables are longer, and its rows are merged.
-        config.sizes = dict(image_hw=(640, 640), instances=512, detections=64, pairs=256, persons=32)
+        config.sizes = dict(**tin_hico_det.SIZES, instances=512, detections=64, pairs=256, persons=32)
         config.dataset.merge_pairs = 0.25 if chosen["on"] == "other" else None
         config.dataset.train_split = "train" if chosen["on"] == "other" else "trainval"
     return config

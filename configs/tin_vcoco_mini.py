@@ -15,9 +15,8 @@ def get_config():
     config.dataset = dict(
         name="vcoco/mini", vocabulary="vcoco", train_split="union", eval_split="union", detections="ground_truth"
     )
-    config.sizes = dict(image_hw=(192, 192), instances=32, detections=32, pairs=32, persons=16)
+    config.sizes = dict(image_hw=(192, 192), fit="enlarge", instances=32, detections=32, pairs=32, persons=16)
     config.augment = dict(flip=0.0)
-    config.pipeline = dict(enlarge=True)
     config.model.classifier.dropout = 0.0
     config.model.interactiveness.dropout = 0.0
     config.train = dict(seed=0, num_steps=240, log_every=20, evaluate_every=120, checkpoint_every=120,

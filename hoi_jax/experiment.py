@@ -108,8 +108,10 @@ def feature_expectations(experiment: Experiment, directory: Path) -> dict[str, o
     return {
         "dataset_fingerprint": read_meta(directory)["fingerprint"],
         "image_hw": list(experiment.sizes.image_hw),
-        "enlarge": experiment.pipeline.enlarge,
-        "antialias": experiment.pipeline.antialias,
+        "fit": experiment.sizes.fit,
+        "interpolation": experiment.sizes.interpolation,
+        "short_side": experiment.sizes.short_side,
+        "long_side": experiment.sizes.long_side,
     }
 
 

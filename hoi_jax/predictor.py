@@ -12,6 +12,7 @@ import numpy as np
 
 from hoi_jax import schema
 from hoi_jax.data.host import batch_from_images
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -67,7 +68,7 @@ def load_zero_shot(
     model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)
     side = model["inputs"]["size"]
     # Twice the side: pictures keep their shape until the system squares them, and lose little before.
-    sizes = {"image_hw": (2 * side, 2 * side), "detections": 64}
+    sizes = {"image_hw": (2 * side, 2 * side), "instances": 1, "detections": 64, "pairs": 1}
     config = {"system": "defr", "model": model, "sizes": sizes}
     return jitted(build_system("defr", model, vocabulary), variables), vocabulary, config
 
@@ -77,7 +78,7 @@ def jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
     import jax
 
     needs = system.needs_predict | schema.ALWAYS_PRESENT
-    probe = batch_from_images([], [], image_hw=(8, 8), num_detections=1, image_ids=[])
+    probe = batch_from_images([], [], SizeSettings((8, 8), instances=1, detections=1, pairs=1), image_ids=[])
     missing = sorted(needs - set(probe))
     if missing:
         raise ValueError(f"system {system.name!r} needs {missing}, which pictures and detections do not give")

@@ -37,10 +37,7 @@ def of_files(experiment: ex.Experiment, paths: Sequence[Path], detections: Path)
     """Picture files, one batch each."""
     boxes, sizes = DetectionFile(detections, experiment.vocabulary), experiment.sizes
     for path in paths:
-        batch = batch_from_images(
-            [read_image(path)], [boxes.of(path)], image_hw=sizes.image_hw, num_detections=sizes.detections,
-            image_ids=[0], enlarge=experiment.pipeline.enlarge,
-        )  # fmt: skip
+        batch = batch_from_images([read_image(path)], [boxes.of(path)], sizes, image_ids=[0])
         yield path.stem, batch, 0
 
 

@@ -27,13 +27,14 @@ from hoi_jax.vocab import get_vocabulary
 
 def pictures_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
     """(image number, picture) of every record of a built split, one at a time."""
+    from hoi_jax.data.pixels import decode_rgb
     from hoi_jax.data.records import RecordFiles
-    from hoi_jax.data.transforms import decode_image
 
     files = RecordFiles(dataset, split)
     for serialized in files.serialized():
-        example = decode_image(files.parse(serialized))
-        yield int(example["image_id"]), example["image"].numpy()
+        example = files.parse(serialized)
+        number = int(example["image_id"])
+        yield number, decode_rgb(example["image"].numpy(), f"{dataset}: image {number}")
 
 
 def tin(workdir: str) -> ScorePairs:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hoi_jax.commands.pictures import _unused
 from hoi_jax.data.coco_results import DetectionFile
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import get_vocabulary
@@ -24,7 +25,8 @@ SCENES = get_vocabulary("hoi_scenes")
 ACTIONS = get_vocabulary("hoi_scenes_actions")
 PERSON, BALL = SCENES.objects.index("person"), SCENES.objects.index("ball")
 KICK, HOLD = SCENES.verbs.index("kick"), SCENES.verbs.index("hold")
-OPTIONS = predict_py.Options(image_hw=(64, 64), num_detections=4, batch_size=2, min_score=0.2, top=3)
+SIZES = SizeSettings((64, 64), instances=1, detections=4, pairs=1)
+OPTIONS = predict_py.Options(sizes=SIZES, batch_size=2, min_score=0.2, top=3)
 
 
 class FakeModel:
@@ -240,7 +242,7 @@ def test_a_missing_checkpoint_is_one_clear_line_and_status_2(folder, capsys):
 
 
 def test_the_whole_command_with_a_stand_in_for_the_checkpoint(folder, monkeypatch, capsys):
-    config = {"system": "fake", "sizes": {"image_hw": [64, 64], "detections": 4}}
+    config = {"system": "fake", "sizes": {"image_hw": [64, 64], "instances": 1, "detections": 4, "pairs": 1}}
     monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which, **rules: (FakeModel(), SCENES, config, 40))
     arguments = [str(folder / "in"), "--checkpoint", "x", "--detections", str(folder / "boxes.json")]
     assert predict_py.main([*arguments, "--out", str(folder / "out")]) == 1
@@ -251,7 +253,7 @@ def test_the_whole_command_with_a_stand_in_for_the_checkpoint(folder, monkeypatc
 
 
 def test_an_unknown_category_is_status_2_and_names_the_entry(folder, monkeypatch, capsys):
-    config = {"system": "fake", "sizes": {"image_hw": [64, 64], "detections": 4}}
+    config = {"system": "fake", "sizes": {"image_hw": [64, 64], "instances": 1, "detections": 4, "pairs": 1}}
     monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which, **rules: (FakeModel(), SCENES, config, 40))
     (folder / "boxes.json").write_text(json.dumps([entry("a.jpg", 77, [0, 0, 5, 5], 0.5)]))
     assert predict_py.main([str(folder / "in"), "--checkpoint", "x", "--detections", str(folder / "boxes.json")]) == 2

@@ -64,6 +64,8 @@ def fill(workdir: Path, name: str, data_dir: Path, checkpoint: str = "last") -> 
     system = experiment.build_system()
     if system.features is None:
         raise ValueError(f"{workdir}: system {system.name!r} as configured has no feature map to store")
+    if len(experiment.sizes.shapes) > 1:
+        raise ValueError(f"{workdir}: maps are stored in one shape; train the extractor with sizes.buckets=()")
     features = system.features
     run = jax.jit(lambda values, image, hw: features(values, {"image": image, "image_hw_px": hw}).astype(np.float16))
     directory = data_dir / experiment.dataset.name

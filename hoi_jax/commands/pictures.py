@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from hoi_jax import schema
-from hoi_jax.data.coco_results import image_number
-from hoi_jax.data.host import batch_from_images, read_image
+from hoi_jax.data.host import batch_from_images, read_image, shape_of
+from hoi_jax.data.image_rows import image_number
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
 from hoi_jax.predictor import Predict
 from hoi_jax.report.draw import draw_interactions
@@ -33,16 +34,13 @@ class Options:
     """What prediction needs to know beside the model.
 
     Attributes:
-      image_hw, num_detections, batch_size: the one static shape of all batches.
-      enlarge: whether small pictures are enlarged to `image_hw`, as in training.
+      sizes: static shapes and the rule of sizes, as in training. batch_size: of every batch.
       min_score: verbs below it are left out. top: most (pair, verb) rows per picture, per_person: and per person.
       draw: whether pictures are drawn. title: written on them.
     """
 
-    image_hw: tuple[int, int]
-    num_detections: int
+    sizes: SizeSettings
     batch_size: int = 4
-    enlarge: bool = False
     min_score: float = 0.1
     top: int = 12
     per_person: int | None = None
@@ -102,11 +100,9 @@ def _predict_group(
     batch = batch_from_images(
         [p.image for p in group],
         [p.detections for p in group],
-        image_hw=options.image_hw,
-        num_detections=options.num_detections,
+        options.sizes,
         image_ids=list(range(len(group))),
         batch_size=options.batch_size,
-        enlarge=options.enlarge,
     )
     predictions = {name: np.asarray(value) for name, value in predict(batch).items()}
     schema.check_predictions(predictions, options.batch_size)
@@ -125,16 +121,17 @@ def classify_pictures(
     many pictures could not be read."""
     from hoi_jax.systems.defr.zero_shot import ranked_phrases
 
-    progress, failed, rows = Progress(len(paths)), list[dict[str, str]](), list[dict[str, Any]]()
-    for group in _groups(paths, None, options.batch_size, failed, progress):
+    progress, failed, done = Progress(len(paths)), list[dict[str, str]](), dict[Path, dict[str, Any]]()
+    for group in _groups(paths, None, options, failed, progress):
         scores = _predict_group(group, predict, options)[1]["hoi_scores"]
         for picture, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
             classes = ranked_phrases(logits, vocabulary, options.top)
             height, width = picture.image.shape[:2]
             size = {"image_id": image_number(picture.path), "height": height, "width": width}
-            rows.append({"file_name": picture.path.name, **size, "classes": classes})
+            done[picture.path] = {"file_name": picture.path.name, **size, "classes": classes}
             print(f"{picture.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
             progress.advance(picture.path.name)
+    rows = [done[path] for path in paths if path in done]
     head = {**manifest, "vocabulary": vocabulary.name, "top": options.top}
     write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
     return len(failed)
@@ -160,23 +157,25 @@ class Progress:
 
 
 def _groups(
-    paths: Sequence[Path], detections: Boxes | None, size: int, failed: list[dict[str, str]], progress: Progress
+    paths: Sequence[Path], detections: Boxes | None, options: Options, failed: list[dict[str, str]], progress: Progress
 ) -> Iterator[list[_Picture]]:
-    """Readable pictures in groups of at most `size`; an unreadable one is reported and joins `failed`."""
-    group: list[_Picture] = []
+    """Readable images of one static shape in groups of at most a batch; unreadable ones are reported in `failed`."""
+    waiting: dict[int, list[_Picture]] = {}
     for path in paths:
         try:
             boxes = detections.of(path) if detections else _NO_BOXES
-            group.append(_Picture(path, read_image(path), boxes))
+            picture = _Picture(path, read_image(path), boxes)
         except DataError as error:
             failed.append({"file_name": path.name, "error": str(error)})
             progress.say(f"error: {error}")
             progress.advance(path.name)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+            continue
+        shape = shape_of(picture.image, options.sizes)
+        group = waiting.setdefault(shape, [])
+        group.append(picture)
+        if len(group) == options.batch_size:
+            yield waiting.pop(shape)
+    yield from waiting.values()
 
 
 def predict_pictures(
@@ -190,9 +189,9 @@ def predict_pictures(
 ) -> int:
     """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many pictures could not be read."""
     progress, failed = Progress(len(paths)), list[dict[str, str]]()
-    rows: list[dict[str, Any]] = []
-    names: set[str] = set()
-    for group in _groups(paths, detections, options.batch_size, failed, progress):
+    done: dict[Path, dict[str, Any]] = {}
+    names = _drawn_names(paths)
+    for group in _groups(paths, detections, options, failed, progress):
         for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
             height, width = picture.image.shape[:2]
             row = {
@@ -206,15 +205,16 @@ def predict_pictures(
             if not row["num_detections"]:
                 progress.say(f"warning: {picture.path}: there are no boxes for it")
             if options.draw:
-                row["drawn"] = f"drawn/{_unused(picture.path.stem, names)}.jpg"
+                row["drawn"] = f"drawn/{names[picture.path]}.jpg"
                 data = BytesIO()
                 drawn = draw_interactions(picture.image, interactions_of(pairs, vocabulary), title=options.title)
                 drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
                 write_bytes_atomic(out / row["drawn"], data.getvalue())
-            rows.append(row)
+            done[picture.path] = row
             best = ", ".join(_best_triplets(pairs)) or f"nothing with a score of {options.min_score:g} or more"
             print(f"{picture.path.name}: {best}")
             progress.advance(picture.path.name)
+    rows = [done[path] for path in paths if path in done]
     head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
     write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
     return len(failed)
@@ -228,6 +228,12 @@ def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[st
             text = " ".join(filter(None, (verb["verb"], pair["object"])))
             best[text] = max(verb["score"], best.get(text, 0.0))
     return [f"{text} {score:.2f}" for text, score in sorted(best.items(), key=lambda item: -item[1])[:most]]
+
+
+def _drawn_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Names of drawn images, without their ending: as given by the order of the paths."""
+    names: set[str] = set()
+    return {path: _unused(path.stem, names) for path in paths}
 
 
 def _unused(stem: str, names: set[str]) -> str:

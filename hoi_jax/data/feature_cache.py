@@ -29,7 +29,7 @@ class FeatureCache:
     """The maps of one split: `maps[mirrored, example]` [2 or 1, examples, y, x, F]; `meta` as written.
 
     `meta` has "fingerprint" (of the extractor's weights and of what follows), "dataset_fingerprint", "image_hw",
-    "enlarge", "antialias".
+    "fit", "interpolation", "short_side", "long_side".
     """
 
     maps: Float16[np.ndarray, "mirrored examples y x features"]

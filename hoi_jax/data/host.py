@@ -1,13 +1,15 @@
-"""A batch made on the host from pictures and detections, for prediction without tf.data. NumPy and Pillow only."""
+"""A batch made on the host from images and detections, for prediction without tf.data. NumPy and Pillow only."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from hoi_jax import schema
+from hoi_jax.data.changes import plain_changes
 from hoi_jax.data.picture_file import open_picture, rgb_of, upright
+from hoi_jax.data.pixels import change_image
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import MEGABYTE, read_bytes
 
 Detections = Mapping[str, np.ndarray]
@@ -15,22 +17,9 @@ Detections = Mapping[str, np.ndarray]
 class [N], score [N]. keypoints_px may be absent."""
 
 
-def fitted_hw(height: int, width: int, image_hw: tuple[int, int], *, enlarge: bool = False) -> tuple[int, int]:
-    """Size with the same shape that fits into `image_hw` = (height, width); not enlarged unless asked."""
-    # float32 and rounding half to even, so that the pipeline of training gives the same size.
-    old, limit = np.array([height, width], np.float32), np.array(image_hw, np.float32)
-    ratio = np.min(limit / old)
-    if not enlarge:
-        ratio = np.minimum(ratio, np.float32(1))
-    rows, columns = np.clip(np.round(old * ratio).astype(int), 1, image_hw).tolist()
-    return rows, columns
-
-
-def resize_image(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    """[H, W, 3] uint8 -> [*hw, 3] uint8, bilinear with antialiasing; unchanged when the size is the same."""
-    if image.shape[:2] == hw:
-        return image
-    return np.asarray(Image.fromarray(image).resize((hw[1], hw[0]), Image.Resampling.BILINEAR))
+def shape_of(image: np.ndarray, sizes: SizeSettings) -> int:
+    """Number of the static shape (`sizes.shapes`) that an image [H, W, 3] is brought into."""
+    return int(plain_changes(np.array([image.shape[:2]]), sizes).shape[0])
 
 
 def strongest(detections: Detections, count: int) -> np.ndarray:
@@ -39,8 +28,8 @@ def strongest(detections: Detections, count: int) -> np.ndarray:
 
 
 def _empty(batch: int, image_hw: tuple[int, int], num_detections: int) -> dict[str, np.ndarray]:
-    sizes = {"H": image_hw[0], "W": image_hw[1], "D": num_detections}
-    names = ["image", *sorted(schema.ALWAYS_PRESENT)]
+    sizes = {"H": image_hw[0], "W": image_hw[1], "D": num_detections, "U": 1}  # Nobody looks for faces here.
+    names = ["image", "faces_xyxy_px", *sorted(schema.ALWAYS_PRESENT)]
     names += [n for n in schema.BATCH_FIELDS if n.startswith("detections_") and not n.endswith("_mask")]
     table = {}
     for name in names:
@@ -53,51 +42,58 @@ def _empty(batch: int, image_hw: tuple[int, int], num_detections: int) -> dict[s
 def batch_from_images(
     images: Sequence[np.ndarray],
     detections: Sequence[Detections],
+    sizes: SizeSettings,
     *,
-    image_hw: tuple[int, int],
-    num_detections: int,
     image_ids: Sequence[int],
     batch_size: int | None = None,
-    enlarge: bool = False,
 ) -> dict[str, np.ndarray]:
     """One host batch with the fields that prediction can need.
 
-    Pictures are shrunk with their shape kept to fit `image_hw` and padded at the right and bottom with zeros;
-    boxes and keypoints follow. Of each picture the `num_detections` best scored detections are kept.
+    Images are resized and padded as in evaluation (`changes.plain_changes`, `pixels.change_image`); boxes and keypoints
+    follow. Of each image the `sizes.detections` best scored detections are kept.
 
     Args:
-      images: [H, W, 3] uint8 each, of any sizes.
-      detections: one table per picture, in pixels of that picture.
-      image_hw: height and width of `image` in the batch.
+      images: [H, W, 3] uint8 each, all for the same static shape (`shape_of`).
+      detections: one table per image, in pixels of that image.
       image_ids: the dataset's own numbers.
       batch_size: at least len(images); the batch is filled up with rows whose `batch_valid` is False.
-      enlarge: also enlarge pictures smaller than `image_hw`.
 
     Returns:
-      Fields of `schema.BATCH_FIELDS`: the picture, its sizes and ids, and `detections_*` except masks.
+      Fields of `schema.BATCH_FIELDS`: the image, its sizes and ids, and `detections_*` except masks.
 
     Raises:
-      ValueError: for lists of different lengths, or a picture that is not [H, W, 3] uint8.
+      ValueError: for lists of different lengths, images of several shapes, or one that is not [H, W, 3] uint8.
     """
     size = len(images) if batch_size is None else batch_size
     if not len(images) == len(detections) == len(image_ids) or size < len(images):
         raise ValueError(
             f"{len(images)} images, {len(detections)} detection tables, {len(image_ids)} ids, batch of {size}"
         )
-    batch = _empty(size, image_hw, num_detections)
-    batch["image_hw_px"][:] = batch["original_hw_px"][:] = 1  # filler rows stay safe to divide by
-    for row, (image, table) in enumerate(zip(images, detections, strict=True)):
+    for row, image in enumerate(images):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image {row} is {image.shape} {image.dtype}, expected [H, W, 3] uint8")
-        height, width = image.shape[:2]
-        hw = fitted_hw(height, width, image_hw, enlarge=enlarge)
-        batch["image"][row, : hw[0], : hw[1]] = resize_image(image, hw)
-        batch["image_hw_px"][row] = hw
-        batch["original_hw_px"][row] = height, width
+    original = np.array([image.shape[:2] for image in images]).reshape(-1, 2)
+    changes = plain_changes(original, sizes)
+    shapes = np.unique(changes.shape)
+    if len(shapes) > 1:
+        raise ValueError(f"images of {len(shapes)} static shapes in one batch; group them by `shape_of`")
+    shape_hw = sizes.shapes[shapes[0] if len(shapes) else 0]
+    batch = _empty(size, shape_hw, sizes.detections)
+    batch["image_hw_px"][:] = batch["original_hw_px"][:] = 1  # filler rows stay safe to divide by
+    for row, (image, table) in enumerate(zip(images, detections, strict=True)):
+        batch["image"][row] = change_image(
+            image, flip=False, colours=changes.colours[row], colour_order=0, first_hw=changes.first_hw[row],
+            window=changes.window[row], hw=changes.hw[row], shape_hw=np.array(shape_hw),
+            interpolation=sizes.interpolation,
+        )  # fmt: skip
+        batch["image_hw_px"][row] = changes.hw[row]
+        batch["original_hw_px"][row] = original[row]
         batch["image_id"][row] = image_ids[row]
         batch["example_id"][row] = row
         batch["batch_valid"][row] = True
-        _fill_detections(batch, row, table, np.array([hw[1] / width, hw[0] / height]))
+        # Single precision, as in the pipeline.
+        scale_xy = (changes.hw[row].astype(np.float32) / original[row].astype(np.float32))[::-1]
+        _fill_detections(batch, row, table, scale_xy)
     return batch
 
 

@@ -1,14 +1,13 @@
-"""The tf.data pipeline: records -> host batches of static shape, the same for any number of hosts.
+"""The tf.data pipeline: records -> host batches of static shapes, the same for any number of hosts.
 
-Training reads an endless stream of examples: epoch after epoch, each shuffled by (seed, epoch). Step s takes the
-examples s*B ... (s+1)*B-1 of the stream, and each host its share of them, so that the position is one number and a
-resumed run skips to it before anything is decoded. Random changes of an example depend on (seed, epoch,
-example_id) only.
+The plan (`plan`) says which examples make up step s, in which static shape; what is done to each of them (`changes`) is
+known before anything is read. Each host reads its rows' records at their places and nothing else, so that a resumed run
+starts at its step at once.
 """
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from hoi_jax import schema
-from hoi_jax.data import tables, transforms
-from hoi_jax.data.augment import augment, training_hw
+from hoi_jax.data import plan, tables, transforms
+from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.changes import Changes, plain_changes, random_changes
 from hoi_jax.data.feature_cache import FeatureCache
 from hoi_jax.data.label_cleaning import clean_labels
 from hoi_jax.data.oversampling import copies_of_examples
+from hoi_jax.data.pixels import change_image, change_mask, decode_of_size
+from hoi_jax.data.record_places import read_at, record_places
 from hoi_jax.data.records import RecordFiles, Tensor
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.data.sparsity import copies_by_ratio, copies_by_replacement, sparse_examples
@@ -66,8 +68,11 @@ class Pipeline:
             raise DataError(
                 f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.label_vocabulary.name!r}"
             )
-        if "image_features" in self.needs and (self.features is None or self.augment.crop > 0):
-            raise ValueError("cached features need dataset.features, and whole pictures: augment.crop must be 0")
+        cut = self.augment.crop > 0 or self.augment.crop_area is not None
+        if "image_features" in self.needs and (self.features is None or cut or len(self.sizes.shapes) > 1):
+            raise ValueError(
+                "cached features need dataset.features, whole images (no augment.crop) and no sizes.buckets"
+            )
         if self.dataset.clean_labels != "none" and self.uses("persons"):
             raise DataError(f"{self.dataset.name}: clean_labels is for labels of pairs; these are labels of persons")
         self._check_capacity()
@@ -138,138 +143,159 @@ class Pipeline:
             raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
         return sparse
 
-    def _copies_in(self, epoch: Tensor) -> Tensor | None:
+    def _copies_in(self, epoch: int) -> np.ndarray | None:
         """Times that each example is shown in this epoch; None = once."""
         if self.options.sparsity == "replace":
-            return copies_by_replacement(self._sparse, tf.stack([self.seed * (1 << 32) + epoch, -1]))
-        return None if self.copies is None else tf.constant(self.copies)
+            return copies_by_replacement(self._sparse, self.seed, epoch)
+        return self.copies
 
     @property
     def epoch_size(self) -> int:
         """Examples of one training epoch, copies counted."""
         return self.files.num_examples if self.copies is None else int(self.copies.sum())
 
+    @functools.cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """(file, byte) of every record of the split."""
+        file, byte = record_places(self.files.paths)
+        if len(byte) != self.files.base_examples:
+            raise DataError(f"{self.files.directory}: {len(byte)} records, expected {self.files.base_examples}")
+        rows = slice(None) if self.files.positions is None else self.files.positions
+        return file[rows], byte[rows]
+
+    @functools.cached_property
+    def original_hw(self) -> np.ndarray:
+        """[examples, 2] sizes of the images in their files."""
+        path = self.files.directory / f"annotations_{self.files.base_split}.npz"
+        sizes = read_npz(path).get("original_hw_px", np.zeros((0, 2), np.int32))
+        if sizes.shape != (self.files.base_examples, 2):
+            raise DataError(f"{path}: no sizes of {self.files.base_examples} images; build the dataset again")
+        return sizes if self.files.positions is None else sizes[self.files.positions]
+
+    def changes(self, rows: plan.Rows, train: bool) -> Changes:
+        """What is done to the images of these rows."""
+        original = self.original_hw[rows.example]
+        if not train:
+            return plain_changes(original, self.sizes)
+        return random_changes(original, self.sizes, self.augment, self.seed, rows.epoch, rows.example)
+
+    def shapes_of(self, rows: plan.Rows, train: bool) -> np.ndarray:
+        """Numbers of the static shapes of these rows, [n]."""
+        if len(self.sizes.shapes) == 1:
+            return np.zeros(len(rows), np.int64)
+        return self.changes(rows, train).shape
+
+    def stream(self, source: int = 0) -> Iterator[plan.Rows]:
+        """The endless training stream of this dataset, an epoch at a time."""
+        return plan.epochs(self.files.num_examples, self.seed, self._copies_in, source)
+
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
         """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
-        first_epoch, skip = divmod(start_step * self.batch_size, self.epoch_size)
-        stream = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(self._epoch).skip(skip)
-        stream = self._host_share(stream.batch(self.batch_size, drop_remainder=True))
-        yield from self._iterate(stream, train=True)
+        planned = plan.training_batches(
+            self.stream(), self.batch_size, lambda rows: self.shapes_of(rows, True), start_step
+        )
+        return read_batches((self,), planned, self.batch_size, train=True, host=self.host, num_hosts=self.num_hosts)
 
     def eval_batches(self) -> Iterator[HostBatch]:
-        """Every example once, in file order; the last batch is filled up with rows of `batch_valid` False."""
-        size = self.files.num_examples
-        padded = -(-size // self.batch_size) * self.batch_size
-        stream = self._epoch(tf.constant(0, tf.int64), shuffle=False).repeat().take(padded)
-        stream = stream.enumerate().map(
-            lambda position, item: (tf.where(position < size, item[0], -1), item[1], item[2])
+        """Every example once, in file order within a static shape; the last batch of a shape is filled up with rows of
+        `batch_valid` False."""
+        planned = plan.evaluation_batches(
+            self.files.num_examples, self.batch_size, lambda rows: self.shapes_of(rows, False)
         )
-        stream = self._host_share(stream.batch(self.batch_size))
-        yield from self._iterate(stream, train=False)
+        return read_batches((self,), planned, self.batch_size, train=False, host=self.host, num_hosts=self.num_hosts)
 
-    def _epoch(self, epoch: Tensor, shuffle: bool = True) -> tf.data.Dataset:
-        """(example_id, epoch, serialized) of one epoch; shuffled ones may hold several copies of an example.
-
-        A copy's "epoch" has its number in the bits from 20 on, so that every copy is changed in its own way.
-        """
-        stream: Any = self.files.serialized().enumerate()
-        copies = self._copies_in(epoch) if shuffle else None
-        if copies is not None:
-
-            def repeat(example_id: Tensor, record: Tensor) -> tf.data.Dataset:
-                numbers = tf.data.Dataset.range(copies[example_id])
-                return numbers.map(lambda copy: (example_id, epoch + tf.bitwise.left_shift(copy, 20), record))
-
-            buffer = min(self.options.shuffle_buffer, self.epoch_size)
-            return stream.flat_map(repeat).shuffle(
-                buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
-            )
-        if shuffle:
-            buffer = min(self.options.shuffle_buffer, self.files.num_examples)
-            stream = stream.shuffle(buffer, seed=self.seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
-        return stream.map(lambda example_id, record: (example_id, epoch, record))
-
-    def _host_share(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        share = self.batch_size // self.num_hosts
-        low, high = self.host * share, (self.host + 1) * share
-        return batches.map(lambda *columns: tuple(column[low:high] for column in columns)).unbatch()
-
-    def _iterate(self, stream: tf.data.Dataset, train: bool) -> Iterator[HostBatch]:
-        threads = self.options.threads or tf.data.AUTOTUNE
-        stream = stream.map(lambda i, epoch, record: self.prepare(i, epoch, record, train), threads, deterministic=True)
-        stream = stream.batch(self.batch_size // self.num_hosts, drop_remainder=True)
-        stream = stream.prefetch(self.options.prefetch)
-        where = f"{self.dataset.name} ({self.files.split})"
-        try:
-            for number, batch in enumerate(cast(Iterator[HostBatch], stream.as_numpy_iterator())):
-                if number == 0:
-                    schema.check_batch(batch, self.needs, where)
-                yield batch
-        except tf.errors.OpError as error:
-            self._name_fault()
-            raise DataError(f"{where}: reading failed: {error.message}") from error
-
-    def _name_fault(self) -> None:
+    def name_fault(self) -> None:
         """Goes through the split once and raises DataError for the first record that cannot be prepared."""
         position, name = 0, "?"
+        number = np.arange(self.files.num_examples)
+        rows = plan.Rows(np.zeros_like(number), number, np.zeros_like(number))
+        columns = row_columns((self,), plan.PlannedBatch(rows, 0, np.ones(len(number), bool)), train=False)
         # As a graph, like in the stream: mapping over an empty table is not the same when run eagerly.
-        prepare = tf.function(lambda position, record: self.prepare(position, position, record, False))
+        prepare = tf.function(self.prepare, reduce_retracing=True)
         iterator = iter(self.files.serialized())
         while True:
             try:
                 record = next(iterator)
                 name = self.files.parse(record)["file_name"].numpy().decode()
-                prepare(tf.constant(position, tf.int64), record)
+                prepare({key: tf.constant(value[position]) for key, value in columns.items()}, record)
             except StopIteration:
                 return
             except tf.errors.OpError as error:
                 raise DataError(
-                    f"{self.files.directory} ({self.files.split}): record {position} cannot be read (picture "
+                    f"{self.files.directory} ({self.files.split}): record {position} cannot be read (image "
                     f"{name!r} or the one after it): {error.message.splitlines()[0]}"
                 ) from error
             position += 1
 
-    def prepare(self, example_id: Tensor, epoch: Tensor, record: Tensor, train: bool) -> dict[str, Tensor]:
-        """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis."""
+    def prepare(self, row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
+        """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis.
+
+        Args:
+          row: what was planned for it (`row_columns`).
+        """
         raw = dict(self.files.parse(record))
         if self.dataset.clean_labels != "none":
             raw = self._clean_labels(raw)
-        example = raw if "image" not in self.needs else transforms.decode_image(raw)
-        if "image" not in self.needs:
-            # A picture without channels has a size and costs nothing to mirror, cut or resize.
-            example["image"] = tf.zeros(tf.concat([raw["original_hw_px"], [0]], 0), tf.uint8)
-            example["image"] = tf.ensure_shape(example["image"], (None, None, 0))
+        example = self._moved({**raw, "image_hw_px": raw["original_hw_px"]}, row)
         if self._uses_masks():
-            example = transforms.decode_masks(example)
-        seed = tf.stack([self.seed * (1 << 32) + epoch, example_id])
-        if train:
-            example = augment(example, seed, self.augment)
-        limit, antialias = self.sizes.image_hw, self.options.antialias
-        if train and self.augment.short_sides:
-            hw = training_hw(tf.shape(example["image"])[:2], self.augment, seed)
-            example = transforms.resize_within(example, hw, limit, antialias=antialias)
-        else:
-            example = transforms.resize_to_fit(example, limit, enlarge=self.options.enlarge, antialias=antialias)
-        if self._uses_masks():
-            example = transforms.place_masks(example, self.sizes.image_hw, self.sizes.mask_hw)
-        example = transforms.pad_image(example, self.sizes.image_hw)
+            example["instances_mask"] = self._masks(raw, row)
         built = self._build_tables(example)
         built |= {
-            "image": example["image"],
-            "image_hw_px": example["image_hw_px"],
+            "image_hw_px": row["hw"],
             "original_hw_px": raw["original_hw_px"],
             "image_id": tf.cast(raw["image_id"], tf.int32),
-            "example_id": tf.cast(tf.maximum(example_id, 0), tf.int32),
-            "source_id": tf.zeros([], tf.int32),
-            "batch_valid": example_id >= 0,
+            "example_id": row["example_id"],
+            "source_id": row["source"],
+            "batch_valid": row["valid"],
         }
+        if "image" in self.needs:
+            built["image"] = self._pixels(raw, row)
         if "image_features" in self.needs:
-            built["image_features"] = self._cached_map(example_id, example.get("flipped", tf.constant(False)))
+            built["image_features"] = self._cached_map(row["example"], row["flip"])
         wanted = self.needs | schema.ALWAYS_PRESENT
         missing = sorted(wanted - set(built))
         if missing:
             raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from these records")
         return {name: built[name] for name in wanted}
+
+    def _moved(self, example: tables.Example, row: Mapping[str, Tensor]) -> tables.Example:
+        """The tables after the changes that the image goes through."""
+        same = example
+        # One branch runs: most images are not mirrored or cut.
+        example = tf.cond(row["flip"], lambda: transforms.flip_horizontal(same), lambda: dict(same))
+        example = transforms.resize(example, row["first_hw"])
+        if self.augment.crop > 0 or self.augment.crop_area is not None:
+            example = transforms.crop(example, row["window"], min_visible=self.augment.crop_min_visible)
+        return transforms.resize(example, row["hw"])
+
+    def _pixels(self, raw: tables.Example, row: Mapping[str, Tensor]) -> Tensor:
+        interpolation = self.sizes.interpolation
+
+        def read(encoded, original_hw, flip, colours, order, first_hw, window, hw, shape_hw):
+            image = decode_of_size(encoded, original_hw)
+            return change_image(
+                image, flip=flip, colours=colours, colour_order=order, first_hw=first_hw, window=window, hw=hw,
+                shape_hw=shape_hw, interpolation=interpolation,
+            )  # fmt: skip
+
+        names = ("flip", "colours", "colour_order", "first_hw", "window", "hw", "shape_hw")
+        inputs = [raw["image"], raw["original_hw_px"], *(row[name] for name in names)]
+        return tf.ensure_shape(tf.numpy_function(read, inputs, tf.uint8, stateful=False), (None, None, 3))
+
+    def _masks(self, raw: tables.Example, row: Mapping[str, Tensor]) -> Tensor:
+        def read(files, original_hw, flip, first_hw, window, hw, shape_hw, grid_hw):
+            masks = [
+                change_mask(
+                    file, original_hw, flip=flip, first_hw=first_hw, window=window, hw=hw, shape_hw=shape_hw,
+                    grid_hw=grid_hw,
+                )
+                for file in files
+            ]  # fmt: skip
+            return np.stack(masks) if masks else np.zeros((0, *grid_hw), bool)
+
+        names = ("flip", "first_hw", "window", "hw", "shape_hw", "grid_hw")
+        inputs = [raw["instances_mask_png"], raw["original_hw_px"], *(row[name] for name in names)]
+        return tf.ensure_shape(tf.numpy_function(read, inputs, tf.bool, stateful=False), (None, None, None))
 
     def _clean_labels(self, raw: tables.Example) -> tables.Example:
         # A detector's opinion is not asked for where labels are only to be clustered.
@@ -283,7 +309,7 @@ class Pipeline:
         """The stored feature map of an example, of its mirror image where it was mirrored."""
         cache = self.features
         assert cache is not None  # checked when the pipeline was made
-        position = tf.maximum(example_id, 0)
+        position = example_id
         if self.files.positions is not None:
             position = tf.gather(tf.constant(self.files.positions), position)
         return tf.ensure_shape(tf.numpy_function(cache.row, [position, flipped], tf.float16), cache.maps.shape[2:])
@@ -296,6 +322,8 @@ class Pipeline:
             built |= tables.build_boxes(example, "instances", self.sizes.instances)
         if self.uses("detections"):
             built |= tables.build_boxes(example, "detections", self.sizes.detections)
+        if self.uses("faces"):
+            built |= tables.build_faces(example, self.sizes.faces)
         if self.uses("pairs"):
             if self.files.meta["pairs_vocabulary"] != self.label_vocabulary.name:
                 example = tables.pair_rows_from_persons(example, self.label_vocabulary)
@@ -317,9 +345,101 @@ class Pipeline:
 
 
 def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
-    """A batch of zeros with the pipeline's shapes and dtypes, for initialising parameters; reads nothing."""
-    zero = tf.constant(0, tf.int64)
-    spec: Any = pipeline.files.serialized().map(lambda record: pipeline.prepare(zero, zero, record, False)).element_spec
-    return {
-        name: np.zeros((batch_size, *value.shape.as_list()), value.dtype.as_numpy_dtype) for name, value in spec.items()
+    """A batch of zeros of the pipeline's first static shape, for initialising parameters; reads nothing."""
+    maps = pipeline.features.maps.shape[2:] if pipeline.features else None
+    persons = str(pipeline.files.meta["persons_vocabulary"])
+    actions = max(len(get_vocabulary(persons).actions), 1) if persons else 1
+    return blank_batch(pipeline.needs, pipeline.sizes, pipeline.vocabulary, batch_size, maps, actions)
+
+
+def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bool) -> dict[str, np.ndarray]:
+    """What `Pipeline.prepare` is told of every row of a batch, [n, ...] per column, and where its record lies."""
+    count = len(batch.rows)
+    columns: dict[str, np.ndarray] = {
+        "source": batch.rows.source.astype(np.int32),
+        "example": batch.rows.example.astype(np.int64),
+        "valid": batch.valid,
+        "example_id": np.zeros(count, np.int32),
+        "path": np.zeros(count, object),
+        "byte": np.zeros(count, np.int64),
+        "flip": np.zeros(count, bool),
+        "colours": np.zeros((count, 3), np.float32),
+        "colour_order": np.zeros(count, np.int32),
+        "first_hw": np.zeros((count, 2), np.int32),
+        "window": np.zeros((count, 4), np.int32),
+        "hw": np.zeros((count, 2), np.int32),
     }
+    first_id = 0
+    for number, source in enumerate(sources):
+        mine = np.flatnonzero(batch.rows.source == number)
+        rows = batch.rows.take(mine)
+        changes = source.changes(rows, train)
+        for field in dataclasses.fields(Changes):
+            if field.name in columns:
+                columns[field.name][mine] = getattr(changes, field.name)
+        file, byte = source.places
+        columns["path"][mine] = [source.files.paths[i] for i in file[rows.example]]
+        columns["byte"][mine] = byte[rows.example]
+        # Numbers of their own for every source, so that no two share their random draws.
+        columns["example_id"][mine] = rows.example + first_id
+        first_id += source.files.num_examples
+    columns["example_id"][~batch.valid] = 0
+    sizes = sources[0].sizes
+    shape = sizes.shapes[batch.shape]
+    columns["shape_hw"] = np.tile(np.int32(shape), (count, 1))
+    columns["grid_hw"] = np.tile(np.int32(sizes.mask_grid(shape)), (count, 1))
+    columns["path"] = columns["path"].astype(str)
+    return columns
+
+
+def read_batches(
+    sources: Sequence[Pipeline],
+    planned: Iterator[plan.PlannedBatch],
+    batch_size: int,
+    *,
+    train: bool,
+    host: int,
+    num_hosts: int,
+) -> Iterator[HostBatch]:
+    """The planned batches as host batches, [batch / num_hosts, ...] per field: only this host's records are read.
+
+    Raises:
+      DataError: a record cannot be read; it names itself.
+    """
+    one = sources[0]
+    where = " + ".join(f"{source.dataset.name} ({source.files.split})" for source in sources)
+
+    def columns() -> Iterator[dict[str, np.ndarray]]:
+        for batch in planned:
+            yield row_columns(sources, batch.of_host(host, num_hosts), train)
+
+    probe = plan.Rows(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    first = row_columns(sources, plan.PlannedBatch(probe, 0, np.ones(1, bool)), train)
+    signature = {
+        name: tf.TensorSpec((None, *value.shape[1:]), tf.string if name == "path" else value.dtype)
+        for name, value in first.items()
+    }
+    threads = one.options.threads or tf.data.AUTOTUNE
+    share = batch_size // num_hosts
+    stream: Any = tf.data.Dataset.from_generator(columns, output_signature=signature).unbatch()
+    stream = stream.interleave(
+        lambda row: read_at(row["path"], row["byte"]).map(lambda record: (row, record)),
+        cycle_length=4, block_length=1, num_parallel_calls=2, deterministic=True,
+    )  # fmt: skip
+
+    def prepare(row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
+        if len(sources) == 1:
+            return one.prepare(row, record)
+        return tf.switch_case(row["source"], [lambda source=source: source.prepare(row, record) for source in sources])
+
+    stream = stream.map(prepare, threads, deterministic=True)
+    stream = stream.batch(share, drop_remainder=True).prefetch(one.options.prefetch)
+    try:
+        for number, batch in enumerate(cast(Iterator[HostBatch], stream.as_numpy_iterator())):
+            if number == 0:
+                schema.check_batch(batch, one.needs, where)
+            yield batch
+    except tf.errors.OpError as error:
+        for source in sources:
+            source.name_fault()
+        raise DataError(f"{where}: reading failed: {error.message}") from error

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from hoi_jax import schema
+from hoi_jax.data.pixels import decode_rgb
 from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.io import DataError, read_json
 
@@ -85,7 +86,7 @@ class RecordFiles:
             yield {name: value.numpy() for name, value in example.items()}
 
     def pictures(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
-        """image_id -> decoded picture [H, W, 3] uint8, for showing; one pass over the split.
+        """image_id -> decoded image [H, W, 3] uint8, for showing; one pass over the split.
 
         Left out are those that the dataset was built without.
         """
@@ -93,8 +94,7 @@ class RecordFiles:
         for serialized in self.serialized():
             example = self.parse(serialized)
             if (number := int(example["image_id"])) in image_ids and example["image"].numpy():
-                picture = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-                found[number] = picture.numpy()
+                found[number] = decode_rgb(example["image"].numpy(), f"{self.directory}: image {number}")
         return found
 
 
@@ -118,7 +118,7 @@ def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
     of the class of people); "images_with_instances", "images_with_detections", "images_with_pairs"; "hoi_labels"
     (images with image-level labels); and of these columns the rows with content: "instances_keypoints_px",
     "instances_face_xyxy_px", "instances_parts_xyxy_px", "instances_mask_png", "detections_keypoints_px",
-    "detections_face_xyxy_px", "pairs_part_states".
+    "detections_face_xyxy_px", "pairs_part_states"; "faces_xyxy_px" (faces of images, with those of detections).
 
     Raises:
       DataError: there is no such split, or the dataset is so old that nothing was counted.

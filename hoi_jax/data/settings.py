@@ -1,4 +1,4 @@
-"""What the pipeline is told: where the records are, the sizes of the tables, and how pictures are changed."""
+"""What the pipeline is told: where the records are, the sizes of the tables, and how images are changed."""
 
 import dataclasses
 from typing import Literal
@@ -58,12 +58,22 @@ class DatasetSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SizeSettings:
-    """Static sizes. Rows beyond a capacity are an error unless `truncate` says to drop them (lowest scores first).
+    """Static sizes, and the rule that brings images to theirs.
+
+    Rows beyond a capacity are an error unless `truncate` says to drop them (lowest scores first).
 
     Attributes:
-      image_hw: height and width of the picture tensor, pixels.
-      mask_hw: grid of instance masks.
+      image_hw: height and width of the frame that images are fitted into, and the one static shape where there are no
+        `buckets`.
+      buckets: static shapes; every batch has one, the smallest that holds its images. One compilation for each.
+      short_side, long_side: instead of fitting into `image_hw`: the short side becomes `short_side`, unless the long
+        one would pass `long_side`. rule: to the pixel as in "detr" (torchvision's references) or "mmdetection".
+      fit: without `short_side`: "shrink" keeps the aspect ratio and never enlarges; "enlarge" keeps the aspect ratio;
+        "stretch" gives every image exactly `image_hw`.
+      interpolation: "bilinear" or "bicubic", of Pillow.
+      mask_hw: grid of instance masks over `image_hw`; over a bucket it is as fine.
       instances, detections, pairs, persons: rows of the tables.
+      faces: rows of the faces of an image; those after them are dropped.
     """
 
     image_hw: tuple[int, int]
@@ -71,11 +81,39 @@ class SizeSettings:
     detections: int
     pairs: int
     persons: int = 0
+    faces: int = 64
     mask_hw: tuple[int, int] = (64, 64)
     truncate: bool = False
+    buckets: tuple[tuple[int, int], ...] = ()
+    short_side: int | None = None
+    long_side: int | None = None
+    rule: Literal["detr", "mmdetection"] = "detr"
+    fit: Literal["shrink", "enlarge", "stretch"] = "shrink"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The static shapes that images of batches have."""
+        return self.buckets or (self.image_hw,)
+
+    def mask_grid(self, shape_hw: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the mask grid over a static shape."""
+        return (
+            max(round(shape_hw[0] * self.mask_hw[0] / self.image_hw[0]), 1),
+            max(round(shape_hw[1] * self.mask_hw[1] / self.image_hw[1]), 1),
+        )
 
     def __post_init__(self):
-        for name in ("instances", "detections", "pairs"):
+        if len(set(self.buckets)) != len(self.buckets) or any(min(shape) < 8 for shape in self.buckets):
+            raise ValueError(f"buckets are {self.buckets}, expected different shapes of at least 8 pixels a side")
+        sides = [side for side in (self.short_side, self.long_side) if side is not None]
+        if min(sides, default=1) < 1 or (self.long_side is not None and self.short_side is None):
+            raise ValueError(
+                f"short_side is {self.short_side}, long_side {self.long_side}, expected pixels, or neither"
+            )
+        if self.fit == "stretch" and (self.buckets or self.short_side):
+            raise ValueError("fit='stretch' gives every image the size image_hw: buckets and short_side do not apply")
+        for name in ("instances", "detections", "pairs", "faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if min(self.image_hw) < 8:
@@ -93,8 +131,9 @@ class AugmentSettings:
       crop_min_visible: an instance needs this fraction of its box inside the window to stay.
       crop_sides_px: instead of `crop_min_side`, least and largest window side in pixels of the picture after its short
         side became one of `crop_short_sides` (DETR: 384 to 600).
-      short_sides: the short side becomes one of these, drawn (DETR: 480 to 800 in steps of 32), as far as the result
-        fits into `image_hw`; () = as in evaluation.
+      crop_area, crop_ratio: instead of these, torchvision's RandomResizedCrop: every image is cut to a window with this
+        share of its area and an aspect ratio in this range.
+      short_sides: the short side becomes one of these, drawn (DETR: 480 to 800 in steps of 32); () = as in evaluation.
       long_side: with `short_sides`, limit of the other side.
       brightness, contrast, saturation: largest relative change of colours.
     """
@@ -105,6 +144,8 @@ class AugmentSettings:
     crop_min_visible: float = 0.5
     crop_sides_px: tuple[int, int] | None = None
     crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    crop_area: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     short_sides: tuple[int, ...] = ()
     long_side: int = 1333
     brightness: float = 0.0
@@ -118,7 +159,9 @@ class AugmentSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number in [0, 1]")
         sides = self.crop_sides_px or (1, 1)
         if min(*sides, self.long_side, *self.short_sides, *self.crop_short_sides) < 1 or sides[0] > sides[1]:
-            raise ValueError("sides of pictures and windows are pixels, at least 1, the smaller one first")
+            raise ValueError("sides of images and windows are pixels, at least 1, the smaller one first")
+        if self.crop_area and (self.crop > 0 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1):
+            raise ValueError(f"crop_area is {self.crop_area}, expected rising shares up to 1, and crop 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +169,6 @@ class PipelineSettings:
     """How the stream runs.
 
     Attributes:
-      shuffle_buffer: records held for shuffling; at least the split's size gives a full permutation.
-      enlarge: whether pictures smaller than `image_hw` are enlarged to fit.
-      antialias: low-pass when shrinking.
       threads: parallel parsers, 0 = as many as tf.data likes.
       prefetch: batches prepared ahead.
       oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
@@ -140,9 +180,6 @@ class PipelineSettings:
       crowded_copies: as above.
     """
 
-    shuffle_buffer: int = 20000
-    enlarge: bool = False
-    antialias: bool = True
     threads: int = 0
     prefetch: int = 4
     oversample_to: int = 0

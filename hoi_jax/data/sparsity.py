@@ -5,13 +5,14 @@ same person; a picture without people is crowded (the rule of the released sampl
 """
 
 import numpy as np
-import tensorflow as tf
 from jaxtyping import Bool, Int
 
-from hoi_jax.data.records import Tensor
+from hoi_jax.data.draws import uniform
 
 REPLACE_PROBABILITY = 0.5
-"""Of the released code: a sparse picture gives way to a random crowded one."""
+"""Of the released code: a sparse image gives way to a random crowded one."""
+_PURPOSE = 100
+"""Keeps these draws apart from those that change images (`changes`)."""
 
 
 def sparse_examples(
@@ -36,25 +37,21 @@ def copies_by_ratio(sparse: Bool[np.ndarray, " examples"], ratio: int) -> Int[np
     return np.where(sparse, 1, ratio).astype(np.int64)
 
 
-def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: Tensor) -> Tensor:
+def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: int, epoch: int) -> Int[np.ndarray, " examples"]:
     """Times that each example is shown in one epoch by the released rule, whose ratio is 1 : (2 + sparse / crowded).
 
-    One epoch draws as many pictures as there are; each time a sparse one is drawn, a random crowded one takes its
+    One epoch draws as many images as there are; each time a sparse one is drawn, a random crowded one takes its
     place with probability one half. (The released code mixes up the numbers of its lists; here the rule is as meant.)
 
     Args:
       sparse: not all True, unless there is nothing.
-      seed: [2] int64, another one for every epoch.
 
     Returns:
       [examples] int64 with the sum `examples`.
     """
-    number = len(sparse)
-    crowded = tf.constant(np.flatnonzero(~sparse))
-    draw = tf.random.stateless_uniform([2, number], seed)
-    replaced = tf.constant(sparse) & (draw[0] < REPLACE_PROBABILITY)
-    count = tf.cast(tf.size(crowded), tf.float32)
-    # A float just below one times a large count can round up to the count.
-    chosen = tf.minimum(tf.cast(draw[1] * count, tf.int64), tf.size(crowded, tf.int64) - 1)
-    shown = tf.where(replaced, tf.gather(crowded, tf.maximum(chosen, 0)), tf.range(number, dtype=tf.int64))
-    return tf.math.bincount(shown, minlength=number, maxlength=number, dtype=tf.int64)
+    number = np.arange(len(sparse))
+    crowded = np.flatnonzero(~sparse)
+    draw = uniform(seed, epoch, number, _PURPOSE, 2)
+    replaced = sparse & (draw[:, 0] < REPLACE_PROBABILITY)
+    chosen = crowded[(draw[:, 1] * len(crowded)).astype(np.int64)] if len(crowded) else number
+    return np.bincount(np.where(replaced, chosen, number), minlength=len(sparse)).astype(np.int64)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from hoi_jax import schema
-from hoi_jax.data.host import batch_from_images, fitted_hw, read_image, resize_image
+from hoi_jax.data.host import batch_from_images, read_image, shape_of
+from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError
 
 
@@ -22,6 +23,10 @@ def detections(count, width, height, seed=0):
     }
 
 
+def sizes(image_hw, count, **changes):
+    return SizeSettings(image_hw, instances=1, detections=count, pairs=1, **changes)
+
+
 def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
@@ -29,7 +34,7 @@ def noise(height, width, seed=0):
 def test_batch_fits_the_schema_and_marks_filler():
     batch = batch_from_images(
         [noise(30, 80), noise(70, 20)], [detections(3, 80, 30), detections(9, 20, 70)],
-        image_hw=(40, 48), num_detections=5, image_ids=[7, 9], batch_size=3,
+        sizes((40, 48), 5), image_ids=[7, 9], batch_size=3,
     )  # fmt: skip
     schema.check_batch(batch, ("image", "detections_xyxy_px", "detections_keypoints_px"))
     assert batch["batch_valid"].tolist() == [True, True, False]
@@ -40,14 +45,14 @@ def test_batch_fits_the_schema_and_marks_filler():
 
 def test_picture_lies_at_the_top_left_and_the_rest_is_zero():
     image = np.full((30, 80, 3), 255, np.uint8)
-    batch = batch_from_images([image], [detections(1, 80, 30)], image_hw=(40, 40), num_detections=2, image_ids=[1])
+    batch = batch_from_images([image], [detections(1, 80, 30)], sizes((40, 40), 2), image_ids=[1])
     assert batch["image_hw_px"].tolist() == [[15, 40]]
     assert (batch["image"][0, :15, :40] == 255).all() and not batch["image"][0, 15:].any()
 
 
 def test_boxes_come_back_to_original_pixels():
     table = detections(6, 333, 217)
-    batch = batch_from_images([noise(217, 333)], [table], image_hw=(96, 128), num_detections=6, image_ids=[1])
+    batch = batch_from_images([noise(217, 333)], [table], sizes((96, 128), 6), image_ids=[1])
     scale = (batch["original_hw_px"][0] / batch["image_hw_px"][0])[::-1]
     order = np.argsort(-table["score"])
     np.testing.assert_allclose(
@@ -61,50 +66,21 @@ def test_boxes_come_back_to_original_pixels():
 
 def test_the_best_scored_detections_are_kept_in_order():
     table = detections(20, 50, 50)
-    batch = batch_from_images([noise(50, 50)], [table], image_hw=(64, 64), num_detections=4, image_ids=[1])
+    batch = batch_from_images([noise(50, 50)], [table], sizes((64, 64), 4), image_ids=[1])
     np.testing.assert_array_equal(batch["detections_score"][0], np.float32([0.95, 0.9, 0.85, 0.8]))
     rows = np.argsort(-table["score"])[:4]
     np.testing.assert_array_equal(batch["detections_class"][0], table["class"][rows])
 
 
-def test_small_pictures_are_enlarged_only_when_asked():
-    assert fitted_hw(30, 60, (100, 100)) == (30, 60)
-    assert fitted_hw(30, 60, (100, 100), enlarge=True) == (50, 100)
-
-
-def test_sizes_boxes_and_pixels_are_those_of_the_training_pipeline():
-    import tensorflow as tf
-
-    from hoi_jax.data.transforms import resize_to_fit
-
-    rng = np.random.default_rng(1)
-    for case in range(40):
-        height, width = (int(n) for n in rng.integers(1, 700, 2))
-        limit, enlarge = tuple(int(n) for n in rng.integers(8, 300, 2)), bool(case % 2)
-        smooth = resize_image(noise(9, 9, case), (height, width))
-        table = detections(4, width, height, case)
-        example = {"image": tf.constant(smooth)} | {f"detections_{k}": tf.constant(v) for k, v in table.items()}
-        expected = resize_to_fit(example, limit, enlarge=enlarge, antialias=True)
-        batch = batch_from_images([smooth], [table], image_hw=limit, num_detections=4, image_ids=[1], enlarge=enlarge)
-        hw = batch["image_hw_px"][0]
-        assert hw.tolist() == expected["image_hw_px"].numpy().tolist()
-        order = np.argsort(-table["score"], kind="stable")
-        for name in ("detections_xyxy_px", "detections_keypoints_px"):
-            np.testing.assert_allclose(batch[name][0], expected[name].numpy()[order], rtol=2e-6, atol=1e-5)
-        # Pillow counts in 8-bit steps after each of two passes, TensorFlow in floats.
-        ours = batch["image"][0, : hw[0], : hw[1]].astype(int)
-        assert np.abs(ours - expected["image"].numpy()).max() <= 2
-
-
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
 def test_an_array_that_is_no_picture_is_refused(image):
     with pytest.raises(ValueError, match="expected \\[H, W, 3\\] uint8"):
-        batch_from_images([image], [detections(1, 4, 4)], image_hw=(8, 8), num_detections=1, image_ids=[1])
+        batch_from_images([image], [detections(1, 4, 4)], sizes((8, 8), 1), image_ids=[1])
 
 
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="1 images, 0 detection tables"):
-        batch_from_images([noise(4, 4)], [], image_hw=(8, 8), num_detections=1, image_ids=[1])
+        batch_from_images([noise(4, 4)], [], sizes((8, 8), 1), image_ids=[1])
 
 
 def test_exif_orientation_is_respected(tmp_path):
@@ -151,3 +127,13 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     Image.fromarray(noise(20, 20)).save(tmp_path / "big.png")
     with pytest.raises(DataError, match="20 x 20 pixels, the limit is 399"):
         read_image(tmp_path / "big.png", max_pixels=399)
+
+
+def test_images_of_two_static_shapes_are_not_put_in_one_batch():
+    shapes = sizes((64, 64), 1, buckets=((32, 64), (64, 32)))
+    lying, standing = noise(30, 60), noise(60, 30)
+    assert [shape_of(lying, shapes), shape_of(standing, shapes)] == [0, 1]
+    batch = batch_from_images([standing], [detections(1, 30, 60)], shapes, image_ids=[1])
+    assert batch["image"].shape == (1, 64, 32, 3)
+    with pytest.raises(ValueError, match="2 static shapes"):
+        batch_from_images([lying, standing], [detections(1, 30, 60)] * 2, shapes, image_ids=[1, 2])
