@@ -42,9 +42,11 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
 
     from hoi_jax import experiment as ex
     from hoi_jax.evaluation.scoring import score
-    from hoi_jax.training import describe_schedule, in_steps, train
+    from hoi_jax.training import check_batch, describe_schedule, in_steps, train
 
     experiment = ex.load_experiment(config)
+    settings = experiment.train
+    check_batch(experiment.batch_size, settings.accumulate, settings.parallel, settings.num_devices)
     for other in experiment.dataset.mix:
         ensure_dataset(other.name, data_dir)
     directory = ensure_dataset(experiment.dataset.name, data_dir)

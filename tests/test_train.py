@@ -102,9 +102,24 @@ def test_thresholds_are_fitted_on_the_held_out_pictures_and_used(trained, capsys
     ],
 )
 def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, message, tmp_path, capsys):
-    assert main([*TINY, flag, f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"]) == 2
+    one = "--config.train.num_devices=1"
+    assert main([*TINY, one, flag, f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--config.batch_size=10"], "batch_size 10 does not divide over 8 devices: take 8 or 16"),
+        (["--config.batch_size=8", "--config.train.accumulate=2"], "8 devices with 2 micro-batches on each: take 16"),
+        (["--config.train.num_devices=9"], "num_devices is 9, there are 8"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused_before_data_are_built(flags, message, tmp_path, capsys):
+    assert main([*TINY, *flags, f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_changes_of_the_config_are_read_off_the_command_line(capsys):

@@ -19,7 +19,7 @@ from hoi_jax.training.interrupt import TrainingInterrupted
 from hoi_jax.training.lock import WorkdirLock, WorkdirLockedError
 from hoi_jax.training.loop import DataEndedError, train
 from hoi_jax.training.optimizer import Optimizer, RuleError, make_optimizer
-from hoi_jax.training.parallel import HostBatch, Parallel, make_predictor
+from hoi_jax.training.parallel import HostBatch, Parallel, check_batch, make_predictor
 from hoi_jax.training.settings import (
     InitFromSettings,
     OptimizerSettings,
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingInterrupted",
     "WorkdirLock",
     "WorkdirLockedError",
+    "check_batch",
     "describe_schedule",
     "in_steps",
     "init_from",

@@ -18,11 +18,13 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from hoi_jax.settings import SettingsError
+
 MICRO = "micro"
 _INLINED = ("jit", "pjit", "closed_call", "core_call")
 
 
-class AccumulationError(ValueError):
+class AccumulationError(SettingsError):
     """The loss cannot be accumulated exactly."""
 
 

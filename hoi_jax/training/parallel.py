@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from hoi_jax.settings import choice
+from hoi_jax.settings import SettingsError, choice
 from hoi_jax.system import Batch, System
 from hoi_jax.training.step import AXIS, TrainStep
 
@@ -134,6 +134,28 @@ class Parallel:
         shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         rows = np.concatenate([np.asarray(shard.data) for shard in shards])
         return rows.reshape((-1, *rows.shape[2:])) if self.kind == "pmap" else rows
+
+
+def check_batch(batch_size: int, accumulate: int, kind: str = "pmap", num_devices: int | None = None) -> None:
+    """Whether a batch of the whole run divides over the devices at hand and into micro-batches on each.
+
+    Raises:
+      SettingsError: it does not, or there are not so many devices. It lists batch sizes that do, so that nobody has to
+        wait for data and compilation to learn of it.
+    """
+    try:
+        devices = len(Parallel(kind, num_devices).devices)
+    except ValueError as error:
+        raise SettingsError(f"train: {error}") from error
+    unit = devices * accumulate
+    if batch_size % unit:
+        micro = f" with {accumulate} micro-batches on each" if accumulate > 1 else ""
+        below = batch_size // unit * unit
+        near = [str(size) for size in (below, below + unit) if size]
+        raise SettingsError(
+            f"batch_size {batch_size} does not divide over {devices} devices{micro}: take {' or '.join(near)}, "
+            "or another train.num_devices"
+        )
 
 
 def make_predictor(

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from toy import batches, make_batch, make_system
 
-from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_predictor, make_train_step
+from hoi_jax.settings import SettingsError
+from hoi_jax.training import (
+    OptimizerSettings,
+    Parallel,
+    check_batch,
+    make_optimizer,
+    make_predictor,
+    make_train_step,
+)
 from hoi_jax.training.accumulate import AccumulationError
 from hoi_jax.training.state import init_variables, make_state
 from hoi_jax.training.step import make_gradients
@@ -130,3 +138,20 @@ def test_the_source_of_a_replica_survives_donation(kind):
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
     with pytest.raises(ValueError, match="9 examples does not divide over 8"):
         Parallel("pmap", 8).shard_batch(make_batch(0, 9))
+
+
+@pytest.mark.parametrize(
+    "batch_size, accumulate, devices, fits",
+    [(8, 1, 8, True), (16, 2, 8, True), (10, 1, 8, False), (8, 2, 8, False), (10, 1, 5, True), (3, 1, 9, False)],
+)
+def test_a_batch_that_does_not_divide_is_an_error_of_the_settings(batch_size, accumulate, devices, fits):
+    if fits:
+        check_batch(batch_size, accumulate, "pmap", devices)
+        return
+    with pytest.raises(SettingsError, match="num_devices"):
+        check_batch(batch_size, accumulate, "pmap", devices)
+
+
+def test_the_error_names_batches_that_divide():
+    with pytest.raises(SettingsError, match="batch_size 10 does not divide over 8 devices: take 8 or 16"):
+        check_batch(10, 1)
