@@ -1,5 +1,6 @@
 """Prompts, tokens, text encoders and the command that writes class embeddings."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def test_every_class_has_a_sentence_of_its_own_that_needs_no_package(name, style
         theirs = io.read_npz(GOLDEN / "clip_hico_tokens.npz", max_bytes=io.MEGABYTE)[style]  # open_clip's tokenizer
         np.testing.assert_array_equal(tokens[:, : theirs.shape[1]], theirs)
         assert not tokens[:, theirs.shape[1] :].any()
+
+
+def test_the_released_style_is_the_authors_list_line_by_line():
+    """The digest is that of the 600 entries of scripts/prompts.json, drjinying/hts a721034, one a line."""
+    lines = class_prompts(get_vocabulary("hico_det"), "released")
+    digest = "edaed857f6f5450f9dec5fb0a546101f58408589275385f04706a4bba58c3244"
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == digest
+    assert lines[3] == "a pilot flying the aircraft"
+    tokens = ClipTokenizer(KnownWords(io.read_json(WORDS_FILE)))(lines)
+    assert tokens.shape == (600, 77) and np.all(tokens.max(1) == 49407)
+
+
+def test_the_released_style_exists_for_hico_only():
+    with pytest.raises(ValueError, match="hoi_scenes"):
+        class_prompts(get_vocabulary("hoi_scenes"), "released")
 
 
 def test_texts_are_cut_as_by_clips_pattern():
