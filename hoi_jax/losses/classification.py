@@ -14,7 +14,7 @@ def binary_cross_entropy(logits: Float[Array, "*shape"], labels: Bool[Array, "*s
 def log_frequency_weights(counts: np.ndarray) -> np.ndarray:
     """w_c = ln(N / n_c) with N the sum of the counts (TIN, released code).
 
-    Multiplied with the *logit* in training and left out at test, so that rare classes are pushed harder.
+    Multiplied with the *logit* in training; the released code leaves them out at test.
 
     Args:
       counts: [classes] training instances, not negative. A class without any is treated as if it had one.

@@ -62,11 +62,13 @@ class LossConfig:
     """Weights of the terms, and how class frequencies enter.
 
     Attributes:
-      weighting: "logit_scale" (the logit times ln(N / n), released), "loss_scale" (the loss of positives times it), or
-        "none".
+      weighting: "logit_scale" (the logit times ln(N / n), released; at test too, see `ScoreConfig.weighted_logits`),
+        "loss_scale" (the loss of positives times it), or "none".
       counts: "vocabulary" or "released" (`release_tables.json`, which counts negatives as no_interaction).
       weighted: streams that are weighted (V-COCO as released: human and object).
       human, object, spatial, joint, interactiveness: factors of the terms; the authors double `human` on V-COCO.
+      mean: over the entries of each "image" and then over images, so that B images in one update pull as B updates
+        of one image do (image-centric training), or over all entries of the "batch", crowded images more.
     """
 
     weighting: str = "logit_scale"
@@ -77,8 +79,10 @@ class LossConfig:
     spatial: float = 1.0
     joint: float = 1.0
     interactiveness: float = 1.0
+    mean: str = "image"
 
     def __post_init__(self):
+        choice("mean", self.mean, ("image", "batch"))
         choice("weighting", self.weighting, ("logit_scale", "loss_scale", "none"))
         choice("counts", self.counts, ("vocabulary", "released"))
         check_streams("weighted", self.weighted, C_STREAMS)
@@ -95,6 +99,9 @@ class ScoreConfig:
       fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
         (iCAN, and TIN as released). A joint stream stands alone.
       times_interactiveness: whether scores are multiplied by f_P (Eq. 6; not in the released code).
+      weighted_logits: the weights that scale logits in training scale them at test too, so that scores are the
+        probabilities that were trained (the weights are not the paper's; left out in the released code, whose scores
+        are not multiplied by f_P).
       spare_no_interaction: the score of "does not interact" is not multiplied by f_P, which says the opposite.
       lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
       prior: in action style, which (verb, object class) combinations may score: tables "vocabulary" and "released"
@@ -109,6 +116,7 @@ class ScoreConfig:
     fallback: int = 0
     fusion: str = "sum"
     times_interactiveness: bool = True
+    weighted_logits: bool = True
     spare_no_interaction: bool = True
     lis: str = "paper"
     lis_scale: float = 8.4

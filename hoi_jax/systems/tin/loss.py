@@ -9,16 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from hoi_jax.losses.classification import (
-    binary_cross_entropy,
-    log_frequency_weights,
-    weighted_binary_cross_entropy,
-)
+from hoi_jax.losses.classification import binary_cross_entropy, weighted_binary_cross_entropy
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, picture_field, picture_of
-from hoi_jax.systems.tin.release import released_counts
+from hoi_jax.systems.tin.probability import class_weights
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, sample_pairs
 from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
 from hoi_jax.vocab.tables import Vocabulary
@@ -32,20 +28,6 @@ def training_fields(vocabulary: Vocabulary, config: TinConfig) -> frozenset[str]
     """Batch fields that the loss reads."""
     style = () if vocabulary.hois else _PERSON_FIELDS
     return frozenset(("image_hw_px", *picture_field(config), *_BOX_FIELDS, *_PAIR_FIELDS, *style))
-
-
-def class_weights(config: TinConfig, vocabulary: Vocabulary, stream: str) -> np.ndarray | None:
-    """[K] float32 weights ln(N / n) of one stream; None where it is not weighted or the vocabulary has no counts."""
-    c = config.loss
-    if c.weighting == "none" or stream not in c.weighted:
-        return None
-    if c.counts == "released":
-        counts = released_counts(vocabulary, stream)
-    else:
-        counts = np.asarray(vocabulary.train_counts)
-        if len(counts) != (len(vocabulary.hois) or len(vocabulary.verbs)):
-            return None
-    return log_frequency_weights(counts).astype(np.float32)
 
 
 def _stream_entropy(logits: Array, labels: Array, weights: np.ndarray | None, weighting: str) -> Array:
@@ -64,6 +46,18 @@ def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[f
     return jnp.mean(binary_cross_entropy(logits, labels), axis=-1)
 
 
+def _mean(entropy: Array, known: Array, *, valid: Array, per_image: bool, axis_name: str | None) -> Array:
+    """Mean of `entropy` [B, P, ...] over known entries of valid examples [B], all at once or of each image first.
+
+    An image without any known entry counts as 0 among the images' means: alone in an update it would change nothing.
+    """
+    used = valid.reshape(-1, *(1,) * (known.ndim - 1))
+    if not per_image:
+        return valid_mean(entropy, known & used, axis_name)
+    of_image = jax.vmap(valid_mean)(entropy, jnp.broadcast_to(known, entropy.shape))
+    return valid_mean(of_image, valid, axis_name)
+
+
 def _terms(
     logits: Mapping[str, Array],
     targets: Targets,
@@ -74,8 +68,7 @@ def _terms(
 ) -> dict[str, Array]:
     """Named loss terms; `targets` with a batch axis, `valid` [B] for examples that only fill up a batch."""
     places = targets.human.shape[1]
-    mean = functools.partial(valid_mean, axis_name=axis_name)
-    used = valid[:, None, None]
+    mean = functools.partial(_mean, valid=valid, per_image=config.loss.mean == "image", axis_name=axis_name)
     # The human and object streams learn on positives, the streams that see maps on all pairs.
     everything = (targets.pair, targets.pair_known)
     parts = {
@@ -88,12 +81,11 @@ def _terms(
     for name in config.classifier.streams:
         labels, known = parts[name]
         entropy = _stream_entropy(logits[name][:, : labels.shape[1]], labels, weights[name], config.loss.weighting)
-        terms[name] = getattr(config.loss, name) * mean(entropy, known & used)
+        terms[name] = getattr(config.loss, name) * mean(entropy, known)
     if config.interactiveness.streams:
         p = config.interactiveness
         entropy = _interactiveness_entropy(logits["interactiveness"], targets.interactive, p.logit_weights)
-        known = targets.interactive_known & valid[:, None]
-        terms["interactiveness"] = config.loss.interactiveness * mean(entropy, known)
+        terms["interactiveness"] = config.loss.interactiveness * mean(entropy, targets.interactive_known)
     return terms
 
 

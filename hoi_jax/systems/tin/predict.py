@@ -13,6 +13,7 @@ from hoi_jax.ops.scoring import verb_scores_of_class
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits, picture_field, picture_of
+from hoi_jax.systems.tin.probability import logit_scales, probabilities
 from hoi_jax.systems.tin.release import allowed_objects, nis_bounds
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, choose_detections
 from hoi_jax.systems.tin.suppression import agents_of_pairs, best_objects, detector_weight, fuse, kept_pairs
@@ -126,12 +127,11 @@ def network_logits(
     return logits_of_boxes(instances) | pair_logits(net, variables, instances, boxes, *index)
 
 
-def interaction_scores(logits: Array | None, pairs: tuple[int, ...]) -> tuple[Array, Array]:
-    """P's probabilities that pairs [B, P] interact and that they do not, from one or two logits; (1, 0) without P."""
-    if logits is None:
+def interaction_scores(probability: Array | None, pairs: tuple[int, ...]) -> tuple[Array, Array]:
+    """P's probabilities that pairs [B, P] interact and that they do not, from its one or two; (1, 0) without P."""
+    if probability is None:
         return jnp.ones(pairs), jnp.zeros(pairs)
-    probability = jax.nn.sigmoid(logits.astype(jnp.float32))
-    other = probability[..., 1] if logits.shape[-1] == 2 else 1.0 - probability[..., 0]
+    other = probability[..., 1] if probability.shape[-1] == 2 else 1.0 - probability[..., 0]
     return probability[..., 0], other
 
 
@@ -139,22 +139,23 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     """The `predict` function of a System.
 
     verb_scores = (p_human + p_object + p_spatial) * s_P with s_P = f_P * L(s_h) * L(s_o) (Eqs. 1 to 6), L the LIS
-    weight; `interactiveness` is s_P, and `kept` is False where s_P < the NIS threshold (scores stay as they are).
-    Without P, s_P is L(s_h) * L(s_o) and nothing is suppressed. `ScoreConfig` and `NisConfig` change this as they say.
+    weight and p the probabilities as trained (`probability.logit_scales`); `interactiveness` is s_P, and `kept` is
+    False where s_P < the NIS threshold (scores stay as they are). Without P, s_P is L(s_h) * L(s_o) and nothing is
+    suppressed. `ScoreConfig` and `NisConfig` change this as they say.
     """
     bounds = jnp.asarray(nis_bounds(config.nis, vocabulary))
     spared = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
     spared = spared & config.score.spare_no_interaction
     has_p = bool(config.interactiveness.streams)
+    scales = logit_scales(config, vocabulary)
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
         examples = {name: batch[name] for name in DETECTION_FIELDS}
         p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, config))(examples)
         hw = batch["image_hw_px"] if config.uses_pixels else jnp.ones((len(p["pair_valid"]), 2), jnp.int32)
         human, obj, valid = p["human_index"], p["object_index"], p["pair_valid"]
-        logits = network_logits(net, variables, picture_of(batch, config), hw, p)
-        probability = {n: jax.nn.sigmoid(x.astype(jnp.float32)) for n, x in logits.items() if n != "interactiveness"}
-        f_pair, non_interactive = interaction_scores(logits.get("interactiveness"), valid.shape)
+        probability = probabilities(network_logits(net, variables, picture_of(batch, config), hw, p), scales)
+        f_pair, non_interactive = interaction_scores(probability.get("interactiveness"), valid.shape)
 
         object_class = rows_of(p["object_class"], obj)
         human_score, object_score = rows_of(p["human_score"], human), rows_of(p["object_score"], obj)

@@ -16,6 +16,7 @@ from hoi_jax.settings import from_config
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
 from hoi_jax.systems.tin.predict import by_verb, class_scores, interaction_scores
+from hoi_jax.systems.tin.probability import logit_scales, probabilities
 from hoi_jax.vocab.tables import Vocabulary
 
 ScorePairs = Callable[..., Float[np.ndarray, "pairs verbs"]]
@@ -33,6 +34,8 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
         raise ValueError("backbone.cached: pairs are scored on pictures, not on stored feature maps")
     net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs), len(vocabulary.objects))
 
+    scales = logit_scales(config, vocabulary)
+
     @jax.jit
     def run(variables, image, human, obj, object_class, keypoints, human_index, object_index, valid):
         hw = jnp.asarray([image.shape[1:3]], jnp.int32)
@@ -42,10 +45,10 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
         boxes = human, obj, keypoints
         logits = logits_of_boxes(instances)
         logits |= pair_logits(net, variables, instances, boxes, human_index, object_index, valid)
-        probability = {n: jax.nn.sigmoid(x.astype(jnp.float32)) for n, x in logits.items() if n != "interactiveness"}
+        probability = probabilities(logits, scales)
         fused = class_scores(config, probability, human_index, object_index)
         verbs = by_verb(fused, jnp.take_along_axis(object_class, object_index, axis=1), config, vocabulary)
-        interactive, _ = interaction_scores(logits.get("interactiveness"), valid.shape)
+        interactive, _ = interaction_scores(probability.get("interactiveness"), valid.shape)
         spared = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
         spared = spared & config.score.spare_no_interaction
         if config.score.times_interactiveness:
