@@ -9,8 +9,8 @@ from data_prep.pictures import PictureFolder
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import DataError
 
-AddTables = Callable[[Record], Record]
-"""Adds detections, poses or faces to a record (`side_inputs`)."""
+AddTables = Callable[[Record, str], Record]
+"""Adds detections, poses or faces to a record of the split of that name (`side_inputs`)."""
 
 
 def annotated_source(
@@ -46,13 +46,17 @@ def annotated_source(
         description=f"{name} ({layouts})",
         pairs_vocabulary=pairs,
         persons_vocabulary=persons or "",
-        splits={s: (len(f), lambda f=f: iterate(f, folder, skip_unreadable, add)) for s, f in files.items()},
+        splits={s: (len(f), lambda s=s, f=f: iterate(f, folder, skip_unreadable, add, s)) for s, f in files.items()},
         settings={"layout": layouts, "skip_unreadable": skip_unreadable, **(settings or {})},
     )
 
 
 def iterate(
-    labels: LabelFile, folder: PictureFolder, skip_unreadable: bool = False, add: AddTables | None = None
+    labels: LabelFile,
+    folder: PictureFolder,
+    skip_unreadable: bool = False,
+    add: AddTables | None = None,
+    split: str = "",
 ) -> Iterator[Record]:
     """One record per picture, in the file's order; what is left out is said at the end."""
     pictures, notes = 0, []
@@ -67,7 +71,7 @@ def iterate(
             continue
         record = labels.record(row, hw) | {"image": data}
         notes += [f"{labels.where(row)}: {note}" for note in labels.notes(row)]
-        yield add(record) if add else record
+        yield add(record, split) if add else record
     if notes:
         print(f"{labels.path}: {len(notes)} relations left out, first {notes[0]}", file=sys.stderr)
     if pictures:

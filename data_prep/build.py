@@ -17,6 +17,7 @@ Prints the counts of every split and the checksum of the records. Check the file
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -50,9 +51,27 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave absent and broken pictures out, naming them"
     )
-    parser.add_argument("--detections", type=Path, help="boxes of a detector (COCO results JSON, detectron2's .pth)")
-    parser.add_argument("--poses", type=Path, help="poses (COCO keypoints JSON, AlphaPose), given to people by IoU")
-    parser.add_argument("--faces", type=Path, help="face boxes (COCO results JSON), given to people")
+    side = {"nargs": "+", "default": [], "metavar": "[SPLIT=]FILE"}
+    parser.add_argument(
+        "--detections",
+        **side,
+        help="boxes of a detector: COCO results JSON, detectron2's .pth, pickles of iCAN and TIN, or a folder with one "
+        "JSON file per image (fredzzhang); SPLIT= where image numbers of splits are the same, as in HICO-DET",
+    )
+    parser.add_argument(
+        "--detections-min-score", type=float, default=0.0, metavar="SCORE", help="leave weaker detections out"
+    )
+    parser.add_argument(
+        "--detections-top",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep N detections of an image at most: the strongest people and the strongest objects, half of each",
+    )
+    parser.add_argument(
+        "--poses", **side, help="poses (COCO keypoints JSON, AlphaPose, TIN's pickles), given to people by IoU"
+    )
+    parser.add_argument("--faces", **side, help="face boxes (COCO results JSON), given to people")
     parser.add_argument("--part-boxes", action="store_true", help="body-part boxes from the poses (HAKE's recipe)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing build")
     return parser.parse_args(arguments)
@@ -67,6 +86,11 @@ def source_of(options: argparse.Namespace):
         return scenes_source(variant or "small", seed=options.seed, noise=options.noise)
     if dataset not in DATASETS:
         raise ValueError(f"unknown dataset {options.name!r}; there are hoi_scenes, {', '.join(DATASETS)}")
+    if (options.labels_only or dataset in ("hico", "mpii")) and _side_options(options):
+        what = (
+            "--labels-only makes detections of the labels" if options.labels_only else f"{dataset} labels whole images"
+        )
+        raise ValueError(f"{what}: {', '.join(_side_options(options))} cannot be used")
     if options.labels_only and options.annotations:
         from data_prep.labels import labels_source
 
@@ -75,6 +99,8 @@ def source_of(options: argparse.Namespace):
     if options.images is None or not options.annotations:
         raise ValueError(f"{dataset} needs --images DIR and --annotations FILE")
     files = dict(_split_and_file(text) for text in options.annotations)
+    if len(files) < len(options.annotations):
+        raise ValueError("--annotations names a split twice; a split has one file")
     if dataset in ("hico", "mpii"):
         if "" not in files:
             raise ValueError(f"{dataset} needs its .mat file among --annotations")
@@ -92,7 +118,8 @@ def source_of(options: argparse.Namespace):
 def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]):
     from data_prep.annotated import annotated_source
     from data_prep.own import open_own_files
-    from data_prep.side_inputs import SideInputs
+    from data_prep.side_inputs import SideFiles, SideInputs
+    from hoi_jax.data.coco_results import Choice
     from hoi_jax.evaluation.files.annotation_files import open_labels
     from hoi_jax.vocab import get_vocabulary
 
@@ -109,7 +136,11 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
             if labels.vocabulary_name != dataset:
                 raise ValueError(f"{labels.path}: labels of {labels.vocabulary_name}, not of {dataset}")
     vocabulary = get_vocabulary(next(iter(opened.values())).vocabulary_name)
-    sides = SideInputs(vocabulary, options.detections, options.poses, options.faces, parts=options.part_boxes)
+    choice = Choice(options.detections_min_score, options.detections_top)
+    kinds = (_by_split(listed) for listed in (options.detections, options.poses, options.faces))
+    sides = SideInputs(vocabulary, SideFiles(*kinds, parts=options.part_boxes, choice=choice))
+    for line in sides.join({split: list(labels.names) for split, labels in opened.items()}):
+        print(line)
     return annotated_source(
         options.name,
         opened,
@@ -121,15 +152,44 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
     )
 
 
+def _side_options(options: argparse.Namespace) -> list[str]:
+    """Options that were given and that only annotated boxes have a use for."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in ("detections", "poses", "faces", "part_boxes")
+        if options.__dict__[name]
+    ]
+
+
+def _by_split(texts: list[str]) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for text in texts:
+        split, path = _split_and_file(text)
+        files.setdefault(split, []).append(path)
+    return files
+
+
 def _split_and_file(text: str) -> tuple[str, Path]:
     split, separator, path = text.partition("=")
     return (split, Path(path)) if separator else ("", Path(text))
 
 
+def contents_line(counts: Mapping[str, int]) -> str:
+    """How many of a split's people have poses, faces and parts, and how many images have no detection."""
+    people, detected = counts["instances_people"], counts["detections_people"]
+    return (
+        f"of {people} annotated people {counts['instances_keypoints_px']} have a pose, "
+        f"{counts['instances_parts_xyxy_px']} part boxes, {counts['instances_face_xyxy_px']} a face; "
+        f"of {detected} detected people {counts['detections_keypoints_px']} a pose, "
+        f"{counts['detections_face_xyxy_px']} a face; "
+        f"{counts['images'] - counts['images_with_detections']} images have no detection"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     from data_prep.builder import build
-    from hoi_jax.data.records import read_meta
+    from hoi_jax.data.records import content_counts, read_meta
 
     try:
         directory = build(source_of(options), options.data_dir, overwrite=options.overwrite)
@@ -139,7 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
     meta = read_meta(directory)
     for split, summary in meta["splits"].items():  # type: ignore[attr-defined]
         rows = ", ".join(f"{count} {table}" for table, count in summary["rows"].items())
-        print(f"{meta['name']} {split}: {summary['examples']} pictures, {rows}; sha256 {summary['sha256'][:16]}")
+        print(f"{meta['name']} {split}: {summary['examples']} images, {rows}; sha256 {summary['sha256'][:16]}")
+        print(f"{meta['name']} {split}: {contents_line(content_counts(meta, split))}")
     print(f"{directory}: fingerprint {meta['fingerprint']}")
     return 0
 

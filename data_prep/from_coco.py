@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.data.coco_results import image_number
+from hoi_jax.data.image_rows import image_number
 from hoi_jax.evaluation.boxes import pairwise_iou
 from hoi_jax.evaluation.files.annotation_files import open_labels
 from hoi_jax.evaluation.files.own_files import FORMAT

@@ -3,10 +3,14 @@
 A pose belongs to a person's box if it is the one that overlaps it most, and by more than `POSE_OVERLAP` (the recipe
 that the body-part paper follows). HICO-DET draws several boxes around one person: each may get the same pose. A face
 belongs to a person's box if most of it lies inside; of several the one that fills the upper third best.
+
+Before a build it is counted which images of the files and of the dataset belong together (`SideInputs.join`): a file of
+other images is an error, not a dataset without detections.
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax import io, schema
-from hoi_jax.data.coco_results import DetectionFile, entries_of, image_number
+from hoi_jax.data.box_folders import files_of
+from hoi_jax.data.coco_results import ALL, Choice, DetectionFile, entries_of
+from hoi_jax.data.ican_pickles import clipped_pose, is_pickle, read_poses
+from hoi_jax.data.image_rows import ImageRows, image_key
 from hoi_jax.evaluation.boxes import box_area, pairwise_iou
 from hoi_jax.evaluation.files.own_files import keypoints_of
 from hoi_jax.vocab import Vocabulary
@@ -25,9 +32,9 @@ Record = dict[str, object]
 
 
 class PoseFile:
-    """Poses by picture: COCO's keypoint annotations or results, or AlphaPose's results.
+    """Poses by image: COCO's keypoint annotations or results, AlphaPose's results, or pickles of TIN with poses.
 
-    All are rows with 17 times x, y, score (AlphaPose's models of 26 and 136 joints begin with these 17) and "bbox" or
+    JSON rows have 17 times x, y, score (AlphaPose's models of 26, 133 and 136 joints begin with these 17) and "bbox" or
     "box" = [x, y, width, height]; without one, the box is the tightest around the joints.
 
     Raises:
@@ -35,20 +42,24 @@ class PoseFile:
     """
 
     def __init__(self, path: Path):
-        self._poses: dict[str | int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self.rows: ImageRows[tuple[np.ndarray, np.ndarray]] = ImageRows()
+        if is_pickle(path):
+            for image, box, pose in read_poses(path):
+                self.rows.add(image, (box, pose))
+            return
         for index, row in enumerate(entries_of(path)):
             try:
                 if not row.get("keypoints"):
                     continue
                 pose = _pose(row["keypoints"])
                 if (pose[:, 2] > 0).any():
-                    self._poses.setdefault(_picture(row), []).append((_pose_box(row, pose), pose))
+                    self.rows.add(image_key(row), (_pose_box(row, pose), pose))
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed pose ({error!r})") from error
 
     def of(self, name: str) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n 17 3"]]:
         """Boxes and poses in a picture, pixels."""
-        rows = _rows_of(self._poses, name)
+        rows = self.rows.of(name)
         boxes = np.array([box for box, _ in rows]).reshape(-1, 4)
         return boxes, np.array([pose for _, pose in rows]).reshape(-1, schema.NUM_KEYPOINTS, 3)
 
@@ -57,31 +68,16 @@ class FaceFile:
     """Face boxes by picture: rows with "bbox" = [x, y, width, height]. Raises DataError naming file, row and field."""
 
     def __init__(self, path: Path):
-        self._faces: dict[str | int, list[np.ndarray]] = {}
+        self.rows: ImageRows[np.ndarray] = ImageRows()
         for index, row in enumerate(entries_of(path)):
             try:
-                self._faces.setdefault(_picture(row), []).append(_corners(row["bbox"]))
+                self.rows.add(image_key(row), _corners(row["bbox"]))
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed face ({error!r})") from error
 
     def of(self, name: str) -> Float[np.ndarray, "n 4"]:
         """Boxes in a picture, pixels."""
-        return np.array(_rows_of(self._faces, name)).reshape(-1, 4)
-
-
-def _rows_of(table: Mapping[str | int, list[Any]], name: str) -> list[Any]:
-    number = image_number(Path(name))
-    keys: list[str | int] = [name, Path(name).stem]
-    return [row for key in keys + ([] if number is None else [number]) for row in table.get(key, [])]
-
-
-def _picture(row: Mapping[str, Any]) -> str | int:
-    key = row.get("file_name", row.get("image_id"))
-    if isinstance(key, str):
-        return Path(key).name
-    if isinstance(key, int) and not isinstance(key, bool):
-        return key
-    raise ValueError("has neither 'file_name' nor 'image_id'")
+        return np.array(self.rows.of(name)).reshape(-1, 4)
 
 
 def _corners(xywh: object) -> np.ndarray:
@@ -93,11 +89,13 @@ def _corners(xywh: object) -> np.ndarray:
 
 def _pose(values: object) -> np.ndarray:
     table = np.asarray(values, np.float64).reshape(-1)
-    if len(table) not in (51, 78, 408):
-        raise ValueError(f"field 'keypoints' holds {len(table)} numbers, expected 51 (17 joints), 78 or 408")
+    if len(table) not in (51, 78, 399, 408):
+        raise ValueError(f"field 'keypoints' holds {len(table)} numbers, expected 51 (17 joints), 78, 399 or 408")
     if not np.isfinite(table[:51]).all():
         raise ValueError("field 'keypoints' is not finite")
-    return keypoints_of(table[:51])
+    scores = table[2:51:3]
+    # Annotations have 0, 1 or 2 there. A detector's scores may exceed 1 a little without meaning that they are such.
+    return keypoints_of(table[:51]) if (scores == np.floor(scores)).all() else clipped_pose(table[:51])
 
 
 def _pose_box(row: Mapping[str, Any], pose: np.ndarray) -> np.ndarray:
@@ -133,6 +131,31 @@ def nearest_face(
     return np.where(fit.max(1) > 0, fit.argmax(1), -1)
 
 
+Files = Mapping[str, Sequence[Path]]
+"""Files by the split that they are for; those of "" are for all splits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SideFiles:
+    """What is put beside the labels.
+
+    Attributes:
+      detections, poses, faces: files, or folders of detections, by split.
+      parts: body-part boxes from the poses of annotated people.
+      choice: which of the detections are kept.
+    """
+
+    detections: Files = dataclasses.field(default_factory=dict)
+    poses: Files = dataclasses.field(default_factory=dict)
+    faces: Files = dataclasses.field(default_factory=dict)
+    parts: bool = False
+    choice: Choice = ALL
+
+    @property
+    def kinds(self) -> Mapping[str, Files]:
+        return {"detections": self.detections, "poses": self.poses, "faces": self.faces}
+
+
 class SideInputs:
     """What a build adds to every record; false when there is nothing to add.
 
@@ -140,48 +163,66 @@ class SideInputs:
       settings: names and fingerprints of the files, for the dataset's meta data.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        detections: Path | None = None,
-        poses: Path | None = None,
-        faces: Path | None = None,
-        *,
-        parts: bool = False,
-    ):
-        self._human = vocabulary.human_class
-        self._detections = DetectionFile(detections, vocabulary) if detections else None
-        self._poses, self._faces = (PoseFile(poses) if poses else None), (FaceFile(faces) if faces else None)
-        self._parts = parts
-        files = {"detections": detections, "poses": poses, "faces": faces}
-        self.settings: dict[str, object] = {
-            name: hashlib.sha256(io.read_bytes(path)).hexdigest()[:16] for name, path in files.items() if path
-        }
-        if parts:
+    def __init__(self, vocabulary: Vocabulary, files: SideFiles):
+        self._human, self._parts = vocabulary.human_class, files.parts
+        self._detections = _read(files.detections, lambda path: DetectionFile(path, vocabulary, files.choice))
+        self._poses, self._faces = _read(files.poses, PoseFile), _read(files.faces, FaceFile)
+        self.settings: dict[str, object] = {}
+        for kind, by_split in files.kinds.items():
+            for split, paths in by_split.items():
+                self.settings[f"{kind}:{split}" if split else kind] = " ".join(map(_fingerprint, paths))
+        if files.parts:
             self.settings["part_boxes"] = "HAKE"
+        if files.choice != ALL:
+            self.settings["detections_kept"] = dataclasses.asdict(files.choice)
 
     def __bool__(self) -> bool:
         return bool(self.settings)
 
-    def add_to(self, record: Record) -> Record:
+    def join(self, names: Mapping[str, Sequence[str]]) -> list[str]:
+        """What of the files belongs to which split (its images' file names), in lines for people.
+
+        Raises:
+          DataError: a file whose images are none of the dataset's, whose numbers are those of several images, or that
+            is for a split that is not built.
+        """
+        lines = []
+        kinds = {"detections": self._detections, "poses": self._poses, "faces": self._faces}
+        for kind, by_split in kinds.items():
+            for split, opened in by_split.items():
+                if split and split not in names:
+                    raise io.DataError(f"{opened[0][0]}: {kind} for {split!r}; the splits are {', '.join(names)}")
+                theirs = {split: names[split]} if split else names
+                for path, file in opened:
+                    lines += file.rows.join(theirs, str(path)).lines(f"{kind} {path.name}")
+                    if getattr(file, "without_area", 0):
+                        lines.append(f"{kind} {path.name}: {file.without_area} boxes without area left out")
+        return lines
+
+    def add_to(self, record: Record, split: str = "") -> Record:
         """The record with the tables that the files know of its picture. Labels' own poses and faces are kept where
         the files have none for a person."""
         name = record["file_name"]
         name = name.decode() if isinstance(name, bytes) else str(name)
         record = dict(record)
-        if self._detections is not None:
-            found = self._detections.of(Path(name))
-            record |= {f"detections_{column}": values for column, values in found.items()}
-            record["detections_face_xyxy_px"] = np.zeros((len(found["class"]), 4), np.float32)
+        if files := _of(self._detections, split):
+            height, width = np.asarray(record["original_hw_px"]).tolist()
+            found = [file.of(Path(name), (height, width)) for file in files]
+            columns = {f"detections_{c}": np.concatenate([table[c] for table in found]) for c in found[0]}
+            record |= columns | {"detections_face_xyxy_px": np.zeros((len(columns["detections_class"]), 4), np.float32)}
+        poses = [file.of(name) for file in _of(self._poses, split)]
+        faces = [file.of(name) for file in _of(self._faces, split)]
+        if faces:
+            record["faces_xyxy_px"] = np.concatenate([record["faces_xyxy_px"], *faces]).astype(np.float32)
         for table in ("instances", "detections"):
             boxes = np.asarray(record[f"{table}_xyxy_px"])
             people = np.flatnonzero(np.asarray(record[f"{table}_class"]) == self._human)
-            if self._poses is not None:
-                places, poses = self._poses.of(name)
-                _put(record, f"{table}_keypoints_px", people, nearest_pose(boxes[people], places), poses)
-            if self._faces is not None:
-                faces = self._faces.of(name)
-                _put(record, f"{table}_face_xyxy_px", people, nearest_face(boxes[people], faces), faces)
+            if poses:
+                places, joints = (np.concatenate(parts) for parts in zip(*poses, strict=True))
+                _put(record, f"{table}_keypoints_px", people, nearest_pose(boxes[people], places), joints)
+            if faces:
+                found = np.concatenate(faces)
+                _put(record, f"{table}_face_xyxy_px", people, nearest_face(boxes[people], found), found)
         if self._parts:
             record["instances_parts_xyxy_px"] = self._part_boxes(record)
         return record
@@ -195,6 +236,25 @@ class SideInputs:
         rows = np.flatnonzero(seen & ~parts.any((1, 2)))
         parts[rows] = part_boxes(keypoints[rows], boxes[rows])
         return parts
+
+
+def _read(files: Files, read: Callable[[Path], Any]) -> dict[str, list[tuple[Path, Any]]]:
+    return {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
+
+
+def _of(files: Mapping[str, list[tuple[Path, Any]]], split: str) -> list[Any]:
+    """The opened files of a split: those for all splits, then its own."""
+    return [file for key in dict.fromkeys(("", split)) for _, file in files.get(key, ())]
+
+
+def _fingerprint(path: Path) -> str:
+    """Of a file's content, or of all JSON files of a folder with their names."""
+    if not path.is_dir():
+        return hashlib.sha256(io.read_bytes(path)).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for file in files_of(path):
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(io.read_bytes(file)).digest())
+    return digest.hexdigest()[:16]
 
 
 def _put(record: Record, column: str, people: np.ndarray, chosen: np.ndarray, values: np.ndarray) -> None:

@@ -1,5 +1,6 @@
-"""Boxes of an object detector from a file in the COCO results format, looked up by picture."""
+"""Boxes of an object detector from files in circulation, looked up by picture."""
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import schema
+from hoi_jax.data.box_folders import read_folder
+from hoi_jax.data.ican_pickles import IcanBox, is_pickle, read_detections
+from hoi_jax.data.image_rows import ImageRows, Key, image_key
 from hoi_jax.files.torch_file import read_plain_torch
 from hoi_jax.io import DataError, read_head, read_json
 from hoi_jax.vocab import Vocabulary
@@ -31,15 +35,9 @@ def category_classes(vocabulary: Vocabulary) -> dict[int, int]:
     return {number: index for index, number in enumerate(numbers)}
 
 
-def image_number(path: Path) -> int | None:
-    """The number at the end of a file name, as COCO names pictures: COCO_val2014_000000000328.jpg is 328."""
-    digits = path.stem[len(path.stem.rstrip("0123456789")) :]
-    return int(digits) if digits else None
-
-
 def is_detectron2(path: str | Path) -> bool:
     """Whether a file of results is one that PyTorch wrote."""
-    return read_head(path, 8).startswith((b"PK", b"\x80"))
+    return not is_pickle(path) and read_head(path, 8).startswith((b"PK", b"\x80"))
 
 
 def entries_of(path: str | Path) -> list[dict[str, Any]]:
@@ -68,55 +66,164 @@ def entries_of(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-class DetectionFile:
-    """Detections by picture.
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which boxes of a file are kept.
 
-    The file (`entries_of`) is a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height],
-    "score"} in pixels of the picture, each with optional "keypoints": 17 times x, y, score.
+    Attributes:
+      min_score: weaker ones are left out.
+      top: as many of an image at most, the strongest: half of them people, half of them other objects, and what one
+        kind leaves free the other takes, so that a crowd does not crowd out the objects. 0 = all.
+    """
+
+    min_score: float = 0.0
+    top: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.min_score <= 1 or self.top < 0:
+            raise ValueError(f"min_score is {self.min_score} and top {self.top}, expected a score and a count")
+
+    def rows(self, score: np.ndarray, person: np.ndarray) -> np.ndarray:
+        """The rows that are kept, in the order of the file."""
+        kept = np.flatnonzero(score >= self.min_score)
+        if not self.top or len(kept) <= self.top:
+            return kept
+        order = kept[np.argsort(-score[kept], kind="stable")]
+        people, objects = order[person[order]], order[~person[order]]
+        half = (self.top + 1) // 2
+        people = people[: max(half, self.top - len(objects))]
+        return np.sort(np.concatenate([people, objects[: self.top - len(people)]]))
+
+
+ALL = Choice()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Boxes:
+    """Boxes of one image from one file; `size_hw` as in `box_folders.ImageBoxes`."""
+
+    xyxy_px: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    keypoints_px: np.ndarray | None = None
+    size_hw: tuple[float, float] | None = None
+
+
+class DetectionFile:
+    """Detections by image, from any of these:
+
+    - a list (`entries_of`) of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"} in
+      pixels of the image, each with optional "keypoints": 17 times x, y, score (COCO's results);
+    - detectron2's `instances_predictions.pth`;
+    - the pickles of iCAN and TIN (`ican_pickles`);
+    - a folder with one JSON file per image (`box_folders`).
+
+    Attributes:
+      rows: what the file has, by image.
+      without_area: boxes that were left out because they end where they begin, in the pickles and folders.
 
     Raises:
       DataError: naming the file, the entry and what is wrong with it.
     """
 
-    def __init__(self, path: str | Path, vocabulary: Vocabulary):
-        entries = entries_of(path)
+    def __init__(self, path: str | Path, vocabulary: Vocabulary, choice: Choice = ALL):
+        self.path, self._human, self._choice = Path(path), vocabulary.human_class, choice
+        self.rows: ImageRows[_Boxes] = ImageRows()
+        self.without_area = 0
+        if self.path.is_dir():
+            for image in read_folder(self.path, vocabulary):
+                boxes = _Boxes(image.xyxy_px, image.classes, image.scores, None, image.size_hw)
+                self.rows.add(image.stem, self._with_area(boxes))
+            self._check_people()
+        elif is_pickle(path):
+            self._read_pickle(vocabulary)
+        else:
+            self._read_entries(vocabulary)
+
+    def _read_pickle(self, vocabulary: Vocabulary) -> None:
+        if vocabulary.name not in _COCO_VOCABULARIES:
+            raise DataError(f"{self.path}: numbers COCO's 80 objects; those of {vocabulary.name!r} are others")
+        by_image: dict[Key, list[IcanBox]] = {}
+        for box in read_detections(self.path):
+            by_image.setdefault(box.image, []).append(box)
+        for key, found in by_image.items():
+            none = np.zeros((schema.NUM_KEYPOINTS, 3), np.float32)
+            poses = np.stack([none if box.pose is None else box.pose for box in found])
+            boxes = _Boxes(
+                np.stack([box.xyxy_px for box in found]),
+                np.array([box.number - 1 for box in found]),
+                np.array([box.score for box in found]),
+                poses if poses.any() else None,
+            )
+            self.rows.add(key, self._with_area(boxes))
+
+    def _read_entries(self, vocabulary: Vocabulary) -> None:
         classes = category_classes(vocabulary)
-        if is_detectron2(path):
+        if is_detectron2(self.path):
             # Saved before detectron2 turns its own numbers 0, 1, 2, ... into COCO's, as its JSON has them.
             classes = {index: index for index in range(len(vocabulary.objects))}
-        self._by_number: dict[int, list[dict[str, Any]]] = {}
-        self._by_name: dict[str, list[dict[str, Any]]] = {}
-        for index, entry in enumerate(entries):
+        by_image: dict[Key, list[dict[str, Any]]] = {}
+        for index, entry in enumerate(entries_of(self.path)):
             try:
                 row = _row(entry, classes, vocabulary.name)
-                self._rows_of(entry).append(row)
+                by_image.setdefault(image_key(entry), []).append(row)
             except ValueError as error:
-                raise DataError(f"{path}: detection {index}: {error}") from error
+                raise DataError(f"{self.path}: detection {index}: {error}") from error
+        for key, found in by_image.items():
+            columns = {name: np.array([row[name] for row in found]) for name in _EMPTY}
+            poses = columns["keypoints_px"]
+            self.rows.add(
+                key, _Boxes(columns["xyxy_px"], columns["class"], columns["score"], poses if poses.any() else None)
+            )
 
-    def _rows_of(self, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-        name, number = entry.get("file_name"), entry.get("image_id")
-        if isinstance(name, str):
-            return self._by_name.setdefault(Path(name).name, [])
-        if isinstance(number, int) and not isinstance(number, bool):
-            return self._by_number.setdefault(number, [])
-        if isinstance(number, str):
-            return self._by_name.setdefault(Path(number).name, [])
-        raise ValueError("has neither 'image_id' nor 'file_name'")
+    def _with_area(self, boxes: _Boxes) -> _Boxes:
+        """Detectors clip boxes to the image, which leaves some without area; they are no use to anybody."""
+        good = (boxes.xyxy_px[:, 2:] > boxes.xyxy_px[:, :2]).all(1)
+        if good.all():
+            return boxes
+        self.without_area += int((~good).sum())
+        poses = None if boxes.keypoints_px is None else boxes.keypoints_px[good]
+        return _Boxes(boxes.xyxy_px[good], boxes.classes[good], boxes.scores[good], poses, boxes.size_hw)
 
-    def of(self, picture: Path) -> dict[str, np.ndarray]:
+    def _check_people(self) -> None:
+        classes = [boxes.classes for _, rows in self.rows.items() for boxes in rows]
+        if not any((listed == self._human).any() for listed in classes):
+            raise DataError(
+                f"{self.path}: no person in any of its files; are labels in COCO's order, not in hicodet's "
+                "alphabetical one? Write them as COCO results"
+            )
+
+    def of(self, picture: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
         """Columns for `host.batch_from_images`; no rows when the file does not speak of this picture.
 
-        A picture is found by its file name (with or without its ending) or by the number at its end.
+        A picture is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
+        its height and width, for files whose boxes are in pixels of a resized image.
         """
-        number = image_number(picture)
-        rows = [
-            *self._by_name.get(picture.name, []),
-            *self._by_name.get(picture.stem, []),
-            *(self._by_number.get(number, []) if number is not None else []),
-        ]
-        if not rows:
+        found = self.rows.of(picture.name)
+        if not found:
             return dict(_EMPTY)
-        return {name: np.array([row[name] for row in rows], column.dtype) for name, column in _EMPTY.items()}
+        columns = {
+            "xyxy_px": np.concatenate([self._in_original(boxes, original_hw) for boxes in found]),
+            "class": np.concatenate([boxes.classes for boxes in found]),
+            "score": np.concatenate([boxes.scores for boxes in found]),
+            "keypoints_px": np.concatenate([_keypoints(boxes) for boxes in found]),
+        }
+        kept = self._choice.rows(columns["score"], columns["class"] == self._human)
+        return {name: columns[name][kept].astype(column.dtype) for name, column in _EMPTY.items()}
+
+    def _in_original(self, boxes: _Boxes, original_hw: tuple[int, int] | None) -> np.ndarray:
+        if boxes.size_hw is None:
+            return boxes.xyxy_px
+        if original_hw is None:
+            raise DataError(f"{self.path}: boxes are in pixels of resized images; only a build knows the sizes")
+        scale = np.divide(original_hw, boxes.size_hw)
+        return boxes.xyxy_px * np.tile(scale[::-1], 2)
+
+
+def _keypoints(boxes: _Boxes) -> np.ndarray:
+    if boxes.keypoints_px is not None:
+        return boxes.keypoints_px
+    return np.zeros((len(boxes.classes), schema.NUM_KEYPOINTS, 3), np.float32)
 
 
 def _numbers(entry: Mapping[str, Any], name: str, count: int) -> list[float]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hoi_jax.data.coco_results import DetectionFile, category_classes, image_number
+from hoi_jax.data.coco_results import Choice, DetectionFile, category_classes
+from hoi_jax.data.image_rows import image_number
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
@@ -109,3 +110,25 @@ def test_detectron2s_own_file_numbers_classes_from_zero_where_its_json_has_cocos
     rows = [{"image_id": 42, "category_id": n, "bbox": [1, 1, 2, 3], "score": 0.5} for n in (1, 2, 90)]
     listed = load(tmp_path, rows, vocabulary).of(Path("42.jpg"))
     np.testing.assert_array_equal(listed["class"], found["class"])
+
+
+def test_the_strongest_people_and_objects_stay_in_the_order_of_the_file():
+    score = np.array([0.9, 0.2, 0.8, 0.7, 0.6, 0.95, 0.5, 0.1])
+    person = np.array([1, 1, 1, 1, 1, 0, 0, 0], bool)
+    assert Choice().rows(score, person).tolist() == list(range(8))
+    assert Choice(min_score=0.5).rows(score, person).tolist() == [0, 2, 3, 4, 5, 6]
+    assert Choice(top=4).rows(score, person).tolist() == [0, 2, 5, 6]  # 0.8 and 0.9; 0.95 and 0.5
+    assert Choice(top=7).rows(score, person).tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert Choice(min_score=0.65, top=3).rows(score, person).tolist() == [0, 2, 5]  # One object: people fill up.
+    assert Choice(top=4).rows(score[:3], person[:3]).tolist() == [0, 1, 2]
+    # Few people leave their places to objects.
+    assert Choice(top=4).rows(score[3:], np.array([1, 0, 0, 0, 0], bool)).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="min_score is 2"):
+        Choice(min_score=2)
+
+
+def test_a_choice_is_made_in_every_image(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{**GOOD, "score": s} for s in (0.3, 0.9, 0.5)]))
+    columns = DetectionFile(path, SCENES, Choice(min_score=0.4)).of(Path("328.jpg"))
+    assert columns["score"].tolist() == pytest.approx([0.9, 0.5]) and columns["keypoints_px"].shape == (2, 17, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.part_boxes import part_boxes
-from data_prep.side_inputs import FaceFile, PoseFile, SideInputs, nearest_face, nearest_pose
+from data_prep.side_inputs import FaceFile, PoseFile, SideFiles, SideInputs, nearest_face, nearest_pose
 from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
 from hoi_jax.schema import PART_NAMES
@@ -72,19 +72,19 @@ def record():
 
 def test_a_record_gets_detections_poses_and_faces(tmp_path):
     boxes = [{"image_id": 42, "category_id": 1, "bbox": [6, 15, 20, 30], "score": 0.75}]
-    sides = SideInputs(
-        HICO,
-        write(tmp_path / "boxes.json", boxes),
-        write(tmp_path / "poses.json", [{"image_id": NAME, "keypoints": pose(10, 20), "box": [5, 15, 20, 30]}]),
-        write(tmp_path / "faces.json", [{"image_id": 42, "bbox": [10, 16, 6, 7]}]),
+    files = SideFiles(
+        {"": [write(tmp_path / "boxes.json", boxes)]},
+        {"": [write(tmp_path / "poses.json", [{"image_id": NAME, "keypoints": pose(10, 20), "box": [5, 15, 20, 30]}])]},
+        {"": [write(tmp_path / "faces.json", [{"image_id": 42, "bbox": [10, 16, 6, 7]}])]},
     )
+    sides = SideInputs(HICO, files)
     assert sides and set(sides.settings) == {"detections", "poses", "faces"}
     filled = sides.add_to(record())
     assert filled["detections_score"].tolist() == [0.75]
     assert filled["detections_keypoints_px"][0, 0].tolist()[:2] == [10, 20]
     assert filled["instances_keypoints_px"][0, 0, 2] > 0 and not filled["instances_keypoints_px"][1].any()
     assert filled["instances_face_xyxy_px"].tolist() == [[10, 16, 16, 23], [0, 0, 0, 0]]
-    assert not SideInputs(HICO)
+    assert not SideInputs(HICO, SideFiles())
 
 
 @pytest.mark.parametrize(
