@@ -98,6 +98,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     run.add_argument("--config", metavar="FILE[:OPTIONS]", help="another config for the same parameters")
     run.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
+    run.add_argument(
+        "--dump-batch",
+        "--dump_batch",
+        type=Path,
+        metavar="FILE.npz",
+        help="write the first batch, every field as the network gets it, and stop; no parameters are read",
+    )
     two = parser.add_argument_group("two networks")
     two.add_argument(
         "--interactiveness-from", type=Path, metavar="STORE", help="every pair takes the nearest pair's interactiveness"
@@ -109,8 +116,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--predictions needs --annotations")
     if options.bootstrap is not None and options.bootstrap < 2:
         parser.error("--bootstrap needs at least 2 draws")
-    if options.config and not options.workdir:
-        parser.error("--config needs --workdir")
+    if (options.config or options.dump_batch) and not options.workdir:
+        parser.error("--config and --dump-batch need --workdir")
     if (options.against or options.images) and not options.predictions:
         parser.error("--against and --images need --predictions")
     if options.dataset in OWN_RULES and (options.report or options.against):
@@ -129,6 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         hoi_protocol(options.protocol)
+        if options.dump_batch:
+            from hoi_jax.commands.dump_batch import batch_of_run, write_batch
+
+            batch = batch_of_run(options.workdir, options.config, options.data_dir, options.split)
+            print(write_batch(options.dump_batch, batch))
+            return 0
         if options.workdir:
             # Here and not above: scoring files needs neither JAX nor TensorFlow.
             from hoi_jax.commands.score_run import RunRequest, score_run

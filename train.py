@@ -3,6 +3,7 @@
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.train.num_steps=3000
     python train.py --config configs/tin_hoi_scenes.py:mode=c --workdir runs/c --config.train.init_from=runs/tin
+    python train.py --config configs/tin_hoi_scenes.py --dump-batch batch.npz     # what the network will see
 
 --config.KEY=VALUE changes any value, also one that the config file does not name; what follows the file's colon are its
 options. A workdir that holds a checkpoint is resumed from it, exactly. Ctrl-C saves and exits. The workdir gets
@@ -36,6 +37,17 @@ def ensure_dataset(name: str, data_dir: str) -> Path:
     return directory
 
 
+def dump_batch(config: dict[str, Any], path: Path, data_dir: str) -> None:
+    """Writes the first batch of the run's training to `path`, as the network gets it."""
+    from hoi_jax import experiment as ex
+    from hoi_jax.commands.dump_batch import training_batch, write_batch
+
+    experiment = ex.load_experiment(config)
+    for other in experiment.dataset.mix:
+        ensure_dataset(other.name, data_dir)
+    print(write_batch(path, training_batch(experiment, ensure_dataset(experiment.dataset.name, data_dir))))
+
+
 def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
     """Trains `config` in `workdir`; evaluates on its evaluation split as often as the config says."""
     import jax
@@ -51,6 +63,9 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
         ensure_dataset(other.name, data_dir)
     directory = ensure_dataset(experiment.dataset.name, data_dir)
     system = experiment.build_system()
+    ex.check_requirements(experiment, directory, system, "train")
+    if settings.evaluate_every:
+        ex.check_requirements(experiment, directory, system, "predict")
     place = {"host": jax.process_index(), "num_hosts": jax.process_count()}
     pipeline = ex.train_pipeline(experiment, directory, system.needs_train, **place)
     steps_per_epoch = pipeline.epoch_size / pipeline.batch_size
@@ -109,12 +124,21 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", required=True, metavar="FILE[:OPTIONS]", help="config file")
-    parser.add_argument("--workdir", required=True, help="folder of this run: checkpoints, logs, predictions")
+    parser.add_argument("--workdir", help="folder of this run: checkpoints, logs, predictions (required for training)")
+    parser.add_argument(
+        "--dump-batch",
+        "--dump_batch",
+        type=Path,
+        metavar="FILE.npz",
+        help="write the first training batch, every field as the network gets it, and stop; no weights are needed",
+    )
     parser.add_argument("--data_dir", "--data-dir", default="data", help="folder of built datasets (default: data)")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for several processes")
     parser.add_argument("--num_processes", "--num-processes", type=int, help="number of processes")
     parser.add_argument("--process_id", "--process-id", type=int, help="number of this process")
     options, rest = parser.parse_known_args(arguments)
+    if not options.workdir and not options.dump_batch:
+        parser.error("the following arguments are required: --workdir")
     try:
         return options, config_changes(rest)
     except ValueError as error:
@@ -138,7 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.coordinator:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     try:
-        run(with_changes(read_config(options.config), changes), options.workdir, options.data_dir)
+        config = with_changes(read_config(options.config), changes)
+        if options.dump_batch:
+            dump_batch(config, options.dump_batch, options.data_dir)
+        else:
+            run(config, options.workdir, options.data_dir)
     except (SettingsError, DataError, CheckpointError, InitFromError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

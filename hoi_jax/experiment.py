@@ -15,13 +15,13 @@ import numpy as np
 from hoi_jax.data.feature_cache import META, FeatureCache, cache_directory, open_cache
 from hoi_jax.data.mixture import Mixture
 from hoi_jax.data.pipeline import HostBatch, Pipeline, example_batch
-from hoi_jax.data.records import RecordFiles, read_meta
+from hoi_jax.data.records import RecordFiles, content_counts, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.evaluation.store import PredictionStore, PredictionWriter
-from hoi_jax.io import read_json
+from hoi_jax.io import DataError, read_json
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import System
 from hoi_jax.systems.registry import build_system
@@ -159,6 +159,37 @@ def _mixture(experiment: Experiment, directory: Path, needs: frozenset[str], pla
         sizes = [1] * len(sources)
     shares = tuple(size / sum(sizes) for size in sizes)
     return Mixture(tuple(sources), shares, experiment.batch_size, **place)
+
+
+def check_requirements(experiment: Experiment, directory: Path, system: System, when: str) -> None:
+    """Refuses records without content that this configuration of a method cannot do without.
+
+    Args:
+      when: "train" looks at the training split (and the datasets mixed with it), "predict" at the evaluation split.
+
+    Raises:
+      DataError: naming everything that is missing, what it is for, and what brings it.
+    """
+    dataset = experiment.dataset
+    places = [(directory, dataset.train_split if when == "train" else dataset.eval_split)]
+    if when == "train":
+        data_dir = directory.parents[len(Path(dataset.name).parts) - 1]
+        places += [(data_dir / other.name, other.split) for other in dataset.mix]
+    needed = [requirement for requirement in system.requires if requirement.when in (when, "both")]
+    missing = []
+    for place, split in places if needed else []:
+        counts = content_counts(read_meta(place), split)
+        for requirement in needed:
+            column = requirement.column
+            if dataset.detections == "ground_truth" and column.startswith("detections"):
+                column = column.replace("detections", "instances", 1)
+            if column not in counts:
+                raise KeyError(f"system {system.name!r} requires {column!r}, which no build counts")
+            if not counts[column]:
+                missing.append(f"  {place} ({split}) has no {column}: {requirement.why}; {requirement.bring}")
+    if missing:
+        lines = "\n".join(missing)
+        raise DataError(f"system {system.name!r} as configured cannot do without these inputs:\n{lines}")
 
 
 def first_batch(pipeline: Pipeline | Mixture) -> HostBatch:

@@ -62,6 +62,7 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
         print(f"note: trained on records {metadata.dataset_fingerprint}, these are {fingerprint}", file=sys.stderr)
     split = request.split or experiment.dataset.eval_split
     system = experiment.build_system()
+    ex.check_requirements(experiment, directory, system, "predict")
     pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
     manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
     # A kept checkpoint lies among the sources: nothing is written into it.

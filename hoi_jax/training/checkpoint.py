@@ -202,6 +202,22 @@ def load_for_evaluation(
     return {"params": params, **saved.get("model_state", {})}, meta["config_text"], _metadata(meta)
 
 
+def stored_config(workdir: str | os.PathLike[str]) -> str:
+    """The config of a run or a kept checkpoint, as JSON text; no parameters are read. Raises as `load_for_evaluation`."""
+    workdir = find_folder(workdir)
+    if kept.is_kept(workdir):
+        return kept.kept_config(workdir)
+    folder = Path(workdir).absolute() / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no checkpoints here")
+    manager = _manager(folder, read_only=True)
+    try:
+        step = _choose(manager, "last", folder)
+        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]["config_text"]
+    finally:
+        manager.close()
+
+
 def _choose(manager: ocp.CheckpointManager, which: str | int, folder: Path) -> int:
     steps = sorted(manager.all_steps())
     if not steps:

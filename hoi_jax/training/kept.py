@@ -47,6 +47,13 @@ def write_kept(
     return size
 
 
+def kept_config(folder: str | os.PathLike[str]) -> str:
+    """The config text alone. Raises io.DataError where it is missing, or not the one that was kept."""
+    if changed := changed_files(Path(folder), only=(CONFIG,)):
+        raise io.CorruptFileError("; ".join(changed))
+    return io.read_text_bytes(Path(folder) / CONFIG).decode()
+
+
 def load_kept(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Metadata]:
     """Variables, config text and metadata, as `load_for_evaluation` gives them.
 
