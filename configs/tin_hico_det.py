@@ -1,6 +1,12 @@
 """TIN on HICO-DET as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
+             --detections train=Trainval_Neg_HICO_with_pose.pkl \\
+             test=Test_Faster_RCNN_R-50-PFN_2x_HICO_DET_with_pose.pkl \\
+             --poses train=Trainval_GT_HICO_with_pose.pkl train=Trainval_Neg_HICO_with_pose.pkl \\
+             test=Test_Faster_RCNN_R-50-PFN_2x_HICO_DET_with_pose.pkl
+         The pickles are those that TIN's authors link from their repository: detections of iCAN's Faster R-CNN, poses of
+         AlphaPose. Other boxes and poses do as well: see docs/tin.md.
 Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
 Run:     python train.py --config configs/tin_hico_det.py --workdir runs/tin_hico --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from V-COCO.
@@ -22,10 +28,17 @@ def get_config(options=""):
     config.sizes = dict(**SIZES, instances=512, detections=64, pairs=256)
     config.model = dict()
     config.optimizer = dict(
-        name="momentum", learning_rate=1e-4, momentum=0.9, weight_decay=1e-4, clip="leaf", clip_norm=1.0
+        # The paper updates after every image: rate and steps are written for one image per update.
+        name="momentum",
+        learning_rate=1e-4,
+        momentum=0.9,
+        weight_decay=1e-4,
+        clip="leaf",
+        clip_norm=1.0,
+        base_batch_size=1,
     )
     config.train = dict(
-        seed=0, num_steps=IMAGES * EPOCHS // 8, log_every=50, evaluate_every=20000, checkpoint_every=2000,
+        seed=0, num_steps=IMAGES * EPOCHS, log_every=50, evaluate_every=20000, checkpoint_every=2000,
         best_metric="default/full",
     )  # fmt: skip
     config.evaluation = dict(batch_size=8, metrics=("hoi", "nis"))
@@ -35,5 +48,5 @@ def get_config(options=""):
         view="interactive_coco",
         own=("hico_det", "hico_det"),
         other=("vcoco", "vcoco"),
-        epoch=IMAGES // 8,
+        epoch=IMAGES,
     )

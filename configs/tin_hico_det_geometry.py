@@ -30,7 +30,9 @@ def get_config():
         # Annotated boxes are exact, at training and at test: no jittered copies. Half the pictures have one pair.
         sampling=dict(group=3, augment=0, negatives=4, human_score=0.5, object_score=0.5, overlap=0.5),
         score=dict(human_threshold=0.5, object_threshold=0.5, lis="none"),
-        loss=dict(spatial=30.0),  # a mean over 600 mostly absent classes
+        loss=dict(spatial=30.0, mean="batch"),  # a mean over 600 mostly absent classes
+        # Scores are multiplied by f_P already, and no detection is false: suppression would cost true pairs only.
+        nis=dict(enabled=False),
         max_humans=32, max_objects=64, max_pairs=1024, pair_chunk=64,
     )  # fmt: skip
     config.optimizer = dict(

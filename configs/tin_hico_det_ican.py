@@ -1,6 +1,9 @@
 """iCAN (Gao et al., BMVC 2018) on HICO-DET: TIN's released classifier without P, scored by detector confidences.
 
-Run:     python train.py --config configs/tin_hico_det_ican.py --workdir runs/ican
+Build:   as for `tin_hico_det.py`; poses are not needed.
+Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt weights.npz
+         python -m hoi_jax.systems.tin.convert weights.npz slim.npz
+Run:     python train.py --config configs/tin_hico_det_ican.py --workdir runs/ican --config.train.init_from=slim.npz
 Expect:  the paper's Default mAP is 14.84 Full / 10.45 Rare / 16.15 Non-Rare; ours: not yet measured.
 """
 
@@ -21,8 +24,9 @@ def get_config():
     )
     config.optimizer = dict(
         name="momentum", learning_rate=1e-2, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
-        schedule=dict(kind="step", step_at=tuple(range(12_500, 225_001, 12_500)), step_factor=0.96),
+        schedule=dict(kind="step", step_at=tuple(range(100_000, 1_800_001, 100_000)), step_factor=0.96),
+        base_batch_size=1,  # one image per update there
         rules=tin_hico_det_release.get_config().optimizer.rules,
     )  # fmt: skip
-    config.train.num_steps = 1_800_000 // config.batch_size
+    config.train.num_steps = 1_800_000
     return config

@@ -1,5 +1,6 @@
 """TIN on HICO-DET as its authors released it: iCAN's head as C, two-logit P, two-sided suppression.
 
+Build:   as for `tin_hico_det.py`.
 Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt weights.npz
          python -m hoi_jax.systems.tin.convert weights.npz slim.npz
 Run:     python train.py --config configs/tin_hico_det_release.py --workdir runs/tin_hico_release \\
@@ -8,8 +9,8 @@ Expect:  the authors' 17.54 Full / 13.80 Rare / 18.65 Non-Rare, with P's scores 
          yet measured. R is TF-slim's ResNet-50 of tf-faster-rcnn; block 2 and 3 are trained, the rest is frozen.
 
 Every difference from the paper is one value here: classifier.context, .spatial_human, .unit_norm; score.fusion;
-optimizer.rules; interactiveness.layout, .context, .logits; score.lis_*; nis.*; score.times_interactiveness; sampling.*;
-loss.*; optimizer.schedule, .weight_decay; score.*_threshold; maps.pose_min_score.
+optimizer.rules; interactiveness.layout, .context, .logits; score.lis_*; nis.*; score.times_interactiveness,
+.weighted_logits; sampling.*; loss.*; optimizer.schedule, .weight_decay; score.*_threshold; maps.pose_min_score.
 """
 
 import math
@@ -19,10 +20,9 @@ from configs import tin_hico_det
 
 def get_config(options=""):
     config = tin_hico_det.get_config(options)
-    batch = config.batch_size
     config.unlock()
     config.model.update(
-        # Padding leaks into the map there, but one image is one step: nothing is padded.
+        # One image is one step there, so that nothing is padded; here padding is masked, and the map is the same.
         backbone=dict(
             layout="slim", frozen=False, image_mean=(122.7717, 115.9465, 102.9801), image_std=(1.0, 1.0, 1.0)
         ),
@@ -41,18 +41,18 @@ def get_config(options=""):
         loss=dict(counts="released"),
         score=dict(
             human_threshold=0.8, object_threshold=0.3, fallback=4, fusion="product", times_interactiveness=False,
-            lis_scale=6.0, lis_offset=10.0, lis_slope=1.4,
+            weighted_logits=False, lis_scale=6.0, lis_offset=10.0, lis_slope=1.4,
         ),
         nis=dict(rule="two_sided", bounds="released"),
     )  # fmt: skip
     config.optimizer = dict(
         name="momentum", learning_rate=1e-3, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
-        # One image is one step there: 80,000 steps are 80,000 / batch of ours.
-        schedule=dict(kind="cosine_restarts", restart_period=80_000 // batch, restart_growth=2.0),
+        schedule=dict(kind="cosine_restarts", restart_period=80_000, restart_growth=2.0),
+        base_batch_size=1,  # one image per update there; batch_size=1 is their run to the letter
         rules=(
             dict(pattern="appearance/backbone/(stem|stage0)/.*", frozen=True),
             dict(pattern=".*"),
         ),
     )  # fmt: skip
-    config.train.num_steps = 2_000_000 // batch
+    config.train.num_steps = 2_000_000
     return config

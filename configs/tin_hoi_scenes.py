@@ -41,7 +41,9 @@ def get_config(options=""):
         sampling=dict(augment=3, copies="detected", negatives=10, human_score=0.3, object_score=0.3, overlap=0.5),
         score=dict(fusion="product", human_threshold=0.3, object_threshold=0.3, lis_scale=1.0, lis_offset=6.0),
         # C's terms are means over 99 mostly absent classes, a tenth of P's.
-        loss=dict(human=10.0, object=10.0, spatial=10.0),
+        loss=dict(human=10.0, object=10.0, spatial=10.0, mean="batch"),
+        # Scores are multiplied by f_P already (Eq. 6): deleting pairs as well costs true ones. nis=on deletes them.
+        nis=dict(enabled=False),
         max_humans=8, max_objects=14, max_pairs=96,
     )  # fmt: skip
     config.optimizer = dict(

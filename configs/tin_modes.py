@@ -14,10 +14,11 @@ tune   C of the run `c` on the other dataset, its last layers replaced,       R 
        for one epoch
 r      the extractor alone, to tell the objects of pairs (scenes only)        R
 
-`p_streams=human|object|spatial`: what P sees. `without=nis|lis|both`: a rule of inference left out; no training
-differs, so one checkpoint serves (`evaluate.py --workdir W --config FILE:OPTIONS`). `features=NAME`: R's maps come from
-a cache. `r=WORKDIR`:
-residual stages start as copies of that run's.
+`p_streams=human|object|spatial`: what P sees. `nis=on|off`: whether pairs below the threshold are deleted, whatever
+the config says. `without=nis|lis|both`: a rule of inference left out (Table 5; without LIS, L = 1), `without=product`:
+the product of the confidences in its place (section 4.3). No training differs, so one checkpoint serves (`evaluate.py
+--workdir W --config FILE:OPTIONS`). `features=NAME`: R's maps come from a cache. `r=WORKDIR`: residual stages, and R
+where it is not cached, start as copies of that run's (or file's: `r=resnet50.npz`).
 """
 
 from typing import Any
@@ -38,7 +39,9 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "nis": {"model.nis.enabled": False},
     "lis": {"model.score.lis": "none"},
     "both": {"model.nis.enabled": False, "model.score.lis": "none"},
+    "product": {"model.score.lis": "product"},
 }
+NIS = {"config": {}, "on": {"model.nis.enabled": True}, "off": {"model.nis.enabled": False}}
 
 
 def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...]) -> dict[str, str]:
@@ -50,6 +53,7 @@ def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...
         on=("own", "other", "both"),
         p_streams=tuple(P_STREAMS),
         without=tuple(WITHOUT),
+        nis=tuple(NIS),
         **more,
     )
 
@@ -62,7 +66,7 @@ def apply(
     Args:
       view: vocabulary in which interactiveness is learned (`interactive_coco`, `interactive_scenes`).
       own, other: (dataset, vocabulary) of the labels of this dataset and of the one to transfer from.
-      epoch: steps of one epoch, which `tune` trains.
+      epoch: steps of one epoch, written as `train.num_steps` is; `tune` trains one and is scored at its end.
     """
     mode = options["mode"]
     for group in ("backbone", "classifier", "interactiveness"):
@@ -80,12 +84,13 @@ def apply(
     if mode == "p":
         _interactiveness_only(config, options["on"], view, own, other)
     if mode == "tune":
-        config.train.init_from = (dict(path=options["c"], include=(r"params/(?!classifier/\w+_scores).*",)),)
+        kept = (r"params/(?!classifier/\w+_scores).*", r"batch_stats/.*")
+        config.train.init_from = (dict(path=options["c"], include=kept),)
         config.train.num_steps = epoch
         config.train.evaluate_every = epoch
     if mode == "join":
         _join(config, options)
-    for key, value in WITHOUT[options["without"]].items():
+    for key, value in (NIS[options["nis"]] | WITHOUT[options["without"]]).items():
         group = key.split(".")[1]
         if group not in config.model:
             config.model[group] = ConfigDict()

@@ -1,6 +1,12 @@
 """TIN on V-COCO as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
+Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE \\
+             --annotations train=FILE val=FILE test=FILE \\
+             --detections Trainval_Neg_VCOCO_with_pose.pkl Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl \\
+             --poses Trainval_GT_VCOCO_with_pose.pkl Trainval_Neg_VCOCO_with_pose.pkl \\
+             Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl
+         The pickles are those that TIN's authors link from their repository: detections of iCAN's Faster R-CNN, poses of
+         AlphaPose. Other boxes and poses do as well: see docs/tin.md.
 Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
 Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from HICO-DET.
@@ -19,10 +25,17 @@ def get_config(options=""):
     config.sizes = dict(**tin_hico_det.SIZES, instances=96, detections=64, pairs=96, persons=32)
     config.model = dict(loss=dict(human=2.0))  # The authors count the human stream twice on V-COCO.
     config.optimizer = dict(
-        name="momentum", learning_rate=1e-4, momentum=0.9, weight_decay=1e-4, clip="leaf", clip_norm=1.0
+        # The paper updates after every image: rate and steps are written for one image per update.
+        name="momentum",
+        learning_rate=1e-4,
+        momentum=0.9,
+        weight_decay=1e-4,
+        clip="leaf",
+        clip_norm=1.0,
+        base_batch_size=1,
     )
     config.train = dict(
-        seed=0, num_steps=IMAGES * EPOCHS // 8, log_every=50, evaluate_every=5000, checkpoint_every=1000,
+        seed=0, num_steps=IMAGES * EPOCHS, log_every=50, evaluate_every=5000, checkpoint_every=1000,
         best_metric="role_s1/24",
     )  # fmt: skip
     config.evaluation = dict(batch_size=8, metrics=("actions", "nis"))
@@ -33,7 +46,7 @@ def get_config(options=""):
         view="interactive_coco",
         own=("vcoco", "vcoco"),
         other=("hico_det", "hico_det"),
-        epoch=IMAGES // 8,
+        epoch=IMAGES,
     )
     if chosen["mode"] == "p":  # HICO-DET's tables are longer, and its rows are merged.
         config.sizes = dict(**tin_hico_det.SIZES, instances=512, detections=64, pairs=256, persons=32)

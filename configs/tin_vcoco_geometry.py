@@ -19,7 +19,7 @@ def get_config():
     config = tin_hico_det_geometry.get_config()
     config.dataset = dict(name="vcoco/labels", vocabulary="vcoco", train_split="trainval", eval_split="test")
     config.sizes = dict(image_hw=(640, 640), instances=32, detections=32, pairs=32, persons=16, truncate=True)
-    config.model.loss = dict(spatial=5.0)
+    config.model.loss = dict(spatial=5.0, mean="batch")
     config.model.update(max_humans=16, max_objects=32, max_pairs=256)
     config.train.update(num_steps=1_000, evaluate_every=1_000, best_metric="pairs_role_ap/24")
     config.evaluation = dict(batch_size=32, metrics=("role_pairs", "agent_pairs", "nis"))

@@ -1,6 +1,9 @@
 """iCAN (Gao et al., BMVC 2018) on V-COCO, late fusion, or early: --config configs/tin_vcoco_ican.py:fusion=early
 
-Run:     python train.py --config configs/tin_vcoco_ican.py --workdir runs/ican_vcoco
+Build:   as for `tin_vcoco.py`; poses are not needed.
+Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt weights.npz
+         python -m hoi_jax.systems.tin.convert weights.npz slim.npz
+Run:     python train.py --config configs/tin_vcoco_ican.py --workdir runs/ican_vcoco --config.train.init_from=slim.npz
 Expect:  the paper's AP_role is 44.7 (late) and 45.3 (early); ours: not yet measured.
 """
 
@@ -28,6 +31,6 @@ def get_config(options=""):
         config.model.classifier.spatial_human = False
     config.optimizer = other.optimizer
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = dict(kind="step", step_at=tuple(range(2_500, 37_501, 2_500)), step_factor=0.96)
-    config.train.num_steps = 300_000 // config.batch_size
+    config.optimizer.schedule = dict(kind="step", step_at=tuple(range(20_000, 300_001, 20_000)), step_factor=0.96)
+    config.train.num_steps = 300_000
     return config
