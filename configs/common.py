@@ -4,10 +4,12 @@ from ml_collections import ConfigDict
 
 DETR_SIZES = dict(
     image_hw=(1344, 1344), short_side=800, long_side=1333,
-    buckets=((800, 1088), (1088, 800), (800, 1216), (1216, 800), (800, 1344), (1344, 800)),
+    buckets=(
+        (800, 1088), (1088, 800), (800, 1216), (1216, 800), (800, 1344), (1344, 800), (640, 960), (960, 640),
+    ),
 )  # fmt: skip
-"""DETR's evaluation size for every image. Six static shapes, multiples of 32 a side, hold all of HICO-DET's test
-images; 96 % of their cells are image (`docs/training.md`)."""
+"""DETR's evaluation size for every image, in static shapes whose sides are multiples of 32. On HICO-DET's sizes 96 % of
+their cells are image in evaluation, 73 % in training, where small scales are drawn too (`docs/training.md`)."""
 
 
 def base(**values) -> ConfigDict:
