@@ -9,8 +9,8 @@ Expect:  HOI mAP 28.1 with the own detector (ours: 1,200 steps, seed 0, two CPU 
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm (Table 4), region=box|mask|max|sum (Table 8),
 detector=own|external (the simulated detector's boxes; `ground_truth`: the annotated ones, with their masks), and
-phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the second reads the first's checkpoint through
-`--config.train.init_from`.
+phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the second starts from the first's last
+checkpoint with phase1=WORKDIR. A frozen detector (phase=relations) cannot do without.
 
 Everything starts from scratch, where the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three
 levels of RoIs, anchors of two cells (8 to 64 pixels: a quarter of the things are smaller than 15 pixels).
@@ -27,6 +27,7 @@ SEMANTIC = dict(pattern="relations_[0-9]/verb_s/.*", multiplier=20.0)
 def get_config(options=""):
     chosen = common.choices(
         options,
+        ("phase1",),
         stages=("3", "1", "2", "4", "5"),
         without=("nothing", "ihsm", "efra", "rrm"),
         region=tuple(REGIONS),
@@ -68,5 +69,7 @@ def get_config(options=""):
         frozen = cascade_common.FROZEN_DETECTOR if own and chosen["phase"] == "relations" else (dict(pattern=".*"),)
         config.optimizer.rules = (SEMANTIC, *frozen)
     config.train = dict(seed=0, num_steps=STEPS, log_every=20, checkpoint_every=200, keep_last=1)
+    if chosen["phase1"]:
+        config.train.init_from = (cascade_common.first_weights(chosen["phase"], chosen["phase1"]),)
     config.evaluation = dict(batch_size=16, metrics=("hoi",))
     return config

@@ -1,16 +1,20 @@
 """Relation segmentation on PIC 2.0 as the paper has it: masks for instances, features and geometry.
 
-Build:   python -m data_prep.build pic (see docs/data.md for the files)
-Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz
+Build:   python -m data_prep.build pic --images DIR --annotations train=relations_train.json val=relations_val.json \\
+             --faces faces.json
+         python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
+             --out prior.npz
+Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz --vocabulary pic
 Run:     python train.py --config configs/cascade_pic.py:phase=detector --workdir runs/cascade_pic_1
-         python train.py --config configs/cascade_pic.py:phase=joint --workdir runs/cascade_pic_2
+         python train.py --config configs/cascade_pic.py:phase=joint,phase1=runs/cascade_pic_1 \\
+             --config.model.relation.prior=prior.npz --workdir runs/cascade_pic_2
 Expect:  the paper's recall on its validation split is 27.8 / 38.3 / 45.3 at 20 / 50 / 100 (mean over IoU 0.25, 0.5 and
          0.75); ours: not yet measured.
 
 Options as in `cascade_vcoco.py`; region=mask is the default here (Table 8: box 27.1, mask 27.8, max 27.6, sum 27.7).
-The vocabulary has no counts: set --config.model.relation.prior=FILE to what `hoi_jax.commands.count_prior` writes. The
-release does not mirror PIC's pictures, though none of its relations has a side. As in the release, "in front of"
-between two people is also "behind" the other way round, and "next to" holds both ways.
+The PNG files lie below folders `semantic` and `instance` beside the annotations. The release does not mirror PIC's
+images, though none of its relations has a side. As in the release, "in front of" between two people is also "behind"
+the other way round, and "next to" holds both ways.
 
 Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --pictures 0
          python evaluate.py --dataset pic --predictions results --annotations data_raw/pic/relations_val.json
@@ -20,7 +24,7 @@ from configs import cascade_common
 
 
 def get_config(options=""):
-    config, chosen = cascade_common.experiment(options, images=12654, region="mask")
+    config, chosen = cascade_common.experiment(options, images=dict(train=12654), region="mask")
     config.dataset = dict(name="pic", vocabulary="pic", train_split="train", eval_split="val", detections="stored")
     config.sizes = dict(
         **cascade_common.SIZES, instances=96, detections=100, pairs=256, mask_hw=(336, 336), truncate=True
@@ -31,4 +35,6 @@ def get_config(options=""):
     config.train.update(evaluate_every=0, best_metric=None)
     if chosen["preset"] == "release":
         config.augment.flip = 0.0
+        config.model.relation.box_size = 14
+        config.model.predict.update(human_score=0.3, object_score=0.3)
     return config

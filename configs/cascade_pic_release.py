@@ -1,10 +1,16 @@
-"""The cascade on PIC 2.0 with the values of the authors' code (`preset=release`, see `cascade_common.py`).
+"""The cascade on PIC 2.0 with the values of the authors' code (`preset=release`: `cascade_common.py` says row by row).
 
-Run:     python train.py --config configs/cascade_pic_release.py:phase=relations --workdir runs/cascade_pic_release
+Build:   python -m data_prep.build pic --images DIR --annotations train=relations_train.json val=relations_val.json
+         python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
+             --out prior.npz
+Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz --vocabulary pic
+Run:     python train.py --config configs/cascade_pic_release.py:phase=detector --workdir runs/cascade_pic_release_1
+         python train.py --config configs/cascade_pic_release.py:phase=relations,phase1=runs/cascade_pic_release_1 \\
+             --config.model.relation.prior=prior.npz --workdir runs/cascade_pic_release_2
 Expect:  not yet measured.
 
-Relations are those of boxes with masks as a detector's output (the release pools boxes at 14 x 14 and never multiplies
-by the mask), and pictures are not mirrored.
+Relations are those of boxes with masks as a detector's output: the release pools boxes at 14 x 14 and never multiplies
+by the mask. Both members of a pair need a detection score of 0.3, and images are not mirrored.
 """
 
 from configs import cascade_pic

@@ -1,21 +1,27 @@
 """The cascade on V-COCO as the paper has it: three stages, ResNet-50, COCO detector, phase 2 (relations).
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
-Start:   python -m hoi_jax.systems.cascade.convert cascade_rcnn_r50_fpn_coco.pth detector.npz
+Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE FILE \\
+             --annotations trainval=vcoco_trainval.json test=vcoco_test.json --faces faces.json
+         python -m hoi_jax.commands.count_prior --annotations data/vcoco/annotations_trainval.npz --vocabulary vcoco \\
+             --out prior.npz
+Start:   python -m hoi_jax.systems.cascade.convert cascade_rcnn_r50_fpn_coco.pth detector.npz --vocabulary vcoco
 Run:     python train.py --config configs/cascade_vcoco.py:phase=detector --workdir runs/cascade_vcoco_1
-         python train.py --config configs/cascade_vcoco.py:phase=joint --workdir runs/cascade_vcoco_2
+         python train.py --config configs/cascade_vcoco.py:phase=joint,phase1=runs/cascade_vcoco_1 \\
+             --config.model.relation.prior=prior.npz --workdir runs/cascade_vcoco_2
 Expect:  the paper's role AP is 48.3 with boxes and 48.9 with masks; ours: not yet measured.
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm, region=box|mask|max|sum, fusion=vgs|sum|product,
-backbone=r50|r101|x101, phase=joint|detector|relations, preset=paper|release. V-COCO's vocabulary has no
-counts: `hoi_jax.commands.count_prior` makes a file of the training split, --config.model.relation.prior=FILE reads it.
+backbone=r50|r101|x101, phase=joint|detector|relations, phase1=WORKDIR (the run of phase=detector that the others start
+from), preset=paper|release (the authors' code, `cascade_common.py` row by row). FILEs are COCO's instances of training
+and validation; masks come from them. Face boxes of any detector (COCO results JSON) will do; without=efra needs none.
+The vocabulary has no counts for X_s: without a counted prior every allowed combination is as likely.
 """
 
 from configs import cascade_common
 
 
 def get_config(options=""):
-    config, _ = cascade_common.experiment(options, images=5400)
+    config, _ = cascade_common.experiment(options, images=dict(trainval=5400))
     config.dataset = dict(
         name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test", detections="stored"
     )

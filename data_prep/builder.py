@@ -135,6 +135,7 @@ def content_of(record: Record, human: int) -> dict[str, int]:
         counts[f"images_with_{table}"] = int(counts[table] > 0)
         counts[f"{table}_keypoints_px"] = int((arrays[f"{table}_keypoints_px"][..., 2] > 0).any(-1).sum())
         counts[f"{table}_face_xyxy_px"] = int(_has_area(arrays[f"{table}_face_xyxy_px"]).sum())
+    counts["faces_xyxy_px"] = len(arrays["faces_xyxy_px"]) + counts["detections_face_xyxy_px"]
     counts["images_with_pairs"] = int(counts["pairs"] > 0)
     counts["instances_parts_xyxy_px"] = int(_has_area(arrays["instances_parts_xyxy_px"]).any(-1).sum())
     counts["instances_mask_png"] = sum(1 for png in masks if png)
@@ -160,7 +161,9 @@ class _Counter:
 
     def add(self, record: Record) -> None:
         for name in sorted(record):
-            value = record[name]
+            value: Any = record[name]
+            if name == "faces_xyxy_px" and not len(value):
+                continue  # So that what was built before there was this table keeps its fingerprint.
             parts = value if isinstance(value, list) else [value]
             for part in parts:
                 self.digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())

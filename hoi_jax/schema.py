@@ -8,7 +8,7 @@ Conventions: boxes are continuous corners (x1, y1, x2, y2), so that width is x2 
 unused row of a padded table is zero, its index columns are -1, and its `_valid` column is False.
 
 Axis letters: B batch, H W image, G ground-truth instances, D detections, P pairs, N persons with action labels,
-E external pairs, V verbs, A actions, C HOI classes, K keypoints (17, COCO order), R body parts (10, HAKE order),
+U faces, E external pairs, V verbs, A actions, C HOI classes, K keypoints (17, COCO order), R body parts (10, HAKE order),
 S merged body parts (6), h w mask grid, y x F cells and channels of a feature map.
 """
 
@@ -80,6 +80,7 @@ BATCH_FIELDS: Mapping[str, Field] = {
     **_instance_columns("instances", "G"),
     **_instance_columns("detections", "D"),
     "detections_score": Field(("D",), "float32", "detector confidence in [0, 1]"),
+    "faces_xyxy_px": Field(("U", 4), "float32", "faces of the image, whoever's they are; zero area = none"),
     "pairs_human": Field(("P",), "int32", "row of `instances`"),
     "pairs_object": Field(("P",), "int32", "row of `instances`, -1 = no object"),
     "pairs_verbs": Field(("P", "V"), "bool", "verbs of the pair"),
@@ -142,6 +143,7 @@ RECORD_FIELDS: Mapping[str, Field] = {
     "detections_score": Field((-1,), "float32", "confidence in [0, 1]"),
     "detections_keypoints_px": Field((-1, 17, 3), "float32", "x, y, score; score 0 = absent"),
     "detections_face_xyxy_px": Field((-1, 4), "float32", "zero area = none"),
+    "faces_xyxy_px": Field((-1, 4), "float32", "faces that a detector found in the image, whoever's they are"),
     "pairs_human": Field((-1,), "int32", "row of instances"),
     "pairs_object": Field((-1,), "int32", "row of instances, -1 = none"),
     "pairs_verb": Field((-1,), "int32", "one row per pair and verb"),

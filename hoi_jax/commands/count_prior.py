@@ -3,8 +3,8 @@
     python -m hoi_jax.commands.count_prior --annotations annotations_trainval.npz --vocabulary vcoco --out prior.npz
     python train.py --config configs/cascade_vcoco.py --config.model.relation.prior=prior.npz ...
 
-Column 0 counts pairs of boxes without regard to a relation, as the authors' code does. Never count images that scores are
-computed on: of a file with a part of its own for validation, `--part` counts the other one.
+Column 0 counts pairs of boxes without regard to a relation, as the authors' code does. Never count images that are
+scored: `--part` counts a part of a training split, where the other one is for validation.
 """
 
 import argparse

@@ -178,6 +178,17 @@ def build_persons(example: Example, sizes: SizeSettings) -> Example:
     }
 
 
+def build_faces(example: Example, capacity: int) -> Example:
+    """The padded table of an image's faces: those that the build was given, and those of its stored detections.
+
+    Neither hangs on what is annotated. Builds from before there was a table of faces have the second ones only.
+    """
+    faces = [example[name] for name in ("faces_xyxy_px", "detections_face_xyxy_px") if name in example]
+    together = tf.concat(faces, axis=0)
+    has_area = tf.reduce_all(together[:, 2:] > together[:, :2], axis=1)
+    return {"faces_xyxy_px": pad_rows(tf.boolean_mask(together, has_area), capacity)}
+
+
 def build_boxes(example: Example, table: str, capacity: int) -> Example:
     """Padded columns of `instances` or `detections`; detections are ordered by falling score (ties: as stored)."""
     columns = ["xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px", "mask"]

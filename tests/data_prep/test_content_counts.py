@@ -50,7 +50,7 @@ EXPECTED = {
     "instances_people": 2, "detections_people": 1,
     "images_with_instances": 1, "images_with_detections": 1, "images_with_pairs": 1, "hoi_labels": 0,
     "instances_keypoints_px": 1, "instances_face_xyxy_px": 1, "instances_parts_xyxy_px": 2, "instances_mask_png": 0,
-    "detections_keypoints_px": 1, "detections_face_xyxy_px": 0, "pairs_part_states": 1,
+    "detections_keypoints_px": 1, "detections_face_xyxy_px": 0, "faces_xyxy_px": 0, "pairs_part_states": 1,
 }  # fmt: skip
 
 

@@ -13,13 +13,19 @@ import numpy as np
 from jaxtyping import Array
 
 from hoi_jax.settings import from_config
-from hoi_jax.system import Batch, System, Variables
+from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.loss import make_loss, training_fields
 from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.predict import make_predict, prediction_fields
 from hoi_jax.systems.cascade.prior import prior_of_vocabulary, read_prior, released_prior
 from hoi_jax.vocab.tables import Vocabulary
+
+START = (
+    "Phase 2 starts from a phase 1: option phase1=WORKDIR of the configs. Phase 1 starts from a COCO detector: "
+    "`python -m hoi_jax.systems.cascade.convert SOURCE detector.npz --vocabulary NAME`"
+)
+"""What a run is told whose frozen parameters nothing loads."""
 
 
 def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -30,6 +36,27 @@ def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
         columns = 1 + len(vocabulary.verbs)
         return np.full((len(vocabulary.objects), columns), 1 / columns, np.float32)
     return released_prior(vocabulary) if name == "hoi_w_release" else read_prior(name, vocabulary)
+
+
+def requirements(config: CascadeConfig) -> tuple[Requirement, ...]:
+    """Inputs that the configuration cannot do without."""
+    own, relation = config.detector == "own", config.relation
+    trains_relations = config.loss.parts != "detector"
+    found = []
+    if not own:
+        detector = "--detections FILE of `python -m data_prep.build`, or dataset.detections='ground_truth'"
+        found.append(Requirement("detections", "detector='external' makes pairs of stored boxes", detector))
+    if trains_relations and relation.face and "v" in relation.streams:
+        faces = "--faces FILE of `python -m data_prep.build`, boxes of any detector; relation.face=False does without"
+        columns = ("faces_xyxy_px",) if own else ("instances_face_xyxy_px", "detections_face_xyxy_px")
+        for column in columns:
+            when = "train" if column.startswith("instances") else "both"
+            found.append(Requirement(column, "EFRA looks at faces (paper, Eqs. 8 to 10)", faces, when))
+    if config.masks.enabled or (trains_relations and relation.uses_masks):
+        masks = "a dataset with masks: pic, or V-COCO with --coco-instances"
+        when = "train" if own else "both"
+        found.append(Requirement("instances_mask_png", "masks of annotated boxes (paper, section 3.4)", masks, when))
+    return tuple(found)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
@@ -54,4 +81,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary, prior),
         predict=make_predict(net, config, vocabulary, prior),
+        requires=requirements(config),
+        frozen=("(?!relations_).*",) if config.loss.parts == "relations" and config.detector == "own" else (),
+        start_from=START,
     )

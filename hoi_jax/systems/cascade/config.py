@@ -144,15 +144,19 @@ class RelationConfig:
     Attributes:
       region: features of "box", of "mask", or both joined ("box+mask_max", "box+mask_sum"; Table 8).
       box_size, mask_size: cells of their sides; box features are enlarged where both are joined.
-      mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's) or "none".
+      mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's block), "nonlocal_inverted"
+        (with its fault: dot products times sqrt(width) instead of divided by it) or "none".
       mining_scale: factor of the dot products.
       face: explicit facial region attending (Eqs. 8 to 10).
-      geometry: "maps" (2 x map_size x map_size) or "vector" (the release's 28 numbers).
+      geometry: "maps" (2 x map_size x map_size) or "vector" (the release's 28 numbers, through two layers of 64).
       semantic: "learned" (FC and sigmoid on X_s) or "table" (X_s itself, the release's).
       streams: which of "s", "g", "v" are used; fusion: how scores join, (Table 7).
-      visual: "joint" features of the pair, or "mean3" of three classifiers on pair, human and object (the release's).
+      visual: "joint" features of the pair, or "mean3": the mean probability of three classifiers, on them and with one
+        layer each on human and object (the release's).
       width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
       map_size: cells of its maps along a side (TIN's 64; the paper does not say).
+      heads: a network after every one of the "stages", each reading the features of the one before, or one after the
+        "last" (the release's).
       ranking: rank all pairs and classify the best (RRM).
       rank_width: of a layer between the features and the ranking score (the release: 512); 0: none, as in Eq. 12.
       background: one more output that says "no relation" (the release's).
@@ -175,6 +179,7 @@ class RelationConfig:
     face_width: int = 1024
     map_features: tuple[int, ...] = (64, 32)
     map_size: int = 64
+    heads: str = "stages"
     ranking: bool = True
     rank_width: int = 0
     background: bool = False
@@ -182,7 +187,8 @@ class RelationConfig:
 
     def __post_init__(self):
         choice("region", self.region, ("box", "mask", "box+mask_max", "box+mask_sum"))
-        choice("mining", self.mining, ("dot", "nonlocal", "none"))
+        choice("mining", self.mining, ("dot", "nonlocal", "nonlocal_inverted", "none"))
+        choice("heads", self.heads, ("stages", "last"))
         choice("geometry", self.geometry, ("maps", "vector"))
         choice("semantic", self.semantic, ("learned", "table"))
         choice("visual", self.visual, ("joint", "mean3"))
@@ -212,6 +218,10 @@ class RelationConfig:
         """Side of relation features."""
         return self.mask_size if self.uses_masks else self.box_size
 
+    def stages_of(self, stages: int) -> tuple[int, ...]:
+        """Which of `stages` stages of boxes have a relation network, from 0."""
+        return tuple(range(stages)) if self.heads == "stages" else (stages - 1,)
+
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
@@ -222,7 +232,12 @@ class LossConfig:
       ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, their "sum" (as printed) or
         "drawn", the mean over 64 combinations drawn with replacement, whose hidden layers are set apart too (the
         release's; needs `relation.rank_width`).
-      pairs, pair_share: pairs per image and stage, and the most that are annotated.
+      boxes: pairs are made of "detected" boxes and annotated ones, or of the "annotated" ones alone (the release's).
+      pairs, pair_share: pairs per image and stage, and the most that are annotated; with a share of 1 the others take
+        whatever places are left, so that all pairs are used where there are at most `pairs`.
+      pair_overlap: IoU from which a box shows an annotated one; None: that of the stage.
+      verb_mean: every pair of a batch weighs the same in the loss of verbs ("pairs"), or every image ("images", the
+        release's).
       reversed_verbs: (verb, what the object then does to the person) where an object is a person: both are learned from
         either annotation (the release on PIC: "in front of" and "behind"); symmetric verbs stand with themselves.
       parts: "joint", "detector" (phase 1) or "relations" (phase 2 with a frozen detector).
@@ -232,13 +247,20 @@ class LossConfig:
     gamma: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
     ranking_margin: float = 0.2
     ranking_reduce: str = "mean"
+    boxes: str = "detected"
     pairs: int = 128
     pair_share: float = 0.25
+    pair_overlap: float | None = None
+    verb_mean: str = "pairs"
     reversed_verbs: tuple[tuple[str, str], ...] = ()
     parts: str = "joint"
 
     def __post_init__(self):
         choice("ranking_reduce", self.ranking_reduce, ("mean", "sum", "drawn"))
+        choice("boxes", self.boxes, ("detected", "annotated"))
+        choice("verb_mean", self.verb_mean, ("pairs", "images"))
+        if self.pair_overlap is not None:
+            check_share(pair_overlap=self.pair_overlap)
         choice("parts", self.parts, ("joint", "detector", "relations"))
         check_share(pair_share=self.pair_share)
         check_positive(pairs=self.pairs)

@@ -26,15 +26,13 @@ def masks_in_boxes(
 
 
 def find_detections(
-    net: CascadeNet, pyramid: Pyramid, proposals: tuple[Array, Array] | None, batch: Batch, human_class: int,
-    faces: Array | None,
-) -> Detections:  # fmt: skip
+    net: CascadeNet, pyramid: Pyramid, proposals: tuple[Array, Array] | None, batch: Batch, human_class: int
+) -> Detections:
     """Detections of the network's own heads, or the batch's. Nothing here takes a gradient.
 
     Args:
       net: bound module.
       proposals: boxes and validity, None with external detections.
-      faces: [B, F, 4] faces to share out among people (own detector); None: nobody has one.
     """
     config = net.config
     image_hw = _padded(batch)
@@ -45,29 +43,44 @@ def find_detections(
         return external_detections(batch, config.stages, masks)
     boxes, label, score, valid = net.detect(pyramid, proposals[0], proposals[1])
     last = boxes[:, :, -1]
-    found = jnp.zeros_like(last)
-    if faces is not None:
-        found = jax.vmap(assign_faces)(last, valid & (label == human_class), faces)
+    found = faces_of(last, valid & (label == human_class), batch)
     masks = net.masks(pyramid, last, label) if config.masks.enabled else None
     return jax.lax.stop_gradient(Detections(boxes, label, score, valid, found, masks))
+
+
+def faces_of(
+    boxes: Float[Array, "batch rows 4"], is_person: Bool[Array, "batch rows"], batch: Batch
+) -> Float[Array, "batch rows 4"]:
+    """Faces of people among the faces of the image; zeros where there is none, or where the batch has no faces.
+
+    The same in training and at test, for annotated and for detected people.
+    """
+    if "faces_xyxy_px" not in batch:
+        return jnp.zeros_like(boxes)
+    return jax.vmap(assign_faces)(boxes, is_person, batch["faces_xyxy_px"])
 
 
 def _padded(batch: Batch) -> tuple[int, int]:
     return (batch["image"].shape[1], batch["image"].shape[2])
 
 
-def with_truth(found: Detections, batch: Batch, config: CascadeConfig) -> Detections:
-    """Annotated boxes, with the same box at every stage and score 2, before the detections (training)."""
-    boxes = batch["instances_xyxy_px"]
+def annotated_boxes(batch: Batch, human_class: int, config: CascadeConfig) -> Detections:
+    """Annotated boxes as detections, with the same box at every stage and score 2."""
+    boxes, label, valid = (batch[f"instances_{column}"] for column in ("xyxy_px", "class", "valid"))
     repeated = jnp.broadcast_to(boxes[:, :, None], (*boxes.shape[:2], config.stages, 4))
     masks = None
-    if found.masks is not None and "instances_mask" in batch:
+    if config.relation.uses_masks and "instances_mask" in batch:
         masks = masks_in_boxes(batch["instances_mask"], boxes, _padded(batch))
-    truth = Detections(
-        repeated, batch["instances_class"], jnp.full(boxes.shape[:2], 2.0), batch["instances_valid"],
-        batch["instances_face_xyxy_px"] if "instances_face_xyxy_px" in batch else jnp.zeros_like(boxes), masks,
-    )  # fmt: skip
-    both = None if masks is None or found.masks is None else jnp.concatenate([masks, found.masks], axis=1)
+    if config.detector == "own":
+        faces = faces_of(boxes, valid & (label == human_class), batch)
+    else:
+        faces = batch.get("instances_face_xyxy_px", jnp.zeros_like(boxes))
+    return Detections(repeated, label, jnp.full(boxes.shape[:2], 2.0), valid, faces, masks)
+
+
+def joined(truth: Detections, found: Detections) -> Detections:
+    """Annotated boxes before detected ones (training); masks where both have them."""
+    both = None if truth.masks is None or found.masks is None else jnp.concatenate([truth.masks, found.masks], axis=1)
 
     def join(a: Array, b: Array) -> Array:
         return jnp.concatenate([a, b.astype(a.dtype)], axis=1)

@@ -15,7 +15,14 @@ from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.detect import Detections
 from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, stage_keys
-from hoi_jax.systems.cascade.entities import all_pairs, at_stage, choose_people, find_detections, with_truth
+from hoi_jax.systems.cascade.entities import (
+    all_pairs,
+    annotated_boxes,
+    at_stage,
+    choose_people,
+    find_detections,
+    joined,
+)
 from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.ranking_terms import ranking_terms
 from hoi_jax.systems.cascade.regions import Pyramid
@@ -31,11 +38,13 @@ def training_fields(config: CascadeConfig) -> frozenset[str]:
     """Batch fields that the loss reads."""
     fields = {"image", "image_hw_px", *_INSTANCES}
     relations, masks = config.loss.parts != "detector", config.relation.uses_masks
-    if config.detector == "external":
+    if config.detector == "external" and config.loss.boxes == "detected":
         fields |= {*_DETECTIONS, *(("detections_mask",) if masks else ())}
         fields |= {"detections_face_xyxy_px"} if config.relation.face else set()
     if relations:
-        fields |= {*_PAIRS, *(("instances_face_xyxy_px",) if config.relation.face else ())}
+        fields |= set(_PAIRS)
+        if config.relation.face:
+            fields |= {"faces_xyxy_px" if config.detector == "own" else "instances_face_xyxy_px"}
     trains_masks = config.masks.enabled and config.loss.parts != "relations"
     if trains_masks or (relations and masks):
         fields |= {"instances_mask"}
@@ -53,7 +62,7 @@ def sample_pairs(
     """
     candidates = all_pairs(found, human_row, human_used, found.valid, stage)
     boxes = found.boxes[:, :, stage]
-    overlap = config.boxes.overlaps[stage]
+    overlap = config.loss.pair_overlap or config.boxes.overlaps[stage]
     total, objects = config.loss.pairs, boxes.shape[1]
     fields = {name: batch[name] for name in (*_INSTANCES, *_PAIRS)}
 
@@ -67,7 +76,8 @@ def sample_pairs(
         slots, rows = (x.ravel() for x in jnp.indices(candidates.shape))
         annotated, usable = labels(slots, rows).annotated, candidates.ravel()
         quota = int(total * config.loss.pair_share)
-        index, positive, used = quota_sample(key, annotated & usable, ~annotated & usable, total, quota, fill=False)
+        fill = quota == total  # Without a share for the others they get what is left.
+        index, positive, used = quota_sample(key, annotated & usable, ~annotated & usable, total, quota, fill=fill)
         slot, row = index // objects, index % objects
         return slot, row, positive, used, labels(slot, row)
 
@@ -87,7 +97,7 @@ def relation_terms(
     quota = int(config.loss.pairs * config.loss.pair_share)
     terms: dict[str, Array] = {}
     before = seen = None
-    for stage in range(config.stages):
+    for stage in c.stages_of(config.stages):
         gamma = config.loss.gamma[stage]
         keys = stage_keys(key, batch["example_id"], 30 + stage)
         slot, row, positive, used, labels = sample_pairs(
@@ -108,10 +118,33 @@ def relation_terms(
         if c.background:
             wanted = jnp.concatenate([~positive[..., None], wanted], axis=-1)
             known = jnp.concatenate([jnp.ones_like(known[..., :1]), known], axis=-1)
-        for name, logits in net.classify(features, semantic, raw, slot, row, stage).items():
-            entropy = mean(binary_cross_entropy(logits, wanted), known & used[..., None])
-            terms[f"verb_{name}"] = terms.get(f"verb_{name}", 0.0) + gamma * entropy
+        logits = net.classify(features, semantic, raw, slot, row, stage)
+        for name, entropy in entropies(logits, wanted).items():
+            weight = known & used[..., None]
+            if config.loss.verb_mean == "images":
+                count = jnp.sum(weight, axis=(1, 2))
+                total = mean(jnp.sum(entropy * weight, axis=(1, 2)) / jnp.maximum(count, 1), valid & (count > 0))
+            else:
+                total = mean(entropy, weight)
+            terms[f"verb_{name}"] = terms.get(f"verb_{name}", 0.0) + gamma * total
     return terms
+
+
+def entropies(logits: dict[str, Array], wanted: Array) -> dict[str, Array]:
+    """Binary cross entropy of every stream, [B, P, outputs]; of three visual classifiers, that of their mean.
+
+    Their probabilities are averaged in the logarithm, where they cannot run into 0 or 1.
+    """
+    three = [logits[name] for name in ("v", "human", "object") if name in logits]
+    out = {name: binary_cross_entropy(x, wanted) for name, x in logits.items() if name not in ("v", "human", "object")}
+    if len(three) == 1:
+        return out | {"v": binary_cross_entropy(three[0], wanted)}
+    if three:
+        log_yes, log_no = (
+            jax.nn.logsumexp(jax.nn.log_sigmoid(sign * jnp.stack(three)), axis=0) - np.log(3) for sign in (1, -1)
+        )
+        out["v"] = -jnp.where(wanted, log_yes, log_no)
+    return out
 
 
 def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, prior: np.ndarray):
@@ -127,7 +160,8 @@ def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, pr
         pyramid = module.rois(levels, batch["image_hw_px"])
         terms: dict[str, Array] = {}
         proposals = None
-        if config.detector == "own":
+        detected = config.loss.boxes == "detected" or parts == "detector"
+        if config.detector == "own" and (detected or parts == "joint"):
             score, deltas, boxes, usable = module.propose(levels, image_hw, batch["image_hw_px"])
             proposals = (boxes, usable)
             if parts != "relations":
@@ -136,9 +170,9 @@ def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, pr
                 terms |= detector_terms(module, pyramid, boxes, usable, batch, key, valid, axis_name)
         if parts == "detector":
             return terms
-        faces = batch["instances_face_xyxy_px"] if config.relation.face else None
-        found = find_detections(module, pyramid, proposals, batch, vocabulary.human_class, faces)
-        found = with_truth(found, batch, config)
+        found = annotated_boxes(batch, vocabulary.human_class, config)
+        if detected:
+            found = joined(found, find_detections(module, pyramid, proposals, batch, vocabulary.human_class))
         return terms | relation_terms(module, pyramid, found, batch, key, valid, prior, vocabulary, axis_name)
 
     def loss(

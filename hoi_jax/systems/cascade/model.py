@@ -50,7 +50,8 @@ class CascadeNet(nn.Module):
             ]
         if c.loss.parts != "detector":
             outputs = self.verbs + c.relation.background
-            self.relations = [RelationStage(c.relation, b.pyramid_width, outputs, dtype) for _ in range(c.stages)]
+            count = len(c.relation.stages_of(c.stages))
+            self.relations = [RelationStage(c.relation, b.pyramid_width, outputs, dtype) for _ in range(count)]
 
     def pyramid(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> tuple[Array, ...]:
         """uint8 pictures [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
@@ -129,6 +130,10 @@ class CascadeNet(nn.Module):
             total = total + jax.nn.sigmoid(own)
         return cast(Array, total) / self.config.stages
 
+    def relation(self, stage: int) -> RelationStage:
+        """The relation network after box stage `stage`."""
+        return self.relations[self.config.relation.stages_of(self.config.stages).index(stage)]
+
     def relation_tables(
         self, pyramid: Pyramid, now: Entities, before: Entities | None, stage: int, seen: Raw | None = None
     ) -> tuple[Tables | None, Raw | None]:
@@ -140,13 +145,13 @@ class CascadeNet(nn.Module):
         Returns:
           None, None without the visual stream.
         """
-        relation = self.relations[stage]
+        relation = self.relation(stage)
         if "v" not in self.config.relation.streams:
             return None, None
         raw = relation.raw(pyramid, now)
         owners = [(relation, raw)]
         if before is not None:
-            earlier = self.relations[stage - 1]
+            earlier = self.relation(stage - 1)
             owners.append((earlier, earlier.raw(pyramid, before) if seen is None else seen))
         human, obj, faces = relation.project(raw, owners[1][1] if before is not None else None)
         tables = []
@@ -159,13 +164,13 @@ class CascadeNet(nn.Module):
         human_slot: Int[Array, "batch pairs"], object_row: Int[Array, "batch pairs"],
     ) -> PairFeatures:  # fmt: skip
         """Visual and geometric features of chosen pairs at `stage`."""
-        c, relation = self.config.relation, self.relations[stage]
+        c, relation = self.config.relation, self.relation(stage)
         pairs = pair_boxes(now, human_slot, object_row)
         visual = geometric = None
         if tables is not None:
             stages = [pairs] if before is None else [pairs, pair_boxes(before, human_slot, object_row)]
             union = union_features(pyramid, stages, c)
-            owners = [self.relations[number] for number in (stage, stage - 1)]
+            owners = [relation] if before is None else [relation, self.relation(stage - 1)]
             attention = tuple(
                 owner.attention(table, human_slot, object_row)
                 for owner, table in zip(owners, tables.faces, strict=False)
@@ -178,11 +183,11 @@ class CascadeNet(nn.Module):
 
     def rank_hidden(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs dim"]:
         """What ranking logits are read from."""
-        return self.relations[stage].rank_hidden(features)
+        return self.relation(stage).rank_hidden(features)
 
     def rank_score(self, hidden: Float[Array, "batch pairs dim"], stage: int) -> Float[Array, "batch pairs"]:
         """Ranking logits (Eq. 12)."""
-        return self.relations[stage].rank_score(hidden)[..., 0]
+        return self.relation(stage).rank_score(hidden)[..., 0]
 
     def rank(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs"]:
         """Ranking logits of pairs."""
@@ -192,7 +197,7 @@ class CascadeNet(nn.Module):
         self, features: PairFeatures, semantic: Array, raw: Raw | None, human_slot: Array, object_row: Array, stage: int
     ) -> dict[str, Array]:
         """Logits of every learned classifier on pairs, [B, P, outputs]."""
-        relation = self.relations[stage]
+        relation = self.relation(stage)
         out = relation.classify(features, semantic)
         if self.config.relation.visual == "mean3" and raw is not None:
             alone = relation.classify_alone(raw)
@@ -218,8 +223,8 @@ class CascadeNet(nn.Module):
             return total
         masks = jnp.ones((*label.shape, 28, 28)) if c.relation.uses_masks else None
         entities = Entities(boxes, label, label, boxes, masks, boxes if c.relation.uses_masks else None)
-        for stage in range(c.stages):
-            before = entities if stage else None
+        for number, stage in enumerate(c.relation.stages_of(c.stages)):
+            before = entities if number else None
             tables, raw = self.relation_tables(pyramid, entities, before, stage)
             features = self.relation_pairs(pyramid, tables, entities, before, stage, label, label)
             if c.relation.ranking:

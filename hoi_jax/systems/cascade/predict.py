@@ -25,14 +25,14 @@ Call = Callable[..., Any]
 
 
 def prediction_fields(config: CascadeConfig) -> frozenset[str]:
-    """Batch fields that `predict` reads. With the own detector, faces are those of the batch's detections."""
+    """Batch fields that `predict` reads. With the own detector, people look for theirs among the image's faces."""
     fields = {"image", "image_hw_px"}
     if config.detector == "external":
         fields |= {f"detections_{column}" for column in ("xyxy_px", "class", "score", "valid")}
         if config.relation.uses_masks:
             fields |= {"detections_mask"}
     if config.relation.face and config.loss.parts != "detector":
-        fields |= {"detections_face_xyxy_px"}
+        fields |= {"faces_xyxy_px" if config.detector == "own" else "detections_face_xyxy_px"}
     return frozenset(fields)
 
 
@@ -121,8 +121,7 @@ def localise(call: Call, config: CascadeConfig, batch: Batch, human_class: int) 
         if config.detector == "own":
             image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
             proposals = module.propose(levels, image_hw, batch["image_hw_px"])[2:]
-        faces = batch.get("detections_face_xyxy_px") if config.relation.face else None
-        found = find_detections(module, pyramid, proposals, batch, human_class, faces)
+        found = find_detections(module, pyramid, proposals, batch, human_class)
         return pyramid.levels, found
 
     levels, found = call(method=run)
@@ -147,7 +146,7 @@ def features_of(
 ) -> tuple[PairFeatures, Raw | None]:  # fmt: skip
     """Features of pairs [B, K] at `stage`, chunk by chunk, and the raw features of people and things."""
     now = at_stage(found, people, stage)
-    before = at_stage(found, people, stage - 1) if stage else None
+    before = at_stage(found, people, stage - 1) if stage and config.relation.heads == "stages" else None
     tables, raw = call(pyramid, now, before, stage, method="relation_tables")
 
     def chunk(pairs):
@@ -175,12 +174,12 @@ def choose(points: Array, valid: Array, limit: int) -> tuple[Array, Array]:
 
 def choose_ranked(call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, pairs: Candidates) -> Chosen:
     """The pairs that the ranking module puts first: that of the last stage, or the mean over stages."""
-    last = config.stages - 1
-    first = last if config.predict.rank_by == "last" else 0
+    stages = config.relation.stages_of(config.stages)
+    stages = stages[-1:] if config.predict.rank_by == "last" else stages
     points, features, raw = jnp.zeros(pairs.valid.shape), None, None
-    for stage in range(first, config.stages):
+    for stage in stages:
         features, raw = features_of(call, config, pyramid, found, pairs.people, stage, pairs.slot, pairs.row)
-        points += jax.nn.sigmoid(call(features, stage, method="rank")) / (config.stages - first)
+        points += jax.nn.sigmoid(call(features, stage, method="rank")) / len(stages)
     index, kept = choose(points, pairs.valid, config.predict.top_pairs)
     return Chosen(
         index, kept, jnp.take_along_axis(points, index, axis=1), jax.tree.map(lambda x: take(x, index), features), raw

@@ -91,8 +91,9 @@ class RelationStage(nn.Module):
             self.first_bias = self.param("first_bias", zeros, (c.width,))
             self.second = nn.Dense(c.width, kernel_init=he, dtype=self.dtype)
             self.verb_v = nn.Dense(self.num_verbs)
-            if c.mining == "nonlocal":
-                self.nonlocal_block = NonLocal(max(self.channels // 2, 1), dtype=self.dtype)
+            if c.mining.startswith("nonlocal"):
+                inverted = c.mining == "nonlocal_inverted"
+                self.nonlocal_block = NonLocal(max(self.channels // 2, 1), inverted, dtype=self.dtype)
             if c.face:
                 shape = (2 * dim, c.face_width)
                 self.face_kernel, self.bare_kernel = (self.param(f"{n}_kernel", he, shape) for n in ("face", "bare"))
@@ -101,16 +102,13 @@ class RelationStage(nn.Module):
                 )
                 self.face_score, self.bare_score = nn.Dense(1), nn.Dense(1)
             if c.visual == "mean3":
-                self.alone = {
-                    side: (nn.Dense(c.width, kernel_init=he, dtype=self.dtype), nn.Dense(self.num_verbs))
-                    for side in ("human", "object")
-                }
+                self.alone = {side: nn.Dense(self.num_verbs) for side in ("human", "object")}
         if "g" in c.streams:
             if c.geometry == "maps":
                 self.map_stream = PairMapStream(c.map_features, dtype=self.dtype)
+                self.geometric_out = nn.Dense(c.geometric_width, kernel_init=he, dtype=self.dtype)
             else:
                 self.vector_layers = [nn.Dense(64, kernel_init=he), nn.Dense(64, kernel_init=he)]
-            self.geometric_out = nn.Dense(c.geometric_width, kernel_init=he, dtype=self.dtype)
             self.verb_g = nn.Dense(self.num_verbs)
         if "s" in c.streams and c.semantic == "learned":
             self.verb_s = nn.Dense(self.num_verbs)
@@ -129,7 +127,7 @@ class RelationStage(nn.Module):
         human = take(maps, entities.human_row)
         if c.mining == "dot":
             human = human + semantic_context(human, c.mining_scale)
-        elif c.mining == "nonlocal":
+        elif c.mining != "none":
             human = self.nonlocal_block(human)
 
         def flat(x: Array) -> Array:
@@ -212,7 +210,7 @@ class RelationStage(nn.Module):
             x = pair_vector(pairs.human, pairs.obj, image_hw_px)
             for layer in self.vector_layers:
                 x = _leaky(layer(x))
-            return _leaky(self.geometric_out(x)).astype(jnp.float32)
+            return x
         if c.uses_masks and pairs.human_mask is not None and pairs.object_mask is not None:
             assert pairs.human_mask_box is not None and pairs.object_mask_box is not None
             maps = silhouette_maps(
@@ -246,6 +244,5 @@ class RelationStage(nn.Module):
         """The release's classifiers on people and on things alone: logits [B, M or N, verbs]."""
         out = {}
         for side, rows in (("human", raw.human), ("object", raw.obj)):
-            hidden, last = self.alone[side]
-            out[side] = last(_leaky(hidden(rows)).astype(jnp.float32))
+            out[side] = self.alone[side](rows.astype(jnp.float32))
         return out
