@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from hoi_jax import io, schema
 from hoi_jax.data.box_folders import files_of
-from hoi_jax.data.coco_results import ALL, Choice, DetectionFile, entries_of
+from hoi_jax.data.coco_results import ALL, POSE_LENGTHS, Choice, DetectionFile, entries_of
 from hoi_jax.data.ican_pickles import clipped_pose, is_pickle, read_poses
 from hoi_jax.data.image_rows import ImageRows, image_key
 from hoi_jax.evaluation.boxes import box_area, pairwise_iou
@@ -89,7 +89,7 @@ def _corners(xywh: object) -> np.ndarray:
 
 def _pose(values: object) -> np.ndarray:
     table = np.asarray(values, np.float64).reshape(-1)
-    if len(table) not in (51, 78, 399, 408):
+    if len(table) not in POSE_LENGTHS:
         raise ValueError(f"field 'keypoints' holds {len(table)} numbers, expected 51 (17 joints), 78, 399 or 408")
     if not np.isfinite(table[:51]).all():
         raise ValueError("field 'keypoints' is not finite")

@@ -10,7 +10,7 @@ import numpy as np
 
 from hoi_jax import schema
 from hoi_jax.data.box_folders import read_folder
-from hoi_jax.data.ican_pickles import IcanBox, is_pickle, read_detections
+from hoi_jax.data.ican_pickles import IcanBox, clipped_pose, is_pickle, read_detections
 from hoi_jax.data.image_rows import ImageRows, Key, image_key
 from hoi_jax.files.torch_file import read_plain_torch
 from hoi_jax.io import DataError, read_head, read_json
@@ -18,6 +18,8 @@ from hoi_jax.vocab import Vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 _COCO_VOCABULARIES = ("hico_det", "vcoco")
+POSE_LENGTHS = (51, 78, 399, 408)
+"""Numbers of a pose in files in circulation: 17, 26, 133 or 136 joints, of which the first 17 are COCO's."""
 _EMPTY: dict[str, np.ndarray] = {
     "xyxy_px": np.zeros((0, 4), np.float32),
     "class": np.zeros(0, np.int32),
@@ -114,6 +116,7 @@ class DetectionFile:
 
     - a list (`entries_of`) of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"} in
       pixels of the image, each with optional "keypoints": 17 times x, y, score (COCO's results);
+    - AlphaPose's results: the people that it found, with their poses;
     - detectron2's `instances_predictions.pth`;
     - the pickles of iCAN and TIN (`ican_pickles`);
     - a folder with one JSON file per image (`box_folders`).
@@ -165,7 +168,7 @@ class DetectionFile:
         by_image: dict[Key, list[dict[str, Any]]] = {}
         for index, entry in enumerate(entries_of(self.path)):
             try:
-                row = _row(entry, classes, vocabulary.name)
+                row = _row(_with_bbox(entry), classes, vocabulary.name)
                 by_image.setdefault(image_key(entry), []).append(row)
             except ValueError as error:
                 raise DataError(f"{self.path}: detection {index}: {error}") from error
@@ -237,6 +240,21 @@ def _numbers(entry: Mapping[str, Any], name: str, count: int) -> list[float]:
 def _finite(value: object) -> bool:
     # Compared, not converted: a whole number of JSON may be too large for a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _with_bbox(entry: dict[str, Any]) -> dict[str, Any]:
+    """A row of COCO's results of one of AlphaPose's: a person with 17, 26, 133 or 136 joints, of which 17 are kept.
+
+    Its own "score" is a sum that may exceed 3 (mean and largest score of the joints, and that of the box), so that the
+    mean of the joints takes its place.
+    """
+    joints = entry.get("keypoints")
+    if "bbox" in entry or "box" not in entry or not isinstance(joints, list) or len(joints) not in POSE_LENGTHS:
+        return entry
+    joints = _numbers({"keypoints": joints[: POSE_LENGTHS[0]]}, "keypoints", POSE_LENGTHS[0])
+    pose = clipped_pose(np.array(joints, np.float64))
+    score = float(np.mean(pose[:, 2], dtype=np.float64))
+    return {**entry, "bbox": entry["box"], "score": score, "keypoints": pose.astype(float).ravel().tolist()}
 
 
 def _row(entry: object, classes: Mapping[int, int], vocabulary_name: str) -> dict[str, Any]:

@@ -132,3 +132,17 @@ def test_a_choice_is_made_in_every_image(tmp_path):
     path.write_text(json.dumps([{**GOOD, "score": s} for s in (0.3, 0.9, 0.5)]))
     columns = DetectionFile(path, SCENES, Choice(min_score=0.4)).of(Path("328.jpg"))
     assert columns["score"].tolist() == pytest.approx([0.9, 0.5]) and columns["keypoints_px"].shape == (2, 17, 3)
+
+
+def test_the_people_of_alphapose_are_detections_with_poses(tmp_path):
+    joints = [value for k in range(26) for value in (10.0 + k, 20.0 + k, 1.02 if k == 0 else 0.5)]
+    row = {"image_id": "COCO_val2014_000000000328.jpg", "category_id": 1, "keypoints": joints, "score": 2.9}
+    found = load(tmp_path, [{**row, "box": [5, 6, 30, 40]}], get_vocabulary("vcoco"))
+    columns = found.of(Path("a/COCO_val2014_000000000328.jpg"))
+    assert columns["xyxy_px"].tolist() == [[5, 6, 35, 46]] and columns["class"].tolist() == [0]
+    assert columns["score"].tolist() == [pytest.approx((1 + 16 * 0.5) / 17)]
+    assert columns["keypoints_px"][0, :2].tolist() == [[10, 20, 1], [11, 21, 0.5]]
+    with pytest.raises(DataError, match="detection 0: 'bbox' is None"):
+        load(tmp_path, [row], get_vocabulary("vcoco"))
+    with pytest.raises(DataError, match="detection 0: 'keypoints' is"):
+        load(tmp_path, [{**row, "box": [5, 6, 30, 40], "keypoints": [None] * 51}], get_vocabulary("vcoco"))
