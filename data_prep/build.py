@@ -9,6 +9,7 @@
     python -m data_prep.build hoi_w --images DIR --annotations train=FILE test=FILE
     python -m data_prep.build pic --images DIR --annotations train=relations_train.json val=relations_val.json
     python -m data_prep.build own/mine --images DIR --annotations train=FILE test=FILE
+    python -m data_prep.build hico_det … --detections train=FILE test=FILE --poses train=FILE test=FILE (docs/data.md)
     python -m data_prep.build hico_det/labels --labels-only --annotations train=FILE test=FILE
 
 Prints the counts of every split and the checksum of the records. Check the files first: `python -m data_prep.check`.

@@ -10,6 +10,7 @@ other images is an error, not a dataset without detections.
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,12 @@ class SideInputs:
 
 
 def _read(files: Files, read: Callable[[Path], Any]) -> dict[str, list[tuple[Path, Any]]]:
-    return {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
+    opened: dict[str, list[tuple[Path, Any]]] = {}
+    for split, paths in files.items():
+        for path in paths:
+            print(f"reading {path}", file=sys.stderr)  # Hundreds of megabytes take a minute.
+            opened.setdefault(split, []).append((path, read(path)))
+    return opened
 
 
 def _of(files: Mapping[str, list[tuple[Path, Any]]], split: str) -> list[Any]:
