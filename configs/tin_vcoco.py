@@ -5,8 +5,8 @@ Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE \\
              --detections Trainval_Neg_VCOCO_with_pose.pkl Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl \\
              --poses Trainval_GT_VCOCO_with_pose.pkl Trainval_Neg_VCOCO_with_pose.pkl \\
              Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl
-         The pickles are those that TIN's authors link from their repository: detections of iCAN's Faster R-CNN, poses of
-         AlphaPose. Other boxes and poses do as well: see docs/tin.md.
+         The pickles are those that TIN's authors link from their repository: detections of iCAN's Faster R-CNN, and
+         AlphaPose's poses. Other boxes and poses do as well: see docs/tin.md.
 Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
 Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from HICO-DET.

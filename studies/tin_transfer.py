@@ -6,7 +6,8 @@ The views share pictures and differ in what counts as an interaction: HOI classe
 and actions with roles. In both directions: P from the other labels (T1), from both (T2), from the same labels but
 trained apart (TD, so that transfer is not confused with residual stages of its own), and C from the other labels,
 fine-tuned for an epoch (CT). P_D and C of the HOI view are `joint` and `c_alone` of `tin_ablations`; here are those of
-the action view. P and C of a T row come from finished runs: putting them together takes seconds.
+the action view. P and C of a T row come from finished runs: putting them together takes seconds. Pairs are suppressed
+(`nis=on`) as in `tin_ablations`, which says of what time the results are.
 """
 
 from studies.runs import Run
@@ -23,7 +24,7 @@ SEEDS = (0, 1, 2)
 def _runs(seed: int) -> dict[str, Run]:
     config, end, changes = "configs/tin_hoi_scenes.py", f"_seed{seed}", {"train.seed": seed}
     r = f"tin_ablations/r{end}"
-    features = f"features=tin_r{seed}"
+    features = f"nis=on,features=tin_r{seed}"
     cached = f"{features},r={{{r}}}"
     c = {"hoi": f"tin_ablations/c_alone{end}", "actions": f"c_actions{end}"}
     other = {"hoi": "actions", "actions": "hoi"}

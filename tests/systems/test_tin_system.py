@@ -287,7 +287,8 @@ def test_scores_are_the_sum_of_streams_times_s_p_and_nis_only_marks():
     """S = (p_H + p_O + p_SP) * f_P * L(s_h) * L(s_o); the same scores with suppression on and off."""
     _, variables, batch, predict = ready("hoi")
     out = {name: np.asarray(value) for name, value in predict(variables, batch).items()}
-    plain_config = small_config(nis={"enabled": False}, score={"lis": "none", "spare_no_interaction": False})
+    rules = {"nis": {"enabled": False}, "score": {"lis": "none", "spare_no_interaction": False}}
+    plain_config = small_config(loss={"weighting": "none"}, **rules)
     plain = build_system("tin", plain_config, HOI_STYLE).predict
     off = {name: np.asarray(value) for name, value in fast_jit(plain)(variables, batch).items()}
     weight = np.asarray(lis_weight(jnp.asarray(out["human_score"])) * lis_weight(jnp.asarray(out["object_score"])))
@@ -301,6 +302,64 @@ def test_scores_are_the_sum_of_streams_times_s_p_and_nis_only_marks():
     np.testing.assert_array_equal(off["kept"], off["pair_valid"])
     assert 0 < out["kept"].sum() < valid.sum()
     assert (off["verb_scores"][valid] <= 3).all() and off["verb_scores"].max() > 0.3
+
+
+def logit(p):
+    return np.log(p) - np.log1p(-p)
+
+
+def test_scores_are_the_probabilities_that_training_made():
+    """sigmoid(ln(N / n_c) z) where training scales logits; the release scales them in training only."""
+    streams = {"classifier": {"streams": ("spatial",)}, "interactiveness": {"streams": ()}}
+    found, batch = {}, random_batch(HOI_STYLE)
+    for name, more in {
+        "trained": {},
+        "released": {"score": {"weighted_logits": False}},
+        "loss_scale": {"loss": {"weighting": "loss_scale"}},
+        "none": {"loss": {"weighting": "none"}},
+    }.items():
+        config = small_config(**streams, **{"score": {"lis": "none", **more.pop("score", {})}, **more})
+        system = build_system("tin", config, HOI_STYLE)
+        found[name] = fast_jit(system.predict)(random_variables(system.init, batch), batch)
+    for name in ("loss_scale", "none"):
+        np.testing.assert_array_equal(found[name]["verb_scores"], found["released"]["verb_scores"])
+    plain, trained = (np.asarray(found[name]["verb_scores"], np.float64) for name in ("released", "trained"))
+    objects, valid = np.asarray(found["trained"]["object_class"]), np.asarray(found["trained"]["pair_valid"])
+    for (verb, obj), count in zip(HOI_STYLE.hois, HOI_STYLE.train_counts, strict=True):
+        rows = valid & (objects == obj)
+        weight = np.log(sum(HOI_STYLE.train_counts) / count)
+        np.testing.assert_allclose(logit(trained[rows][:, verb]), weight * logit(plain[rows][:, verb]), rtol=1e-3)
+    assert not np.allclose(plain, trained, atol=0.05)
+
+
+def test_several_images_in_one_update_pull_as_so_many_updates_of_one():
+    """The mean over images of what each gives alone, however many pairs they have; or over all entries at once."""
+    system = build_system("tin", small_config(classifier={"dropout": 0.0}), HOI_STYLE)
+    batch = random_batch(HOI_STYLE, batch=4)
+    batch["pairs_valid"] = np.arange(4)[None] < np.array([1, 4, 2, 0])[:, None]  # the last image has no pair
+    variables, key = random_variables(system.init, batch), jax.random.key(2)
+    program = fast_jit(lambda valid: dict(system.loss(variables, {**batch, "batch_valid": valid}, key)[1].terms))
+    alone = [program(np.arange(4) == image) for image in range(4)]
+    together = program(np.ones(4, bool))
+    for name, value in together.items():
+        np.testing.assert_allclose(value, np.mean([float(terms[name]) for terms in alone]), rtol=1e-5)
+    assert float(alone[3]["human"]) == 0 < float(alone[1]["human"])
+    by_entry = build_system("tin", small_config(classifier={"dropout": 0.0}, loss={"mean": "batch"}), HOI_STYLE)
+    other = by_entry.loss(variables, batch, key)[1].terms
+    assert abs(float(other["human"]) - float(together["human"])) > 1e-3
+
+
+def test_a_configuration_says_what_its_records_must_have():
+    columns = {}
+    for name, config in {
+        "paper": small_config(),
+        "without poses": small_config(interactiveness={"streams": ("human", "object", "spatial")}),
+        "c": small_config(interactiveness={"streams": ()}),
+    }.items():
+        columns[name] = [r.column for r in build_system("tin", config, HOI_STYLE).requires]
+    assert columns == {
+        "paper": ["detections", "detections_keypoints_px"], "without poses": ["detections"], "c": ["detections"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

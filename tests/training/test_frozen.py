@@ -1,0 +1,180 @@
+"""Frozen means unchanged to the bit, for every config with a frozen part, and never random."""
+
+import importlib
+import itertools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy import batches, make_batch, make_system
+
+from hoi_jax import experiment as ex
+from hoi_jax.data.blank import blank_batch
+from hoi_jax.systems.registry import build_system
+from hoi_jax.training import (
+    InitFromError,
+    InitFromSettings,
+    OptimizerSettings,
+    ParameterRule,
+    RuleError,
+    TrainSettings,
+    in_steps,
+    make_optimizer,
+    make_train_step,
+    train,
+)
+from hoi_jax.training.optimizer import path_name
+from hoi_jax.training.state import make_state
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "systems"))
+from tin_examples import HOI_STYLE, random_batch, small_config  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 1000
+OPTIONS = dict.fromkeys(("cascade_hoi_scenes", "cascade_hoi_w", "cascade_vcoco"), "phase=relations")
+"""Options of configs that freeze something with these only."""
+
+
+def experiments():
+    for path in sorted((ROOT / "configs").glob("*_*.py")):
+        if not hasattr(importlib.import_module(f"configs.{path.stem}"), "get_config"):
+            continue
+        for options in filter(None, ("-", OPTIONS.get(path.stem))):
+            yield pytest.param(f"{path}" if options == "-" else f"{path}:{options}", id=f"{path.stem}:{options}")
+
+
+def parameters(experiment, system):
+    """A tree with the names of the system's parameters and two random numbers for each."""
+    needs = system.needs_train | system.needs_predict
+    batch = blank_batch(needs, experiment.sizes, experiment.vocabulary)
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch)["params"]
+    draw = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: jnp.asarray(draw.normal(size=2), jnp.float32), shapes)
+
+
+def frozen_in(experiment, system):
+    return bool(system.frozen) or any(rule.frozen for rule in experiment.optimizer.rules)
+
+
+@pytest.mark.parametrize("config", experiments())
+def test_a_thousand_updates_of_a_config_leave_its_frozen_parameters_as_they_are(config):
+    """Its own optimiser on all its parameters' names, with the gradients that a step gives: none where it is frozen."""
+    experiment = ex.load_experiment(ex.read_config(config))
+    system = experiment.build_system()
+    if not frozen_in(experiment, system):
+        pytest.skip("nothing is frozen")
+    first = parameters(experiment, system)
+    _, settings = in_steps(experiment.train, experiment.optimizer, 10.0, experiment.batch_size)
+    optimizer = make_optimizer(settings, first, STEPS, system.frozen)
+
+    @jax.jit
+    def run(params):
+        def update(carry, number):
+            params, state = carry
+            grads = jax.tree.map(lambda p, stop: jnp.where(stop, 0.0, p + 0.1 * number), params, optimizer.frozen)
+            updates, state = optimizer.tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(update, (params, optimizer.tx.init(params)), jnp.arange(STEPS) % 7)[0][0]
+
+    last = run(first)
+    stopped = jax.tree.leaves(optimizer.frozen)
+    assert any(stopped)
+    for (path, before), after, stop in zip(
+        jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(last), stopped, strict=True
+    ):
+        same = np.array_equal(np.asarray(before).view(np.int32), np.asarray(after).view(np.int32))
+        assert same == stop, path_name(path)
+
+
+def test_the_papers_tin_has_all_of_r_frozen_and_nothing_else():
+    experiment = ex.load_experiment(ex.read_config(str(ROOT / "configs/tin_hico_det.py")))
+    system = experiment.build_system()
+    params = parameters(experiment, system)
+    frozen = make_optimizer(experiment.optimizer, params, 1, system.frozen).frozen
+    for path, stop in jax.tree_util.tree_leaves_with_path(frozen):
+        assert stop == path_name(path).startswith("appearance/backbone/")
+
+
+SETTINGS = OptimizerSettings("momentum", learning_rate=1e-3, weight_decay=1e-2, clip="leaf", ema_decay=0.9)
+
+
+def test_a_thousand_training_steps_leave_a_frozen_extractor_as_it_is():
+    """TIN's own loss, weight decay and moving average, on one image."""
+    streams = {"classifier": {"streams": ("human",)}, "interactiveness": {"streams": ()}}
+    system = build_system("tin", small_config(backbone={"frozen": True}, **streams), HOI_STYLE)
+    batch = {name: jnp.asarray(value) for name, value in random_batch(HOI_STYLE, batch=1, size=16).items()}
+    variables = dict(jax.jit(system.init)(jax.random.key(0), batch))
+    optimizer = make_optimizer(SETTINGS, variables["params"], STEPS, system.frozen)
+    step = make_train_step(system, optimizer)
+
+    @jax.jit
+    def run(state):
+        def one(state, _):
+            batched = jax.vmap(step, axis_name="batch")(*jax.tree.map(lambda x: x[None], (state, batch)))
+            return jax.tree.map(lambda x: x[0], batched[0]), None
+
+        return jax.lax.scan(one, state, length=STEPS)[0]
+
+    last = run(make_state(variables, optimizer.tx, 0, ema=True))
+    assert int(last.step) == STEPS and bool(last.healthy)
+    first = variables["params"]["appearance"]
+    for params in (last.params, last.ema_params):
+        jax.tree.map(np.testing.assert_array_equal, params["appearance"]["backbone"], first["backbone"])
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), last.params["appearance"]["human_stage"],
+                         first["human_stage"])  # fmt: skip
+    assert all(jax.tree.leaves(moved))
+
+
+def test_a_pattern_of_the_system_without_a_parameter_is_an_error():
+    with pytest.raises(RuleError, match="backbnoe"):
+        make_optimizer(OptimizerSettings(), {"backbone": jnp.zeros(2)}, 1, ("backbnoe.*",))
+
+
+def tin(tmp_path, **settings):
+    system = build_system("tin", small_config(backbone={"frozen": True, "norm": "frozen_batch"}), HOI_STYLE)
+    batch = random_batch(HOI_STYLE, batch=1)
+    return system, lambda: train(
+        system, TrainSettings(num_steps=1, num_devices=1, tensorboard=False, **settings), OptimizerSettings(),
+        lambda start: itertools.repeat(batch), tmp_path / "run", config_text="", dataset_fingerprint="",
+        init_batch=batch, log=lambda text: None,
+    )  # fmt: skip
+
+
+def test_a_frozen_extractor_without_weights_stops_before_the_first_step_and_says_what_brings_them(tmp_path):
+    system, run = tin(tmp_path)
+    with pytest.raises(InitFromError) as error:
+        run()
+    text = str(error.value)
+    assert "params/appearance/backbone/" in text and "python -m hoi_jax.systems.tin.convert" in text
+    assert not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run/metrics.jsonl").read_text()
+
+
+def test_weights_and_stored_statistics_of_the_extractor_are_what_it_asks_for(tmp_path):
+    system, _ = tin(tmp_path)
+    variables = jax.jit(system.init)(jax.random.key(5), random_batch(HOI_STYLE, batch=1))
+    flat = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables))}
+    extractor = {name: value for name, value in flat.items() if "/appearance/backbone/" in name}
+    np.savez(tmp_path / "all.npz", **extractor)
+    np.savez(tmp_path / "half.npz", **{n: v for n, v in extractor.items() if n.startswith("params/")})
+    with pytest.raises(InitFromError, match="batch_stats/appearance/backbone/"):
+        tin(tmp_path, init_from=(InitFromSettings(str(tmp_path / "half.npz")),))[1]()
+    state = tin(tmp_path, init_from=(InitFromSettings(str(tmp_path / "all.npz")),))[1]()
+    kept = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path({"params": state.params})}
+    for name, value in extractor.items():
+        if name.startswith("params/"):
+            np.testing.assert_array_equal(kept[name], value)
+
+
+def test_rules_that_freeze_ask_for_weights_too(tmp_path):
+    rules = OptimizerSettings(rules=(ParameterRule("encoder/.*", frozen=True), ParameterRule(".*")))
+    settings = TrainSettings(num_steps=1, num_devices=1, tensorboard=False)
+    with pytest.raises(InitFromError, match="params/encoder/first"):
+        train(
+            make_system(), settings, rules, batches, tmp_path, config_text="", dataset_fingerprint="",
+            init_batch=make_batch(0, 1), log=lambda text: None,
+        )  # fmt: skip
