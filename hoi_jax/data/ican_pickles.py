@@ -102,7 +102,11 @@ def read_poses(path: str | os.PathLike[str]) -> Iterator[tuple[Key, np.ndarray, 
 
 
 def _table(path: str | os.PathLike[str]) -> dict[Key, list[Any]] | list[Any]:
-    table = loads(read_bytes(path), path)
+    data = read_bytes(path)
+    table = loads(data, path)
+    if isinstance(table, dict) and sum(len(rows) for rows in table.values() if isinstance(rows, list)) > len(data):
+        # One list may stand at many images by reference, so that a small file asks for any amount of work.
+        raise CorruptFileError(f"{path}: more rows than bytes")
     if isinstance(table, list) and all(isinstance(row, list) for row in table):
         return table
     if isinstance(table, dict) and all(isinstance(rows, list) for rows in table.values()):

@@ -201,6 +201,9 @@ def test_nothing_that_a_file_names_is_run_or_allocated(tmp_path, monkeypatch):
     (tmp_path / "huge.pkl").write_bytes(huge.encode("latin1") + b".")
     with pytest.raises(DataError, match="huge.pkl: pickle refused"):
         read_detections(tmp_path / "huge.pkl")
+    shared = [[2, "Human", [1, 2, 3, 4], 0, 1, 0.5]] * 3000
+    with pytest.raises(DataError, match="more rows than bytes"):
+        read_detections(write(tmp_path, dict.fromkeys(range(3000), shared)))
     whole = pickle.dumps(test_file(), 2)
     for end in range(1, len(whole), 7):
         (tmp_path / "cut.pkl").write_bytes(whole[:end])
