@@ -23,7 +23,8 @@ def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
     config.sizes = dict(**tin_hico_det.SIZES, instances=96, detections=64, pairs=96, persons=32)
-    config.model = dict(loss=dict(human=2.0))  # The authors count the human stream twice on V-COCO.
+    # The authors count the human stream twice on V-COCO. The vocabulary has no counts: nothing is weighted by class.
+    config.model = dict(loss=dict(human=2.0))
     config.optimizer = dict(
         # The paper updates after every image: rate and steps are written for one image per update.
         name="momentum",

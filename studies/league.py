@@ -40,7 +40,7 @@ class Seeded:
 
 
 SEEDED = {
-    "tin_hoi_scenes": Seeded("tin_ablations", "joint", "R trained before and frozen"),
+    "tin_hoi_scenes": Seeded("tin_ablations", "joint", "R frozen, pairs suppressed, class weights left out at test"),
     "calipso_hoi_scenes": Seeded("calipso_ablations", "whole"),
     "cascade_hoi_scenes": Seeded("cascade_ablations", "stages_3"),
     "defr_hoi_scenes": Seeded("defr_detection", "lse_sign_language", "800 steps", "_mask-1"),
