@@ -1,6 +1,6 @@
 """The cascade on HOI-W as the paper has it: three stages, ResNet-50, ten verbs, eleven object classes.
 
-Build:   python -m data_prep.build hoi_w --images DIR --annotations train=trainval.json test=test_hoiw.json \\
+Build:   python -m data_prep.build hoi_w --images hoi_w/images --annotations train=trainval.json test=test_hoiw.json \\
              --faces faces.json
          python -m hoi_jax.commands.count_prior --annotations data/hoi_w/annotations_train.npz --part ablation_train \\
              --vocabulary hoi_w --out prior.npz

@@ -1,6 +1,6 @@
 """The cascade on HOI-W with the values of the authors' code (`preset=release`: `cascade_common.py` says row by row).
 
-Build:   python -m data_prep.build hoi_w --images DIR --annotations train=trainval.json test=test_hoiw.json
+Build:   python -m data_prep.build hoi_w --images hoi_w/images --annotations train=trainval.json test=test_hoiw.json
 Start:   python -m hoi_jax.systems.cascade.convert cascade_rcnn_r50_fpn_coco.pth detector.npz --vocabulary hoi_w
 Run:     python train.py --config configs/cascade_hoi_w_release.py:phase=detector --workdir runs/cascade_hoi_w_release_1
          python train.py --workdir runs/cascade_hoi_w_release_2 \\

@@ -1,6 +1,7 @@
 """Relation segmentation on PIC 2.0 as the paper has it: masks for instances, features and geometry.
 
-Build:   python -m data_prep.build pic --images DIR --annotations train=relations_train.json val=relations_val.json \\
+Build:   python -m data_prep.build pic --images pic \\
+             --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json \\
              --faces faces.json
          python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
              --out prior.npz
@@ -17,7 +18,7 @@ images, though none of its relations has a side. As in the release, "in front of
 the other way round, and "next to" holds both ways.
 
 Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --pictures 0
-         python evaluate.py --dataset pic --predictions results --annotations data_raw/pic/relations_val.json
+         python evaluate.py --dataset pic --predictions results --annotations pic/relation/relations_val.json
 """
 
 from configs import cascade_common

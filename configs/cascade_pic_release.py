@@ -1,6 +1,7 @@
 """The cascade on PIC 2.0 with the values of the authors' code (`preset=release`: `cascade_common.py` says row by row).
 
-Build:   python -m data_prep.build pic --images DIR --annotations train=relations_train.json val=relations_val.json
+Build:   python -m data_prep.build pic --images pic \\
+             --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json
          python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
              --out prior.npz
 Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz --vocabulary pic

@@ -1,6 +1,6 @@
 """The cascade on V-COCO as the paper has it: three stages, ResNet-50, COCO detector, phase 2 (relations).
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE FILE \\
+Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json --faces faces.json
          python -m hoi_jax.commands.count_prior --annotations data/vcoco/annotations_trainval.npz --vocabulary vcoco \\
              --out prior.npz

@@ -1,6 +1,7 @@
 """TIN on HICO-DET as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json \\
              --detections train=Trainval_Neg_HICO_with_pose.pkl \\
              test=Test_Faster_RCNN_R-50-PFN_2x_HICO_DET_with_pose.pkl \\
              --poses train=Trainval_GT_HICO_with_pose.pkl train=Trainval_Neg_HICO_with_pose.pkl \\

@@ -1,7 +1,7 @@
 """TIN on V-COCO as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE \\
-             --annotations train=FILE val=FILE test=FILE \\
+Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
+             --annotations trainval=vcoco_trainval.json test=vcoco_test.json \\
              --detections Trainval_Neg_VCOCO_with_pose.pkl Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl \\
              --poses Trainval_GT_VCOCO_with_pose.pkl Trainval_Neg_VCOCO_with_pose.pkl \\
              Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl

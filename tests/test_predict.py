@@ -143,24 +143,24 @@ def test_all_batches_have_one_shape(folder):
     run(folder, model=model)
     assert len(model.shapes) == 1  # a and b fill one batch, d has no boxes and asks for none
     model = FakeModel()
-    run(folder, predict_py.Options((64, 64), 4, batch_size=1), model)
+    run(folder, predict_py.Options(SIZES, batch_size=1), model)
     assert len(model.shapes) == 2 and model.shapes[0] == model.shapes[1]
 
 
 def test_batch_size_changes_nothing(folder):
-    results = [run(folder, predict_py.Options((64, 64), 4, batch_size=n))[1] for n in (1, 2, 5)]
+    results = [run(folder, predict_py.Options(SIZES, batch_size=n))[1] for n in (1, 2, 5)]
     assert results[0] == results[1] == results[2]
 
 
 def test_weak_verbs_and_those_beyond_the_top_are_left_out(folder):
-    strict = predict_py.Options((64, 64), 4, min_score=0.6)
+    strict = predict_py.Options(SIZES, min_score=0.6)
     assert [v["verb"] for v in run(folder, strict)[1]["images"][0]["pairs"][0]["verbs"]] == ["kick"]
-    one = predict_py.Options((64, 64), 4, min_score=0.0, top=1)
+    one = predict_py.Options(SIZES, min_score=0.0, top=1)
     assert [v["verb"] for v in run(folder, one)[1]["images"][0]["pairs"][0]["verbs"]] == ["kick"]
 
 
 def test_nothing_is_drawn_when_told_so(folder):
-    _, content = run(folder, predict_py.Options((64, 64), 4, draw=False))
+    _, content = run(folder, predict_py.Options(SIZES, draw=False))
     assert "drawn" not in content["images"][0] and not (folder / "out" / "drawn").exists()
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 
 from hoi_jax.browse.index import Query, build_index, facets, select
 from hoi_jax.browse.server import Desk, answer, make_server
-from hoi_jax.data.random_access import PictureReader, record_places
+from hoi_jax.data.random_access import PictureReader
+from hoi_jax.data.record_places import read_at, record_places
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.io import CorruptFileError, read_range
+from hoi_jax.io import CorruptFileError
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
 
@@ -249,8 +250,9 @@ def test_records_are_found_by_their_place(tmp_path):
         with tf.io.TFRecordWriter(path) as writer:
             for data in part:
                 writer.write(data)
-    places = record_places(paths)
-    assert [read_range(p.path, p.start, p.length) for p in places] == records
+    file, byte = record_places(paths)
+    places = tf.data.Dataset.from_tensor_slices((np.array(paths)[file], byte))
+    assert list(places.flat_map(read_at).as_numpy_iterator()) == records
     assert [x.numpy() for x in tf.data.TFRecordDataset(paths)] == records
     (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes()[:-1])
     with pytest.raises(CorruptFileError, match="a: ends within the record at byte"):

@@ -1,0 +1,198 @@
+"""Recipes, word for word, on mini copies in true formats: what is built, what reaches the network, at which rates.
+
+The commands are those of the configs' first lines (`recipes`), run in a folder that holds the files they name. The
+values they are compared with are the papers' (`paper`). `test_whole_runs.py` goes on to trained and scored runs.
+"""
+
+import pytest
+from paper import PAPERS
+from places import dataset_of, in_process, make
+from recipes import REAL, recipe
+
+from hoi_jax import experiment as ex
+from hoi_jax.io import read_npz
+from hoi_jax.settings import with_changes
+from hoi_jax.training import in_steps
+from hoi_jax.training.schedules import make_schedule
+from train import parse_arguments
+
+BATCH = 4
+"""Images of the batches that are looked at; the recipes' own sizes are checked without pixels."""
+OWN_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
+"""On real annotations, tested with them: tests/data_prep/test_real_labels.py and the slow tests of TIN."""
+RECIPES = [config for config in REAL if config not in OWN_DATA]
+TRAININGS = [(config, words) for config in RECIPES for words in recipe(config).trainings]
+SCALES = range(480, 801, 32)
+
+# What must have content when a method trains and when it predicts, by system: fields of the batch, counted in rows.
+CONTENT = {
+    "tin": (
+        {"detections_valid", "detections_keypoints_px", "instances_keypoints_px", "pairs_valid"},
+        {"detections_valid", "detections_keypoints_px"},
+    ),
+    "body_part": ({"detections_valid", "detections_keypoints_px", "pairs_valid"}, {"detections_keypoints_px"}),
+    "calipso": ({"instances_valid"}, {"detections_valid"}),
+    "cascade": ({"instances_valid"}, set()),
+    "defr": (set(), set()),
+}
+
+
+def name_of(training):
+    config, words = training
+    return f"{config}:{words[words.index('--config') + 1].partition(':')[2]}".rstrip(":")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Recipe -> the folder in which its Build commands were run, each set of commands once."""
+    folders = {}
+
+    def get(config):
+        build = recipe(config).build
+        assert build, f"{config} says nowhere how its data are built"
+        if build not in folders:
+            folders[build] = make(tmp_path_factory.mktemp(dataset_of(build)) / "place", build, in_process)
+        return folders[build]
+
+    return get
+
+
+@pytest.mark.parametrize("config", RECIPES)
+def test_every_config_on_real_data_has_a_recipe_and_its_papers_values(config):
+    made = recipe(config)
+    assert made.build and (made.trainings or made.evaluations)
+    if config not in ("defr_hico_det_release.py",):
+        names = [name_of((config, words)) for words in made.trainings]
+        assert any(known.partition(":")[0] == config for known in PAPERS), f"no paper's values for {names}"
+
+
+def experiment_of(words):
+    options, changes = parse_arguments(list(words))
+    return ex.load_experiment(with_changes(ex.read_config(options.config), changes))
+
+
+def first_batch(words, folder):
+    path = folder / "first.npz"
+    assert in_process(["train.py", *words, f"--config.batch_size={BATCH}", "--dump-batch", str(path)]) == 0
+    return read_npz(path)
+
+
+def rows_with_content(batch, field):
+    value = batch[field]
+    return int(value.reshape(*value.shape[:2], -1).any(axis=-1).sum())
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=name_of)
+def test_what_reaches_the_network_is_what_the_paper_feeds_it(training, built, monkeypatch, capsys):
+    config, words = training
+    folder = built(config)
+    monkeypatch.chdir(folder)
+    experiment, batch = experiment_of(words), first_batch(words, folder)
+    assert "fields of the first batch" in capsys.readouterr().out
+    assert batch["batch_valid"].all() and len(batch["batch_valid"]) == BATCH
+    system = experiment.build_system()
+    for field in wanted_content(experiment, system, 0):
+        assert rows_with_content(batch, field) > 0, field
+    check_training_sizes(experiment, batch)
+    padding_is_zero(batch)
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=name_of)
+def test_evaluation_sees_every_image_at_the_papers_size(training, built, monkeypatch):
+    config, words = training
+    folder = built(config)
+    monkeypatch.chdir(folder)
+    experiment = experiment_of(words)
+    system = experiment.build_system()
+    seen = dict.fromkeys(wanted_content(experiment, system, 1), 0)
+    directory = folder / "data" / experiment.dataset.name
+    ex.check_requirements(experiment, directory, system, "predict")
+    pipeline = ex.eval_pipeline(experiment, directory, experiment.dataset.eval_split, system.needs_predict)
+    count = 0
+    for batch in pipeline.eval_batches():
+        valid = batch["batch_valid"]
+        expected = [paper_hw(experiment, int(h), int(w)) for h, w in batch["original_hw_px"][valid]]
+        assert batch["image_hw_px"][valid].tolist() == [list(hw) for hw in expected]
+        for field in seen:
+            seen[field] += rows_with_content(batch, field)
+        count += int(valid.sum())
+    assert count == pipeline.files.num_examples
+    assert all(seen.values()), seen
+
+
+def wanted_content(experiment, system, place):
+    """Fields that must have content, of those that this configuration reads."""
+    needs = (system.needs_train, system.needs_predict)[place]
+    wanted = set(CONTENT[experiment.system][place]) & needs
+    if "instances_mask" in needs:
+        wanted.add("instances_mask")
+    if "faces_xyxy_px" in needs:
+        wanted.add("faces_xyxy_px")
+    if experiment.system == "defr" and experiment.dataset.name == "hico_det" and place == 1:
+        wanted.add("detections_valid")
+    return wanted
+
+
+def paper_hw(experiment, height, width):
+    """Size that the paper's code gives an image in evaluation, written out per method."""
+    low, high = min(height, width), max(height, width)
+    if experiment.system == "body_part":  # DETR's transforms
+        short = 800 if high / low * 800 <= 1333 else int(round(1333 * low / high))
+        if low == short:
+            return height, width
+        return (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
+    if experiment.system == "cascade":  # mmdetection's (1333, 800)
+        scale = min(1333 / high, 800 / low)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
+    if experiment.system == "calipso":
+        short = 768 if high / low * 768 <= 1280 else int(round(1280 * low / high))
+        return (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
+    if experiment.system == "defr":  # torchvision's Resize((672, 672))
+        return 672, 672
+    assert experiment.system == "tin"  # images as they are
+    return height, width
+
+
+def check_training_sizes(experiment, batch):
+    for hw, original in zip(batch["image_hw_px"], batch["original_hw_px"], strict=True):
+        if experiment.system == "body_part":  # DETR draws the short side; only long images are smaller
+            assert min(hw) in SCALES or max(hw) in (1332, 1333, 1334)
+        else:
+            assert tuple(hw) == paper_hw(experiment, *(int(v) for v in original))
+
+
+def padding_is_zero(batch):
+    if "image" in batch:
+        for image, (height, width) in zip(batch["image"], batch["image_hw_px"], strict=True):
+            assert image[:height, :width].any()
+            assert not image[height:].any() and not image[:, width:].any()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_images_and_learning_rates_are_the_papers(name, monkeypatch):
+    config, _, phase = name.partition(":")
+    paper = PAPERS[name]
+    words = next(w for c, w in TRAININGS if c == config and (not phase or phase in w[w.index("--config") + 1]))
+    experiment = experiment_of(words)
+    batch = experiment.batch_size
+    train, optimizer = in_steps(experiment.train, experiment.optimizer, paper.images / batch, batch)
+    # Within one update in a thousand: schedules are whole updates.
+    assert train.num_steps * batch == pytest.approx(paper.images, rel=2e-3)
+    schedule = make_schedule(optimizer.schedule, train.num_steps)
+
+    def rate_per_image(images, base=None):
+        return (optimizer.learning_rate if base is None else base) * float(schedule(int(images / batch))) / batch
+
+    start = optimizer.schedule.warmup_steps * batch + 1
+    events = {start: 1.0, **paper.falls}
+    places = sorted(events)
+    for at, factor in events.items():
+        following = min([p for p in places if p > at], default=train.num_steps * batch)
+        middle = (max(at, start) + following) / 2
+        if at < train.num_steps * batch:
+            assert rate_per_image(middle) == pytest.approx(paper.rate / paper.batch * factor, rel=1e-3), (at, factor)
+    assert optimizer.name == paper.name
+    assert experiment.optimizer.weight_decay == paper.decay
+    for parameter, rate in paper.others.items():
+        rule = next(r for r in optimizer.rules if __import__("re").fullmatch(r.pattern, parameter))
+        assert (rule.learning_rate or optimizer.learning_rate) / batch == pytest.approx(rate / paper.batch)
