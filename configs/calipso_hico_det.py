@@ -1,6 +1,10 @@
 """CALIPSO on HICO-DET: the V-COCO recipe, 117 verbs, labels cleaned with a detector's boxes.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
+             --detections train=DIR_OR_FILE test=DIR_OR_FILE
+         Boxes of a COCO detector on both splits: they are read in the test and clean the labels in training. The
+         paper's are Faster R-CNN R50 and X101 of detectron2; fredzzhang/hicodet has R50's as folders, train2015 and
+         test2015: see docs/calipso.md.
 Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 Run:     python train.py --config configs/calipso_hico_det.py --workdir runs/calipso_hico
 Expect:  the paper's Default mAP is 14.31 Full / 10.43 Rare / 15.46 Non-Rare with Faster R-CNN R50 and 14.89 / 11.12 /

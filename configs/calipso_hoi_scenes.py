@@ -44,9 +44,8 @@ def get_config(options=""):
             passive=chosen["without"] != "passive", target_presence=chosen["without"] != "presence",
             embedding_dim=8, statistics="per_level",
         ),
-        # Cross-entropies are means over mostly absent verbs; the embedding terms carry weights of 10 and 100. A picture
-        # has 39 foreground anchors on average and never more than 107.
-        loss=dict(max_foreground=128, verb=40.0, target=20.0, embedding=1.0),
+        # The terms as Eq. 9 adds them. An image has 39 foreground anchors on average and never more than 107.
+        loss=dict(max_foreground=128),
         # The pair score of Eq. 12 would win over every triplet of a verb that is not quite certain: nobody acts without
         # an object here, and target presence says little more than the verb itself.
         predict=dict(human_threshold=0.3, object_threshold=0.3, keep=chosen["keep"]),

@@ -23,7 +23,7 @@ from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.evaluation.store import PredictionStore, PredictionWriter
 from hoi_jax.io import DataError, read_json
 from hoi_jax.settings import SettingsError, from_config
-from hoi_jax.system import System
+from hoi_jax.system import Requirement, System
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, TrainSettings
 from hoi_jax.vocab import Vocabulary, get_vocabulary
@@ -161,6 +161,11 @@ def _mixture(experiment: Experiment, directory: Path, needs: frozenset[str], pla
     return Mixture(tuple(sources), shares, experiment.batch_size, **place)
 
 
+CLEANING = Requirement(
+    "detections", "dataset.clean_labels gives labels the boxes of a detector", "build with --detections", "train"
+)
+
+
 def check_requirements(experiment: Experiment, directory: Path, system: System, when: str) -> None:
     """Refuses records without content that this configuration of a method cannot do without.
 
@@ -176,6 +181,8 @@ def check_requirements(experiment: Experiment, directory: Path, system: System, 
         data_dir = directory.parents[len(Path(dataset.name).parts) - 1]
         places += [(data_dir / other.name, other.split) for other in dataset.mix]
     needed = [requirement for requirement in system.requires if requirement.when in (when, "both")]
+    if when == "train" and dataset.clean_labels == "detections":
+        needed.append(CLEANING)
     missing = []
     for place, split in places if needed else []:
         counts = content_counts(read_meta(place), split)

@@ -10,6 +10,7 @@ from hoi_jax.experiment import load_experiment
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import anchors_of
+from hoi_jax.training import check_batch, in_steps
 
 SCENES = ("", "without=sharing", "without=passive,blocks=5", "without=presence,keep=best", "detections=noise2")
 
@@ -47,3 +48,21 @@ def test_anchors_of_the_papers_bucket_are_the_specifications():
 def test_labels_of_hico_det_are_cleaned_and_those_of_vcoco_are_not():
     assert load_experiment(calipso_hico_det.get_config().to_dict()).dataset.clean_labels == "detections"
     assert load_experiment(calipso_vcoco.get_config().to_dict()).dataset.clean_labels == "none"
+
+
+@pytest.mark.parametrize("module", [calipso_vcoco, calipso_hico_det])
+def test_eight_devices_train_at_the_papers_rate_per_image(module):
+    """The paper: 0.016 for 10 images, a tenth of it at iteration 25,000 of (here) 30,000."""
+    experiment = load_experiment(module.get_config().to_dict())
+    check_batch(experiment.batch_size, 1, num_devices=8)
+    train, optimizer = in_steps(experiment.train, experiment.optimizer, 100, experiment.batch_size)
+    assert optimizer.learning_rate == pytest.approx(0.016 * 8 / 10) and optimizer.schedule.step_at == (31250,)
+    assert train.num_steps * experiment.batch_size == 30000 * 10
+    loss = from_config(CalipsoConfig, experiment.model).loss
+    assert (loss.verb, loss.target, loss.embedding, loss.pull_weight, loss.push_weight) == (1, 1, 1, 10, 100)
+    assert (loss.target_mask, loss.per) == ("performed_only", "anchor")
+
+
+def test_detections_are_required_where_maps_are_read_and_where_labels_are_cleaned():
+    system = load_experiment(calipso_vcoco.get_config().to_dict()).build_system()
+    assert [(r.column, r.when) for r in system.requires] == [("detections", "predict")]

@@ -3,12 +3,15 @@
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hoi_jax.settings import from_config
+from hoi_jax.systems.calipso import scores
 from hoi_jax.systems.calipso.config import CalipsoConfig, LossConfig
+from hoi_jax.systems.calipso.loss import loss_terms
 from hoi_jax.systems.calipso.predict import BoxReadout, Candidates, anchors_to_read, result_rows, score_pairs
 from hoi_jax.systems.calipso.targets import instance_labels, make_targets, usual_targets
 from hoi_jax.vocab import get_vocabulary
@@ -102,8 +105,8 @@ def test_classes_are_transitive_and_a_box_without_anchor_joins_nobody():
 
 def test_target_presence_can_be_asked_of_performed_verbs_only():
     pairs, verbs = [(0, 2)], [[0, 1, 0, 0]]
-    everywhere = targets_of(pairs, verbs)
-    performed = targets_of(pairs, verbs, target_mask="performed_only")
+    everywhere = targets_of(pairs, verbs, target_mask="all")
+    performed = targets_of(pairs, verbs)
     used = np.asarray(everywhere.used)
     assert np.asarray(everywhere.present_known)[used].all() and not np.asarray(everywhere.present_known)[~used].any()
     np.testing.assert_array_equal(performed.present_known, np.asarray(performed.verbs) & used[:, None, None])
@@ -188,9 +191,9 @@ def test_combinations_that_are_no_hoi_class_are_dropped():
     candidates, config = people_and_things(), from_config(CalipsoConfig, {"predict": {"keep": "all"}})
     triplets, empty, _ = score_pairs(candidates, PERSON, THINGS, HOI_STYLE, config)
     out = result_rows(candidates, triplets, empty, HOI_STYLE, config)
-    for scores, obj, used in zip(out["verb_scores"], out["object_class"], out["pair_valid"], strict=True):
+    for row, obj, used in zip(out["verb_scores"], out["object_class"], out["pair_valid"], strict=True):
         if used:
-            np.testing.assert_array_equal(np.asarray(scores) > 0, HOI_STYLE.verb_object_mask[:, int(obj)])
+            np.testing.assert_array_equal(np.asarray(row) > 0, HOI_STYLE.verb_object_mask[:, int(obj)])
 
 
 def test_the_mean_readout_weighs_all_anchors_above_the_overlap_alike():
@@ -200,3 +203,43 @@ def test_the_mean_readout_weighs_all_anchors_above_the_overlap_alike():
     index, weights = anchors_to_read(boxes, anchors, jnp.ones(4, bool), config)
     assert np.asarray(index[0, :2]).tolist() == [0, 1] and int(index[1, 0]) == 3
     np.testing.assert_allclose(weights, [[0.5, 0.5, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("per", ["anchor", "output"])
+def test_cross_entropies_are_means_over_anchors_written_out(per):
+    """Sums over what is known of each foreground anchor, or all of it, over the anchors, or over all that is known."""
+    pairs, verbs = [(0, 3), (1, -1)], [[0, 0, 0, 1], [0, 1, 0, 0]]
+    made = jax.tree.map(lambda x: x[None], targets_of(pairs, verbs))
+    shape = made.verbs.shape
+    rng = np.random.default_rng(0)
+    logits = {name: rng.normal(size=shape).astype(np.float32) for name in ("verb", "target")}
+    readout = {**logits, "embedding": np.zeros((*shape[:2], shape[3], 2), np.float32)}
+    config = from_config(LossConfig, {"per": per, "verb": 2.0})
+    terms = loss_terms(readout, made, jnp.ones(1, bool), config)
+
+    def literal(name, labels, known):
+        total, count, anchors = 0.0, 0, 0
+        for place in range(shape[1]):
+            anchors += bool(made.used[0, place])
+            for half, verb in np.argwhere(known[0, place]):
+                score = 1 / (1 + np.exp(-float(logits[name][0, place, half, verb])))
+                total -= np.log(score if labels[0, place, half, verb] else 1 - score)
+                count += 1
+        return total / (anchors if per == "anchor" else count)
+
+    performed = np.asarray(made.verbs & made.verbs_known)
+    assert performed.sum() == 3  # 0 sits on 3, which is sat on; 1 kicks something that has no box
+    np.testing.assert_allclose(terms["verb"], 2 * literal("verb", made.verbs, np.asarray(made.verbs_known)), rtol=1e-5)
+    np.testing.assert_allclose(terms["target"], literal("target", made.present, performed), rtol=1e-5)
+
+
+def test_a_target_given_the_verb_lets_an_uncertain_verb_keep_its_triplet():
+    """Eqs. 11 and 12 by hand: a verb of probability 0.3, its target in view five times in six when it is done."""
+    one = jnp.ones((1, 1))
+
+    def both(target):
+        triplet = scores.triplet_scores(0.9 * one[0], 0.3 * one, 0.9 * one[0], 0.3 * one, target * one, one[None])
+        return float(triplet[0, 0, 0]), float(scores.pair_scores(0.9 * one[0], 0.3 * one, target * one)[0, 0])
+
+    np.testing.assert_allclose(both(0.25), (0.434, 0.587), atol=5e-4)  # verb and target together: the pair wins
+    np.testing.assert_allclose(both(0.25 / 0.3), (0.531, 0.356), atol=5e-4)  # given the verb: the triplet does

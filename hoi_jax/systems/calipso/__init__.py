@@ -11,13 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from hoi_jax.settings import from_config
-from hoi_jax.system import Batch, System, Variables
+from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.look import make_look
 from hoi_jax.systems.calipso.loss import make_loss, training_fields
 from hoi_jax.systems.calipso.model import CalipsoNet
 from hoi_jax.systems.calipso.predict import PREDICTION_FIELDS, make_predict
 from hoi_jax.vocab.tables import Vocabulary
+
+REQUIRES = Requirement(
+    "detections",
+    "the maps are read at a detector's boxes",
+    "build with --detections (boxes of a Faster R-CNN: docs/calipso.md), or --config.dataset.detections=ground_truth",
+    "predict",
+)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
@@ -46,4 +53,5 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         loss=make_loss(net, config, vocabulary),
         predict=predict,
         look=make_look(net, config, vocabulary, predict),
+        requires=(REQUIRES,),
     )

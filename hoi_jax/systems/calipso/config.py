@@ -102,7 +102,10 @@ class LossConfig:
       overlap: an anchor belongs to a box above this IoU; force_best: the best anchor of a box always does.
       max_foreground: anchors of an image that the loss reads; at least as many as there are gives the paper's sums.
       background: "none" (the paper: verbs are learned "among A_G") or "focal": other anchors show no verb.
-      target_mask: target presence is learned for "all" verbs, or for verbs that are "performed_only".
+      target_mask: target presence is learned for verbs that are "performed_only", as the probability given the verb
+        that Eq. 12 takes it for, or for "all" verbs, which teaches the probability of verb and target together.
+      per: what a cross-entropy is a mean over: "anchor" sums the outputs of a foreground anchor (RetinaNet's
+        normalisation; Eq. 9 adds the terms without weights), "output" divides by their number as well.
       min_count: training pairs that make an object class a usual target of a verb (L_v of Eq. 8).
       verb, target, embedding: weights of the terms of Eq. 9.
     """
@@ -113,7 +116,8 @@ class LossConfig:
     background: str = "none"
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
-    target_mask: str = "all"
+    target_mask: str = "performed_only"
+    per: str = "anchor"
     min_count: int = 1
     sigma: float = 2.0
     pull_weight: float = 10.0
@@ -125,6 +129,7 @@ class LossConfig:
     def __post_init__(self):
         choice("background", self.background, ("none", "focal"))
         choice("target_mask", self.target_mask, ("all", "performed_only"))
+        choice("per", self.per, ("anchor", "output"))
         check_share(overlap=self.overlap, focal_alpha=self.focal_alpha)
         check_positive(sigma=self.sigma, max_foreground=self.max_foreground)
 

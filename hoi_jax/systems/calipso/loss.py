@@ -33,16 +33,20 @@ def loss_terms(
 ) -> dict[str, Array]:
     """Named terms; `readout` at `targets.anchor`, both with a batch axis, `valid` [B] real examples.
 
-    Cross-entropies are means over foreground anchors, halves and verbs, embedding losses over verbs and images.
+    Cross-entropies are means over foreground anchors (`LossConfig.per`), embedding losses over verbs and images.
     """
     mean = functools.partial(valid_mean, axis_name=axis_name)
-    real = valid[:, None, None, None]
-    terms = {
-        "verb": config.verb * mean(binary_cross_entropy(readout["verb"], targets.verbs), targets.verbs_known & real)
-    }
+    anchors = targets.used & valid[:, None]
+
+    def cross_entropy(logits: Array, labels: Array, known: Array) -> Array:
+        entropy, counted = binary_cross_entropy(logits, labels), known & valid[:, None, None, None]
+        if config.per == "output":
+            return mean(entropy, counted)
+        return mean(jnp.sum(jnp.where(counted, entropy, 0.0), axis=(2, 3)), anchors)
+
+    terms = {"verb": config.verb * cross_entropy(readout["verb"], targets.verbs, targets.verbs_known)}
     if "target" in readout:
-        entropy = binary_cross_entropy(readout["target"], targets.present)
-        terms["target"] = config.target * mean(entropy, targets.present_known & real)
+        terms["target"] = config.target * cross_entropy(readout["target"], targets.present, targets.present_known)
     pull_push = functools.partial(
         pull_push_loss, sigma=config.sigma, pull_weight=config.pull_weight, push_weight=config.push_weight
     )
@@ -57,12 +61,12 @@ def loss_terms(
 def background_term(
     logits: Array, targets: Targets, usable: Array, valid: Array, config: LossConfig, axis_name: str | None
 ) -> Array:
-    """Focal loss of background anchors, which show no verb; per foreground anchor, half and verb (RetinaNet)."""
+    """Focal loss of background anchors, which show no verb; per foreground anchor, like the other terms (RetinaNet)."""
     focal = binary_focal(logits, jnp.zeros(logits.shape, bool), alpha=config.focal_alpha, gamma=config.focal_gamma)
     background = (targets.row < 0) & usable & valid[:, None]
     total = jnp.sum(jnp.where(background[:, :, None, None], focal, 0.0))
     foreground = jnp.sum((targets.row >= 0) & valid[:, None]).astype(jnp.float32)
-    per_anchor = logits.shape[-1] * logits.shape[-2]
+    per_anchor = logits.shape[-1] * logits.shape[-2] if config.per == "output" else 1
     return config.verb * total / (per_anchor * global_count(foreground, axis_name, at_least=1.0))
 
 
