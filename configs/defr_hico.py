@@ -1,5 +1,6 @@
 """DEFR on HICO as in the paper: CLIP ViT-B/16 at 672 pixels, LSE-Sign, language embeddings as classifier.
 
+Build:   python -m data_prep.build hico --images DIR --annotations anno.mat
 Prepare: python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out weights/backbone.npz
          python -m hoi_jax.systems.defr.embed_labels --vocabulary hico_det --weights ViT-B-16.safetensors \\
              --out weights/classifier.npz
@@ -11,9 +12,14 @@ Options, comma separated, for the paper's tables:
   backbone=b16|b32|imagenet_b32|rn50|rn101   Tables 1, 4, 5, 6, 8 (imagenet_b32 starts from an ImageNet ViT)
   init=language|random                       Tables 4 and 5; which text encoder is what weights/classifier.npz came from
   head=cosine|linear                         linear: plain logits with a bias
-  loss=lse_sign|bce|focal                    Tables 4, 6 and 7 (weighted_bce: set model.loss.positive_weights)
+  loss=lse_sign|bce|focal|weighted_bce       Tables 4, 6 and 7; the weights of weighted_bce are counted before:
+      python -m hoi_jax.systems.defr.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \\
+          --out weights/positive_weights.npz
   gamma=50|100|150|300|500                   the temperature study
 The dataset `hico` has image-level labels; boxes and pairs are those of HICO-DET: see configs/defr_hico_det.py.
+Images are stretched to the square as the authors do, by Pillow; colours and windows are drawn on the device. A ViT's
+batch goes through in four parts and B/16 recomputes its blocks, so that one device of 80 GB holds it; on eight of them
+--config.model.backbone.remat=False saves the recomputation.
 """
 
 from configs import common
@@ -22,7 +28,7 @@ IMAGES = 38116
 BATCH = 128
 EPOCH = IMAGES // BATCH  # without the copies of oversampling: how often is evaluated, not how long is trained
 BACKBONES = {
-    "b16": dict(kind="clip_vit", patch=16),
+    "b16": dict(kind="clip_vit", patch=16, remat=True),
     "b32": dict(kind="clip_vit", patch=32),
     "imagenet_b32": dict(kind="imagenet_vit", patch=32),
     "rn50": dict(kind="clip_resnet", width=64, heads=32, output=1024),
@@ -42,13 +48,15 @@ def get_config(options=""):
         backbone=tuple(BACKBONES),
         init=("language", "random"),
         head=("cosine", "linear"),
-        loss=("lse_sign", "bce", "focal"),
+        loss=("lse_sign", "bce", "focal", "weighted_bce"),
         gamma=("100", "50", "150", "300", "500"),
     )
     clip = not chosen["backbone"].startswith("imagenet")
     config = common.base(system="defr", batch_size=BATCH)
     config.dataset = dict(name="hico", vocabulary="hico_det")
-    config.sizes = dict(image_hw=(672, 672), instances=512, detections=64, pairs=256)
+    config.sizes = dict(
+        image_hw=(672, 672), fit="stretch", interpolation="bicubic", instances=512, detections=64, pairs=256
+    )
     config.augment = dict(flip=0.5)
     config.pipeline = dict(oversample_to=40)
     config.model = dict(
@@ -56,15 +64,20 @@ def get_config(options=""):
         inputs=dict(size=672) if clip else dict(size=672, mean=HALF, std=HALF),
         classifier=dict(gamma=float(chosen["gamma"]), linear=chosen["head"] == "linear"),
         loss=dict(kind=chosen["loss"]),
+        detection=dict(enabled=False),  # HICO's images have no boxes
     )
+    if chosen["loss"] == "weighted_bce":
+        config.model.loss.positive_weights = "weights/positive_weights.npz"
     config.optimizer = dict(
         name="adamw", learning_rate=1.5e-5 if clip else 1e-4, weight_decay=0.0,
         schedule=dict(kind="cosine_restarts", restart_epochs=5.0, restart_growth=1.0),
     )  # fmt: skip
-    epochs = 10 if chosen["loss"] == "lse_sign" else 20
+    epochs = {"lse_sign": 10, "weighted_bce": 40}.get(chosen["loss"], 20)
+    # A CLIP ResNet trains its normalisation, whose statistics are those of the whole batch: no parts.
+    parts = 1 if chosen["backbone"].startswith("rn") else 4
     config.train = dict(
-        seed=0, num_steps=0, num_epochs=float(epochs), log_every=20, evaluate_every=5 * EPOCH, checkpoint_every=EPOCH,
-        best_metric="image/default",
+        seed=0, num_steps=0, num_epochs=float(epochs), accumulate=parts, log_every=20, evaluate_every=5 * EPOCH,
+        checkpoint_every=EPOCH, best_metric="image/default",
     )  # fmt: skip
     starts = [start_from("weights/backbone.npz", "params/backbone/.*", "batch_stats/backbone/.*")]
     if chosen["init"] == "language":

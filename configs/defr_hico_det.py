@@ -1,11 +1,15 @@
 """DEFR on the pictures of HICO-DET: trained on the classes that its annotated pairs imply, and detection without
 further training from the boxes of a detector (Table 11).
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
+             --detections train=DIR_OR_FILE test=DIR_OR_FILE
+         The paper's boxes are those of DRG's detector, fine-tuned on HICO-DET: folder test2015_finetuned_drg of
+         fredzzhang/hicodet (docs/defr.md).
 Run:     python train.py --config configs/defr_hico_det.py --workdir runs/defr_hico_det
          python evaluate.py --workdir runs/defr_hico --config configs/defr_hico_det.py     # trained on HICO
-Expect:  the paper's mAP with mask-1 is 32.35 Full / 33.45 Rare / 32.02 Non-Rare, trained on HICO; ours: not yet
-         measured. Table 11 is config.model.detection: blocks 1 to 6, or rule "average".
+Expect:  not yet measured. The paper multiplies sigmoid, human and object score (prior_power 1, the default here); its
+         32.35 Full / 33.45 Rare / 32.02 Non-Rare came from code that takes the scores to the power 2.8: expect them of
+         configs/defr_hico_det_release.py. Table 11 is config.model.detection: blocks 1 to 6, or rule "average".
 
 Options are those of configs/defr_hico.py, and region=mask-1 ... mask-6 or ave-pool.
 """

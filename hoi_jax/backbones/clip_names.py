@@ -15,6 +15,7 @@ _STATISTICS = {"running_mean": "mean", "running_var": "var"}
 _BLOCK_NORM = {"ln_1": "norm1", "ln_2": "norm2"}
 _BLOCK_LINEAR = {"attn.out_proj": "attention/out", "mlp.c_fc": "linear1", "mlp.c_proj": "linear2"}
 _POOL = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "c_proj": "out"}
+LOG_GAMMA = "params/classifier/log_gamma"
 IGNORED = frozenset({"input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask"})
 """Entries that say nothing the model needs: DEFR's temperature is a setting."""
 
@@ -83,6 +84,22 @@ def _text(name: str, tensor: np.ndarray, prefix: str) -> Entries | None:
     if match := re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", name):
         return _block(f"{prefix}/blocks_{match[1]}", match[2], tensor)
     return None
+
+
+def defr_rule(name: str, tensor: np.ndarray) -> Entries | None:
+    """A tensor of the checkpoints that DEFR's authors publish (hts, clip/clip_hico.py): CLIP's image tower without its
+    projection, and the classifier with one row per class, or, in their "-linear" ablations, a linear layer.
+
+    The temperature `logit_scale` becomes "params/classifier/log_gamma", a setting of ours and no parameter.
+    """
+    name = name.removeprefix("module.")
+    if name.startswith("visual_encoder.visual."):
+        return _image(name.removeprefix("visual_encoder.visual."), tensor, "backbone")
+    if name in ("classifier", "classifier.weight"):
+        return [("params/classifier/kernel", tensor)]
+    if name == "classifier.bias":
+        return [("params/classifier/bias", tensor)]
+    return [(LOG_GAMMA, tensor)] if name == "logit_scale" else None
 
 
 def clip_rule(name: str, tensor: np.ndarray, *, image: str = "backbone", text: str = "text") -> Entries | None:

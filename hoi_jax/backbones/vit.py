@@ -51,6 +51,8 @@ class ViT(nn.Module):
       kind: "clip", "imagenet" or "scenic".
       stem: "patch", one projection of each patch, or "convolutions", 3x3 convolutions of stride 2 down to one cell per
         patch (Xiao et al., 2021): small nets trained from scratch learn from it several times as fast.
+      remat: compute what is inside a block again in the backward pass instead of keeping it: a third more work for a
+        small part of the memory.
     """
 
     patch: int = 32
@@ -61,6 +63,7 @@ class ViT(nn.Module):
     kind: str = "clip"
     stem: str = "patch"
     dtype: Any = None
+    remat: bool = False
 
     def setup(self):
         style = VIT_KINDS[self.kind]
@@ -77,9 +80,9 @@ class ViT(nn.Module):
         self.positional_embedding = self.param("positional_embedding", init, (rows, self.width))
         if style["pre_norm"]:
             self.norm_pre = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
+        block = nn.remat(PreNormBlock) if self.remat else PreNormBlock
         self.blocks = [
-            PreNormBlock(self.width, self.heads, style["activation"], style["epsilon"], self.dtype)
-            for _ in range(self.layers)
+            block(self.width, self.heads, style["activation"], style["epsilon"], self.dtype) for _ in range(self.layers)
         ]
         self.norm_post = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
 

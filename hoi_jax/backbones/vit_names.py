@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hoi_jax.backbones.clip_names import clip_rule, packed_projections
+from hoi_jax.backbones.clip_names import clip_rule, defr_rule, packed_projections
 from hoi_jax.backbones.torchvision_names import Entries, Rule, convolution, linear
 
 _NORM = {"weight": "scale", "bias": "bias"}
@@ -119,6 +119,7 @@ def timm_vit_rule(name: str, tensor: np.ndarray) -> Entries | None:
 
 
 _SIGNS: tuple[tuple[str, str, Rule], ...] = (
+    ("DEFR of its authors", "visual_encoder.visual.conv1.weight", defr_rule),
     ("OpenAI or open_clip CLIP", "visual.conv1.weight", clip_rule),
     ("Hugging Face CLIP", "vision_model.embeddings.class_embedding", huggingface_clip_rule),
     ("Hugging Face ViT", "embeddings.patch_embeddings.projection.weight", huggingface_vit_rule),

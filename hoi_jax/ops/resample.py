@@ -57,6 +57,7 @@ def window_matrix(
     *,
     kernel: str = "bicubic",
     antialias: bool = True,
+    first: Float[Array, "batch"] | None = None,
 ) -> Float[Array, "batch {size_out} {size_in}"]:
     """Weights that stretch the window start ... start + length of each example's axis to `size_out` cells.
 
@@ -67,6 +68,7 @@ def window_matrix(
       start, length: in cells of the input; may have fractions.
       valid: cells of the axis that are picture; the rest is padding.
       kernel: "bicubic" (a = -0.5) or "bilinear".
+      first: cells below it take no part either, as where a window is cut out before it is resized; None = all do.
     """
     scale = length / size_out
     width = jnp.maximum(scale, 1.0) if antialias else jnp.ones_like(scale)
@@ -79,6 +81,9 @@ def window_matrix(
         weight = jnp.maximum(1.0 - jnp.abs(distance), 0.0)
     else:
         raise ValueError(f"kernel is {kernel!r}, expected 'bicubic' or 'bilinear'")
-    weight = jnp.where(cell < valid[:, None, None], weight, 0.0)
+    used = cell < valid[:, None, None]
+    if first is not None:
+        used &= cell >= first[:, None, None]
+    weight = jnp.where(used, weight, 0.0)
     total = jnp.sum(weight, axis=-1, keepdims=True)
     return weight / jnp.where(total == 0, 1.0, total)

@@ -22,7 +22,7 @@ def make_schedule(settings: ScheduleSettings, num_steps: int) -> Schedule:
 
     def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
         step = jnp.asarray(step, jnp.float32)
-        factor = after_warmup(jnp.maximum(step - settings.warmup_steps, 0.0))
+        factor = after_warmup(jnp.maximum(step - settings.warmup_steps - settings.delay, 0.0))
         if settings.kind == "step":
             passed = jnp.sum(step >= jnp.asarray(settings.step_at, jnp.float32))
             factor = jnp.float32(settings.step_factor) ** passed

@@ -36,6 +36,7 @@ class ScheduleSettings:
         `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017: period `restart_period`, each next one
         `restart_growth` times longer and starting `restart_factor` times lower).
       restart_epochs: the period in epochs of the stream, oversampled copies counted, where no steps are given.
+      delay: updates by which the shape lags, as where a scheduler is told the number of the update that it follows (1).
       warmup_steps: linear rise over so many steps, in front of every kind.
       warmup_start: factor of its first update (mmdetection: 1/3); 0: the first update has 1 / warmup_steps already.
     """
@@ -50,10 +51,11 @@ class ScheduleSettings:
     restart_epochs: float | None = None
     restart_growth: float = 2.0
     restart_factor: float = 1.0
+    delay: int = 0
 
     def __post_init__(self) -> None:
         choice("kind", self.kind, ("constant", "cosine", "step", "cosine_restarts"))
-        _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor)
+        _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor, delay=self.delay)
         if not 0 <= self.warmup_start < 1:
             raise ValueError(f"warmup_start is {self.warmup_start}, expected a factor in [0, 1)")
         _positive(step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs)

@@ -16,6 +16,8 @@ from hoi_jax.backbones.torchvision_names import convert_state  # noqa: E402
 from hoi_jax.backbones.vit import ViT  # noqa: E402
 from hoi_jax.backbones.vit_names import find_rule  # noqa: E402
 from hoi_jax.systems.defr import convert  # noqa: E402
+from hoi_jax.systems.registry import build_system  # noqa: E402
+from hoi_jax.vocab import get_vocabulary  # noqa: E402
 
 CLIP = state(vit_shapes(32, 8, 16, 2, 12) | text_shapes(9, 20, 16, 1, 12))
 
@@ -151,3 +153,30 @@ def test_the_command_writes_the_image_tower_for_another_size(tmp_path, capsys, k
     assert ("batch_stats/backbone/stem0/norm/mean" in out) == (kind == "resnet")
     assert ("left out: ['image_projection', 'text']" in capsys.readouterr().out) == (kind == "vit")
     assert convert.main(["--weights", str(tmp_path / "no.npz"), "--out", str(tmp_path / "x.npz")]) == 2
+
+
+def test_the_checkpoint_of_defrs_authors_becomes_the_whole_network(tmp_path, capsys):
+    """Names and shapes of hts (clip/clip_hico.py) under DistributedDataParallel: no projection, rows per class."""
+    tower = {f"module.visual_encoder.{name}": array for name, array in CLIP.items() if name.startswith("visual.")}
+    del tower["module.visual_encoder.visual.proj"]
+    width = CLIP["visual.conv1.weight"].shape[0]
+    rows = np.random.default_rng(0).normal(size=(600, width)).astype(np.float32)
+    theirs = {**tower, "module.classifier": rows, "module.logit_scale": np.float32(4.61)}
+    assert find_rule(theirs)[0] == "DEFR of its authors"
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    side = 8 * round((len(CLIP["visual.positional_embedding"]) - 1) ** 0.5)
+    arguments = ["--weights", str(tmp_path / "theirs.npz"), "--size", str(side), "--out", str(tmp_path / "ours.npz")]
+    assert convert.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "left out: nothing" in printed and "gamma = 100.48" in printed
+    ours = io.read_npz(tmp_path / "ours.npz")
+    layers = sum(name.endswith("in_proj_weight") for name in tower)
+    config = {
+        "backbone": {"patch": 8, "width": width, "layers": layers, "heads": width // 64 or 1},
+        "inputs": {"size": side}, "classifier": {"gamma": 100.48},
+    }  # fmt: skip
+    system = build_system("defr", config, get_vocabulary("hico_det"))
+    shapes = jax.eval_shape(system.init, jax.random.key(0), {})
+    expected = {"/".join(p.key for p in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    assert {name: array.shape for name, array in ours.items()} == expected
+    np.testing.assert_array_equal(ours["params/classifier/kernel"], rows)

@@ -4,6 +4,7 @@ import functools
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,17 @@ import pytest
 
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.settings import SettingsError, from_config
+from hoi_jax.systems.defr import count_labels
+from hoi_jax.systems.defr import inputs as inputs_module
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
 from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
 from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields
 from hoi_jax.systems.registry import build_system
+from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
+from hoi_jax.training.state import make_state
+from hoi_jax.training.step import make_gradients
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
@@ -243,6 +249,38 @@ def test_class_weights_count_what_an_epoch_shows():
     assert class_weights(labels, np.array([1, 3, 1, 1])) == (0.5, 1.0, 1.0)
 
 
+def test_weights_are_counted_on_a_built_split_and_read_by_training_only(tmp_path, monkeypatch):
+    """The authors' rule (hts, dataloader.py): negatives over positives on the list with its copies."""
+    labels = np.full((40, 4), -1, np.int32)
+    labels[:10, 0], labels[10:12, 1], labels[12:, 2], labels[0, 3] = 1, 1, 1, 0
+
+    class Stored:
+        @staticmethod
+        def load(path):
+            return SimpleNamespace(image_labels=lambda classes: labels if path.name == "labels.npz" else None)
+
+    monkeypatch.setattr(count_labels, "Annotations", Stored)
+    monkeypatch.setattr(count_labels, "get_vocabulary", lambda name: HOI_STYLE)
+    path = tmp_path / "weights.npz"
+    arguments = ["--annotations", str(tmp_path / "labels.npz"), "--oversample-to", "6", "--out", str(path)]
+    assert count_labels.main(arguments) == 0
+    # Class 1 has 2 images, shown 3 times each: 44 in all, of which 10, 6 and 28 are positive; class 3 has none.
+    expected = [34 / 10, 38 / 6, 16 / 28, 1.0]
+    np.testing.assert_allclose(count_labels.read_weights(str(path), 4), expected, rtol=1e-6)
+    logits, positive = jnp.asarray([[0.5, -1.0, 2.0, 0.0]]), jnp.asarray([[True, True, False, False]])
+    ones = jnp.ones((1, 4), bool), jnp.ones(1, bool)
+    from_file, given = (
+        classification_loss(logits, positive, *ones, LossConfig(kind="weighted_bce", positive_weights=weights))
+        for weights in (str(path), tuple(expected))
+    )
+    np.testing.assert_allclose(from_file, given, rtol=1e-6)
+    absent = {"kind": "weighted_bce", "positive_weights": str(tmp_path / "absent.npz")}
+    system = build_system("defr", small_config(loss=absent), HOI_STYLE)  # evaluation needs no such file
+    with pytest.raises(SettingsError, match="count_labels"):
+        jax.eval_shape(system.loss, ready("hoi")[1], make_batch("hoi"), jax.random.key(0))
+    assert count_labels.main(["--annotations", str(tmp_path / "none.npz"), "--out", str(path)]) == 2
+
+
 def test_ambiguous_labels_are_negative_unless_masked():
     logits = jnp.asarray([[3.0, -2.0]])
     positive, settled, valid = jnp.asarray([[False, False]]), jnp.asarray([[False, True]]), jnp.ones(1, bool)
@@ -302,3 +340,50 @@ def test_a_clip_resnet_classifies_without_detections_and_updates_its_statistics(
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(SettingsError, match=message):
         from_config(DefrConfig, values, "model")
+
+
+def test_an_image_that_comes_stretched_passes_through_unchanged():
+    image = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
+    hw = jnp.full((2, 2), 48, jnp.int32)
+    plain = {"size": 48, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    for kernel, antialias in (("bicubic", True), ("bilinear", True), ("bilinear", False)):
+        out = prepare(jnp.asarray(image), hw, InputConfig(**plain, kernel=kernel, antialias=antialias))
+        np.testing.assert_array_equal(out, image.astype(np.float32) * np.float32(1 / np.float32(255)))
+
+
+def test_windows_are_whole_pixels_enlarged_as_by_torchvision():
+    """RandomResizedCrop of a tensor without random colours: the window's pixels through Pillow's bilinear filter."""
+    from PIL import Image
+
+    config = InputConfig(size=48, mean=(0.0,) * 3, std=(1.0,) * 3, brightness=0.0, contrast=0.0, crop_area=0.5)
+    image = np.random.default_rng(1).integers(0, 256, (8, 48, 48, 3), np.uint8)
+    keys = jax.random.split(jax.random.key(3), 8)
+    hw = jnp.full((8, 2), 48, jnp.int32)
+    out = np.asarray(prepare(jnp.asarray(image), hw, config, keys)) * 255
+    window_keys = jax.vmap(jax.random.split)(keys)[:, 0]
+    for number in range(8):
+        x, y, w, h = map(int, inputs_module._random_window(window_keys[number], jnp.asarray([48.0, 48.0]), config))
+        assert 0.5 * 48**2 - 48 <= w * h <= 48**2 and 0 <= x <= 48 - w and 0 <= y <= 48 - h
+        cut = Image.fromarray(image[number, y : y + h, x : x + w]).resize((48, 48), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(out[number], np.asarray(cut, np.float32), atol=1.01)  # Pillow rounds twice
+
+
+@pytest.mark.parametrize(("remat", "parts"), [(False, 2), (True, 1), (True, 4)])
+def test_parts_of_a_batch_and_recomputed_blocks_give_the_gradient_of_the_whole(remat, parts):
+    """Tolerance: sums of float32 in another order."""
+    _, variables, batch, _, _ = ready("hoi")
+    batch = {**batch, "batch_valid": np.array([True, True, True, False])}
+
+    def gradient(remat, parts):
+        system = build_system("defr", small_config(backbone={"remat": remat}), HOI_STYLE)
+        optimizer = make_optimizer(OptimizerSettings(), variables["params"], 10)
+        gradients, parallel = make_gradients(system, optimizer, parts), Parallel("pmap", 1)
+        compiled = parallel.compile_step(lambda state, part: (state, gradients(state, part)[3]))
+        state = parallel.replicate(make_state(variables, optimizer.tx, 3, ema=False))
+        return parallel.unreplicate(compiled(state, parallel.shard_batch(batch))[1])
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * (1 + np.abs(b).max())),
+        gradient(remat, parts),
+        gradient(False, 1),
+    )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from hoi_jax.settings import SettingsError, from_config
-from hoi_jax.system import Batch, System, Variables
+from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.defr.config import DefrConfig
 from hoi_jax.systems.defr.look import make_look
 from hoi_jax.systems.defr.loss import make_loss
@@ -20,6 +20,13 @@ from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.systems.defr.predict import make_predict, prediction_fields
 from hoi_jax.systems.defr.targets import label_fields
 from hoi_jax.vocab.tables import Vocabulary
+
+REQUIRES = Requirement(
+    "detections",
+    "pairs are pairs of a detector's boxes",
+    "build with --detections (docs/defr.md), or score images only: --config.model.detection.enabled=False",
+    "predict",
+)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
@@ -35,7 +42,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
     if not vocabulary.hois and not config.detects:
         raise SettingsError("model.detection: action-style vocabularies are scored by pairs only")
     weights = config.loss.positive_weights
-    if weights and len(weights) != classes:
+    if weights and not isinstance(weights, str) and len(weights) != classes:
         raise SettingsError(f"model.loss.positive_weights has {len(weights)} numbers, there are {classes} classes")
     net = DefrNet(config, classes)
 
@@ -52,4 +59,5 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         loss=make_loss(net, config, vocabulary),
         predict=predict,
         look=make_look(net, config, predict),
+        requires=(REQUIRES,) if config.detects else (),
     )

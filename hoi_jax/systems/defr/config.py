@@ -21,6 +21,7 @@ class BackboneConfig:
       stage_sizes: blocks per stage of a ResNet. output: length of the feature of "clip_resnet".
       norm: of "resnet", see `backbones.resnet.ResNet`.
       freeze_bn: "clip_resnet" keeps its stored statistics in training (the authors train them).
+      remat: of a ViT, compute the inside of blocks again in the backward pass instead of keeping it.
     """
 
     kind: str = "clip_vit"
@@ -33,6 +34,7 @@ class BackboneConfig:
     output: int = 1024
     norm: str = "frozen_batch"
     freeze_bn: bool = False
+    remat: bool = False
 
     def __post_init__(self):
         choice("kind", self.kind, ("clip_vit", "imagenet_vit", "scenic_vit", "clip_resnet", "resnet"))
@@ -41,6 +43,8 @@ class BackboneConfig:
         for name in ("patch", "width", "layers", "heads", "output"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.remat and not self.is_vit:
+            raise ValueError(f"remat is for ViTs, kind is {self.kind!r}")
         if self.is_vit and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
 
@@ -63,8 +67,10 @@ class InputConfig:
       kernel, antialias: of the interpolation ("bicubic" or "bilinear").
       mean, std: per channel of values in [0, 1].
       brightness, contrast: training draws factors from 1 - x to 1 + x; 0 = off.
-      crop_area, crop_ratio: training cuts a window of a random share of the square, from `crop_area` to 1, and random
-        shape, and enlarges it again; crop_area 1 = off. Tried `crop_tries` times; then the whole picture.
+      crop_area, crop_ratio: training cuts a window of a random share of the image, from `crop_area` to 1, and random
+        shape, and enlarges it again; crop_area 1 = off. Tried `crop_tries` times; then the whole image.
+      crop_kernel: of that enlargement, which is the only interpolation here when the images come stretched
+        (`sizes.fit="stretch"`): then training has the two of the authors, bicubic and bilinear.
     """
 
     size: int = 672
@@ -77,9 +83,11 @@ class InputConfig:
     crop_area: float = 0.7
     crop_ratio: tuple[float, float] = (0.7, 1.3)
     crop_tries: int = 10
+    crop_kernel: str = "bilinear"
 
     def __post_init__(self):
         choice("kernel", self.kernel, ("bicubic", "bilinear"))
+        choice("crop_kernel", self.crop_kernel, ("bicubic", "bilinear"))
         if not 0 < self.crop_area <= 1 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(f"crop_area is {self.crop_area} and crop_ratio {self.crop_ratio}: no such windows")
         if not (0 <= self.brightness <= 1 and 0 <= self.contrast <= 1):
@@ -107,13 +115,14 @@ class LossConfig:
     Attributes:
       kind: "lse_sign" (Eq. 2), "bce", "weighted_bce", "focal", or "softmax" for one label per image (MPII).
       mask_ambiguous: leave classes labelled 0 out; else they count as negative, as the authors have it.
-      positive_weights: of "weighted_bce", negatives per positive of each class (`targets.class_weights` counts them).
+      positive_weights: of "weighted_bce", negatives per positive of each class; or the file of
+        `python -m hoi_jax.systems.defr.count_labels`, which counts them on the training split. Read by training only.
       focal_alpha, focal_gamma: of "focal".
     """
 
     kind: str = "lse_sign"
     mask_ambiguous: bool = False
-    positive_weights: tuple[float, ...] = ()
+    positive_weights: tuple[float, ...] | str = ()
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
 

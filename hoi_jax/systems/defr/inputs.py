@@ -11,19 +11,20 @@ GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey value around which contrast changes (torchvision)."""
 
 
-def _random_window(key: Array, config: InputConfig) -> Float[Array, "4"]:
-    """(x, y, width, height) as shares of the picture: torchvision's RandomResizedCrop of a square.
+def _random_window(key: Array, hw: Float[Array, "2"], config: InputConfig) -> Float[Array, "4"]:
+    """(x, y, width, height) in whole pixels: torchvision's RandomResizedCrop of an image of height and width `hw`.
 
-    The first of `crop_tries` draws of area and logarithm of the shape that fits; else everything.
+    The first of `crop_tries` draws of area and logarithm of the shape that fits; else the whole image.
     """
     draw = jax.random.uniform(key, (config.crop_tries, 4))
-    area = config.crop_area + (1.0 - config.crop_area) * draw[:, 0]
+    area = (config.crop_area + (1.0 - config.crop_area) * draw[:, 0]) * hw[0] * hw[1]
     low, high = jnp.log(config.crop_ratio[0]), jnp.log(config.crop_ratio[1])
     ratio = jnp.exp(low + (high - low) * draw[:, 1])
-    size = jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], axis=-1)
-    windows = jnp.concatenate([(1.0 - size) * draw[:, 2:], size], axis=-1)
-    fits = jnp.all(size <= 1.0, axis=-1)
-    whole = jnp.asarray([0.0, 0.0, 1.0, 1.0])
+    size = jnp.round(jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], axis=-1))
+    start = jnp.floor((hw[None, ::-1] - size + 1.0) * draw[:, 2:])
+    fits = jnp.all((size <= hw[None, ::-1]) & (size > 0), axis=-1)
+    windows = jnp.concatenate([jnp.minimum(start, hw[None, ::-1] - size), size], axis=-1)
+    whole = jnp.concatenate([jnp.zeros(2), hw[::-1]])
     return jnp.where(jnp.any(fits), windows[jnp.argmax(fits)], whole)
 
 
@@ -46,17 +47,21 @@ def prepare(
 ) -> Float[Array, "batch size size 3"]:
     """Normalised squares of the unpadded parts of `image`.
 
+    Images that come as squares of `config.size` pixels pass through as they are, unless a window is cut.
+
     Args:
-      keys: one per example for random changes; None for none. Cropping and stretching are one interpolation of the
-        picture, where the authors interpolate twice.
+      keys: one per example for random changes; None for none. The order is the authors': colours, then the window. With
+        images that the pipeline stretched (`sizes.fit="stretch"`), so are the interpolations; others are cut out and
+        stretched in one.
     """
     x = image.astype(jnp.float32)
     hw = jnp.maximum(image_hw_px, 1).astype(jnp.float32)
-    window = jnp.tile(jnp.asarray([[0.0, 0.0, 1.0, 1.0]]), (x.shape[0], 1))
+    window, kernel = jnp.concatenate([jnp.zeros_like(hw), hw[:, ::-1]], axis=1), config.kernel
     if keys is not None:
         pair = jax.vmap(jax.random.split)(keys)
         if config.crop_area < 1:
-            window = jax.vmap(lambda key: _random_window(key, config))(pair[:, 0])
+            window = jax.vmap(lambda key, hw: _random_window(key, hw, config))(pair[:, 0], hw)
+            kernel = config.crop_kernel
         if config.brightness or config.contrast:
             rows = jnp.arange(x.shape[1])[None, :, None] < image_hw_px[:, :1, None]
             columns = jnp.arange(x.shape[2])[None, None, :] < image_hw_px[:, None, 1:]
@@ -65,13 +70,14 @@ def prepare(
             )
     matrices = [
         window_matrix(
-            window[:, axis] * hw[:, 1 - axis],
-            window[:, axis + 2] * hw[:, 1 - axis],
-            hw[:, 1 - axis],
+            window[:, axis],
+            window[:, axis + 2],
+            window[:, axis] + window[:, axis + 2],
             x.shape[2 - axis],
             config.size,
-            kernel=config.kernel,
+            kernel=kernel,
             antialias=config.antialias,
+            first=window[:, axis],
         )
         for axis in (0, 1)
     ]

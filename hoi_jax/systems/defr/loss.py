@@ -10,6 +10,7 @@ from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.defr.config import DefrConfig, LossConfig
+from hoi_jax.systems.defr.count_labels import read_weights
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.systems.defr.targets import image_labels
@@ -33,7 +34,10 @@ def classification_loss(
     if config.kind == "focal":
         values = binary_focal(logits, positive, alpha=config.focal_alpha, gamma=config.focal_gamma)
     elif config.kind == "weighted_bce":
-        weights = jnp.asarray(np.asarray(config.positive_weights, np.float32))
+        given = config.positive_weights
+        weights = jnp.asarray(
+            read_weights(given, logits.shape[-1]) if isinstance(given, str) else np.asarray(given, np.float32)
+        )
         values = weighted_binary_cross_entropy(logits, positive, weights)
     else:
         values = binary_cross_entropy(logits, positive)

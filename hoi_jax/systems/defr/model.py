@@ -22,7 +22,7 @@ class DefrNet(nn.Module):
         grid = (self.config.inputs.size // b.stride, self.config.inputs.size // b.stride)
         if b.is_vit:
             kind = b.kind.removesuffix("_vit")
-            self.backbone = ViT(b.patch, b.width, b.layers, b.heads, grid, kind, b.stem, dtype)
+            self.backbone = ViT(b.patch, b.width, b.layers, b.heads, grid, kind, b.stem, dtype, b.remat)
         elif b.kind == "clip_resnet":
             self.backbone = ModifiedResNet(b.stage_sizes, b.width, b.heads, b.output, grid, dtype)
         else:

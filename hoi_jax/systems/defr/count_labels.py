@@ -1,0 +1,76 @@
+"""Counts negatives per positive of every class in a built training split: the weights of the weighted cross-entropy.
+
+    python -m hoi_jax.systems.defr.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \
+        --out weights/positive_weights.npz
+    python train.py --config configs/defr_hico.py:loss=weighted_bce --workdir runs/defr_hico_wbce
+
+As the authors count (Table 7): over the images of an epoch, copies of oversampled ones included, so that
+--oversample-to (and --skip-single, for their release) should be those of the run. Ambiguous labels are negative.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.data.oversampling import copies_of_examples
+from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.settings import SettingsError
+from hoi_jax.systems.defr.targets import class_weights
+from hoi_jax.vocab import get_vocabulary
+
+KEY = "positive_weights"
+
+
+def read_weights(path: str, classes: int) -> np.ndarray:
+    """[classes] float32 of a file that this command wrote.
+
+    Raises:
+      SettingsError: there is no such file, or it has another number of classes.
+    """
+    if not Path(path).is_file():
+        raise SettingsError(
+            f"model.loss.positive_weights: no file {path}; python -m hoi_jax.systems.defr.count_labels writes it"
+        )
+    arrays = io.read_npz(path, max_bytes=io.MEGABYTE)
+    if KEY not in arrays or arrays[KEY].shape != (classes,):
+        found = arrays[KEY].shape if KEY in arrays else "nothing"
+        raise SettingsError(f"model.loss.positive_weights: {path} has {found} for {classes} classes")
+    return arrays[KEY].astype(np.float32)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True, help="annotations_<split>.npz of a built dataset")
+    parser.add_argument("--vocabulary", default="hico_det", help="of the labels (default: %(default)s)")
+    parser.add_argument("--oversample-to", type=int, default=0, help="the run's pipeline.oversample_to")
+    parser.add_argument("--skip-single", action="store_true", help="the run's pipeline.oversample_skip_single")
+    parser.add_argument("--out", type=Path, required=True, help="npz file to write")
+    options = parser.parse_args(arguments)
+    try:
+        classes = len(get_vocabulary(options.vocabulary).hois)
+        labels = Annotations.load(options.annotations).image_labels(classes)
+        if labels is None:
+            raise io.DataError(f"{options.annotations}: no image-level labels to count")
+        copies = None
+        if options.oversample_to:
+            copies = copies_of_examples(labels, options.oversample_to, skip_single=options.skip_single)
+        weights = np.asarray(class_weights(labels, copies), np.float32)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    data = BytesIO()
+    np.savez(data, allow_pickle=False, **{KEY: weights})
+    io.write_bytes_atomic(options.out, data.getvalue())
+    shown = len(labels) if copies is None else int(copies.sum())
+    print(f"{options.out}: {len(weights)} classes over {shown} images, {weights.min():.1f} to {weights.max():.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
