@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="checkpoint file written by Scenic (checkpoint_<step>)")
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--detr-queries", type=int, metavar="N", help="of DETR, keep the first N queries")
-    parser.add_argument("--absent-class", action="store_true", help="of DETR, for V-COCO: leave the class head out")
+    parser.add_argument("--absent-class", action="store_true", help="of DETR, for V-COCO: one class more")
     options = parser.parse_args(arguments)
 
     def convert() -> Converted:

@@ -198,7 +198,12 @@ def test_detr_keeps_the_first_queries_and_its_classes_turn_round(golden):
     bias = state["params/ObjectClassPredictor_0/Dense_0/bias"]
     np.testing.assert_array_equal(arrays["params/object_class/fc0/bias"], [*bias[1:], bias[0]])
     _, arrays, unknown = scenic_weights.convert_scenic(state, absent_class=True)
-    assert [name.split("/")[1] for name in unknown] == ["ObjectClassPredictor_0"] * 2
+    assert not unknown
+    head = arrays["params/object_class/fc0/kernel"], arrays["params/object_class/fc0/bias"]
+    kernel = state["params/ObjectClassPredictor_0/Dense_0/kernel"]
+    np.testing.assert_array_equal(np.delete(head[1], -2), [*bias[1:], bias[0]])
+    np.testing.assert_array_equal(np.delete(head[0], -2, axis=1), np.roll(kernel, -1, axis=1))
+    assert 0 < np.abs(head[0][:, -2]).max() <= len(kernel) ** -0.5
     with pytest.raises(ValueError, match="5 queries, 6 are wanted"):
         scenic_weights.convert_scenic(state, 6)
     with pytest.raises(ValueError, match="normalize_before"):

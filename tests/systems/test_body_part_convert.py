@@ -54,6 +54,25 @@ def test_detr_gives_detector_classes_and_both_box_heads_and_the_rest_starts_at_r
     assert all(name.startswith("params/interactiveness/") for name in report.missing)
 
 
+def test_for_vcoco_detr_keeps_its_80_classes_and_gets_a_fresh_row_for_absent_objects(params):
+    """QPIC's and CDN's convert_parameters.py: 80 rows, one new linear row, and the row of "no object"."""
+    state = detr_state(params)
+    started = convert.start_from_detr(state, 100, absent_class=True)
+    weight, bias = started["obj_class_embed.weight"], started["obj_class_embed.bias"]
+    np.testing.assert_array_equal(np.delete(bias, 80), [*COCO_CATEGORY_IDS, 91])
+    np.testing.assert_array_equal(np.delete(weight, 80, axis=0), state["class_embed.weight"][[*COCO_CATEGORY_IDS, 91]])
+    bound = weight.shape[1] ** -0.5
+    assert weight.shape[0] == len(bias) == 82 and 0.5 * bound < np.abs(weight[80]).max() <= bound
+    flat, unknown = convert_state(started, convert.checkpoint_rule)
+    config = importlib.import_module("configs.body_part_vcoco").get_config()
+    system = load_experiment(config.to_dict()).build_system()
+    shapes = jax.eval_shape(system.init, jax.random.key(0), {})
+    empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    _, report = merge(empty, flat, InitFromSettings("detr.npz"))
+    assert not (unknown or report.unused or report.unfit)
+    assert all(name.startswith("params/interactiveness/") for name in report.missing)
+
+
 def test_the_command_reads_tensors_names_strangers_and_writes_what_init_from_reads(params, tmp_path, capsys):
     small = {p["name"]: np.ones(p["shape"], np.float32) for p in params if "box_decoder.layers.0" in p["name"]}
     np.savez(tmp_path / "in.npz", stranger=np.zeros(3), **small)  # type: ignore[arg-type]

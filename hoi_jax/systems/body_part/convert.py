@@ -1,6 +1,6 @@
 """Weights of the authors' PyTorch code (body-part, QPIC, CDN, DETR) under this system's names.
 
-    python -m hoi_jax.systems.body_part.convert weights.safetensors weights.npz [--detr-queries 64]
+    python -m hoi_jax.systems.body_part.convert weights.safetensors weights.npz [--detr-queries 64 [--absent-class]]
 
 reads a state dict (safetensors, npz with one array per tensor, or PyTorch's .pth: alone or the "model" of a checkpoint;
 nothing in the file is executed) and writes what `train.init_from` takes; every tensor without a place is named.
@@ -17,6 +17,7 @@ import numpy as np
 from hoi_jax.backbones.torchvision_names import ConversionError, Entries, convert_state, linear, resnet_rule
 from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.state import read_state
+from hoi_jax.systems.body_part.absent_class import with_absent_row
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
 _STACKS = (
@@ -101,8 +102,7 @@ def start_from_detr(
     `queries` query embeddings stay. Whatever DETR lacks is left out and starts at random.
 
     Args:
-      absent_class: V-COCO's class "object absent" comes before the last one; DETR has no row for it, so that the
-        class head is left out.
+      absent_class: V-COCO's class "object absent" gets a fresh row before the last one (`absent_class`).
 
     Raises:
       ConversionError: the tensors are not DETR's.
@@ -116,12 +116,14 @@ def start_from_detr(
         known = len(state["query_embed.weight"])
         raise ConversionError(f"DETR has {classes} classes and {known} queries, expected COCO's and {queries}")
     rows = np.array([*COCO_CATEGORY_IDS, classes - 1])
-    started = {}
+    weight, bias = state["class_embed.weight"][rows], state["class_embed.bias"][rows]
+    if absent_class:
+        weight, bias = with_absent_row(weight, bias)
+    started = {"obj_class_embed.weight": weight, "obj_class_embed.bias": bias}
     for name, tensor in state.items():
         if name.startswith("class_embed."):
-            if not absent_class:
-                started[f"obj_{name}"] = tensor[rows]
-        elif name.startswith("bbox_embed."):
+            continue
+        if name.startswith("bbox_embed."):
             started |= {f"sub_{name}": tensor, f"obj_{name}": tensor}
         else:
             started[name] = tensor[:queries] if name == "query_embed.weight" else tensor
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="state dict: .safetensors, .npz, .pth or .pt")
     parser.add_argument("target", type=Path, help="npz file to write")
     parser.add_argument("--detr-queries", type=int, metavar="N", help="the source is COCO's DETR; keep N queries")
-    parser.add_argument("--absent-class", action="store_true", help="with --detr-queries, for V-COCO")
+    parser.add_argument("--absent-class", action="store_true", help="with --detr-queries, for V-COCO: one class more")
     options = parser.parse_args(arguments)
 
     def convert() -> Converted:

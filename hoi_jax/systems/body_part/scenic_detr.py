@@ -11,6 +11,7 @@ import numpy as np
 
 from hoi_jax.backbones import scenic_names
 from hoi_jax.backbones.torchvision_names import ConversionError, Entries, Rule
+from hoi_jax.systems.body_part.absent_class import with_absent_row
 
 _ROOT = "DETRTransformer_0"
 _COCO_CLASSES = 80
@@ -41,11 +42,20 @@ def _class_rows(tensor: np.ndarray) -> np.ndarray:
     return np.concatenate([tensor[..., 1 : _COCO_CLASSES + 1], tensor[..., :1]], axis=-1)
 
 
+def _class_head(state: Mapping[str, np.ndarray], absent_class: bool) -> dict[str, np.ndarray]:
+    """The class head in our order of classes, with a row for absent objects where one is wanted."""
+    kernel, bias = (_class_rows(state[f"params/ObjectClassPredictor_0/Dense_0/{leaf}"]) for leaf in ("kernel", "bias"))
+    if absent_class:
+        weight, bias = with_absent_row(kernel.T, bias)
+        kernel = weight.T
+    return {"kernel": kernel, "bias": bias}
+
+
 def detr_rule(state: Mapping[str, np.ndarray], queries: int | None = None, *, absent_class: bool = False) -> Rule:
     """Rule for all variables of Scenic's DETR; the first `queries` of its queries stay (None: all).
 
     Args:
-      absent_class: V-COCO's class "object absent" has no row in DETR, so that the class head is left out.
+      absent_class: V-COCO's class "object absent" gets a fresh row before the last one (`absent_class`).
 
     Raises:
       ConversionError: DETR with normalisation before attention, which this system does not have, or too few queries.
@@ -56,6 +66,7 @@ def detr_rule(state: Mapping[str, np.ndarray], queries: int | None = None, *, ab
     if queries is not None and queries > known:
         raise ConversionError(f"DETR has {known} queries, {queries} are wanted")
     coco = state["params/ObjectClassPredictor_0/Dense_0/bias"].shape == (_COCO_CLASSES + 1,)
+    head = _class_head(state, absent_class) if coco else {}
     backbone = scenic_names.resnet_rule(scenic_names.block_places(state, "backbone/"), root="backbone/")
 
     def rule(name: str, tensor: np.ndarray) -> Entries | None:
@@ -71,9 +82,7 @@ def detr_rule(state: Mapping[str, np.ndarray], queries: int | None = None, *, ab
         if match := re.fullmatch(r"BBoxCoordPredictor_0/Dense_(\d)/(\w+)", name):
             return [(f"params/{box}_box/fc{match[1]}/{match[2]}", tensor) for box in ("human", "object")]
         if match := re.fullmatch(r"ObjectClassPredictor_0/Dense_0/(\w+)", name):
-            if absent_class or not coco:
-                return None
-            return [(f"params/object_class/fc0/{match[1]}", _class_rows(tensor))]
+            return [(f"params/object_class/fc0/{match[1]}", head[match[1]])] if match[1] in head else None
         for pattern, stack, norms in _BLOCKS:
             if match := re.fullmatch(pattern, name):
                 return _block(f"{stack}/layer{match[1]}", match[2], norms, tensor)
