@@ -15,12 +15,13 @@ from hoi_jax import io
 from hoi_jax.evaluation.hico_det import PairDetections
 from hoi_jax.evaluation.pair_nms import pair_nms
 from hoi_jax.losses.reweight import weights_from_counts
+from hoi_jax.ops.pair_nms import product_nms
 from hoi_jax.settings import from_config
-from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ReweightConfig
+from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig, ReweightConfig
 from hoi_jax.systems.body_part.loss import loss_terms, matched_queries, paired_layers, term_weights, terms_of_matched
 from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
-from hoi_jax.systems.body_part.predict import pair_scores
+from hoi_jax.systems.body_part.predict import kept_by_product, pair_scores
 from hoi_jax.systems.body_part.reweight import class_weights, initial_state, training_counts
 from hoi_jax.vocab import get_vocabulary
 
@@ -432,6 +433,10 @@ def test_vcoco_postprocessing_of_cdn_keeps_the_authors_pairs_and_scores(golden, 
         kept = np.arange(queries)
         if variant != "none":
             kept = pair_nms(pairs, max_per_image=None).trip_pair
+            rule = ProductNmsConfig(0.7, of="pair", best=None)
+            one = {key: jnp.asarray(value[[image]]) for key, value in found.items()}
+            on_device = np.asarray(kept_by_product(one, jnp.asarray(scores[None]), rule))[0, :, 0]
+            np.testing.assert_array_equal(np.flatnonzero(on_device), np.sort(kept))
         wanted = golden[f"cdn/GEN/{variant}_img{image}_sub"]
         np.testing.assert_array_equal(np.sort(kept), np.sort(wanted))
         np.testing.assert_array_equal(golden[f"cdn/GEN/{variant}_img{image}_obj"], wanted + queries)
@@ -443,6 +448,10 @@ NMS = {
     "nms": {},
     "nms_alpha06_beta1_thres04": {"threshold": 0.4, "human_power": 0.6, "object_power": 1.0},
 }
+
+
+RULES = {"none": {}, "nms": {"threshold": 0.7}, "nms_alpha06_beta1_thres04": NMS["nms_alpha06_beta1_thres04"]}
+"""The same for the version on device."""
 
 
 @pytest.mark.parametrize("variant", list(NMS))
@@ -468,3 +477,9 @@ def test_pairwise_nms_of_cdn_after_the_hundred_best_triplets(golden, variant):
         np.testing.assert_array_equal(rows[:, 1], rows[:, 0] + queries)
         assert set(got) == {(subject, verb) for subject, _, verb in rows.tolist()}
         np.testing.assert_allclose([got[row[0], row[2]] for row in rows.tolist()], wanted, rtol=1e-6)
+        on_device = product_nms(
+            jnp.asarray(boxes[:queries], jnp.float32), jnp.asarray(boxes[queries:], jnp.float32),
+            jnp.asarray(label[queries:]), jnp.asarray(scores, jnp.float32), best=100,
+            **{"threshold": 2.0, "human_power": 1.0, "object_power": 0.5, **RULES[variant]},
+        )  # fmt: skip
+        assert set(zip(*(axis.tolist() for axis in np.nonzero(np.asarray(on_device))), strict=True)) == set(got)

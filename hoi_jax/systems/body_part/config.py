@@ -186,16 +186,46 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProductNmsConfig:
+    """CDN's suppression (`ops.pair_nms.product_nms`), part of its published numbers.
+
+    Attributes:
+      threshold: of IoU_human ** human_power * IoU_object ** object_power; None = off.
+      of: "triplet", among the triplets of a verb and an object class (HICO-DET); "pair", among the pairs of an object
+        class by their best verb (V-COCO). A pair that goes gives no agent either.
+      best: only so many triplets of an image take part, and stay at most (None = all).
+    """
+
+    threshold: float | None = None
+    human_power: float = 1.0
+    object_power: float = 0.5
+    of: str = "triplet"
+    best: int | None = 100
+
+    def __post_init__(self):
+        choice("of", self.of, ("triplet", "pair"))
+        check_not_negative(human_power=self.human_power, object_power=self.object_power)
+        if self.best is not None:
+            check_positive(best=self.best)
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """pair_nms: IoU of both boxes above which the weaker of two pairs of a class loses its verbs; None = off.
 
-    nis_threshold: pairs whose interactiveness lies below are marked as not kept; 0 = off. Thresholds per HOI class are
-    fitted and applied to stored predictions. times_interactiveness: CDN multiplies its verb scores by it.
+    product_nms: CDN's rule instead. nis_threshold: pairs whose interactiveness lies below are marked as not kept;
+    0 = off. Thresholds per HOI class are fitted and applied to stored predictions. times_interactiveness: CDN
+    multiplies its verb scores by it.
     """
 
     pair_nms: float | None = 0.6
+    product_nms: ProductNmsConfig = ProductNmsConfig()
     nis_threshold: float = 0.0
     times_interactiveness: bool = False
+
+    def __post_init__(self):
+        if self.pair_nms is not None and self.product_nms.threshold is not None:
+            raise ValueError("pair_nms and product_nms both suppress repeated pairs; set one of them to None")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,12 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from hoi_jax.ops.boxes import cxcywh_to_xyxy
-from hoi_jax.ops.pair_nms import pair_nms
+from hoi_jax.ops.pair_nms import pair_nms, product_nms
 from hoi_jax.system import Batch, Predictions, Variables
-from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig
+from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig
 from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.targets import has_absent_class
@@ -19,7 +19,8 @@ from hoi_jax.vocab.tables import Vocabulary
 
 def prediction_fields(config: BodyPartConfig) -> frozenset[str]:
     """Batch fields that prediction reads."""
-    return frozenset(("image", "image_hw_px", *person_fields(config)))
+    original = () if config.predict.product_nms.threshold is None else ("original_hw_px",)
+    return frozenset(("image", "image_hw_px", *original, *person_fields(config)))
 
 
 def pair_scores(
@@ -78,6 +79,10 @@ def make_predict(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabu
         )
         found = pair_scores(outputs, batch["image_hw_px"], len(vocabulary.verbs), c)
         verbs = jnp.where(jnp.take(allowed, found["object_class"], axis=0), found["verb_scores"], 0.0)
+        if c.product_nms.threshold is not None:
+            scale = (batch["original_hw_px"] / batch["image_hw_px"])[:, None, ::-1]  # [B, 1, 2] as (x, y)
+            placed = {key: found[key] * jnp.tile(scale, 2) for key in ("human_xyxy_px", "object_xyxy_px")}
+            verbs = jnp.where(kept_by_product({**found, **placed}, verbs, c.product_nms), verbs, 0.0)
         out = {"agent_" + name: value for name, value in _agents(found, verbs, vocabulary).items()}
         if c.pair_nms is not None:
             suppress = jax.vmap(lambda h, o, k, s: pair_nms(h, o, k, s, threshold=cast(float, c.pair_nms)))
@@ -100,6 +105,19 @@ def make_predict(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabu
         return out
 
     return predict
+
+
+def kept_by_product(
+    found: Mapping[str, Array], verbs: Float[Array, "batch queries verbs"], config: ProductNmsConfig
+) -> Bool[Array, "batch queries #verbs"]:
+    """Scores that CDN's suppression leaves, for scores of allowed combinations and boxes in pixels of the original."""
+    scores = verbs if config.of == "triplet" else jnp.max(verbs, axis=-1, keepdims=True)
+    rule = {
+        "threshold": cast(float, config.threshold), "human_power": config.human_power,
+        "object_power": config.object_power, "best": config.best,
+    }  # fmt: skip
+    suppress = jax.vmap(lambda h, o, k, s: product_nms(h, o, k, s, **rule))
+    return suppress(found["human_xyxy_px"], found["object_xyxy_px"], found["object_class"], scores)
 
 
 def _agents(found: Mapping[str, Array], verbs: Array, vocabulary: Vocabulary) -> dict[str, Array]:
