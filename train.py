@@ -22,6 +22,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from hoi_jax.settings import config_changes
+
 
 def ensure_dataset(name: str, data_dir: str) -> Path:
     """The folder of a built dataset; `hoi_scenes` is built on first use, others have their own command."""
@@ -100,22 +102,6 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
         init_batch=ex.first_batch(pipeline),
         evaluate=evaluate if train_settings.evaluate_every else None,
     )
-
-
-def config_changes(arguments: Sequence[str]) -> dict[str, str]:
-    """{key: text} of "--config.KEY=VALUE" and "--config.KEY VALUE", the last of each. ValueError for anything else."""
-    changes: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        name, equals, text = word.partition("=")
-        key = name.removeprefix("--config.")
-        if key == name or not key:
-            raise ValueError(f"unknown argument {word!r}")
-        value = text if equals else next(words, None)
-        if value is None:
-            raise ValueError(f"{name} needs a value")
-        changes[key] = value
-    return changes
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:

@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -89,6 +89,22 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, str]) -> dict[
                 raise SettingsError(f"key {'.'.join(groups[:depth])!r} is {group!r}, expected a group of keys")
         group[name] = _read(text, group.get(name))
     return changed
+
+
+def config_changes(arguments: Sequence[str]) -> dict[str, str]:
+    """{key: text} of "--config.KEY=VALUE" and "--config.KEY VALUE", the last of each. ValueError for anything else."""
+    changes: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, equals, text = word.partition("=")
+        key = name.removeprefix("--config.")
+        if key == name or not key:
+            raise ValueError(f"unknown argument {word!r}")
+        value = text if equals else next(words, None)
+        if value is None:
+            raise ValueError(f"{name} needs a value")
+        changes[key] = value
+    return changes
 
 
 def _read(text: str, before: Any) -> Any:
