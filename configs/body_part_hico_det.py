@@ -1,13 +1,18 @@
 """Body-part interactiveness on HICO-DET as the paper has it, stage 1: detector and interactiveness classifier.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
+             --detections train=DIR_OR_FILE test=DIR_OR_FILE --poses train=FILE test=FILE
+         People of a detector and their poses: body parts come from them, and a run without stops before its first step.
+         Where to get them, and which files are read: docs/body_part.md.
+Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 64
 Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=detr.npz
 Expect:  interactiveness AP 38.74 in the paper; ours: not yet measured.
 
-Table 5: --config configs/body_part_hico_det.py:ablation=intuitive, and so on. The paper starts from COCO's DETR.
-Pictures lie in one static size of 800 x 1333: training draws their short side as DETR does, but an upright picture is
-at most 800 high. Crowded pictures are shown three times as often as sparse ones; an "epoch" below counts as many
-pictures as the training set has.
+Options after a colon: `ablation` (Table 5; configs/body_part_hico_det.py:ablation=intuitive, and so on) and
+`supervision=parts` (labels of body parts as well: interactiveness AP 38.83 in the paper; the build's training labels
+are then HAKE's instance-level file of HICO-DET). The paper starts from COCO's DETR. Crowded images are shown
+three times as often as sparse ones; an "epoch" below counts as many images as the training set has. Learning rates and
+steps are for updates of 16 images, and are converted for any other `batch_size`.
 """
 
 from configs import common
@@ -29,7 +34,8 @@ ABLATIONS = {
 
 
 def get_config(options=""):
-    ablation = common.choices(options, ablation=tuple(ABLATIONS))["ablation"]
+    chosen = common.choices(options, ablation=tuple(ABLATIONS), supervision=("none", "parts"))
+    ablation = chosen["ablation"]
     config = common.base(system="body_part", batch_size=BATCH)
     config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
     config.sizes = dict(**common.DETR_SIZES, instances=512, detections=64, pairs=256)
@@ -39,8 +45,10 @@ def get_config(options=""):
     )  # fmt: skip
     config.pipeline = dict(sparsity="off" if ablation == "without_sparsity" else "ratio")
     config.model = dict(parts=dict(ABLATIONS[ablation]), queries=64)
+    if chosen["supervision"] == "parts":
+        config.model.loss = dict(parts=0.1)  # per part, as the released code names its weights
     config.optimizer = dict(
-        name="adamw", learning_rate=1e-4, weight_decay=1e-4, clip="global", clip_norm=0.1,
+        name="adamw", learning_rate=1e-4, weight_decay=1e-4, clip="global", clip_norm=0.1, base_batch_size=BATCH,
         schedule=dict(kind="step", step_at=(IMAGES * DROP // BATCH,)),
         rules=(
             dict(pattern="backbone/(stem|stage0)/.*", frozen=True),

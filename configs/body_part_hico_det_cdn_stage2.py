@@ -1,5 +1,6 @@
 """CDN on HICO-DET, second stage: decoders and heads learn on with re-weighted classes, everything before is frozen.
 
+Build:   as `body_part_hico_det_cdn.py` has it
 Run:     python train.py --config configs/body_part_hico_det_cdn_stage2.py:runs/cdn --workdir runs/cdn2
          (behind the colon the workdir of stage 1; "B,runs/cdn" if that was CDN-B)
 Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper; ours: not yet measured.

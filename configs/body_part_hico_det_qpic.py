@@ -1,8 +1,15 @@
 """QPIC (Tamura et al., CVPR 2021) on HICO-DET as settings of the body-part system; takes the authors' weights.
 
+Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+         (neither detections nor poses are needed)
+Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 100
 Run:     python train.py --config configs/body_part_hico_det_qpic.py \\
              --workdir runs/qpic --config.train.init_from=detr.npz
 Expect:  HOI mAP 29.07 in its paper; ours: not yet measured.
+
+The authors' weights are scored without training: convert them (without --detr-queries), then
+`python -m hoi_jax.commands.adopt configs/body_part_hico_det_qpic.py qpic.npz runs/qpic_authors` and
+`python evaluate.py --workdir runs/qpic_authors`.
 """
 
 from configs import body_part_hico_det

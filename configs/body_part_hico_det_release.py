@@ -1,7 +1,9 @@
 """Body-part interactiveness on HICO-DET, stage 1, as the authors' released code has it; takes their weights.
 
+Build:   as `body_part_hico_det.py` has it: with detections and poses
+Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 64
 Run:     python train.py --config configs/body_part_hico_det_release.py \\
-             --workdir runs/bp1r --config.train.init_from=authors.npz
+             --workdir runs/bp1r --config.train.init_from=detr.npz
 Expect:  interactiveness AP 38.74 in the paper, with weights that are not public; ours: not yet measured.
 
 Each line below is one difference from the paper, with its number in the list of differences of the specification.

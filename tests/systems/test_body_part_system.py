@@ -325,6 +325,7 @@ def test_position_codes_of_valid_cells_do_not_depend_on_padding():
         ({"parts": {"schem": "one_pass"}}, "parts.scheme"), ({"parts": {"masks": "all"}}, "masks"),
         ({"verbs": {"source": "own"}}, "source"), ({"queries": 0}, "queries"),
         ({"interactiveness": "none", "predict": {"times_interactiveness": True}}, "interactiveness head"),
+        ({"predict": {"product_nms": {"threshold": 0.7}}}, "set one of them"),
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(values, message):
@@ -337,7 +338,8 @@ def test_impossible_settings_are_refused_by_name(values, message):
     [
         "hico_det", "hico_det:ablation=without_parts", "hico_det:ablation=without_saliency",
         "hico_det:ablation=intuitive", "hico_det:ablation=without_progressive", "hico_det:ablation=without_one_pass",
-        "hico_det_release", "hico_det_stage2", "hico_det_qpic", "hico_det_cdn:B", "vcoco", "hoi_scenes",
+        "hico_det:supervision=parts", "hico_det_release", "hico_det_stage2", "hico_det_qpic", "hico_det_cdn:B",
+        "hico_det_cdn_stage2", "vcoco", "vcoco_stage2", "vcoco_qpic", "vcoco_cdn:B", "vcoco_cdn_stage2", "hoi_scenes",
         "hoi_scenes:ablation=intuitive,detector=runs/x", "hoi_scenes_stage2",
     ],
 )  # fmt: skip
@@ -358,3 +360,52 @@ def test_released_weights_fit_the_release_config_and_the_papers_but_for_the_part
         leaves = jax.tree_util.tree_leaves_with_path(variables)
         trees.append({(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves})
     assert all("'query_" in name for name, _ in trees[0] ^ trees[1])
+
+
+def required(name: str, options: str = "") -> dict[str, str]:
+    """{column: when} of what a config's system requires."""
+    module = importlib.import_module(f"configs.{name}")
+    config = module.get_config(options) if options else module.get_config()
+    return {r.column: r.when for r in load_experiment(config.to_dict()).build_system().requires}
+
+
+def test_only_networks_that_look_at_body_parts_require_people_and_poses():
+    both = {"detections": "both", "detections_keypoints_px": "both"}
+    for name in ("body_part_hico_det", "body_part_hico_det_release", "body_part_vcoco"):
+        assert required(name) == both
+    assert required("body_part_hico_det", "supervision=parts") == {**both, "pairs_part_states": "train"}
+    assert required("body_part_hico_det", "ablation=without_parts") == {}
+    assert required("body_part_hico_det", "ablation=without_saliency") == {}
+    for name in ("hico_det_stage2", "hico_det_qpic", "hico_det_cdn", "hico_det_cdn_stage2"):
+        assert required(f"body_part_{name}") == {}
+    for name in ("vcoco_stage2", "vcoco_qpic", "vcoco_cdn", "vcoco_cdn_stage2"):
+        assert required(f"body_part_{name}") == {}
+
+
+RECIPES = {  # queries, verb cost, epochs, epoch of the drop (0: none), all from the papers or the authors' READMEs
+    "hico_det": (64, 0.0, 90, 60), "hico_det_release": (64, 0.0, 100, 60), "hico_det_stage2": (64, 1.0, 60, 40),
+    "hico_det_qpic": (100, 1.0, 150, 100), "hico_det_cdn": (64, 1.0, 90, 60), "hico_det_cdn_stage2": (64, 1.0, 10, 0),
+    "vcoco": (100, 0.0, 120, 60), "vcoco_stage2": (100, 1.0, 60, 40), "vcoco_qpic": (100, 1.0, 150, 100),
+    "vcoco_cdn": (100, 1.0, 90, 60), "vcoco_cdn_stage2": (100, 1.0, 10, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipes_have_the_published_lengths_rates_and_costs_for_16_images_an_update(name):
+    config = importlib.import_module(f"configs.body_part_{name}").get_config()
+    experiment = load_experiment(config.to_dict())
+    model = from_config(BodyPartConfig, config.model.to_dict())
+    queries, verb, epochs, drop = RECIPES[name]
+    images = 37633 if "hico" in name else 5400
+    assert (model.queries, model.matching.verb) == (queries, verb)
+    assert abs(experiment.train.num_steps * 16 - epochs * images) < 16 * 2
+    optimizer = experiment.optimizer
+    assert (experiment.batch_size, optimizer.base_batch_size, optimizer.clip_norm) == (16, 16, 0.1)
+    assert optimizer.weight_decay == 1e-4
+    if drop:
+        assert optimizer.learning_rate == 1e-4 and optimizer.schedule.kind == "step"
+        assert abs(optimizer.schedule.step_at[0] * 16 - drop * images) < 16 * 2
+        assert [r.learning_rate for r in optimizer.rules if r.pattern == "backbone/.*"] == [1e-5]
+    else:
+        assert (optimizer.learning_rate, optimizer.schedule.kind) == (1e-5, "constant")
+    assert (model.predict.product_nms.threshold is not None) == ("cdn" in name)

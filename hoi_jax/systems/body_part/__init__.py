@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from hoi_jax.schema import NUM_PARTS
 from hoi_jax.settings import from_config
-from hoi_jax.system import Batch, System, Variables
+from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig
 from hoi_jax.systems.body_part.look import make_look
 from hoi_jax.systems.body_part.loss import make_loss, training_fields
@@ -22,6 +22,42 @@ from hoi_jax.systems.body_part.predict import make_predict, prediction_fields
 from hoi_jax.systems.body_part.reweight import initial_state, training_counts
 from hoi_jax.systems.body_part.targets import has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
+
+START_FROM = (
+    "Start from COCO's DETR: python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz "
+    "--detr-queries 64 (the config's number of queries; --absent-class for V-COCO), then "
+    "--config.train.init_from=detr.npz"
+)
+_BUILD = "build with data_prep.build ... --detections FILE --poses FILE"
+
+
+def requirements(config: BodyPartConfig) -> tuple[Requirement, ...]:
+    """What the records must have: detected people and their poses where body parts are used, part labels to learn."""
+    needed: tuple[Requirement, ...] = ()
+    if config.uses_parts:
+        needed += (
+            Requirement(
+                "detections",
+                "body parts are those of detected people, and without any every mask holds the object alone",
+                f"{_BUILD} (detections: COCO results, detectron2's instances_predictions.pth, or fredzzhang/hicodet's "
+                "folder of JSON files)",
+            ),
+            Requirement(
+                "detections_keypoints_px",
+                "the boxes of body parts are made from poses",
+                f"{_BUILD} (poses: AlphaPose's or COCO's keypoint results)",
+            ),
+        )
+    if config.loss.parts:
+        needed += (
+            Requirement(
+                "pairs_part_states",
+                "loss.parts teaches which body parts interact",
+                "build with --annotations train=FILE, FILE being HAKE's instance-level labels",
+                "train",
+            ),
+        )
+    return needed
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
@@ -49,4 +85,6 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),
         look=make_look(net, config, vocabulary),
+        requires=requirements(config),
+        start_from=START_FROM,
     )
