@@ -1,7 +1,8 @@
 """CALIPSO on HICO-DET: the V-COCO recipe, 117 verbs, labels cleaned with a detector's boxes.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
-             --detections train=DIR_OR_FILE test=DIR_OR_FILE
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json \\
+             --detections train=detections/train2015 test=detections/test2015 --detections-top 100
          Boxes of a COCO detector on both splits: they are read in the test and clean the labels in training. The
          paper's are Faster R-CNN R50 and X101 of detectron2; fredzzhang/hicodet has R50's as folders, train2015 and
          test2015: see docs/calipso.md.

@@ -1,9 +1,10 @@
 """CALIPSO on V-COCO as the paper has it: ResNet-50 FPN, eight shared blocks, SGD 0.016 for 10 images, flips.
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --detections FILE \\
-             --annotations train=FILE val=FILE test=FILE
-         The boxes are those of a Faster R-CNN on all of V-COCO's images, as detectron2 writes them
-         (coco_instances_results.json of faster_rcnn_R_50_FPN_3x, or X_101_32x8d_FPN_3x): see docs/calipso.md.
+Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
+             --annotations trainval=vcoco_trainval.json test=vcoco_test.json \\
+             --detections trainval=detections/trainval test=detections/test --detections-top 100
+         Boxes of a Faster R-CNN on all of V-COCO's images: folders of fredzzhang/vcoco, or detectron2's
+         coco_instances_results.json of faster_rcnn_R_50_FPN_3x or X_101_32x8d_FPN_3x: see docs/calipso.md.
 Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 Run:     python train.py --config configs/calipso_vcoco.py --workdir runs/calipso_vcoco
 Expect:  the paper's AP_role (scenario 1, 24 roles) is 46.36 with Faster R-CNN R50, 47.65 with X101, 54.48 with

@@ -1,6 +1,6 @@
 """DEFR on HICO as in the paper: CLIP ViT-B/16 at 672 pixels, LSE-Sign, language embeddings as classifier.
 
-Build:   python -m data_prep.build hico --images DIR --annotations anno.mat
+Build:   python -m data_prep.build hico --images hico_20150920/images --annotations anno.mat
 Prepare: python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out weights/backbone.npz
          python -m hoi_jax.systems.defr.embed_labels --vocabulary hico_det --weights ViT-B-16.safetensors \\
              --out weights/classifier.npz

@@ -1,10 +1,11 @@
-"""DEFR on the pictures of HICO-DET: trained on the classes that its annotated pairs imply, and detection without
+"""DEFR on the images of HICO-DET: trained on the classes that its annotated pairs imply, and detection without
 further training from the boxes of a detector (Table 11).
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
-             --detections train=DIR_OR_FILE test=DIR_OR_FILE
-         The paper's boxes are those of DRG's detector, fine-tuned on HICO-DET: folder test2015_finetuned_drg of
-         fredzzhang/hicodet (docs/defr.md).
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json \\
+             --detections train=detections/train2015 test=detections/test2015 --detections-top 64
+         The paper's boxes of the test split are those of DRG's detector, fine-tuned on HICO-DET: folder
+         test2015_finetuned_drg of fredzzhang/hicodet in the place of detections/test2015 (docs/defr.md).
 Run:     python train.py --config configs/defr_hico_det.py --workdir runs/defr_hico_det
          python evaluate.py --workdir runs/defr_hico --config configs/defr_hico_det.py     # trained on HICO
 Expect:  not yet measured. The paper multiplies sigmoid, human and object score (prior_power 1, the default here); its

@@ -1,6 +1,6 @@
 """Detection on HICO-DET as the authors' code has it: scores to the power 2.8, images stretched bilinearly.
 
-Build:   as for configs/defr_hico_det.py, with the boxes of DRG's detector
+Build:   as for `defr_hico_det.py`, with the boxes of DRG's detector
 Run:     python evaluate.py --workdir runs/defr_hico_release --config configs/defr_hico_det_release.py
 Expect:  the paper's mAP is 32.35 Full / 33.45 Rare / 32.02 Non-Rare (B/16, mask-1), which came with prior_power=2.8
          (hts, hoi_detection/pair_generator.py: p = 2.8 outside training); ours: not yet measured.

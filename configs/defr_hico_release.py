@@ -1,5 +1,6 @@
 """DEFR on HICO as the authors' code has it, where that differs from the paper.
 
+Build:   as for `defr_hico.py`.
 Prepare: python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out weights/backbone.npz
          python -m hoi_jax.systems.defr.embed_labels --vocabulary hico_det --style released \\
              --weights ViT-B-16.safetensors --out weights/classifier.npz
