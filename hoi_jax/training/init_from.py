@@ -130,6 +130,7 @@ def check_frozen_are_loaded(
         if leaf is before[name] and (name in stays or any(pattern.fullmatch(path) for pattern in patterns)):
             missing.append(name)
     if missing:
+        missing.sort(key=lambda name: not name.startswith("params/"))
         rest = f" and {len(missing) - named} more" if len(missing) > named else ""
         raise InitFromError(
             f"{len(missing)} arrays never change in this training, and no train.init_from loads them, so that they "
