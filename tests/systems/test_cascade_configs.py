@@ -1,6 +1,7 @@
 """Every config of the cascade loads, has the paper's sizes, and takes a converted detector."""
 
 import math
+import re
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from hoi_jax.systems.cascade.coco_classes import with_classes
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.convert import detector_arrays
 from hoi_jax.systems.cascade.detect import anchors_of
+from hoi_jax.training.init_from import InitFromError, flatten, merge
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
 
@@ -67,6 +69,105 @@ def test_release_configs_hold_the_releases_values(module):
     relation = model["relation"]
     assert relation["geometry"] == "vector" and relation["semantic"] == "table" and relation["background"]
     assert not relation["ranking"] and not relation["face"] and model["boxes"]["merge"] == "mean_logits"
+    assert relation["heads"] == "last" and model["loss"]["boxes"] == "annotated" and model["loss"]["pair_share"] == 1
+    assert model["predict"]["top_pairs"] == model["max_humans"] * 100  # all of them
+    score = {cascade_hoi_w_release: 0.4, cascade_pic_release: 0.3}[module]
+    assert model["predict"]["human_score"] == model["predict"]["object_score"] == score
+    assert relation.get("box_size", 7) == {cascade_hoi_w_release: 7, cascade_pic_release: 14}[module]
+
+
+@pytest.mark.parametrize("module, images", [(cascade_vcoco, 5400), (cascade_hoi_w, 19_843), (cascade_pic, 12_654)])
+def test_both_phases_have_the_papers_schedule(module, images):
+    """Section 4: 12 epochs of 16 images, a tenth after 8 and 11; 7 epochs of 8; 0.02 in both.
+
+    Falls of phase 2 and the warm-up are those of the authors' `cascade_rcnn_r50_fpn_1x_rel.py`.
+    """
+    for phase, size, epochs, falls in (
+        ("detector", 16, 12, (8, 11)),
+        ("joint", 8, 7, (3, 5)),
+        ("relations", 8, 7, (3, 5)),
+    ):
+        experiment = load_experiment(module.get_config(f"phase={phase}").to_dict())
+        optimizer, steps = experiment.optimizer, images // size
+        assert (experiment.batch_size, optimizer.base_batch_size, optimizer.learning_rate) == (size, size, 0.02)
+        assert experiment.train.num_steps == epochs * steps
+        assert optimizer.schedule.step_at == tuple(fall * steps for fall in falls)
+        assert (optimizer.schedule.warmup_steps, optimizer.schedule.warmup_start) == (500, 1 / 3)
+        assert (optimizer.momentum, optimizer.weight_decay, optimizer.clip_norm) == (0.9, 1e-4, 35.0)
+
+
+@pytest.mark.parametrize("module", [cascade_vcoco, cascade_hoi_w, cascade_pic, cascade_hoi_scenes])
+@pytest.mark.parametrize("phase", ["joint", "relations"])
+def test_phase_2_starts_from_all_of_phase_1(module, phase):
+    """Every variable of the detector is asked for, none of a relation network, and what is missing is an error."""
+    (start,) = load_experiment(module.get_config(f"phase={phase},phase1=runs/one").to_dict()).train.init_from
+    assert (start.path, start.which, start.strict) == ("runs/one", "last", True)
+    detector = flatten(shapes_of(module.get_config("phase=detector")))
+    both = flatten(shapes_of(module.get_config(f"phase={phase}")))
+    asked = {name for name in both if any(re.fullmatch(pattern, name) for pattern in start.include)}
+    assert asked == set(detector) and any("box_heads_2/fc7" in name for name in asked)
+    assert all("/relations_" in name for name in set(both) - asked)
+    with pytest.raises(ValueError, match="phase 1 itself"):
+        module.get_config("phase=detector,phase1=runs/one")
+
+
+def test_a_coco_detector_starts_all_but_the_class_layers_that_do_not_fit():
+    """With the shapes of a COCO detector (81 classes): fc6, fc7 and offsets of all stages are taken over."""
+    variables = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes_of(cascade_hoi_w.get_config()))
+    source = {
+        n: np.broadcast_to(np.float32(1), x.shape) for n, x in flatten(variables).items() if "relations_" not in n
+    }
+    for stage in range(3):
+        source[f"params/box_heads_{stage}/score/kernel"] = np.broadcast_to(np.float32(1), (1024, 81))
+        source[f"params/box_heads_{stage}/score/bias"] = np.broadcast_to(np.float32(1), (81,))
+    (start,) = load_experiment(cascade_hoi_w.get_config("phase=detector").to_dict()).train.init_from
+    _, report = merge(variables, source, start)
+    assert {f"params/box_heads_{s}/{layer}/kernel" for s in range(3) for layer in ("fc6", "fc7", "deltas")} <= set(
+        report.loaded
+    )
+    assert len(report.unfit) == 6 and all("/score/" in line for line in report.unfit) and not report.missing
+    (frozen,) = load_experiment(cascade_hoi_w.get_config("phase=relations").to_dict()).train.init_from
+    with pytest.raises(InitFromError, match="strict"):
+        merge(variables, source, frozen)
+
+
+def test_a_frozen_detector_names_what_it_needs():
+    system = load_experiment(cascade_hoi_scenes.get_config("phase=relations").to_dict()).build_system()
+    assert all(re.fullmatch(system.frozen[0], name) for name in ("backbone/x", "box_heads_0/fc6/kernel"))
+    assert not re.fullmatch(system.frozen[0], "relations_0/second/kernel") and "phase1=" in system.start_from
+    assert load_experiment(cascade_hoi_scenes.get_config().to_dict()).build_system().frozen == ()
+
+
+@pytest.mark.parametrize(
+    "module, options, columns",
+    [
+        (cascade_vcoco, "", {("faces_xyxy_px", "both")}),
+        (cascade_vcoco, "without=efra", set()),
+        (cascade_vcoco, "phase=detector", set()),
+        (cascade_vcoco, "region=mask", {("faces_xyxy_px", "both"), ("instances_mask_png", "train")}),
+        (cascade_pic, "phase=detector", {("instances_mask_png", "train")}),
+        (cascade_hoi_w_release, "", set()),
+        (
+            cascade_hoi_scenes, "detector=external",
+            {("detections", "both"), ("detections_face_xyxy_px", "both"), ("instances_face_xyxy_px", "train")},
+        ),
+    ],
+)  # fmt: skip
+def test_a_configuration_says_what_it_cannot_do_without(module, options, columns):
+    system = load_experiment(module.get_config(options).to_dict()).build_system()
+    assert {(need.column, need.when) for need in system.requires} == columns
+
+
+def test_hoi_w_is_split_as_in_the_papers_ablations_or_whole():
+    assert cascade_hoi_w.get_config().dataset.train_split == "train:ablation_train"
+    assert cascade_hoi_w.get_config().dataset.eval_split == "train:ablation_val"
+    challenge = cascade_hoi_w.get_config("split=challenge")
+    assert (challenge.dataset.train_split, challenge.dataset.eval_split) == ("train", "test")
+    assert challenge.train.num_steps == 7 * (29_842 // 8)
+
+
+def shapes_of(config):
+    return jax.eval_shape(load_experiment(config.to_dict()).build_system().init, jax.random.key(0), {})
 
 
 def test_the_network_has_the_papers_size():

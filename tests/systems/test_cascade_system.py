@@ -74,10 +74,9 @@ def shrunk(batch):
     small = {**batch, "image": batch["image"].copy(), "image_hw_px": np.array([[64, 64], [50, 57]], np.int32)}
     small["image"][1, 50:] = 0
     small["image"][1, :, 57:] = 0
-    for table in ("instances", "detections"):
-        for column in ("xyxy_px", "face_xyxy_px"):
-            name = f"{table}_{column}"
-            small[name] = np.minimum(small[name], np.array([[[64.0] * 4], [[57, 50, 57, 50]]], np.float32))
+    names = [f"{table}_{column}" for table in ("instances", "detections") for column in ("xyxy_px", "face_xyxy_px")]
+    for name in (*names, "faces_xyxy_px"):
+        small[name] = np.minimum(small[name], np.array([[[64.0] * 4], [[57, 50, 57, 50]]], np.float32))
     return small
 
 
@@ -142,12 +141,20 @@ RELEASE = {
     "ranking": False, "background": True,
 }  # fmt: skip
 
+ANNOTATED = {"boxes": "annotated", "pairs": 64, "pair_share": 1.0, "pair_overlap": 0.5, "verb_mean": "images"}
+DETECTOR_TERMS = ("rpn_score", "rpn_box", "class", "box")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "groups, terms",
     [
-        ({**EXTERNAL, "stages": 1, "relation": RELEASE}, {"verb_v", "verb_g", "verb_human", "verb_object"}),
+        ({**EXTERNAL, "stages": 1, "relation": RELEASE}, {"verb_v", "verb_g"}),
+        (
+            {"stages": 2, "relation": {**RELEASE, "heads": "last"}, "loss": {**ANNOTATED, "parts": "relations"}},
+            {"verb_v", "verb_g"},
+        ),
+        ({"stages": 3, "relation": {"heads": "last"}}, {*DETECTOR_TERMS, "rank", "verb_s", "verb_g", "verb_v"}),
         ({**EXTERNAL, "stages": 1, "relation": {"streams": ("g",)}}, {"rank", "verb_g"}),
         (
             {
@@ -162,7 +169,7 @@ RELEASE = {
         ({**EXTERNAL, "stages": 3, "predict": {"rank_by": "mean"}}, {"rank", "verb_s", "verb_g", "verb_v"}),
         (
             {"stages": 1, "loss": {"parts": "detector"}, "masks": {"enabled": True}},
-            {"rpn_score", "rpn_box", "class", "box", "mask"},
+            {*DETECTOR_TERMS, "mask"},
         ),
         ({"stages": 2, "loss": {"parts": "relations"}}, {"rank", "verb_s", "verb_g", "verb_v"}),
         ({**EXTERNAL, "stages": 1, "relation": {"region": "box+mask_max"}}, {"rank", "verb_s", "verb_g", "verb_v"}),
