@@ -1,8 +1,9 @@
 """Body-part interactiveness on HICO-DET as the paper has it, stage 1: detector and interactiveness classifier.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE \\
-             --detections train=DIR_OR_FILE test=DIR_OR_FILE --poses train=FILE test=FILE
-         People of a detector and their poses: body parts come from them, and a run without stops before its first step.
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json \\
+             --detections train=train/alphapose-results.json test=test/alphapose-results.json --detections-top 64
+         People and their poses: body parts come from them, and a run without them stops before its first step.
          Where to get them, and which files are read: docs/body_part.md.
 Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 64
 Run:     python train.py --config configs/body_part_hico_det.py --workdir runs/bp1 --config.train.init_from=detr.npz

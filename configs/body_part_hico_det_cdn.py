@@ -1,6 +1,7 @@
 """CDN-S (Zhang et al., NeurIPS 2021) on HICO-DET as settings of the body-part system, first training stage.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json
          (neither detections nor poses are needed)
 Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 64
 Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir runs/cdn --config.train.init_from=detr.npz

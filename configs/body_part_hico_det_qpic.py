@@ -1,6 +1,7 @@
 """QPIC (Tamura et al., CVPR 2021) on HICO-DET as settings of the body-part system; takes the authors' weights.
 
-Build:   python -m data_prep.build hico_det --images DIR --annotations train=FILE test=FILE
+Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
+             --annotations train=trainval_hico.json test=test_hico.json
          (neither detections nor poses are needed)
 Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 100
 Run:     python train.py --config configs/body_part_hico_det_qpic.py \\

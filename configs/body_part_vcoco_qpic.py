@@ -1,6 +1,7 @@
 """QPIC (Tamura et al., CVPR 2021) on V-COCO: its HICO-DET recipe with a class for absent objects.
 
-Build:   python -m data_prep.build vcoco --images DIR --coco-instances FILE --annotations train=FILE val=FILE test=FILE
+Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
+             --annotations trainval=vcoco_trainval.json test=vcoco_test.json
          (neither detections nor poses are needed)
 Start:   python -m hoi_jax.systems.body_part.convert detr.pth detr.npz --detr-queries 100 --absent-class
          (a DETR trained without V-COCO's test images, as its authors ask for: COCO's public one has seen them)

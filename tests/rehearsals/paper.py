@@ -16,8 +16,8 @@ class Paper:
 
     Attributes:
       rate: learning rate of the largest group. batch: images per update that it belongs to.
-      images: seen in all. falls: {images seen: factor of the rate from there on}, where it falls in steps.
-      others: learning rates of other groups, by a parameter of theirs. frozen: parameters that never change.
+      images: seen in all. epoch: of one epoch, for lengths in epochs. falls: {images seen: factor of the rate from there on}, where it falls in steps.
+      others: learning rates of other groups, by a parameter of theirs.
       momentum, decay, clip: of the optimiser; "adamw" has no momentum.
     """
 
@@ -28,10 +28,13 @@ class Paper:
     name: str = "momentum"
     decay: float = 1e-4
     others: dict[str, float] = dataclasses.field(default_factory=dict)
-    frozen: tuple[str, ...] = ()
+    epoch: int = 1
 
 
-STEM = ("backbone/stem/conv/kernel",)
+def hico(rate, batch, epochs=10, epoch=HICO):
+    """AdamW without decay, cosine restarts every five epochs (Jin et al. 2021, 4.1; hts' read-me for B/16)."""
+    halves = {2.5 * epoch: 0.5, 5 * epoch: 1.0, 7.5 * epoch: 0.5}
+    return Paper(rate, batch, epochs * epoch, halves, "adamw", 0.0, epoch=epoch)
 
 
 def detr(rate, images, falls, backbone=1e-5):
@@ -55,6 +58,10 @@ PAPERS = {
     "body_part_hico_det_cdn.py": detr(1e-4, 90 * HICO_DET, {60 * HICO_DET: 0.1}),
     "body_part_hico_det_cdn_stage2.py": Paper(1e-5, 16, 10 * HICO_DET, {}, "adamw", 1e-4),
     "body_part_hico_det_stage2.py": detr(1e-4, 60 * HICO_DET, {40 * HICO_DET: 0.1}),
+    "body_part_vcoco_stage2.py": detr(1e-4, 60 * VCOCO, {40 * VCOCO: 0.1}),
+    "body_part_vcoco_qpic.py": detr(1e-4, 150 * VCOCO, {100 * VCOCO: 0.1}),
+    "body_part_vcoco_cdn.py": detr(1e-4, 90 * VCOCO, {60 * VCOCO: 0.1}),
+    "body_part_vcoco_cdn_stage2.py": Paper(1e-5, 16, 10 * VCOCO, {}, "adamw", 1e-4),
     # Chafik et al. 2020, 4.2: SGD 0.016, batch 10, 30,000 updates, a tenth after 25,000.
     "calipso_vcoco.py": Paper(0.016, 10, 300_000, {250_000: 0.1}),
     "calipso_hico_det.py": Paper(0.016, 10, 300_000, {250_000: 0.1}),
@@ -65,5 +72,13 @@ PAPERS = {
     "cascade_pic.py:phase=joint": Paper(0.02, 8, 7 * PIC, {3 * PIC: 0.1, 5 * PIC: 0.01}),
     "cascade_hoi_w.py:phase=detector": Paper(0.02, 16, 12 * 19_843, {8 * 19_843: 0.1, 11 * 19_843: 0.01}),
     "cascade_hoi_w.py:phase=joint": Paper(0.02, 8, 7 * 19_843, {3 * 19_843: 0.1, 5 * 19_843: 0.01}),
+    "defr_hico.py": hico(1.5e-5, 128),
+    "defr_hico.py:backbone=b32,loss=bce": hico(1.5e-5, 128, epochs=20),
+    "defr_hico_det.py": hico(1.5e-5, 128, epoch=HICO_DET),
+    "defr_hico_release.py": hico(5e-6, 32),
+    "defr_mpii.py": hico(1.5e-5, 128, epoch=MPII),
+    # The authors' code: 7 epochs of relations on a frozen detector, as phase 2 of the paper.
+    "cascade_hoi_w_release.py:phase=relations": Paper(0.02, 8, 7 * HOI_W, {3 * HOI_W: 0.1, 5 * HOI_W: 0.01}),
+    "cascade_pic_release.py:phase=relations": Paper(0.02, 8, 7 * PIC, {3 * PIC: 0.1, 5 * PIC: 0.01}),
 }
 """By config, with its phase where it has several."""

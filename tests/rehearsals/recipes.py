@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LABEL = re.compile(r"^(Build|Start|Prepare|Run|Score):\s+(.*)$")
-_AS_FOR = re.compile(r"as for `(\w+\.py)`")
+_AS_FOR = re.compile(r"as (?:for )?`(\w+\.py)`")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def commands(text: str) -> tuple[tuple[str, ...], ...]:
 
 
 def recipe(config: str) -> Recipe:
-    """The recipe of one config; "as for `other.py`" takes that one's commands."""
+    """The recipe of one config; "as for `other.py`" and "as `other.py` has it" take that one's commands."""
     said = sections(docstring(config))
 
     def of(*labels: str) -> tuple[tuple[str, ...], ...]:

@@ -4,6 +4,8 @@ The commands are those of the configs' first lines (`recipes`), run in a folder 
 values they are compared with are the papers' (`paper`). `test_whole_runs.py` goes on to trained and scored runs.
 """
 
+import re
+
 import pytest
 from paper import PAPERS
 from places import dataset_of, in_process, make
@@ -163,19 +165,20 @@ def check_training_sizes(experiment, batch):
 
 def padding_is_zero(batch):
     if "image" in batch:
+        assert batch["image"].any()
         for image, (height, width) in zip(batch["image"], batch["image_hw_px"], strict=True):
-            assert image[:height, :width].any()
             assert not image[height:].any() and not image[:, width:].any()
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_images_and_learning_rates_are_the_papers(name, monkeypatch):
+def test_images_and_learning_rates_are_the_papers(name, built, monkeypatch):
     config, _, phase = name.partition(":")
+    monkeypatch.chdir(built(config))  # configs may read what the build made
     paper = PAPERS[name]
     words = next(w for c, w in TRAININGS if c == config and (not phase or phase in w[w.index("--config") + 1]))
     experiment = experiment_of(words)
     batch = experiment.batch_size
-    train, optimizer = in_steps(experiment.train, experiment.optimizer, paper.images / batch, batch)
+    train, optimizer = in_steps(experiment.train, experiment.optimizer, paper.epoch / batch, batch)
     # Within one update in a thousand: schedules are whole updates.
     assert train.num_steps * batch == pytest.approx(paper.images, rel=2e-3)
     schedule = make_schedule(optimizer.schedule, train.num_steps)
@@ -185,14 +188,17 @@ def test_images_and_learning_rates_are_the_papers(name, monkeypatch):
 
     start = optimizer.schedule.warmup_steps * batch + 1
     events = {start: 1.0, **paper.falls}
-    places = sorted(events)
+    steps = optimizer.schedule.kind == "step"
+    tolerance = 1e-3 if steps else 2e-2  # a cosine moves on within the update after an event
     for at, factor in events.items():
-        following = min([p for p in places if p > at], default=train.num_steps * batch)
-        middle = (max(at, start) + following) / 2
-        if at < train.num_steps * batch:
-            assert rate_per_image(middle) == pytest.approx(paper.rate / paper.batch * factor, rel=1e-3), (at, factor)
+        after = at + (3 if steps or factor == 1.0 else 1) * batch  # events are whole updates
+        if after < train.num_steps * batch:
+            assert rate_per_image(after) == pytest.approx(paper.rate / paper.batch * factor, rel=tolerance), (
+                at,
+                factor,
+            )
     assert optimizer.name == paper.name
     assert experiment.optimizer.weight_decay == paper.decay
     for parameter, rate in paper.others.items():
-        rule = next(r for r in optimizer.rules if __import__("re").fullmatch(r.pattern, parameter))
+        rule = next(rule for rule in optimizer.rules if re.fullmatch(rule.pattern, parameter))
         assert (rule.learning_rate or optimizer.learning_rate) / batch == pytest.approx(rate / paper.batch)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
 
 SIZES = ((427, 640), (640, 427), (480, 640), (213, 640), (640, 480), (375, 500), (500, 333), (640, 640))
 """Height and width of the images of a split, over and over."""
@@ -54,7 +55,8 @@ def xywh(box):
 class Found:
     """What detectors and pose estimators say of one split's images, in the formats that people publish."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, alphabetical: bool):
+        self.alphabetical = alphabetical
         self.rng = np.random.default_rng(seed)
         self.folder, self.alphapose, self.faces = {}, [], []
         self.tested, self.negatives, self.annotated = {}, {}, []
@@ -68,7 +70,7 @@ class Found:
         self.folder[Path(name).stem] = {
             "boxes": [box.tolist() for box, _, _ in rows],
             "scores": [score for *_, score in rows],
-            "labels": [kind for _, kind, _ in rows],
+            "labels": [self._label(kind) for _, kind, _ in rows],
         }
         joints = [pose(box).reshape(-1).tolist() for box in boxes[:2]]
         self.alphapose += [
@@ -88,6 +90,11 @@ class Found:
         ]  # fmt: skip
         self.annotated.append([number, [4], boxes[0].astype("f4"), boxes[2].astype("f4"), [], joints[0]])
 
+    def _label(self, kind: int) -> int:
+        """Numbers of fredzzhang/hicodet (alphabetical, from 0), or of fredzzhang/vcoco (COCO's order, from 1)."""
+        name = get_vocabulary("hico_det").objects[kind]
+        return OBJECTS_ALPHABETICAL.index(name) if self.alphabetical else kind + 1
+
     def _near(self, box, hw):
         return np.clip(box + self.rng.normal(0, 1.0, 4), 0, [hw[1], hw[0], hw[1], hw[0]])
 
@@ -103,7 +110,7 @@ def hico_det(folder: Path):
     ride, hold = (vocabulary.verbs.index(name) for name in ("ride", "hold"))
     bicycle = vocabulary.objects.index("bicycle")
     for split, count in (("train", TRAIN), ("test", TEST)):
-        found, rows = Found(count), []
+        found, rows = Found(count, True), []
         for number in range(1, count + 1):
             name, hw = f"HICO_{split}2015_{number:08d}.jpg", SIZES[number % len(SIZES)]
             photograph(folder / "hico_20160224_det" / "images" / f"{split}2015" / name, hw, number)
@@ -127,7 +134,7 @@ def vcoco(folder: Path):
     vocabulary = get_vocabulary("vcoco")
     images, boxes = [], []
     for at, (split, count) in enumerate((("trainval", TRAIN), ("test", TEST))):
-        found, numbers = Found(at), [1000 * (at + 1) + n for n in range(count)]
+        found, numbers = Found(at, False), [1000 * (at + 1) + n for n in range(count)]
         for number in numbers:
             hw, part = SIZES[number % len(SIZES)], "val" if split == "test" else "train"
             name = f"COCO_{part}2014_{number:012d}.jpg"
@@ -145,7 +152,7 @@ def vcoco(folder: Path):
 
 
 def write_found(folder: Path, found: Found, split: str, boxes: str, short: str, long: str):
-    """fredzzhang's folders, AlphaPose's results, TIN's pickles, and face boxes."""
+    """Folders of boxes, AlphaPose's results, TIN's pickles, and face boxes."""
     found.write_folder(folder / "detections" / boxes)
     (folder / split).mkdir()
     (folder / split / "alphapose-results.json").write_text(json.dumps(found.alphapose))
@@ -155,8 +162,9 @@ def write_found(folder: Path, found: Found, split: str, boxes: str, short: str, 
     pickles = {f"Test_Faster_RCNN_R-50-PFN_2x_{long}_with_pose.pkl": found.tested}
     if split != "test":
         pickles = {
-            f"Trainval_Neg_{short}_with_pose.pkl": found.negatives, f"Trainval_GT_{short}_with_pose.pkl": found.annotated,
-        }  # fmt: skip
+            f"Trainval_Neg_{short}_with_pose.pkl": found.negatives,
+            f"Trainval_GT_{short}_with_pose.pkl": found.annotated,
+        }
     for name, value in pickles.items():
         (folder / name).write_bytes(pickle.dumps(value, 2))
 
