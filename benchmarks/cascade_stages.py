@@ -41,6 +41,7 @@ def picture(side: int, detections: int, people: int) -> dict[str, np.ndarray]:
         "image_hw_px": np.full((1, 2), side, np.int32),
         "detections_xyxy_px": boxes[None],
         "detections_face_xyxy_px": (face * person[:, None])[None],
+        "faces_xyxy_px": face[None, :people],
         "detections_class": np.where(person, 0, 1).astype(np.int32)[None],
         "detections_score": np.linspace(0.99, 0.5, detections, dtype=np.float32)[None],
         "detections_valid": np.ones((1, detections), bool),
