@@ -71,6 +71,20 @@ def recipe(config: str) -> Recipe:
     return Recipe(config, of("Build"), of("Start", "Prepare"), of("Run", "Score"))
 
 
+def page_recipes() -> dict[str, Recipe]:
+    """The blocks of README and docs/training.md that train on real data: build, conversion, training, score."""
+    found = {}
+    for page in ("README.md", "docs/training.md"):
+        blocks = re.findall(r"^```\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+        for number, block in enumerate(blocks):
+            lines = commands(block.replace("\\\n", " "))
+            trains = [words for words in lines if words[0] == "train.py" and "--workdir" in words]
+            if "data_prep.build" in block and trains:
+                build = tuple(words for words in lines if "data_prep.build" in words)
+                found[f"{page} ({number})"] = Recipe(page, build, (), tuple(trains))
+    return found
+
+
 REAL = sorted(
     path.name
     for path in (ROOT / "configs").glob("*.py")

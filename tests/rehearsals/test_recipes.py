@@ -9,7 +9,7 @@ import re
 import pytest
 from paper import PAPERS
 from places import dataset_of, in_process, make
-from recipes import REAL, recipe
+from recipes import REAL, page_recipes, recipe
 
 from hoi_jax import experiment as ex
 from hoi_jax.io import read_npz
@@ -23,7 +23,8 @@ BATCH = 4
 OWN_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
 """On real annotations, tested with them: tests/data_prep/test_real_labels.py and the slow tests of TIN."""
 RECIPES = [config for config in REAL if config not in OWN_DATA]
-TRAININGS = [(config, words) for config in RECIPES for words in recipe(config).trainings]
+ALL = {config: recipe(config) for config in RECIPES} | page_recipes()
+TRAININGS = [(name, words) for name, made in ALL.items() for words in made.trainings]
 SCALES = range(480, 801, 32)
 
 # What must have content when a method trains and when it predicts, by system: fields of the batch, counted in rows.
@@ -50,13 +51,17 @@ def built(tmp_path_factory):
     folders = {}
 
     def get(config):
-        build = recipe(config).build
+        build = ALL[config].build
         assert build, f"{config} says nowhere how its data are built"
         if build not in folders:
             folders[build] = make(tmp_path_factory.mktemp(dataset_of(build)) / "place", build, in_process)
         return folders[build]
 
     return get
+
+
+def test_readme_and_the_page_on_training_have_recipes():
+    assert {made.config for made in page_recipes().values()} == {"README.md", "docs/training.md"}
 
 
 @pytest.mark.parametrize("config", RECIPES)
