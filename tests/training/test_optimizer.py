@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from hoi_jax.training import OptimizerSettings, ParameterRule, RuleError, ScheduleSettings, make_optimizer
-from hoi_jax.training.optimizer import clip_by_leaf_norm, match_rules
+from hoi_jax.training.optimizer import clip_by_leaf_norm, match_rules, scale_by_adam
 from hoi_jax.training.schedules import make_schedule
 
 PARAMS = {
@@ -149,3 +149,14 @@ def test_impossible_settings_are_refused_by_name(arguments, message):
 def test_a_pattern_that_is_no_regular_expression_is_refused():
     with pytest.raises(ValueError, match="not a regular expression"):
         ParameterRule("head/(")
+
+
+def test_adams_first_steps_are_exact_to_float32s_rounding():
+    """With a constant gradient every bias-corrected step is g / (|g| + eps), in Kingma and Ba's algorithm 1."""
+    adam, gradient = scale_by_adam(0.9, 0.999, 1e-8), {"w": jnp.asarray([0.5, -2.0, 3e-4], jnp.float32)}
+    state = adam.init(gradient)
+    wanted = np.asarray(gradient["w"], np.float64)
+    wanted = wanted / (np.abs(wanted) + 1e-8)
+    for _ in range(20):
+        step, state = adam.update(gradient, state)
+        np.testing.assert_allclose(step["w"], wanted, rtol=2e-6)  # optax: 6.4e-6
