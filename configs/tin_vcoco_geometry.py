@@ -6,7 +6,7 @@ Run:     python train.py --config configs/tin_vcoco_geometry.py --workdir runs/g
          python evaluate.py --predictions runs/geometry_vcoco/predictions_test.npz --bootstrap 1000 \\
              --annotations data/vcoco/labels/annotations_test.npz \\
              --train-annotations data/vcoco/labels/annotations_trainval.npz
-Expect:  role AP over annotated pairs 78.9 (95 % interval 77.8 to 80.0), agent AP 82.7 (81.8 to 83.7); class frequencies
+Expect:  role AP over annotated pairs 79.0 (95 % interval 77.8 to 80.1), agent AP 82.8 (81.8 to 83.8); class frequencies
          of the same pairs 53.4 and 69.5 (seed 0, 1,000 steps). Over the annotated pairs of the test pictures (people
          without an object are in no public test file), annotated boxes as detections: neither AP_role nor comparable
          with published figures.
