@@ -46,9 +46,8 @@ def cascade_batch(vocabulary, batch: int = 2, seed: int = 0, size: int = SIZE) -
         centre, half = low + side / 2, side / 2
         x = (grid[None, None] - centre[..., :1]) / half[..., :1]
         y = (grid[None, None] - centre[..., 1:]) / half[..., 1:]
-        if table == "detections":
-            made["faces_xyxy_px"] = made["detections_face_xyxy_px"]
         made[f"{table}_mask"] = x[:, :, None, :] ** 2 + y[:, :, :, None] ** 2 <= 1
+    made["faces_xyxy_px"] = np.concatenate([made[f"{t}_face_xyxy_px"] for t in ("instances", "detections")], axis=1)
     return made
 
 
