@@ -149,6 +149,7 @@ class PredictionWriter:
         self._manifest = {**(manifest or {}), "vocabulary": vocabulary_name}
         self._limit = max_triplets_per_image
         self._parts: list[dict[str, np.ndarray]] = []
+        self._places: list[np.ndarray] = []
         self._images = self._pairs = self._nan_scores = 0
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
@@ -177,6 +178,9 @@ class PredictionWriter:
         scores = predictions.get("hoi_scores")
         part["hoi_scores"] = np.zeros((len(used), 0), np.float32) if scores is None else scores
         self._parts.append(part)
+        # Batches of one static shape each do not come in the order of the file.
+        after = np.arange(self._images, self._images + len(used))
+        self._places.append(np.asarray(batch["example_id"])[used] if "example_id" in batch else after)
         self._images += len(used)
         self._pairs += len(part.get("pair_image", ()))
 
@@ -227,6 +231,8 @@ class PredictionWriter:
         if self._parts:
             widths["C"] = self._parts[0]["hoi_scores"].shape[1]
         columns = {name: _join(name, self._parts, widths) for name in _COLUMNS}
+        if self._places:
+            columns = _in_order(columns, np.argsort(np.concatenate(self._places), kind="stable"))
         counts = {
             "images": len(columns["image_id"]),
             "pairs": len(columns["pair_image"]),
@@ -246,6 +252,26 @@ class PredictionWriter:
     ) -> None:
         if kind is None:
             self.close()
+
+
+def _in_order(columns: dict[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns with images in this order (rows, first to last); within an image everything stays as it was.
+
+    Ties of scores are broken by place, so that scores do not depend on how images were batched.
+    """
+    if (np.diff(images) > 0).all():
+        return columns
+    rank = np.argsort(images)
+    pairs = np.argsort(rank[columns["pair_image"]], kind="stable")
+    pair_rank = np.argsort(pairs)
+    triplets = np.argsort(rank[columns["pair_image"][columns["trip_pair"]]], kind="stable")
+    agents = np.argsort(rank[columns["agent_image"]], kind="stable")
+    orders = {"pair": pairs, "trip": triplets, "agent": agents}
+    moved = {name: values[orders.get(name.split("_")[0], images)] for name, values in columns.items()}
+    moved["pair_image"] = rank[moved["pair_image"]]
+    moved["agent_image"] = rank[moved["agent_image"]]
+    moved["trip_pair"] = pair_rank[moved["trip_pair"]]
+    return moved
 
 
 def _agent_columns(predictions: Mapping[str, np.ndarray], scale: np.ndarray, first_image: int) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Prediction stores and annotations: what is kept, in which frame, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,30 @@ def test_rows_of_later_batches_point_to_their_own_images(tmp_path):
     assert store.pair_image.tolist() == [0, 0, 1, 1, 2, 2]
     assert store.trip_pair.tolist() == [row for row in range(6) for _ in range(2)]
     assert store.agent_image.tolist() == [0, 1, 2] and store.agent_scores.shape == (3, 2)
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_store_is_in_the_order_of_the_file_however_images_were_batched(limit, tmp_path):
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(6):
+        one = predictions_of(1, rng.uniform(size=(1, 3, 2)))
+        one["pair_valid"] = rng.uniform(size=(1, 3)) < 0.7
+        one["agent_xyxy_px"], one["agent_valid"] = np.ones((1, 2, 4), np.float32), rng.uniform(size=(1, 2)) < 0.7
+        one["agent_scores"] = rng.uniform(size=(1, 2, 2)).astype(np.float32)
+        one["hoi_scores"] = np.full((1, 3), number, np.float32)
+        images.append(one)
+
+    def store(batches):
+        writer = PredictionWriter(tmp_path / "p.npz", "hoi_scenes", max_triplets_per_image=limit)
+        for members in batches:
+            batch = batch_of([100 - n for n in members]) | {"example_id": np.array(members, np.int32)}
+            writer.add(batch, {name: np.concatenate([images[n][name] for n in members]) for name in images[0]})
+        return writer.store()
+
+    expected, mixed = store([[0, 1], [2, 3], [4, 5]]), store([[1, 4], [5, 0], [3, 2]])
+    for field in dataclasses.fields(expected):
+        np.testing.assert_array_equal(getattr(mixed, field.name), getattr(expected, field.name), err_msg=field.name)
 
 
 def test_zero_infinite_and_nan_scores_are_not_stored_and_nans_are_counted(tmp_path):
