@@ -75,7 +75,8 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
         experiment.train, experiment.optimizer, steps_per_epoch, experiment.batch_size
     )
     if jax.process_index() == 0:
-        print(describe_schedule(experiment.optimizer, train_settings, optimizer_settings, experiment.batch_size))
+        written, size = experiment.optimizer, experiment.batch_size
+        print(describe_schedule(written, train_settings, optimizer_settings, size, system.frozen))
     split = experiment.dataset.eval_split
     annotations = ex.load_annotations(directory, split)
     train_labels = ex.load_annotations(directory, experiment.dataset.train_split)

@@ -1,6 +1,7 @@
 """From what a config writes to what a run does: epochs become updates, a paper's schedule that of another batch."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from hoi_jax.training.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
@@ -70,12 +71,17 @@ def _for_batch(
 
 
 def describe_schedule(
-    written: OptimizerSettings, train: TrainSettings, optimizer: OptimizerSettings, batch_size: int
+    written: OptimizerSettings,
+    train: TrainSettings,
+    optimizer: OptimizerSettings,
+    batch_size: int,
+    frozen: Sequence[str] = (),
 ) -> str:
     """What a run does, in lines to print at its start: images per update, updates, learning rates, where they change.
 
     Args:
       written: the optimiser's settings of the config. train, optimizer: what `in_steps` made of them.
+      frozen: patterns of parameters that the system freezes whatever the rules say.
     """
     base = written.base_batch_size
     factor = "" if base in (None, batch_size) else f" x {batch_size / base:g}"
@@ -89,6 +95,7 @@ def describe_schedule(
         f"{rate(optimizer.learning_rate, written.learning_rate)}, {train.num_steps:,} updates; "
         + _shape(optimizer.schedule)
     ]
+    lines += [f"  {pattern}: frozen" for pattern in frozen]
     for rule, before in zip(optimizer.rules, written.rules, strict=True):
         if rule.frozen:
             lines.append(f"  {rule.pattern}: frozen")

@@ -116,6 +116,7 @@ def test_the_text_at_the_start_says_what_was_made_of_the_paper():
     ]
     plain = OptimizerSettings(schedule=ScheduleSettings("cosine"))
     train, optimizer = converted(1, plain, num_steps=5)
-    assert describe_schedule(plain, train, optimizer, 1) == (
-        "1 image per update, learning rate 0.0001, 5 updates; cosine to 0 of it"
-    )
+    assert describe_schedule(plain, train, optimizer, 1, ("r/.*",)).splitlines() == [
+        "1 image per update, learning rate 0.0001, 5 updates; cosine to 0 of it",
+        "  r/.*: frozen",
+    ]
