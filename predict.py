@@ -15,11 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from data_prep.side_inputs import FaceFile, PoseFile, nearest_pose
 from hoi_jax.commands.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
 from hoi_jax.predictor import Predict, load_predictor, load_zero_shot
+from hoi_jax.schema import NUM_KEYPOINTS
 from hoi_jax.settings import from_config
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
@@ -56,6 +60,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--detections", type=Path, metavar="JSON", help="boxes of a detector (default: YOLOv4-tiny, an extra)"
     )
+    parser.add_argument(
+        "--poses", type=Path, metavar="JSON", help="poses of people, given to boxes by IoU (AlphaPose, COCO keypoints)"
+    )
+    parser.add_argument("--faces", type=Path, metavar="JSON", help="face boxes (COCO results), for facial attention")
     parser.add_argument(
         "--detector-score", type=float, default=0.25, help="leave out weaker boxes of YOLOv4-tiny (%(default)s)"
     )
@@ -117,6 +125,40 @@ def _load_model(args: argparse.Namespace) -> _Model:
     return _Model(predict, vocabulary, numbered, config, {"system": config["system"], "step": step})
 
 
+@dataclasses.dataclass(frozen=True)
+class _BoxesAndMore:
+    """Boxes with poses of people and faces of images from files of their own."""
+
+    boxes: Boxes
+    human_class: int
+    poses: PoseFile | None
+    faces: FaceFile | None
+
+    def of(self, picture: Path) -> Mapping[str, np.ndarray]:
+        table = dict(self.boxes.of(picture))
+        if self.poses is not None:
+            people = np.flatnonzero(np.asarray(table["class"]) == self.human_class)
+            places, poses = self.poses.of(picture.name)
+            chosen = nearest_pose(np.asarray(table["xyxy_px"])[people], places)
+            keypoints = np.zeros((len(table["class"]), NUM_KEYPOINTS, 3), np.float32)
+            keypoints[people[chosen >= 0]] = poses[chosen[chosen >= 0]]
+            table["keypoints_px"] = keypoints
+        if self.faces is not None:
+            table["faces_xyxy_px"] = self.faces.of(picture.name)
+        return table
+
+
+def check_inputs(args: argparse.Namespace, predict: Predict, boxes: Boxes, paths: Sequence[Path]) -> None:
+    """Raises ValueError where the method needs poses or faces that nothing gives."""
+    for requirement in getattr(predict, "requires", ()):
+        if requirement.column == "detections_keypoints_px" and not args.poses:
+            given = args.detections and any(np.any(boxes.of(path).get("keypoints_px", 0)) for path in paths)
+            if not given:
+                raise ValueError(f"no poses for {requirement.why}: --poses FILE, or keypoints among the --detections")
+        if requirement.column == "faces_xyxy_px" and not args.faces:
+            raise ValueError(f"no faces for {requirement.why}: --faces FILE")
+
+
 def _find_boxes(args: argparse.Namespace, numbered: Vocabulary) -> tuple[Boxes, str]:
     """Boxes of the file, or of the detector, and what they are to be called."""
     if args.detections:
@@ -147,6 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failures = classify_pictures(paths, model.predict, model.vocabulary, options, args.out, manifest)
         else:
             boxes, manifest["boxes"] = _find_boxes(args, model.numbered)
+            if args.poses or args.faces:
+                more = PoseFile(args.poses) if args.poses else None, FaceFile(args.faces) if args.faces else None
+                boxes = _BoxesAndMore(boxes, model.numbered.human_class, *more)
+            check_inputs(args, model.predict, boxes, paths)
             if args.prior:
                 manifest["scores"] = origin_of_scores(manifest["boxes"], args.prior)
                 title = f"{manifest['boxes']} boxes x {args.prior} prior of boxes, no pixels"

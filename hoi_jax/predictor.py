@@ -3,6 +3,7 @@
 From a workdir's checkpoint, with other classes given as text (DEFR), or from CLIP's file alone (DEFR untrained).
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,22 @@ import numpy as np
 from hoi_jax import schema
 from hoi_jax.data.host import batch_from_images
 from hoi_jax.data.settings import SizeSettings
+from hoi_jax.system import Requirement
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 """Host batch -> host predictions (`schema.PREDICTION_FIELDS`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A system's prediction, and the inputs that it cannot do without."""
+
+    run: Predict
+    requires: tuple[Requirement, ...] = ()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return self.run(batch)
 
 
 def load_predictor(
@@ -67,13 +80,13 @@ def load_zero_shot(
 
     model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)
     side = model["inputs"]["size"]
-    # Twice the side: pictures keep their shape until the system squares them, and lose little before.
-    sizes = {"image_hw": (2 * side, 2 * side), "instances": 1, "detections": 64, "pairs": 1}
+    sizes = {"image_hw": (side, side), "fit": "stretch", "interpolation": "bicubic"}
+    sizes |= {"instances": 1, "detections": 64, "pairs": 1}
     config = {"system": "defr", "model": model, "sizes": sizes}
     return jitted(build_system("defr", model, vocabulary), variables), vocabulary, config
 
 
-def jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
+def jitted(system: Any, variables: Mapping[str, Any]) -> Predictor:
     """A system's prediction with its variables. Raises ValueError where pictures and detections are not enough."""
     import jax
 
@@ -87,7 +100,7 @@ def jitted(system: Any, variables: Mapping[str, Any]) -> Predict:
     def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return jax.device_get(jitted(variables, {name: batch[name] for name in sorted(needs)}))
 
-    return predict
+    return Predictor(predict, tuple(one for one in system.requires if one.when != "train"))
 
 
 def with_phrases(

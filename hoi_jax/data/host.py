@@ -14,7 +14,7 @@ from hoi_jax.io import MEGABYTE, read_bytes
 
 Detections = Mapping[str, np.ndarray]
 """Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the picture,
-class [N], score [N]. keypoints_px may be absent."""
+class [N], score [N]. keypoints_px may be absent, and so may faces_xyxy_px [M, 4], faces of the image."""
 
 
 def shape_of(image: np.ndarray, sizes: SizeSettings) -> int:
@@ -27,8 +27,8 @@ def strongest(detections: Detections, count: int) -> np.ndarray:
     return np.argsort(-np.asarray(detections["score"]), kind="stable")[:count]
 
 
-def _empty(batch: int, image_hw: tuple[int, int], num_detections: int) -> dict[str, np.ndarray]:
-    sizes = {"H": image_hw[0], "W": image_hw[1], "D": num_detections, "U": 1}  # Nobody looks for faces here.
+def _empty(batch: int, image_hw: tuple[int, int], tables: SizeSettings) -> dict[str, np.ndarray]:
+    sizes = {"H": image_hw[0], "W": image_hw[1], "D": tables.detections, "U": tables.faces}
     names = ["image", "faces_xyxy_px", *sorted(schema.ALWAYS_PRESENT)]
     names += [n for n in schema.BATCH_FIELDS if n.startswith("detections_") and not n.endswith("_mask")]
     table = {}
@@ -78,7 +78,7 @@ def batch_from_images(
     if len(shapes) > 1:
         raise ValueError(f"images of {len(shapes)} static shapes in one batch; group them by `shape_of`")
     shape_hw = sizes.shapes[shapes[0] if len(shapes) else 0]
-    batch = _empty(size, shape_hw, sizes.detections)
+    batch = _empty(size, shape_hw, sizes)
     batch["image_hw_px"][:] = batch["original_hw_px"][:] = 1  # filler rows stay safe to divide by
     for row, (image, table) in enumerate(zip(images, detections, strict=True)):
         batch["image"][row] = change_image(
@@ -107,6 +107,9 @@ def _fill_detections(batch: dict[str, np.ndarray], row: int, table: Detections, 
     if "keypoints_px" in table:
         keypoints = np.asarray(table["keypoints_px"])[kept] * np.append(scale_xy, 1.0)
         batch["detections_keypoints_px"][slot] = np.where(keypoints[..., 2:] > 0, keypoints, 0.0)
+    if "faces_xyxy_px" in table:
+        faces = np.asarray(table["faces_xyxy_px"])[: batch["faces_xyxy_px"].shape[1]]
+        batch["faces_xyxy_px"][row, : len(faces)] = faces * np.tile(scale_xy, 2)
 
 
 def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels: int = 100_000_000) -> np.ndarray:

@@ -54,9 +54,10 @@ def test_any_phrases_are_ranked_on_whole_pictures_by_the_cosine(folder, capsys):
     assert result["system"] == "defr" and [image["file_name"] for image in result["images"]] == ["a.png", "b.png"]
     assert capsys.readouterr().out.startswith("a.png: ")
     tower = as_tree(backbone_arrays(SOURCE, None)[0], "params/backbone")
-    picture = np.asarray(Image.open(folder / "photos" / "a.png"))[None]
+    stretched = Image.open(folder / "photos" / "a.png").resize((32, 32), Image.Resampling.BICUBIC)
+    picture = np.asarray(stretched)[None]
     feature = ViT(8, 64, 1, 1, (4, 4)).apply(
-        {"params": tower}, prepare(picture, np.array([[64, 64]], np.int32), InputConfig(size=32))
+        {"params": tower}, prepare(picture, np.array([[32, 32]], np.int32), InputConfig(size=32))
     )
     rows = load_encoder(folder / "clip.npz").encode([f"a person {phrase}" for phrase in phrases])
     expected = 100 * unit_rows(np.asarray(feature)) @ unit_rows(rows @ SOURCE["visual.proj"].T).T
