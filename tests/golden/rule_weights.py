@@ -61,8 +61,18 @@ def padded(images: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(x, ((0, height - x.shape[0]), (0, width - x.shape[1]), (0, 0))) for x in images])
 
 
-def state_dict(params: list, prefix: str = "") -> dict[str, np.ndarray]:
-    return {p["name"]: weight(p["name"], p["shape"], prefix) for p in params}
+def changed(name: str, values: np.ndarray, extra: list) -> np.ndarray:
+    """`values` after every rule of `extra` (as in `meta_json.extra_rules`) whose ending fits the name, in float32."""
+    values = values.copy()
+    for rule in extra:
+        if name.endswith(rule["name_ends_with"]):
+            rows = values[: rule["rows"]]
+            values[: rule["rows"]] = rows * np.float32(rule["times"]) + np.float32(rule["plus"])
+    return values
+
+
+def state_dict(params: list, prefix: str = "", extra: list | None = None) -> dict[str, np.ndarray]:
+    return {p["name"]: changed(p["name"], weight(p["name"], p["shape"], prefix), extra or []) for p in params}
 
 
 def tree_of(flat: dict[str, np.ndarray]) -> dict:
@@ -76,9 +86,9 @@ def tree_of(flat: dict[str, np.ndarray]) -> dict:
     return tree
 
 
-def variables_of(params: list, prefix: str = "") -> dict:
+def variables_of(params: list, prefix: str = "", extra: list | None = None) -> dict:
     """Our variables; every tensor of the list must find its place."""
-    flat, unknown = convert_state(state_dict(params, prefix), checkpoint_rule)
+    flat, unknown = convert_state(state_dict(params, prefix, extra), checkpoint_rule)
     assert not unknown
     return tree_of(flat)
 

@@ -1,5 +1,7 @@
 """Targets of the golden files in this project's tables, and gradients back under the authors' names."""
 
+import re
+
 import numpy as np
 
 from hoi_jax.systems.body_part.convert import checkpoint_rule
@@ -56,9 +58,42 @@ def assert_same_matching(golden, case: str, infix: str, query: np.ndarray) -> No
 def by_official_name(flat: dict[str, np.ndarray], name: str, shape) -> np.ndarray:
     """What our arrays hold at the places of one official tensor, in its shape (for gradients)."""
     numbers = np.arange(int(np.prod(shape))).reshape(shape)
-    out = np.zeros(numbers.size, np.float32)
     entries = checkpoint_rule(name, numbers)
     assert entries, name
+    out = np.zeros(numbers.size, flat[entries[0][0]].dtype)
     for ours, places in entries:
         out[places] = flat[ours]
     return out.reshape(shape)
+
+
+def cut_to_layers(params: list, layers: dict[str, int]) -> list:
+    """A list of names and shapes without the layers that a shallower model lacks; stacks by their official names."""
+
+    def exists(entry):
+        match = re.match(r"transformer\.(\w+)\.layers\.(\d+)\.", entry["name"])
+        return not match or match[1] not in layers or int(match[2]) < layers[match[1]]
+
+    return [entry for entry in params if exists(entry)]
+
+
+PART_NUMBERS = 40
+"""Ten boxes of four numbers, given in the 51 numbers of a pose."""
+
+
+def detections_with_parts(parts: np.ndarray, human_class: int) -> dict[str, np.ndarray]:
+    """Rows of detected people whose poses hold ten part boxes [P, 10, 4] (`parts_in_poses` takes them out again)."""
+    poses = np.ones((len(parts), 17 * 3), np.float32)
+    poses[:, :PART_NUMBERS] = parts.reshape(len(parts), PART_NUMBERS)
+    return {
+        "detections_xyxy_px": np.zeros((len(parts), 4), np.float32),
+        "detections_class": np.full(len(parts), human_class, np.int32),
+        "detections_score": np.ones(len(parts), np.float32),
+        "detections_keypoints_px": poses.reshape(-1, 17, 3),
+        "detections_valid": np.ones(len(parts), bool),
+    }
+
+
+def parts_in_poses(keypoints_px, person_xyxy_px):
+    """In place of `part_boxes_from_pose`, whose own goldens are elsewhere: the file gives part boxes, not poses."""
+    flat = keypoints_px.reshape((*keypoints_px.shape[:-2], -1))[..., :PART_NUMBERS]
+    return flat.reshape((*flat.shape[:-1], 10, 4))
