@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from hoi_jax.system import System
 from hoi_jax.training.optimizer import make_optimizer
@@ -96,8 +97,9 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
 
     A multiplication and its addition are two operations; papers of the field often count them as one. Everything else
     (sums, activations, boxes) is left out, as there. Zeros that stand between the rows of a strided convolution's
-    gradient are not counted, those of its padding are. A loop counts as often as it runs; one that ends by its values
-    (suppression, matching) counts once, and of the branches of a condition the largest.
+    gradient are not counted, those of its padding are; nor is what nobody reads, such as the rest of the pass in which
+    accumulation looks for its counts. A loop counts as often as it runs; one that ends by its values (suppression,
+    matching) counts once, and of the branches of a condition the largest.
 
     Args:
       function: may use the axis of devices, which has one of them here.
@@ -107,7 +109,8 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     >>> count_flops(lambda a, b: a @ b, jnp.zeros((2, 3)), jnp.zeros((3, 4)))
     48
     """
-    return _of_jaxpr(jax.make_jaxpr(function, axis_env=[(AXIS, 1)])(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(function, axis_env=[(AXIS, 1)])(*args).jaxpr
+    return _of_jaxpr(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
 
 
 def _of_jaxpr(jaxpr: Jaxpr) -> int:

@@ -29,6 +29,7 @@ SIZES = dict(resolution=64, patch=16, width=128, layers=3, output=48)
 IMAGE_SIZE, CLASSES, BATCHES, BATCH, EPOCHS, PERIOD = 96, 600, 4, 4, 5, 2
 PREFIX = "trajectory/"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+PACKED = ("query", "key", "value")
 UPDATES_OF_PARAMS = (0, 1, 5, 9, 20)
 STANDINS = (
     "hydra", "wandb", "rich", "omegaconf", "tqdm", "ftfy", "regex", "scipy", "scipy.ndimage", "matplotlib",
@@ -104,10 +105,9 @@ def run(checkout: Path, double: bool) -> dict[str, np.ndarray]:
     with mock.patch("torch.jit.load", return_value=scripted), mock.patch("torch.load", return_value=words):
         model = ClipViT(cfg).to(dtype)
     record: dict[str, list] = {"loss": [], "grad_norm": [], "lr": [], "params": []}
-    names = [name for name, value in model.named_parameters() if value.requires_grad]
 
     def parameters() -> list[np.ndarray]:
-        return [dict(model.named_parameters())[name].detach().double().numpy().copy() for name in names]
+        return [array for _, array in pieces(model)]
 
     def optimizer_of(cfg, model):
         optimizer = original(cfg, model)
@@ -156,11 +156,23 @@ def run(checkout: Path, double: bool) -> dict[str, np.ndarray]:
     return {
         "loss": np.array(record["loss"]), "grad_norm": np.array(record["grad_norm"]),
         "lr": np.array(record["lr"])[:, 0], "params": np.array(shown), "final_logits": final,
-        "names": np.array(names),
+        "names": np.array([name for name, _ in pieces(model)]),
     }  # fmt: skip
 
 
 COLUMNS = ("sum", "abs_sum", "first0", "first1", "first2", "last1", "displacement_sum", "displacement_norm")
+
+
+def pieces(model) -> list[tuple[str, np.ndarray]]:
+    """Names and float64 copies of what is trained, packed input projections as query, key and value."""
+    found = []
+    for name, value in model.named_parameters():
+        array = value.detach().double().numpy().copy()
+        if value.requires_grad and ".in_proj_" in name:
+            found += [(f"{name}.{part}", a) for part, a in zip(PACKED, np.split(array, 3), strict=True)]
+        elif value.requires_grad:
+            found.append((name, array))
+    return found
 
 
 def summary(value: np.ndarray, before: np.ndarray) -> list[float]:
