@@ -38,7 +38,8 @@ def get_config(options=""):
     chosen = common.choices(options, ablation=tuple(ABLATIONS), supervision=("none", "parts"))
     ablation = chosen["ablation"]
     config = common.base(system="body_part", batch_size=BATCH)
-    config.dataset = dict(name="hico_det", vocabulary="hico_det", merge_pairs=0.25)
+    # QPIC's label files hold merged boxes; pairs of the same two are one pair with several verbs.
+    config.dataset = dict(name="hico_det", vocabulary="hico_det")
     config.sizes = dict(**common.DETR_SIZES, instances=512, detections=64, pairs=256)
     config.augment = dict(  # DETR's and QPIC's
         flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, short_sides=tuple(range(480, 801, 32)), long_side=1333,

@@ -138,7 +138,9 @@ class Pipeline:
             raise DataError(
                 f"{path}: no instances of {self.files.num_examples} pictures, which pipeline.sparsity counts"
             )
-        sparse = sparse_examples(content["instances_class"], count, self.vocabulary.human_class)
+        boxes = content.get("instances_xyxy_px")
+        human, overlap = self.vocabulary.human_class, self.options.sparsity_overlap
+        sparse = sparse_examples(content["instances_class"], count, human, boxes, overlap)
         if sparse.all():
             raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
         return sparse

@@ -177,6 +177,8 @@ class PipelineSettings:
       sparsity: how pictures with one person give way to crowded ones (`sparsity`): "off"; "ratio": crowded ones are
         shown `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random
         crowded pictures (released code).
+      sparsity_overlap: boxes of people above this IoU are one person in that count; None = every box counts, as in the
+        released sampler.
       crowded_copies: as above.
     """
 
@@ -186,9 +188,12 @@ class PipelineSettings:
     oversample_cap: int = 40
     oversample_skip_single: bool = False
     sparsity: Literal["off", "ratio", "replace"] = "off"
+    sparsity_overlap: float | None = None
     crowded_copies: int = 3
 
     def __post_init__(self):
+        if self.sparsity_overlap is not None and not 0 < self.sparsity_overlap < 1:
+            raise ValueError(f"sparsity_overlap is {self.sparsity_overlap}, expected an IoU between 0 and 1")
         if self.crowded_copies < 1:
             raise ValueError(f"crowded_copies is {self.crowded_copies}, expected at least 1")
         if self.sparsity != "off" and self.oversample_to:

@@ -1,13 +1,15 @@
-"""Sparsity-adaptive sampling: crowded pictures are shown more often than sparse ones (Wu et al., ECCV 2022, section 4).
+"""Sparsity-adaptive sampling: crowded images are shown more often than sparse ones (Wu et al., ECCV 2022, section 4).
 
-A picture is sparse if exactly one person is annotated in it. Every annotated box counts, also a second one around the
-same person; a picture without people is crowded (the rule of the released sampler).
+An image is sparse if exactly one person is annotated in it; one without people is crowded. In the released sampler
+every annotated box counts, also a second one around the same person, which HICO-DET's rows of several HOI classes have;
+`overlap` counts people instead.
 """
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from hoi_jax.data.draws import uniform
+from hoi_jax.data.tables import iou_one_to_many
 
 REPLACE_PROBABILITY = 0.5
 """Of the released code: a sparse image gives way to a random crowded one."""
@@ -16,17 +18,42 @@ _PURPOSE = 100
 
 
 def sparse_examples(
-    instance_class: Int[np.ndarray, " rows"], instance_count: Int[np.ndarray, " examples"], human_class: int
+    instance_class: Int[np.ndarray, " rows"],
+    instance_count: Int[np.ndarray, " examples"],
+    human_class: int,
+    instance_xyxy_px: Float[np.ndarray, "rows 4"] | None = None,
+    overlap: float | None = None,
 ) -> Bool[np.ndarray, " examples"]:
     """Which examples have exactly one person.
 
     Args:
-      instance_class: classes of the instances of all examples, one example after the other.
+      instance_class, instance_xyxy_px: of the instances of all examples, one example after the other.
       instance_count: instances per example.
+      overlap: boxes of people above this IoU with an earlier counted one of the image are the same person; None = every
+        box counts.
     """
     example = np.repeat(np.arange(len(instance_count)), instance_count)
-    people = np.bincount(example[instance_class == human_class], minlength=len(instance_count))
+    rows = np.flatnonzero(instance_class == human_class)
+    people = np.bincount(example[rows], minlength=len(instance_count))
+    if overlap is None:
+        return people == 1
+    if instance_xyxy_px is None:
+        raise ValueError("overlap needs the boxes")
+    ends = np.cumsum(people)
+    several = np.flatnonzero(people > 1)
+    for image in several:
+        boxes = instance_xyxy_px[rows[ends[image] - people[image] : ends[image]]]
+        people[image] = _distinct(boxes, overlap)
     return people == 1
+
+
+def _distinct(boxes: Float[np.ndarray, "n 4"], overlap: float) -> int:
+    """Boxes that overlap no earlier one of their kind by more than `overlap`."""
+    kept: list[int] = []
+    for row, box in enumerate(boxes):
+        if not (iou_one_to_many(box, boxes[kept]) > overlap).any():
+            kept.append(row)
+    return len(kept)
 
 
 def copies_by_ratio(sparse: Bool[np.ndarray, " examples"], ratio: int) -> Int[np.ndarray, " examples"]:

@@ -81,8 +81,8 @@ def merge_overlapping_rows(
         if representatives:
             others = np.asarray(representatives)
             overlap = np.minimum(
-                _iou_one_to_many(human_xyxy[row], human_xyxy[others]),
-                _iou_one_to_many(object_xyxy[row], object_xyxy[others]),
+                iou_one_to_many(human_xyxy[row], human_xyxy[others]),
+                iou_one_to_many(object_xyxy[row], object_xyxy[others]),
             )
             hits = np.flatnonzero((overlap > threshold) & (object_class[others] == object_class[row]))
             if len(hits):
@@ -92,7 +92,8 @@ def merge_overlapping_rows(
     return joined
 
 
-def _iou_one_to_many(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def iou_one_to_many(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """IoU of one box [4] with each of `boxes` [n, 4], on the host."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=1)

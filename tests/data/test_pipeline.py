@@ -11,7 +11,7 @@ from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.pipeline import Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.data.sparsity import copies_by_replacement
+from hoi_jax.data.sparsity import copies_by_replacement, sparse_examples
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.subsets import sparse_images
 from hoi_jax.io import DataError, read_npz
@@ -306,6 +306,16 @@ def test_by_ratio_every_epoch_shows_pictures_with_one_person_once_and_all_others
     # Evaluation divides a split into sparse and crowded pictures in the same way.
     sparse = sparse_images(Annotations.load(mixed[0] / "annotations_train.npz"))
     np.testing.assert_array_equal(stream.copies == 1, sparse)
+
+
+def test_boxes_around_one_person_can_count_once():
+    boxes = np.array(
+        [[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 4, 4], [0, 0, 10, 10], [30, 0, 40, 10], [1, 0, 11, 10]], float
+    )
+    classes, count = np.array([0, 0, 1, 0, 0, 0]), np.array([3, 3])
+    assert sparse_examples(classes, count, 0).tolist() == [False, False]
+    assert sparse_examples(classes, count, 0, boxes, overlap=0.5).tolist() == [True, False]
+    assert sparse_examples(classes, count, 0, boxes, overlap=0.9).tolist() == [False, False]
 
 
 def test_by_replacement_an_epoch_stays_as_long_and_only_sparse_pictures_give_way(mixed):
