@@ -41,7 +41,7 @@ class Seeded:
 
 SEEDED = {
     "tin_hoi_scenes": Seeded("tin_ablations", "joint", "R frozen, pairs suppressed, class weights left out at test"),
-    "calipso_hoi_scenes": Seeded("calipso_ablations", "whole"),
+    "calipso_hoi_scenes": Seeded("calipso_ablations", "whole", "target presence of all verbs, weighted losses"),
     "cascade_hoi_scenes": Seeded("cascade_ablations", "stages_3"),
     "defr_hoi_scenes": Seeded("defr_detection", "lse_sign_language", "800 steps", "_mask-1"),
 }
