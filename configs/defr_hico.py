@@ -13,7 +13,7 @@ Options, comma separated, for the paper's tables:
   init=language|random                       Tables 4 and 5; which text encoder is what weights/classifier.npz came from
   head=cosine|linear                         linear: plain logits with a bias
   loss=lse_sign|bce|focal|weighted_bce       Tables 4, 6 and 7; the weights of weighted_bce are counted before:
-      python -m hoi_jax.systems.defr.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \\
+      python -m hoi_jax.commands.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \\
           --out weights/positive_weights.npz
   gamma=50|100|150|300|500                   the temperature study
 The dataset `hico` has image-level labels; boxes and pairs are those of HICO-DET: see configs/defr_hico_det.py.

@@ -200,7 +200,7 @@ for entry in zoo.entries():
     sizes = model.config["sizes"]
     axes = {"H": sizes["image_hw"][0], "W": sizes["image_hw"][1], "D": sizes["detections"], "G": 8, "P": 8, "N": 8,
             "E": 8, "V": len(model.vocabulary.verbs), "A": len(model.vocabulary.actions),
-            "C": len(model.vocabulary.hois), "h": 32, "w": 32}
+            "C": len(model.vocabulary.hois), "h": 32, "w": 32, "U": 8}
     batch = {}
     for name in model.system.needs_predict | schema.ALWAYS_PRESENT:
         field = schema.BATCH_FIELDS[name]

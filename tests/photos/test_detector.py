@@ -61,7 +61,8 @@ def without_extra(name):
 
 def test_without_the_extra_the_command_says_which_line_to_run(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.jpg")
-    config = {"system": "fake", "model": {}, "sizes": {"image_hw": [64, 64], "instances": 1, "detections": 4, "pairs": 1}}
+    sizes = {"image_hw": [64, 64], "instances": 1, "detections": 4, "pairs": 1}
+    config = {"system": "fake", "model": {}, "sizes": sizes}
     monkeypatch.setattr(predict_py, "load_predictor", lambda *_, **__: (None, HICO, config, 1))
     monkeypatch.setattr(packaged.metadata, "distribution", without_extra)
     assert predict_py.main([str(tmp_path / "photo.jpg")]) == 2

@@ -16,9 +16,10 @@ class Paper:
 
     Attributes:
       rate: learning rate of the largest group. batch: images per update that it belongs to.
-      images: seen in all. epoch: of one epoch, for lengths in epochs. falls: {images seen: factor of the rate from there on}, where it falls in steps.
+      images: seen in all. epoch: of one epoch, for lengths in epochs.
+      falls: {images seen: factor of the rate from there on}, where it falls in steps.
       others: learning rates of other groups, by a parameter of theirs.
-      momentum, decay, clip: of the optimiser; "adamw" has no momentum.
+      name, decay: of the optimiser.
     """
 
     rate: float

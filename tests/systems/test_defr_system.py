@@ -12,15 +12,16 @@ import numpy as np
 import optax
 import pytest
 
+from hoi_jax.commands import count_labels
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.settings import SettingsError, from_config
-from hoi_jax.systems.defr import count_labels
 from hoi_jax.systems.defr import inputs as inputs_module
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
 from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
 from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields
+from hoi_jax.systems.defr.weights_file import read_weights
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
 from hoi_jax.training.state import make_state
@@ -266,7 +267,7 @@ def test_weights_are_counted_on_a_built_split_and_read_by_training_only(tmp_path
     assert count_labels.main(arguments) == 0
     # Class 1 has 2 images, shown 3 times each: 44 in all, of which 10, 6 and 28 are positive; class 3 has none.
     expected = [34 / 10, 38 / 6, 16 / 28, 1.0]
-    np.testing.assert_allclose(count_labels.read_weights(str(path), 4), expected, rtol=1e-6)
+    np.testing.assert_allclose(read_weights(str(path), 4), expected, rtol=1e-6)
     logits, positive = jnp.asarray([[0.5, -1.0, 2.0, 0.0]]), jnp.asarray([[True, True, False, False]])
     ones = jnp.ones((1, 4), bool), jnp.ones(1, bool)
     from_file, given = (

@@ -116,7 +116,7 @@ class LossConfig:
       kind: "lse_sign" (Eq. 2), "bce", "weighted_bce", "focal", or "softmax" for one label per image (MPII).
       mask_ambiguous: leave classes labelled 0 out; else they count as negative, as the authors have it.
       positive_weights: of "weighted_bce", negatives per positive of each class; or the file of
-        `python -m hoi_jax.systems.defr.count_labels`, which counts them on the training split. Read by training only.
+        `python -m hoi_jax.commands.count_labels`, which counts them on the training split. Read by training only.
       focal_alpha, focal_gamma: of "focal".
     """
 

@@ -10,10 +10,10 @@ from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.defr.config import DefrConfig, LossConfig
-from hoi_jax.systems.defr.count_labels import read_weights
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.systems.defr.targets import image_labels
+from hoi_jax.systems.defr.weights_file import read_weights
 from hoi_jax.vocab.tables import Vocabulary
 
 

@@ -1,6 +1,6 @@
 """Counts negatives per positive of every class in a built training split: the weights of the weighted cross-entropy.
 
-    python -m hoi_jax.systems.defr.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \
+    python -m hoi_jax.commands.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \
         --out weights/positive_weights.npz
     python train.py --config configs/defr_hico.py:loss=weighted_bce --workdir runs/defr_hico_wbce
 
@@ -19,28 +19,9 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.settings import SettingsError
 from hoi_jax.systems.defr.targets import class_weights
+from hoi_jax.systems.defr.weights_file import KEY
 from hoi_jax.vocab import get_vocabulary
-
-KEY = "positive_weights"
-
-
-def read_weights(path: str, classes: int) -> np.ndarray:
-    """[classes] float32 of a file that this command wrote.
-
-    Raises:
-      SettingsError: there is no such file, or it has another number of classes.
-    """
-    if not Path(path).is_file():
-        raise SettingsError(
-            f"model.loss.positive_weights: no file {path}; python -m hoi_jax.systems.defr.count_labels writes it"
-        )
-    arrays = io.read_npz(path, max_bytes=io.MEGABYTE)
-    if KEY not in arrays or arrays[KEY].shape != (classes,):
-        found = arrays[KEY].shape if KEY in arrays else "nothing"
-        raise SettingsError(f"model.loss.positive_weights: {path} has {found} for {classes} classes")
-    return arrays[KEY].astype(np.float32)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
