@@ -7,9 +7,9 @@ data preparation and evaluation stay free of JAX.
 Conventions: boxes are continuous corners (x1, y1, x2, y2), so that width is x2 - x1; `_px` means pixels; an
 unused row of a padded table is zero, its index columns are -1, and its `_valid` column is False.
 
-Axis letters: B batch, H W image, G ground-truth instances, D detections, P pairs, N persons with action labels, U faces,
-E external pairs, V verbs, A actions, C HOI classes, K keypoints (17, COCO order), R body parts (10, HAKE order), S merged
-body parts (6), h w mask grid, y x F cells and channels of a feature map.
+Axis letters: B batch, H W image, G ground-truth instances, D detections, P pairs, N persons with action labels,
+U faces, E external pairs, V verbs, A actions, C HOI classes, K keypoints (17, COCO order), R body parts (10, HAKE
+order), S merged body parts (6), h w mask grid, y x F cells and channels of a feature map.
 """
 
 import dataclasses

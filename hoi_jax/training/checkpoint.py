@@ -203,7 +203,7 @@ def load_for_evaluation(
 
 
 def stored_config(workdir: str | os.PathLike[str]) -> str:
-    """The config of a run or a kept checkpoint, as JSON text, without its parameters. Raises as `load_for_evaluation`."""
+    """The config of a run or a kept checkpoint as JSON text, without parameters. Raises as `load_for_evaluation`."""
     workdir = find_folder(workdir)
     if kept.is_kept(workdir):
         return kept.kept_config(workdir)
