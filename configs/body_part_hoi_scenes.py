@@ -1,7 +1,7 @@
 """Body-part interactiveness on the embedded scenes, stage 1 (detector and interactiveness), for two CPU cores.
 
 Run:     python train.py --config configs/body_part_hoi_scenes.py --workdir runs/body1
-Expect:  interactiveness AP 48.5, max recall 82.1 (seed 0; an hour on two cores). On all pairs of the simulated
+Expect:  interactiveness AP 47.9, max recall 81.9 (seed 0; an hour on two cores). On all pairs of the simulated
          detector, box distance reaches 36.7 and class frequency 14.8. The run is kept in
          checkpoints/body_part_hoi_scenes, in two parts: 2,286 updates at 1e-3, and 2,750 more that end at 0.
 

@@ -1,7 +1,7 @@
 """TIN (paper form) on the embedded scenes, small enough for two CPU cores.
 
 Run:     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
-Expect:  HOI mAP 53.2, with suppression (nis=on) 51.6 (ours: 1,500 steps, seed 0, two CPU cores); class frequency 9.3.
+Expect:  HOI mAP 53.1, with suppression (nis=on) 51.6 (ours: 1,500 steps, seed 0, two CPU cores); class frequency 9.3.
 
 Options after a colon: view=hoi|actions (which labels), and the modes of `tin_modes.py`, whose transfer is between the
 two views; or one of the probes below. The paper starts from a detector's frozen ResNet-50; here R is small and, unless

@@ -53,7 +53,7 @@ TERMS = {
     "obj_bbox": "object_box", "obj_giou": "object_giou", "binary_ce": "interactiveness",
     "binary_consistency": "consistency",
 }  # fmt: skip
-SHORT = 9
+SHORT = 4
 """Updates of the ordinary suite, in float32; the slow one runs all, in float64."""
 NOISE = r"\w+\.(box_|interaction_)?decoder\.layers\.0\.self_attn\.in_proj_(weight|bias)"
 """The first self-attention of a decoder sees zeros: its gradient is rounding, and so is the way it goes."""
