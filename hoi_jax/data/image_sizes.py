@@ -62,11 +62,12 @@ def into_shapes(image_hw: Sizes, shapes: Sequence[tuple[int, int]]) -> tuple[Int
     """
     size = np.asarray(image_hw, np.int64)
     frames = np.asarray(shapes, np.int64)
-    holds = (size[:, None] <= frames[None]).all(axis=-1)
+    holds = np.asarray(size[:, None] <= frames[None]).all(axis=-1)
+    held = np.asarray(holds).any(axis=-1)
     area = frames.prod(axis=1)
     smallest = np.where(holds, area[None], np.iinfo(np.int64).max).argmin(axis=1)
     scale = (frames[None] / size[:, None]).min(axis=-1)
     best = np.lexsort((np.broadcast_to(area, scale.shape), -scale), axis=1)[:, 0]
-    chosen = np.where(holds.any(axis=1), smallest, best)
+    chosen = np.where(held, smallest, best)
     shrunk = fitted_hw(size, frames[chosen])
-    return chosen, np.where(holds.any(axis=1)[:, None], size, shrunk)
+    return chosen, np.where(held[:, None], size, shrunk)

@@ -388,8 +388,8 @@ def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bo
     columns["example_id"][~batch.valid] = 0
     sizes = sources[0].sizes
     shape = sizes.shapes[batch.shape]
-    columns["shape_hw"] = np.tile(np.int32(shape), (count, 1))
-    columns["grid_hw"] = np.tile(np.int32(sizes.mask_grid(shape)), (count, 1))
+    columns["shape_hw"] = np.tile(np.array(shape, np.int32), (count, 1))
+    columns["grid_hw"] = np.tile(np.array(sizes.mask_grid(shape), np.int32), (count, 1))
     columns["path"] = columns["path"].astype(str)
     return columns
 

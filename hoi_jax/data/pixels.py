@@ -67,8 +67,9 @@ def change_image(
 
 
 def _cut(image: Image.Image, window: np.ndarray) -> Image.Image:
-    box = tuple(int(side) for side in window)
-    return image if box == (0, 0, *image.size) else image.crop(box)
+    left, upper, right, lower = (int(side) for side in window)
+    whole = (left, upper, right, lower) == (0, 0, *image.size)
+    return image if whole else image.crop((left, upper, right, lower))
 
 
 def decode_of_size(data: bytes, hw: np.ndarray, where: str = "image") -> UInt8[np.ndarray, "h w 3"]:

@@ -34,7 +34,7 @@ class PictureReader:
         path = self._files.paths[self._file[row]]
         try:
             place = tf.data.Dataset.from_tensors((tf.constant(path), tf.constant(self._byte[row])))
-            record = next(iter(place.flat_map(read_at)))
+            record = next(iter(place.flat_map(lambda *where: read_at(*where))))
         except tf.errors.OpError as error:
             raise CorruptFileError(f"{path}: the record at byte {self._byte[row]}: {error.message}") from error
         example = self._files.parse(record)
