@@ -63,7 +63,7 @@ def into_shapes(image_hw: Sizes, shapes: Sequence[tuple[int, int]]) -> tuple[Int
     size = np.asarray(image_hw, np.int64)
     frames = np.asarray(shapes, np.int64)
     holds = np.asarray(size[:, None] <= frames[None]).all(axis=-1)
-    held = np.asarray(holds).any(axis=-1)
+    held = np.asarray(holds.any(axis=-1))
     area = frames.prod(axis=1)
     smallest = np.where(holds, area[None], np.iinfo(np.int64).max).argmin(axis=1)
     scale = (frames[None] / size[:, None]).min(axis=-1)
