@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from hoi_jax.system import System
 
 SETTINGS = EvaluationSettings(metrics=METRICS, subsets=SUBSETS)
-GIVEN = {"xyxy_px": "boxes", "keypoints_px": "poses", "face_xyxy_px": "faces"}
-"""Columns of the simulated detector -> what the table calls them."""
+GIVEN = {"detections_xyxy_px": "boxes", "detections_keypoints_px": "poses", "faces_xyxy_px": "faces"}
+"""Fields that the simulated detector fills -> what the table calls them."""
 
 
 def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, int]:
@@ -50,8 +50,8 @@ def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, i
 
 
 def given_to(needs: Collection[str]) -> list[str]:
-    """What a system takes from the simulated detector, beside the picture."""
-    return [name for column, name in GIVEN.items() if f"detections_{column}" in needs]
+    """What a system takes from the simulated detector, beside the image."""
+    return [name for field, name in GIVEN.items() if field in needs]
 
 
 def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore, list[str], dict[str, int]]:
