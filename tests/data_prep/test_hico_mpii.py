@@ -130,7 +130,7 @@ def test_mpii_is_built_from_the_command_and_feeds_defr(tmp_path, images, capsys)
     files = [str(tmp_path / "mpii.mat"), f"train={tmp_path / 'train.txt'}", f"val={tmp_path / 'val.txt'}"]
     arguments = ["mpii", "--images", str(images), "--data-dir", str(tmp_path), "--annotations"]
     assert command.main([*arguments, *files]) == 0
-    assert "mpii train: 3 pictures" in capsys.readouterr().out
+    assert "mpii train: 3 images" in capsys.readouterr().out
     name = f"file:{tmp_path / 'mpii_activities.json'}"
     assert read_meta(tmp_path / "mpii")["pairs_vocabulary"] == name
     vocabulary = get_vocabulary(name)
