@@ -1,7 +1,13 @@
-"""Position codes of feature maps."""
+"""Positions in attention: sine codes of feature maps, and a learned spatial prior around a point.
+
+The prior is that of SMCA (Gao et al., ICCV 2021).
+"""
 
 import math
+from typing import NamedTuple
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -45,3 +51,50 @@ def _sine_code(
     is_cosine = jnp.asarray(np.arange(channels) % 2 == 1).reshape((*lead, channels))
     angle = (coordinate * (2 * math.pi))[..., None] * frequency
     return jnp.where(is_cosine, jnp.cos(angle), jnp.sin(angle))
+
+
+SHIFT, SPREAD = 0.1, 0.15
+"""At the start, heads look around the point on a circle of this radius, this far (shares of the picture's sides)."""
+
+
+class Focus(NamedTuple):
+    """Where queries and tokens are, (x, y) relative to the unpadded picture: [B, Q, 2] and [B, T, 2]."""
+
+    points_xy: Array
+    tokens_xy: Array
+
+
+def spread_points(count: int) -> np.ndarray:
+    """[count, 2] points in (0, 1)^2 that cover it evenly for any count (the R2 sequence of Roberts, 2018)."""
+    root = 1.32471795724474602596  # x^3 = x + 1
+    return np.asarray((0.5 + np.arange(1, count + 1)[:, None] * np.asarray([1 / root, 1 / root**2])) % 1.0, np.float32)
+
+
+class SpatialFocus(nn.Module):
+    """Log of an axis-parallel Gaussian per query and head, to be added to attention logits.
+
+    Its centre is the query's point plus a shift, and the shift and the width come from the query; at the start they
+    are the same for all queries.
+    """
+
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self, queries: Float[Array, "batch queries dim"], focus: Focus
+    ) -> Float[Array, "batch heads queries tokens"]:
+        """-(d_x^2 / s_x^2 + d_y^2 / s_y^2) / 2 with the distance d of a token to the centre, in float32."""
+        angle = 2 * math.pi * np.arange(self.heads) / self.heads
+        start = np.stack([SHIFT * np.cos(angle), SHIFT * np.sin(angle), *[np.full_like(angle, math.log(SPREAD))] * 2])
+
+        def bias(key, shape, dtype=jnp.float32):
+            return jnp.asarray(start.T.reshape(shape), dtype)
+
+        raw = nn.Dense(4 * self.heads, kernel_init=nn.initializers.zeros, bias_init=bias, name="place")(
+            queries.astype(jnp.float32)
+        )
+        raw = raw.reshape((*raw.shape[:2], self.heads, 4))
+        centre = focus.points_xy[:, :, None] + raw[..., :2]
+        scale = jnp.exp(-jnp.clip(raw[..., 2:], math.log(0.01), math.log(10.0)))
+        distance = (focus.tokens_xy[:, None, None] - centre[..., None, :]) * scale[..., None, :]
+        return jax.numpy.moveaxis(-0.5 * jnp.sum(jnp.square(distance), axis=-1), 1, 2)

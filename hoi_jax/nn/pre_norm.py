@@ -37,7 +37,7 @@ def for_softmax(x: Array) -> Array:
 class SelfAttention(nn.Module):
     """Multi-head attention among tokens, in parts, so that one token can read what was projected for others.
 
-    Parameters are named and shaped as in `nn.attention.MultiHeadAttention`. The mean over heads of the attention
+    Parameters are named and shaped as in `nn.transformer.MultiHeadAttention`. The mean over heads of the attention
     weights is sown as "weights" into "intermediates".
     """
 

@@ -1,8 +1,10 @@
-"""From stream probabilities and detector confidences to the scores that are ranked."""
+"""Scores of human-object pairs: detector weights, non-interaction suppression, and suppression of repeated pairs."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from hoi_jax.ops.boxes import pairwise_iou
 
 
 def lis_weight(
@@ -43,3 +45,64 @@ def verb_scores_of_class(
     hoi = jnp.take(hoi_table.T, object_class, axis=0)
     scores = jnp.take_along_axis(hoi_scores, jnp.maximum(hoi, 0), axis=-1)
     return jnp.where(hoi >= 0, scores, 0.0)
+
+
+def pair_nms(
+    human_xyxy: Float[Array, "pairs 4"],
+    object_xyxy: Float[Array, "pairs 4"],
+    object_class: Int[Array, "pairs"],
+    score: Float[Array, "pairs"],
+    *,
+    threshold: float,
+) -> Bool[Array, "pairs"]:
+    """Pairs of one image that stay (body-part paper, section 5.2, with threshold 0.6).
+
+    Best score first (ties: lower row), a pair that stays removes every other of its object class whose human *and*
+    object IoU with it both exceed the threshold.
+    """
+    repeated = (pairwise_iou(human_xyxy, human_xyxy) > threshold) & (pairwise_iou(object_xyxy, object_xyxy) > threshold)
+    return _greedy(repeated & (object_class[:, None] == object_class[None]), score)
+
+
+def product_nms(
+    human_xyxy_px: Float[Array, "pairs 4"],
+    object_xyxy_px: Float[Array, "pairs 4"],
+    object_class: Int[Array, "pairs"],
+    scores: Float[Array, "pairs columns"],
+    *,
+    threshold: float,
+    human_power: float,
+    object_power: float,
+    best: int | None,
+) -> Bool[Array, "pairs columns"]:
+    """Which scores of one image stay by CDN's rule: with a column per verb, of triplets; with a single one, of pairs.
+
+    Only the `best` highest scores of the image take part (None: all); the others go. Best score first (ties: lower
+    row), a score that stays removes every other of its column and object class whose pair overlaps it by
+    IoU_human ** human_power * IoU_object ** object_power > threshold; IoU counts inclusive pixels (+1). The host's
+    version for files of predictions is `evaluation.pair_nms`.
+    """
+    one = jnp.asarray([0.0, 0.0, 1.0, 1.0])[None]
+    human, obj = human_xyxy_px + one, object_xyxy_px + one
+    overlap = pairwise_iou(human, human) ** human_power * pairwise_iou(obj, obj) ** object_power
+    repeated = (overlap > threshold) & (object_class[:, None] == object_class[None])
+    chosen = jnp.ones(scores.shape, bool)
+    if best is not None and best < scores.size:
+        first = jax.lax.top_k(scores.ravel(), best)[1]
+        chosen = jnp.zeros(scores.size, bool).at[first].set(True).reshape(scores.shape)
+    # What does not take part comes last in its column, and is taken out of the answer.
+    ranked = jnp.where(chosen, scores, -jnp.inf)
+    return jax.vmap(lambda column: _greedy(repeated, column), in_axes=1, out_axes=1)(ranked) & chosen
+
+
+def _greedy(repeated: Bool[Array, "pairs pairs"], score: Float[Array, "pairs"]) -> Bool[Array, "pairs"]:
+    """Rows that stay, best score first (ties: lower row), when one that stays removes all that it repeats."""
+    order = jnp.argsort(-score, stable=True)
+    repeated = repeated[order][:, order]
+    later = jnp.arange(len(score))
+
+    def visit(row, stays):
+        return stays & ~(stays[row] & repeated[row] & (later > row))
+
+    stays = jax.lax.fori_loop(0, len(score), visit, jnp.ones(len(score), bool))
+    return jnp.zeros(len(score), bool).at[order].set(stays)

@@ -1,8 +1,8 @@
-"""Which cells of a feature map lie under a box, and the attention masks made of such cells.
+"""Cells and patches of a feature map under boxes, and attention masks made of them.
 
-Masks are True where a token may be looked at. Maps are [H, W], row-major; cell (r, c) covers the pixels from
-r * stride, c * stride. The masks are those of "Mining Cross-Person Cues for Body-Part Interactiveness Learning in HOI
-Detection" (ECCV 2022); equation numbers are that paper's.
+Masks are True where a token may be attended to. Maps are [H, W], row-major; cell (r, c) covers the pixels from
+r * stride, c * stride. The attention masks are those of "Mining Cross-Person Cues for Body-Part Interactiveness
+Learning in HOI Detection" (ECCV 2022); equation numbers are that paper's.
 """
 
 import jax
@@ -110,3 +110,31 @@ def unblock(
     """
     inside = allowed & valid
     return jnp.where(jnp.any(inside, axis=-1, keepdims=True), inside, valid)
+
+
+def patches_under_boxes(
+    boxes_xyxy: Float[Array, "*batch 4"], grid: tuple[int, int], patch: int
+) -> Bool[Array, "*batch patches"]:
+    """Patches (row by row) that a box touches: corners are rounded outwards to patch borders.
+
+    Args:
+      boxes_xyxy: in pixels of the picture that the patches were cut from; parts outside are ignored, and a box whose
+        corners changed places is put right.
+    """
+    rows, columns = grid
+    cells = jnp.reshape(boxes_xyxy / patch, (*boxes_xyxy.shape[:-1], 2, 2))
+    low, high = jnp.floor(jnp.min(cells, axis=-2)), jnp.ceil(jnp.max(cells, axis=-2))
+
+    def span(axis: int, count: int) -> Array:
+        cell = jnp.arange(count, dtype=low.dtype).reshape((1,) * (low.ndim - 1) + (count,))
+        return (cell >= low[..., axis, None]) & (cell < high[..., axis, None])
+
+    covered = span(1, rows)[..., :, None] & span(0, columns)[..., None, :]
+    return covered.reshape((*covered.shape[:-2], rows * columns))
+
+
+def pair_patches(
+    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], grid: tuple[int, int], patch: int
+) -> Bool[Array, "*batch patches"]:
+    """Patches under either box of each pair, not those between the boxes (DEFR, section 7.1.1)."""
+    return patches_under_boxes(human_xyxy, grid, patch) | patches_under_boxes(object_xyxy, grid, patch)

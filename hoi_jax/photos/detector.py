@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from hoi_jax.data.host import read_image
 from hoi_jax.data.pixels import resize_image
-from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.boxes import class_nms
 from hoi_jax.photos.darknet import Network, Weights, read_network, run
 from hoi_jax.photos.packaged import packaged_file
 from hoi_jax.vocab import Vocabulary, get_vocabulary

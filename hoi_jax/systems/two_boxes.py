@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.nn.mlp import MLP
 from hoi_jax.ops.boxes import area, pairwise_iou, xyxy_to_cxcywh

@@ -15,7 +15,7 @@ from hoi_jax import io
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
 from hoi_jax.evaluation.interactiveness import PUBLISHED, evaluate_interactiveness
 from hoi_jax.nn.positional import sine_positions
-from hoi_jax.ops.pair_nms import pair_nms
+from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, PartsConfig, TransformerConfig
 from hoi_jax.systems.body_part.interactiveness import InteractivenessDecoder, Memory, part_cells, query_cells
 from hoi_jax.systems.body_part.loss import loss_terms, paired_layers, term_weights

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.losses.classification import binary_cross_entropy
-from hoi_jax.losses.embedding import pull_push_loss
+from hoi_jax.losses.elementwise import binary_cross_entropy
+from hoi_jax.losses.metric_learning import pull_push_loss
 from hoi_jax.ops.anchors import assign_anchors, cell_anchors, make_anchors, nearest_anchor
-from hoi_jax.ops.components import connected_components
 from hoi_jax.systems.calipso import scores
+from hoi_jax.systems.calipso.targets import connected_components
 
 CASES = ("basic", "shared_object", "multi_target", "no_triplets", "one_instance", "absent_partner", "same_embedding")
 ANCHOR_SIZES = (32, 64, 128, 256, 512)

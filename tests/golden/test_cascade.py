@@ -9,9 +9,9 @@ from hoi_jax import io
 from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
 from hoi_jax.evaluation.pic import OFFICIAL_WH, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets
-from hoi_jax.losses.ranking import pair_ranking_loss, separated_ranking_loss
+from hoi_jax.losses.metric_learning import pair_ranking_loss, separated_ranking_loss
 from hoi_jax.nn.roi_heads import MaskHead
-from hoi_jax.ops.box_coder import decode_boxes, encode_boxes
+from hoi_jax.ops.boxes import decode_boxes, encode_boxes
 from hoi_jax.ops.roi_align import pyramid_level
 from hoi_jax.systems.cascade import geometry, prior
 from hoi_jax.systems.cascade.mining import NonLocal, semantic_context

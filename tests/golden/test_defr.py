@@ -15,11 +15,10 @@ from hoi_jax.backbones.clip_resnet import ModifiedResNet
 from hoi_jax.backbones.clip_text import TextTower
 from hoi_jax.backbones.torchvision_names import convert_state
 from hoi_jax.backbones.vit import ViT
-from hoi_jax.losses.classification import binary_cross_entropy, lse_sign_loss, weighted_binary_cross_entropy
-from hoi_jax.losses.set_prediction import binary_focal
-from hoi_jax.nn.cosine import cosine_logits, unit
-from hoi_jax.ops.patch_masks import pair_patches
+from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, lse_sign_loss, weighted_binary_cross_entropy
 from hoi_jax.ops.resample import resize_positions
+from hoi_jax.ops.token_masks import pair_patches
+from hoi_jax.systems.defr.model import cosine_logits, unit
 from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

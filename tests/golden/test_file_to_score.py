@@ -22,7 +22,7 @@ from hoi_jax.backbones.resnet import normalised_pixels
 from hoi_jax.backbones.settings import ResNetSettings
 from hoi_jax.data.image_sizes import short_side_hw
 from hoi_jax.data.pixels import decode_rgb, resize_image
-from hoi_jax.ops.pair_nms import pair_nms
+from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.settings import from_config
 from hoi_jax.systems.body_part import inputs as inputs_module
 from hoi_jax.systems.body_part.config import BodyPartConfig

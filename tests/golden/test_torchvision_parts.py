@@ -15,13 +15,10 @@ from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.torchvision_names import convert_state, resnet_rule
 from hoi_jax.evaluation.paste import paste_mask
-from hoi_jax.losses.boxes import smooth_l1
-from hoi_jax.losses.set_prediction import binary_focal
+from hoi_jax.losses.elementwise import binary_focal, smooth_l1
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
-from hoi_jax.ops.box_coder import decode_boxes, encode_boxes
-from hoi_jax.ops.boxes import generalized_iou, pairwise_iou
-from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.boxes import class_nms, decode_boxes, encode_boxes, generalized_iou, pairwise_iou
 from hoi_jax.ops.roi_align import pyramid_level, roi_align
 from hoi_jax.systems.cascade.convert import detector_rule
 

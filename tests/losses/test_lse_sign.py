@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoi_jax.losses.classification import lse_sign_loss
+from hoi_jax.losses.elementwise import lse_sign_loss
 
 RNG = np.random.default_rng(0)
 LABELS = jnp.asarray(RNG.random((5, 30)) < 0.1)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hoi_jax.losses.embedding import pull_push_loss
-from hoi_jax.ops.components import connected_components
+from hoi_jax.losses.metric_learning import pull_push_loss
+from hoi_jax.systems.calipso.targets import connected_components
 
 CASES, ANCHORS, VERBS, INSTANCES, DIM = 1000, 14, 2, 6, 3
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hoi_jax.losses.ranking import draw_combinations, separated_ranking_loss
+from hoi_jax.losses.metric_learning import draw_combinations, separated_ranking_loss
 
 
 def test_drawn_combinations_are_valid_and_all_equally_likely():

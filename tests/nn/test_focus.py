@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoi_jax.nn import focus
+from hoi_jax.nn import positional
 from hoi_jax.nn.positional import sine_points, sine_positions
 
 
 @pytest.mark.parametrize("count", [4, 32, 100])
 def test_points_cover_the_picture_evenly(count):
-    points = focus.spread_points(count)
+    points = positional.spread_points(count)
     assert points.shape == (count, 2) and points.min() > 0 and points.max() < 1
     # Share of the points in each quarter, and the largest hole on a fine grid against a square lattice's.
     quarters = np.bincount((points > 0.5) @ np.array([1, 2]), minlength=4)
@@ -39,8 +39,8 @@ def test_width_of_a_code_must_be_a_multiple_of_four():
 def test_the_prior_is_the_log_of_a_gaussian_around_the_shifted_point():
     rng = np.random.default_rng(0)
     points, tokens = rng.uniform(size=(2, 3, 2)), rng.uniform(size=(2, 5, 2))
-    net, queries = focus.SpatialFocus(heads=4), rng.normal(size=(2, 3, 8))
-    inputs = jnp.asarray(queries, jnp.float32), focus.Focus(jnp.asarray(points), jnp.asarray(tokens))
+    net, queries = positional.SpatialFocus(heads=4), rng.normal(size=(2, 3, 8))
+    inputs = jnp.asarray(queries, jnp.float32), positional.Focus(jnp.asarray(points), jnp.asarray(tokens))
     variables = net.init(jax.random.key(0), *inputs)
 
     def literal(shift, spread):
@@ -51,8 +51,8 @@ def test_the_prior_is_the_log_of_a_gaussian_around_the_shifted_point():
         return out
 
     angle = np.arange(4) * math.pi / 2
-    circle = focus.SHIFT * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    at_start = literal(np.broadcast_to(circle, (2, 3, 4, 2)), np.full((2, 3, 4, 2), focus.SPREAD))
+    circle = positional.SHIFT * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    at_start = literal(np.broadcast_to(circle, (2, 3, 4, 2)), np.full((2, 3, 4, 2), positional.SPREAD))
     np.testing.assert_allclose(net.apply(variables, *inputs), at_start, rtol=1e-4, atol=1e-4)
 
     kernel, bias = rng.normal(scale=0.2, size=(8, 16)), rng.normal(scale=0.2, size=16)

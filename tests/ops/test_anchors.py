@@ -7,7 +7,7 @@ import pytest
 
 from hoi_jax.ops.anchors import assign_anchors, cell_anchors, choose_foreground, make_anchors, nearest_anchor
 from hoi_jax.ops.boxes import pairwise_iou
-from hoi_jax.ops.components import connected_components
+from hoi_jax.systems.calipso.targets import connected_components
 
 
 def some_boxes(rng, count):

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou, iou, xyxy_to_cxcywh
 from hoi_jax.ops.matching import assign_targets
-from hoi_jax.ops.pair_nms import pair_nms
+from hoi_jax.ops.scoring import pair_nms
 
 solve = jax.jit(assign_targets)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hoi_jax.losses.classification import binary_cross_entropy, log_frequency_weights
+from hoi_jax.losses.elementwise import binary_cross_entropy, log_frequency_weights
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.ops import pairs, scoring
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoi_jax.ops.nms import class_nms
-from hoi_jax.ops.patch_masks import patches_under_boxes
+from hoi_jax.ops.boxes import class_nms
 from hoi_jax.ops.resample import cubic_matrix, resize_positions, window_matrix
+from hoi_jax.ops.token_masks import patches_under_boxes
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 

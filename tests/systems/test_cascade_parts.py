@@ -10,11 +10,10 @@ import pytest
 
 from hoi_jax.evaluation.pic import Scene, recalled_triplets
 from hoi_jax.evaluation.pic_scene import paint_scene, rows_of_boxes, scene_of_predictions
-from hoi_jax.ops.boxes import pairwise_iou
-from hoi_jax.ops.masks import resample_masks
-from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.boxes import class_nms, pairwise_iou
+from hoi_jax.ops.matching import IGNORED, NEGATIVE, match_truth, quota_sample
+from hoi_jax.ops.resample import resample_masks
 from hoi_jax.ops.roi_align import roi_align
-from hoi_jax.ops.sampling import IGNORED, NEGATIVE, match_truth, quota_sample
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.cascade import prior, prior_of
 from hoi_jax.systems.cascade.config import BoxConfig, CascadeConfig, RelationConfig

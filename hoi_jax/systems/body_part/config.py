@@ -122,7 +122,7 @@ class MatchingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReweightConfig:
-    """CDN's weights of classes (`losses.reweight`).
+    """CDN's weights of classes (`systems.body_part.reweight`).
 
     Attributes:
       object, verb: "none"; "static", from counts of the training set; "dynamic", moving to what the last batches held.
@@ -187,7 +187,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProductNmsConfig:
-    """CDN's suppression (`ops.pair_nms.product_nms`), part of its published numbers.
+    """CDN's suppression (`ops.scoring.product_nms`), part of its published numbers.
 
     Attributes:
       threshold: of IoU_human ** human_power * IoU_object ** object_power; None = off.
@@ -236,7 +236,7 @@ class BodyPartConfig:
       interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none".
       queries: how many.
       query: "embedding", free vectors (DETR, and the paper); "point", every query starts from a place of its own: it
-        looks near it first (`nn.focus`) and its boxes are offsets from it. The second is for training from scratch.
+        looks near it first (`nn.positional`) and its boxes are offsets from it. Use it when training from scratch.
     """
 
     backbone: BackboneConfig = BackboneConfig()

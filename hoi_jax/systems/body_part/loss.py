@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, softmax_cross_entropy
 from hoi_jax.losses.reduce import global_count, valid_mean
-from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig

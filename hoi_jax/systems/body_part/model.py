@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.backbones.resnet import make_resnet, valid_cells
-from hoi_jax.nn.focus import Focus, spread_points
-from hoi_jax.nn.positional import sine_points, sine_positions
+from hoi_jax.nn.positional import Focus, sine_points, sine_positions, spread_points
 from hoi_jax.nn.transformer import Decoder, Encoder
 from hoi_jax.systems.body_part.config import BodyPartConfig
 from hoi_jax.systems.body_part.interactiveness import Head, InteractivenessDecoder, Memory, part_cells, query_cells

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hoi_jax.ops.boxes import cxcywh_to_xyxy
-from hoi_jax.ops.pair_nms import pair_nms, product_nms
+from hoi_jax.ops.scoring import pair_nms, product_nms
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig
 from hoi_jax.systems.body_part.inputs import network_inputs, person_fields

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from hoi_jax.losses.classification import binary_cross_entropy
-from hoi_jax.losses.embedding import pull_push_loss
+from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal
+from hoi_jax.losses.metric_learning import pull_push_loss
 from hoi_jax.losses.reduce import global_count, valid_mean
-from hoi_jax.losses.set_prediction import binary_focal
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig, LossConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, Readout, anchors_of, usable_anchors

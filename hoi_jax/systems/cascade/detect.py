@@ -15,9 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
-from hoi_jax.ops.box_coder import decode_boxes
-from hoi_jax.ops.boxes import area, clip_boxes
-from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.boxes import area, class_nms, clip_boxes, decode_boxes
 from hoi_jax.ops.pairs import take_rows, top_rows
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade.config import BoxConfig, CascadeConfig, RpnConfig

@@ -7,15 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from hoi_jax.losses.boxes import smooth_l1
-from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.elementwise import binary_cross_entropy, smooth_l1, softmax_cross_entropy
 from hoi_jax.losses.reduce import valid_mean
-from hoi_jax.losses.set_prediction import softmax_cross_entropy
-from hoi_jax.ops.box_coder import encode_boxes
-from hoi_jax.ops.boxes import pairwise_iou
-from hoi_jax.ops.masks import resample_masks
+from hoi_jax.ops.boxes import encode_boxes, pairwise_iou
+from hoi_jax.ops.matching import match_truth, quota_sample
 from hoi_jax.ops.pairs import random_rows
-from hoi_jax.ops.sampling import match_truth, quota_sample
+from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade import detect
 from hoi_jax.systems.cascade.config import CascadeConfig

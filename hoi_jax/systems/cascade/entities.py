@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.ops.masks import resample_masks
 from hoi_jax.ops.pairs import enumerate_pairs, top_rows
+from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.detect import Detections, assign_faces, external_detections

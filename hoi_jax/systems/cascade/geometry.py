@@ -4,10 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hoi_jax.nn.streams import Rectangles
-from hoi_jax.ops.box_coder import encode_boxes
-from hoi_jax.ops.boxes import union_box
-from hoi_jax.ops.masks import resample_masks, square_around
+from hoi_jax.ops.boxes import encode_boxes, union_box
 from hoi_jax.ops.raster import MAP_SIZE, box_sides, letterbox
+from hoi_jax.ops.resample import resample_masks, square_around
 
 
 def rectangles(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from hoi_jax.losses.classification import binary_cross_entropy
+from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.reduce import valid_mean
-from hoi_jax.ops.sampling import quota_sample
+from hoi_jax.ops.matching import quota_sample
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.detect import Detections

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoi_jax.ops.masks import resample_masks
 from hoi_jax.ops.pairs import top_rows
+from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig, RelationConfig
 from hoi_jax.systems.cascade.detect import Detections

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from hoi_jax.losses.ranking import draw_combinations, pair_ranking_loss, separated_ranking_loss
+from hoi_jax.losses.metric_learning import draw_combinations, pair_ranking_loss, separated_ranking_loss
 from hoi_jax.systems.cascade.config import LossConfig
 from hoi_jax.systems.cascade.model import CascadeNet, PairFeatures
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.ops.boxes import union_box
-from hoi_jax.ops.masks import resample_masks
+from hoi_jax.ops.resample import resample_masks
 from hoi_jax.ops.roi_align import pyramid_roi_align
 from hoi_jax.systems.cascade.config import RelationConfig
 

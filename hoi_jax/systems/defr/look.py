@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from jaxtyping import Array
 
-from hoi_jax.ops.patch_masks import pair_patches
+from hoi_jax.ops.token_masks import pair_patches
 from hoi_jax.system import Batch, Look, Predictions, Variables
 from hoi_jax.systems.defr.config import DefrConfig
 from hoi_jax.systems.defr.inputs import prepare

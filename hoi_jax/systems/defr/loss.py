@@ -5,9 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hoi_jax.losses.classification import binary_cross_entropy, lse_sign_loss, weighted_binary_cross_entropy
+from hoi_jax.losses.elementwise import (
+    binary_cross_entropy,
+    binary_focal,
+    lse_sign_loss,
+    softmax_cross_entropy,
+    weighted_binary_cross_entropy,
+)
 from hoi_jax.losses.reduce import valid_mean
-from hoi_jax.losses.set_prediction import binary_focal, softmax_cross_entropy
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.defr.config import DefrConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare

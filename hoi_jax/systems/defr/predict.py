@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hoi_jax.ops.nms import class_nms
+from hoi_jax.ops.boxes import class_nms
 from hoi_jax.ops.pairs import take_rows, top_rows
-from hoi_jax.ops.patch_masks import pair_patches
 from hoi_jax.ops.scoring import verb_scores_of_class
+from hoi_jax.ops.token_masks import pair_patches
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig
 from hoi_jax.systems.defr.inputs import prepare

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from hoi_jax.losses.classification import binary_cross_entropy, weighted_binary_cross_entropy
+from hoi_jax.losses.elementwise import binary_cross_entropy, weighted_binary_cross_entropy
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoi_jax.losses.classification import log_frequency_weights
+from hoi_jax.losses.elementwise import log_frequency_weights
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.release import released_counts
 from hoi_jax.vocab.tables import Vocabulary

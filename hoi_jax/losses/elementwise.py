@@ -1,9 +1,9 @@
-"""Elementwise classification losses; nothing is averaged here."""
+"""Elementwise losses of logits and box offsets; nothing is averaged here."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def binary_cross_entropy(logits: Float[Array, "*shape"], labels: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -56,3 +56,36 @@ def lse_sign_loss(
         wrong = jnp.where(known, wrong, -jnp.inf)
     padding = [(0, 0)] * (wrong.ndim - 1) + [(1, 0)]
     return jax.nn.logsumexp(jnp.pad(wrong, padding), axis=-1)  # the padded 0 is the "1 +"
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*shape classes"], label: Int[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """-log softmax(logits)[label]."""
+    log_probability = jax.nn.log_softmax(logits, axis=-1)
+    return -jnp.take_along_axis(log_probability, label[..., None], axis=-1)[..., 0]
+
+
+def binary_focal(
+    logits: Float[Array, "*shape"], labels: Bool[Array, "*shape"], *, alpha: float | None = None, gamma: float = 2.0
+) -> Float[Array, "*shape"]:
+    """-(1 - p_t)^gamma log p_t with p_t the probability of the label (Lin et al., ICCV 2017); finite for any logit.
+
+    Args:
+      alpha: weight of positives, 1 - alpha of negatives (CDN: 0.5); None = 1 for both (QPIC).
+    """
+    signed = jnp.where(labels, logits, -logits)
+    loss = jax.nn.softplus(-signed) * jax.nn.sigmoid(-signed) ** gamma
+    return loss if alpha is None else loss * jnp.where(labels, alpha, 1.0 - alpha)
+
+
+def smooth_l1(
+    prediction: Float[Array, "*shape"], target: Float[Array, "*shape"], *, beta: float = 1.0
+) -> Float[Array, "*shape"]:
+    """x^2 / (2 beta) where |x| < beta, else |x| - beta / 2, with x the difference (Girshick, ICCV 2015).
+
+    Args:
+      beta: 1 for box heads, 1/9 for region proposals.
+    """
+    distance = jnp.abs(prediction - target)
+    return jnp.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
