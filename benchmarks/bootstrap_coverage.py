@@ -24,7 +24,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.evaluation.bootstrap import intervals, resample
 from hoi_jax.evaluation.resampling import ClassRanking, image_draws, mean_over_classes, resampled_ap
-from hoi_jax.vocab.hico import HICO, TEST_COUNTS
+from hoi_jax.vocab.datasets import HICO, TEST_COUNTS
 
 NUM_IMAGES = 9658
 COUNTS = np.array(TEST_COUNTS, np.float64)

@@ -35,8 +35,7 @@ from hoi_jax.evaluation.hico_det import (
 )
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.vcoco import evaluate_actions
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 ROOT = Path(__file__).resolve().parent.parent
 HICO_LABELS = "hicodet_instances_test2015.json.gz"

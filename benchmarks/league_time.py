@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from hoi_jax import schema, zoo
-from hoi_jax.data.host import batch_from_images
+from hoi_jax.data.numpy_batch import batch_from_images
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import Vocabulary

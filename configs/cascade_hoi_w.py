@@ -12,8 +12,8 @@ Expect:  the paper's mAP_rel on its validation split (9,999 of the training imag
          one, 48.2 with ResNeXt-101; ours: not yet measured. The 66.04 of the challenge is an ensemble.
 
 Options as in `cascade_vcoco.py`, and split=ablation|challenge: training on 19,843 of the 29,842 images and scores on
-the other 9,999 (the paper drew them at random and never published which: `data.splits` has a rule of ours, the list is
-`hoi_jax/vocab/hoi_w_split.json`), or training on all and scores on the test images. Neither the paper nor the release
+the other 9,999 (the paper drew them at random and never published which: `data.records` has a rule of ours, the list
+is `hoi_jax/vocab/hoi_w_split.json`), or training on all and scores on the test images. Neither paper nor release
 multiplies by detector scores here. Without a counted prior, X_s is the table that the authors ship, which counts all
 29,842. Face boxes of any detector (COCO results JSON) will do; without=efra needs none.
 """

@@ -16,7 +16,7 @@ from hoi_jax.evaluation.files import hico_files, hoi_a_files, own_files, vcoco_f
 from hoi_jax.evaluation.files.annotation_files import open_labels
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 MAT_SPLITS = ("train", "test")
 

@@ -23,8 +23,7 @@ from hoi_jax.data.image_rows import image_number
 from hoi_jax.evaluation.boxes import pairwise_iou
 from hoi_jax.evaluation.files.annotation_files import open_labels
 from hoi_jax.evaluation.files.own_files import FORMAT
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, VCOCO
 
 SAME_BOX = 0.9
 Rows = dict[int, dict[str, Any]]

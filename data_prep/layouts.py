@@ -14,9 +14,8 @@ from hoi_jax.evaluation.annotations import COLUMNS, Annotations
 from hoi_jax.evaluation.files.annotation_rows import Columns
 from hoi_jax.evaluation.files.hoi_a_files import DIALECTS
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
-from hoi_jax.vocab.own import own_table
+from hoi_jax.vocab.custom import own_table
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, OBJECTS_ALPHABETICAL
 
 
 class CannotWriteError(ValueError):

@@ -20,7 +20,7 @@ from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_rows import record_of
 from hoi_jax.evaluation.files.hico_mat import number_of, text_of
 from hoi_jax.evaluation.files.label_file import LabelFile
-from hoi_jax.vocab.activities import PREFIX
+from hoi_jax.vocab.custom import PREFIX
 
 
 @dataclasses.dataclass(frozen=True)

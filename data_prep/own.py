@@ -7,8 +7,7 @@ from pathlib import Path
 from hoi_jax import io
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.evaluation.files.own_files import open_own, vocabulary_of
-from hoi_jax.vocab.activities import PREFIX
-from hoi_jax.vocab.own import own_table
+from hoi_jax.vocab.custom import PREFIX, own_table
 
 
 def open_own_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelFile]:

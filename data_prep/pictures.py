@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hoi_jax.data.picture_file import ENDINGS, is_plain, open_picture, orientation_of, png_of, upright
+from hoi_jax.data.pixels import ENDINGS, is_plain, open_picture, orientation_of, png_of, upright
 from hoi_jax.io import CorruptFileError, MissingFileError, read_bytes
 
 MAX_PICTURE_BYTES = 64 << 20

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from hoi_jax import io, schema
-from hoi_jax.data.picture_file import open_picture, rgb_of
+from hoi_jax.data.pixels import open_picture, rgb_of
 from hoi_jax.data.records import RecordFiles, read_meta
 from hoi_jax.ops.raster import pair_maps
 from hoi_jax.ops.token_masks import cells_under_boxes

@@ -15,9 +15,8 @@ import numpy as np
 from hoi_jax.data.feature_cache import META, FeatureCache, cache_directory, open_cache
 from hoi_jax.data.mixture import Mixture
 from hoi_jax.data.pipeline import HostBatch, Pipeline, example_batch
-from hoi_jax.data.records import RecordFiles, content_counts, read_meta
+from hoi_jax.data.records import RecordFiles, base_and_part, content_counts, part_mask, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.evaluation.store import PredictionStore, PredictionWriter

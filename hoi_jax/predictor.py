@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import schema
-from hoi_jax.data.host import batch_from_images
+from hoi_jax.data.numpy_batch import batch_from_images
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.system import Requirement
 from hoi_jax.vocab import Vocabulary, get_vocabulary

@@ -23,7 +23,7 @@ import numpy as np
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.coco_results import DetectionFile
-from hoi_jax.data.host import batch_from_images, read_image
+from hoi_jax.data.numpy_batch import batch_from_images, read_image
 from hoi_jax.io import DataError, write_bytes_atomic
 from hoi_jax.report.attention import draw_attention, looked_at
 from hoi_jax.system import System

@@ -19,8 +19,7 @@ from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_files import read_predictions
 from hoi_jax.evaluation.nis_thresholds import write_calibration
 from hoi_jax.evaluation.result import read_result
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 ROOT = Path(__file__).resolve().parent.parent
 _SPEC = importlib.util.spec_from_file_location("evaluate", ROOT / "evaluate.py")

@@ -7,7 +7,7 @@ import pytest
 
 from hoi_jax import experiment as ex
 from hoi_jax.commands.training_cost import main, training_cost
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from train import ensure_dataset
 
 CONFIG = "configs/tin_hoi_scenes.py"

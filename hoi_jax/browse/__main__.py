@@ -18,7 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from hoi_jax.browse.index import build_index
 from hoi_jax.browse.server import Desk, make_server
-from hoi_jax.data.splits import base_and_part, part_mask
+from hoi_jax.data.records import base_and_part, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import load_predictions
 from hoi_jax.io import DataError
@@ -27,8 +27,7 @@ from hoi_jax.vocab import get_vocabulary
 
 def make_desk(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Desk:
     """Reads labels, predictions and where the pictures lie. Raises DataError, ValueError."""
-    from hoi_jax.data.random_access import PictureReader
-    from hoi_jax.data.records import RecordFiles
+    from hoi_jax.data.records import PictureReader, RecordFiles
 
     files = RecordFiles(directory, split)
     base, part = base_and_part(split)

@@ -38,7 +38,7 @@ _POLICY = "; ".join(
 
 
 class Pictures(Protocol):
-    """Pictures by row: image_id and [H, W, 3] uint8, None without a picture (`data.random_access.PictureReader`)."""
+    """Pictures by row: image_id and [H, W, 3] uint8, None without a picture (`data.records.PictureReader`)."""
 
     def picture(self, row: int) -> tuple[int, np.ndarray | None]: ...
 

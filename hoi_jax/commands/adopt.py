@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.experiment import Experiment, config_text, load_experiment, read_config
 from hoi_jax.files.kept_folder import write_sums
 from hoi_jax.files.state import read_state

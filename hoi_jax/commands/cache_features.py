@@ -22,8 +22,7 @@ from tqdm import tqdm
 from hoi_jax import experiment as ex
 from hoi_jax.data.feature_cache import META, cache_directory
 from hoi_jax.data.pipeline import HostBatch, Pipeline
-from hoi_jax.data.records import read_meta
-from hoi_jax.data.splits import base_and_part
+from hoi_jax.data.records import base_and_part, read_meta
 from hoi_jax.io import write_json_atomic
 from hoi_jax.training import load_for_evaluation
 

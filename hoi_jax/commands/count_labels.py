@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.data.oversampling import copies_of_examples
+from hoi_jax.data.sampling import copies_of_examples
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.systems.defr.targets import class_weights
 from hoi_jax.systems.defr.weights_file import KEY

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax import io
-from hoi_jax.data.splits import PARTS, part_mask
+from hoi_jax.data.records import PARTS, part_mask
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.systems.cascade.prior import count_background, count_relations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=Path, required=True, help="annotations_<split>.npz of a built dataset")
-    parser.add_argument("--part", choices=PARTS, help="only this part of a file of the split train (`data.splits`)")
+    parser.add_argument("--part", choices=PARTS, help="only this part of a file of the split train (`data.sampling`)")
     parser.add_argument("--vocabulary", required=True, help="as in the config's dataset.vocabulary")
     parser.add_argument("--out", type=Path, required=True, help="npz file to write")
     options = parser.parse_args(arguments)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from hoi_jax import schema
-from hoi_jax.data.host import batch_from_images, read_image, shape_of
 from hoi_jax.data.image_rows import image_number
+from hoi_jax.data.numpy_batch import batch_from_images, read_image, shape_of
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
 from hoi_jax.predictor import Predict

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_jax.data.host import read_image
+from hoi_jax.data.numpy_batch import read_image
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.baselines import frequency_baseline
 from hoi_jax.evaluation.bootstrap import REPLICATES

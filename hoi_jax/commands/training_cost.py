@@ -25,7 +25,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import jax
 
 from hoi_jax import experiment as ex
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.schema import SchemaError
 from hoi_jax.settings import SettingsError, with_changes
 from hoi_jax.training import in_steps

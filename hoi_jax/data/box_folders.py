@@ -14,7 +14,7 @@ import numpy as np
 
 from hoi_jax.io import MEGABYTE, CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary
-from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
+from hoi_jax.vocab.datasets import OBJECTS_ALPHABETICAL
 
 _FAULTS = (ValueError, TypeError, KeyError, OverflowError)
 _FARTHEST_PX = 1e6

@@ -15,7 +15,7 @@ from hoi_jax.data.image_rows import ImageRows, Key, image_key
 from hoi_jax.files.torch_file import read_plain_torch
 from hoi_jax.io import DataError, read_head, read_json
 from hoi_jax.vocab import Vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 _COCO_VOCABULARIES = ("hico_det", "vcoco")
 POSE_LENGTHS = (51, 78, 399, 408)
@@ -197,7 +197,7 @@ class DetectionFile:
             )
 
     def of(self, picture: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-        """Columns for `host.batch_from_images`; no rows when the file does not speak of this picture.
+        """Columns for `numpy_batch.batch_from_images`; no rows when the file does not speak of this picture.
 
         A picture is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
         its height and width, for files whose boxes are in pixels of a resized image.

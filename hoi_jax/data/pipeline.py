@@ -16,19 +16,17 @@ import tensorflow as tf
 
 from hoi_jax import schema
 from hoi_jax.data import plan, tables, transforms
-from hoi_jax.data.blank import blank_batch
 from hoi_jax.data.changes import Changes, plain_changes, random_changes
 from hoi_jax.data.feature_cache import FeatureCache
 from hoi_jax.data.label_cleaning import clean_labels
-from hoi_jax.data.oversampling import copies_of_examples
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.data.pixels import change_image, change_mask, decode_of_size
-from hoi_jax.data.record_places import read_at, record_places
-from hoi_jax.data.records import RecordFiles, Tensor
+from hoi_jax.data.records import RecordFiles, Tensor, read_at, record_places
+from hoi_jax.data.sampling import copies_by_ratio, copies_by_replacement, copies_of_examples, sparse_examples
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.data.sparsity import copies_by_ratio, copies_by_replacement, sparse_examples
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.views import verb_map
+from hoi_jax.vocab.tables import verb_map
 
 HostBatch = dict[str, np.ndarray]
 

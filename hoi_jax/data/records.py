@@ -1,29 +1,73 @@
-"""Records on disk: one TFDS feature layout for every dataset, and how a record is read back.
+"""Records on disk: one TFDS feature layout for every dataset, parts of its splits, and how records are read back.
 
 The layout is `schema.RECORD_FIELDS`, so that a builder only has to produce dictionaries of these fields. This is
-the one place that knows the file format; box conventions were changed before, where each dataset's own files
-are read (`data_prep/`).
+the one module that knows the file format; box conventions were converted before, where each dataset's own files
+are read (`data_prep/`). `RecordFiles` reads a split in order, `record_places` and `read_at` read single records.
+
+Parts of a split: "train:held_out" is a tenth of "train", "train:fit" the rest. Values that are fitted after training
+(suppression thresholds) need images that the network did not learn and that are not the test set. The image's position
+alone decides, so the parts never change. "train:ablation_train" and "train:ablation_val" stand for the split that the
+cascade's paper made of HOI-W, 19,843 and 9,999 of 29,842 images at random. Its list was never published: here images
+are ranked by a hash of their position, and the first 9,999 (of a file of another length, as large a share) are for
+validation. `vocab/hoi_w_split.json` lists them.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Set
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from jaxtyping import Bool, Int
 
 from hoi_jax import schema
 from hoi_jax.data.pixels import decode_rgb
-from hoi_jax.data.splits import base_and_part, part_mask
-from hoi_jax.io import DataError, read_json
+from hoi_jax.io import CorruptFileError, DataError, MissingFileError, read_json
 
 Tensor = Any
 """A `tf.Tensor`. TensorFlow's own annotations reject slices with an ellipsis, so checkers see Any."""
 
 META_FILE = "hoi_jax.json"
 """Beside the TFDS files: vocabularies, action count, fingerprint, counts per split."""
+
+
+ONE_IN = 10
+ABLATION_SHARE = (9_999, 29_842)
+PARTS = ("fit", "held_out", "ablation_train", "ablation_val")
+
+
+def base_and_part(split: str) -> tuple[str, str]:
+    """("train", "fit") of "train:fit"; the part is "" for a whole split. Raises ValueError for another part."""
+    base, colon, part = split.partition(":")
+    if colon and part not in PARTS:
+        raise ValueError(f"split {split!r} has no part {part!r}; parts are {PARTS}")
+    return base, part
+
+
+def part_mask(split: str, count: int) -> Bool[np.ndarray, " count"]:
+    """Which of the `count` examples of the whole split belong to `split`."""
+    base, part = base_and_part(split)
+    if not part:
+        return np.ones(count, bool)
+    if part.startswith("ablation"):
+        chosen = _ablation_val(base, count)
+        return chosen if part == "ablation_val" else ~chosen
+    held_out = np.array([zlib.crc32(f"{base}/{i}".encode()) % ONE_IN == 0 for i in range(count)], bool)
+    return held_out if part == "held_out" else ~held_out
+
+
+def _ablation_val(base: str, count: int) -> Bool[np.ndarray, " count"]:
+    """The lowest ranks by SHA-256 of "<base>/<position>", as many as the paper's share of its 29,842 images."""
+    ranks = sorted(range(count), key=lambda i: hashlib.sha256(f"{base}/{i}".encode()).digest())
+    share, whole = ABLATION_SHARE
+    mask = np.zeros(count, bool)
+    mask[ranks[: (count * share + whole // 2) // whole]] = True
+    return mask
 
 
 def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
@@ -140,3 +184,78 @@ def write_meta(directory: str | Path, meta: Mapping[str, object]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(meta, indent=1, sort_keys=True))
     temporary.replace(path)
+
+
+_HEAD, _TAIL = 12, 4
+"""A record in a TFRecord file: its length (8 bytes), a checksum (4), the record, a checksum (4)."""
+
+
+def record_places(paths: Sequence[str | Path]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """(file [n], byte [n]) of the heads of all records, in order; only the heads are read.
+
+    Raises:
+      CorruptFileError: a file ends within a record.
+    """
+    file, byte = [], []
+    for number, path in enumerate(map(Path, paths)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no such file")
+        size, at = path.stat().st_size, 0
+        try:
+            with path.open("rb", buffering=0) as stream:
+                while at < size:
+                    stream.seek(at)
+                    head = stream.read(_HEAD)
+                    length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD else size
+                    if at + _HEAD + length + _TAIL > size:
+                        raise CorruptFileError(f"{path}: ends within the record at byte {at}")
+                    file.append(number)
+                    byte.append(at)
+                    at += _HEAD + length + _TAIL
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+    return np.array(file, np.int64), np.array(byte, np.int64)
+
+
+def read_at(path: Tensor, byte: Tensor) -> tf.data.Dataset:
+    """A dataset of the one record whose head is at `byte`; for `flat_map`, since the operation fails outside functions.
+
+    A wrong checksum raises tf.errors.DataLossError.
+    """
+    records = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path], compression_type="", buffer_size=tf.constant(0, tf.int64), byte_offsets=[byte], metadata=""
+    )
+    return tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string)).take(1)
+
+
+class PictureReader:
+    """Images of one split by row of its annotations; may be used by several threads."""
+
+    def __init__(self, files: RecordFiles):
+        file, byte = record_places(files.paths)
+        if len(byte) != files.base_examples:
+            raise DataError(f"{files.directory}: {len(byte)} records, expected {files.base_examples}")
+        rows = slice(None) if files.positions is None else files.positions
+        self._file, self._byte = file[rows], byte[rows]
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._byte)
+
+    def picture(self, row: int) -> tuple[int, np.ndarray | None]:
+        """image_id and the image [H, W, 3] uint8, or None where the dataset was built without images.
+
+        Raises:
+          IndexError: no such row; DataError: the file changed.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        path = self._files.paths[self._file[row]]
+        try:
+            place = tf.data.Dataset.from_tensors((tf.constant(path), tf.constant(self._byte[row])))
+            record = next(iter(place.flat_map(lambda *where: read_at(*where))))
+        except tf.errors.OpError as error:
+            raise CorruptFileError(f"{path}: the record at byte {self._byte[row]}: {error.message}") from error
+        example = self._files.parse(record)
+        number, encoded = int(example["image_id"]), example["image"].numpy()
+        return number, decode_rgb(encoded, f"{path}: image {number}") if encoded else None

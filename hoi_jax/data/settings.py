@@ -20,8 +20,8 @@ class DatasetSettings:
     Attributes:
       name: dataset and size as built, for example "hoi_scenes/small".
       vocabulary: class table of the labels; action-style tables take their pairs from `persons`.
-      labels: vocabulary that the records are labelled in, where `vocabulary` is a view of it (`vocab.views`).
-      train_split, eval_split: names of splits; "train:fit" and "train:held_out" are parts of "train" (`splits`).
+      labels: vocabulary that the records are labelled in, where `vocabulary` is a view of it (`vocab.tables`).
+      train_split, eval_split: names of splits; "train:fit", "train:held_out": parts of "train" (`records`).
       mix: further datasets of the training stream, for a view that their labels have too; mix_by: "size" gives every
         example the same chance, "equal" every dataset the same share.
       features: name of a cache of feature maps that takes the place of pictures (`feature_cache`); "" = pictures.
@@ -172,9 +172,9 @@ class PipelineSettings:
       threads: parallel parsers, 0 = as many as tf.data likes.
       prefetch: batches prepared ahead.
       oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
-        (`oversampling.copies_of_examples`); 0 = every example once.
+        (`sampling.copies_of_examples`); 0 = every example once.
       oversample_cap, oversample_skip_single: as there.
-      sparsity: how pictures with one person give way to crowded ones (`sparsity`): "off"; "ratio": crowded ones are
+      sparsity: how pictures with one person give way to crowded ones (`sampling`): "off"; "ratio": crowded ones are
         shown `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random
         crowded pictures (released code).
       sparsity_overlap: boxes of people above this IoU are one person in that count; None = every box counts, as in the

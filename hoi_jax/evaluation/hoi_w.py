@@ -14,7 +14,7 @@ from hoi_jax.evaluation.ap import score_ranking
 from hoi_jax.evaluation.boxes import matched_iou
 from hoi_jax.evaluation.matching import candidate_chunks, ranking
 from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.vocab.hoi_w import HOI_W
+from hoi_jax.vocab.datasets import HOI_W
 
 VERBS = HOI_W.verbs
 """Verb number 1 to 10 of the files is index 0 to 9 here."""

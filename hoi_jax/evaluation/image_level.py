@@ -17,7 +17,7 @@ from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import DataError
 from hoi_jax.settings import choice
-from hoi_jax.vocab.hico import TRAIN_IMAGES_VISIBLE
+from hoi_jax.vocab.datasets import TRAIN_IMAGES_VISIBLE
 
 FEW_SHOT = (1, 5, 10)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.vocab.pic import PIC
+from hoi_jax.vocab.datasets import PIC
 
 RELATIONS = PIC.verbs
 """Relation number 1 to 30 of the files is index 0 to 29 here."""

@@ -17,7 +17,7 @@ from hoi_jax.evaluation.pic import Scene, evaluate_pic
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError, MissingFileError
-from hoi_jax.vocab.hoi_w import HOI_W
+from hoi_jax.vocab.datasets import HOI_W
 
 LEAST_SCORE = 0.01
 """Verbs below it are not written to HOI-W's result files by the authors of C-HOI."""

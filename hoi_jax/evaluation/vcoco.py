@@ -15,8 +15,8 @@ from hoi_jax.evaluation.boxes import matched_iou
 from hoi_jax.evaluation.matching import best_truth, first_hits, ranking
 from hoi_jax.evaluation.protocols import ActionProtocol
 from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.vocab.datasets import HEADLINE_EXCLUDES
 from hoi_jax.vocab.tables import Vocabulary
-from hoi_jax.vocab.vcoco import HEADLINE_EXCLUDES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoi_jax.data.host import read_image
+from hoi_jax.data.numpy_batch import read_image
 from hoi_jax.data.pixels import resize_image
 from hoi_jax.ops.boxes import class_nms
 from hoi_jax.photos.darknet import Network, Weights, read_network, run
@@ -102,5 +102,5 @@ class DetectedBoxes:
         self._detector = detector
 
     def of(self, picture: Path) -> dict[str, np.ndarray]:
-        """Columns for `host.batch_from_images`. Raises DataError for a picture that cannot be read."""
+        """Columns for `numpy_batch.batch_from_images`. Raises DataError for a picture that cannot be read."""
         return self._detector(read_image(picture))

@@ -1,8 +1,9 @@
 """`hoi_scenes`: a procedural world of people and objects, with every annotation that the library's systems use.
 
 `make_scene` is a pure function of (settings, index). The modules, in reading order: `settings` (sizes and
-frequencies), `people` and `objects` (bodies), `verbs` (what each verb means), `activities` and `extras` (poses),
-`world` (placement), `draw` and `looks` (pictures), `annotate` (record tables), `detector` (simulated detections).
+frequencies), `people` and `objects` (bodies), `verbs` (what each verb means), `activities` and `distractors`
+(poses), `layout` and `world` (placement), `draw` and `appearance` (images), `annotate` (record tables), `detector`
+(simulated detections), `rng` (random draws).
 """
 
 import io
@@ -11,8 +12,8 @@ import numpy as np
 
 from hoi_jax.scenes.annotate import action_rows, hoi_labels, pair_rows, visible_instances
 from hoi_jax.scenes.detector import detect
-from hoi_jax.scenes.dice import Dice
 from hoi_jax.scenes.draw import background_shapes, render
+from hoi_jax.scenes.rng import Rng
 from hoi_jax.scenes.settings import SCENE_HW_PX, SCENE_SIZES, TEST_OFFSET, SceneSettings
 from hoi_jax.scenes.verbs import scene_verbs
 from hoi_jax.scenes.world import sample_world
@@ -49,13 +50,13 @@ def make_scene(settings: SceneSettings, index: int) -> dict[str, object]:
     if index < 0:
         raise ValueError(f"index is {index}, expected 0 or more")
     height, width = settings.height_px, settings.width_px
-    world, dice = sample_world(settings, index)
-    picture, ids = render(world.entities, background_shapes(dice, height, width), height, width)
+    world, rng = sample_world(settings, index)
+    picture, ids = render(world.entities, background_shapes(rng, height, width), height, width)
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     verbs = scene_verbs(world.entities)
     table = visible_instances(world.entities, ids)
-    found = detect(table, settings.detector_noise, Dice(settings.seed, index, 1), height, width)
+    found = detect(table, settings.detector_noise, Rng(settings.seed, index, 1), height, width)
     rows = pair_rows(world.entities, table, verbs)
     persons, actions, roles = action_rows(world.entities, table, verbs)
     record = empty_record(len(SCENES_ACTIONS.actions))

@@ -7,9 +7,8 @@ reduced (smooth edges); the id map tells for every pixel which entity is visible
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hoi_jax.scenes.dice import Dice
+from hoi_jax.scenes.appearance import APPEARANCES, Rows
 from hoi_jax.scenes.geometry import Point
-from hoi_jax.scenes.looks import LOOKS, Rows
 from hoi_jax.scenes.objects import Thing
 from hoi_jax.scenes.people import (
     ARM_RADIUS,
@@ -19,6 +18,7 @@ from hoi_jax.scenes.people import (
     Colour,
     Person,
 )
+from hoi_jax.scenes.rng import Rng
 
 Shape = tuple[str, tuple[float, ...], float, Colour]
 SMOOTHING = 2
@@ -49,19 +49,21 @@ def _limb(points: tuple[Point, ...], width: float, colour: Colour) -> list[Shape
 
 def person_shapes(person: Person) -> list[Shape]:
     """A person from the back to the front: far limbs, trunk, head with a face, near limbs."""
-    k, h, look = person.keypoints, person.height, person.look
+    k, h, appearance = person.keypoints, person.height, person.appearance
     arm, leg = 2 * ARM_RADIUS * h, 2 * LEG_RADIUS * h
     near_right = person.facing > 0
     sides = (((5, 7, 9), (11, 13, 15)), ((6, 8, 10), (12, 14, 16)))
     far, near = sides if near_right else sides[::-1]
     shapes: list[Shape] = []
     for (shoulder, elbow, wrist), (hip, knee, ankle), shade in ((*far, 0.8), (*near, 1.0)):
-        legs = _limb((k[hip], k[knee], k[ankle]), leg, darker(look.trousers, shade))
-        foot = dot(k[ankle][0] + 0.025 * h * person.facing, k[ankle][1] + 0.005 * h, 0.055 * h, look.shoes, 0.03 * h)
+        legs = _limb((k[hip], k[knee], k[ankle]), leg, darker(appearance.trousers, shade))
+        foot = dot(
+            k[ankle][0] + 0.025 * h * person.facing, k[ankle][1] + 0.005 * h, 0.055 * h, appearance.shoes, 0.03 * h
+        )
         arms = [
-            *_limb((k[shoulder], k[elbow]), arm, darker(look.shirt, shade)),
-            line((k[elbow], k[wrist]), 0.9 * arm, darker(look.skin, shade)),
-            dot(*k[wrist], HAND_RADIUS * h, darker(look.skin, shade)),
+            *_limb((k[shoulder], k[elbow]), arm, darker(appearance.shirt, shade)),
+            line((k[elbow], k[wrist]), 0.9 * arm, darker(appearance.skin, shade)),
+            dot(*k[wrist], HAND_RADIUS * h, darker(appearance.skin, shade)),
         ]
         if shade < 1.0:
             shapes += arms + legs + [foot] + _trunk(person)
@@ -73,29 +75,29 @@ def person_shapes(person: Person) -> list[Shape]:
 def _trunk(person: Person) -> list[Shape]:
     h, s = person.height, SHOULDER_HALF * person.height
     (nx, ny), (px, py) = person.neck, person.pelvis
-    shirt = person.look.shirt
+    shirt = person.appearance.shirt
     corners = ((nx - s, ny), (nx + s, ny), (px + 0.8 * s, py + 0.03 * h), (px - 0.8 * s, py + 0.03 * h))
     return [
-        dot(px, py + 0.02 * h, 0.085 * h, person.look.trousers, 0.05 * h),
+        dot(px, py + 0.02 * h, 0.085 * h, person.appearance.trousers, 0.05 * h),
         polygon(corners, shirt),
         dot(nx - 0.8 * s, ny + 0.025 * h, 0.035 * h, shirt), dot(nx + 0.8 * s, ny + 0.025 * h, 0.035 * h, shirt),
     ]  # fmt: skip
 
 
 def _head_shapes(person: Person) -> list[Shape]:
-    (x, y), r, (gx, gy), look = person.head, person.head_radius, person.gaze, person.look
+    (x, y), r, (gx, gy), appearance = person.head, person.head_radius, person.gaze, person.appearance
     k = person.keypoints
     shapes = [
-        line((person.neck, person.head), 0.7 * r, look.skin),
-        dot(x - 0.18 * r * gx, y - 0.1 * r, r, look.hair),
-        dot(x + 0.2 * r * gx, y + r * (0.12 + 0.12 * gy), 0.84 * r, look.skin),
+        line((person.neck, person.head), 0.7 * r, appearance.skin),
+        dot(x - 0.18 * r * gx, y - 0.1 * r, r, appearance.hair),
+        dot(x + 0.2 * r * gx, y + r * (0.12 + 0.12 * gy), 0.84 * r, appearance.skin),
     ]
     nose = k[0]
     for eye in (k[1], k[2]):
         shapes.append(dot(*eye, 0.21 * r, WHITE))
         shapes.append(dot(eye[0] + 0.1 * r * gx, eye[1] + 0.1 * r * gy, 0.12 * r, BLACK))
     if person.gaze == (0.0, 0.0):
-        shapes.append(dot(*nose, 0.13 * r, darker(look.skin, 0.75)))
+        shapes.append(dot(*nose, 0.13 * r, darker(appearance.skin, 0.75)))
     else:
         tip = (x + 1.35 * r * gx, y + r * (0.1 + 1.25 * gy))
         base = 0.22 * r
@@ -127,7 +129,7 @@ def _strokes(thing: Thing, rows: Rows) -> list[Shape]:
 
 def thing_shapes(thing: Thing) -> list[Shape]:
     """An object in its own look; lines and dots follow the contact outline of its kind."""
-    return _strokes(thing, LOOKS[thing.name](thing.colour))
+    return _strokes(thing, APPEARANCES[thing.name](thing.colour))
 
 
 def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: int | None = None) -> None:
@@ -143,20 +145,20 @@ def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: 
             canvas.polygon(xy, ink)
 
 
-def background_shapes(dice: Dice, height: int, width: int) -> list[Shape]:
+def background_shapes(rng: Rng, height: int, width: int) -> list[Shape]:
     """Sky, ground and clutter (hills, trees, posts, houses, stains) in muted colours."""
-    horizon = height * dice.between(0.3, 0.5)
-    tone = dice.below(5)
+    horizon = height * rng.between(0.3, 0.5)
+    tone = rng.below(5)
     ground = ((140, 165, 115), (175, 165, 140), (150, 150, 150), (185, 170, 150), (120, 145, 130))[tone]
-    sky = ((180, 205, 225), (205, 210, 215), (220, 205, 190), (165, 185, 200), (195, 215, 205))[dice.below(5)]
+    sky = ((180, 205, 225), (205, 210, 215), (220, 205, 190), (165, 185, 200), (195, 215, 205))[rng.below(5)]
     shapes = [
         polygon(((0, 0), (width, 0), (width, horizon), (0, horizon)), sky),
         polygon(((0, horizon), (width, horizon), (width, height), (0, height)), ground),
     ]
     unit = min(height, width)
-    for _ in range(dice.integer(2, 6)):
-        x, kind = dice.between(0, width), dice.below(4)
-        size = unit * dice.between(0.08, 0.25)
+    for _ in range(rng.integer(2, 6)):
+        x, kind = rng.between(0, width), rng.below(4)
+        size = unit * rng.between(0.08, 0.25)
         if kind == 0:
             shapes.append(dot(x, horizon, 1.6 * size, darker(ground, 0.88), size))
             shapes.append(
@@ -166,13 +168,13 @@ def background_shapes(dice: Dice, height: int, width: int) -> list[Shape]:
             shapes.append(line(((x, horizon + 0.2 * size), (x, horizon - size)), 0.16 * size, (105, 90, 75)))
             shapes.append(dot(x, horizon - 1.1 * size, 0.5 * size, (105, 135, 100), 0.7 * size))
         elif kind == 2:
-            wall = (170 + dice.below(30), 160, 150)
+            wall = (170 + rng.below(30), 160, 150)
             box = ((x, horizon - size), (x + size, horizon - size), (x + size, horizon + 2), (x, horizon + 2))
             shapes.append(polygon(box, wall))
             shapes.append(polygon((box[0], (x + size / 2, horizon - 1.5 * size), box[1]), (145, 115, 105)))
         else:
-            y = dice.between(horizon, height)
-            shapes.append(dot(x, y, size, darker(ground, dice.between(0.85, 1.1)), 0.25 * size))
+            y = rng.between(horizon, height)
+            shapes.append(dot(x, y, size, darker(ground, rng.between(0.85, 1.1)), 0.25 * size))
     return [(kind, xy, w, tuple(min(255, c) for c in colour)) for kind, xy, w, colour in shapes]  # type: ignore[misc]
 
 

@@ -23,7 +23,7 @@ SOLE = 0.03
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Appearance:
     """Colours of a person."""
 
     skin: Colour
@@ -43,7 +43,7 @@ class Person:
       pelvis, neck, head: middle of the hips, of the shoulders, of the head.
       gaze: unit direction in the picture in which the face looks; (0, 0) means into the camera.
       facing: +1 or -1, see the module docstring.
-      look: colours.
+      appearance: colours.
       depth: larger is nearer to the viewer (drawn later).
     """
 
@@ -54,7 +54,7 @@ class Person:
     head: Point
     gaze: Point
     facing: int
-    look: Look
+    appearance: Appearance
     depth: float
 
     class_index = 0
@@ -141,7 +141,7 @@ def build_person(
     pelvis: Point,
     *,
     facing: int,
-    look: Look,
+    appearance: Appearance,
     depth: float,
     gaze: Point,
     left_hand: Point,
@@ -155,7 +155,7 @@ def build_person(
     Args:
       height: standing height, px.
       pelvis: middle of the hips, px.
-      facing, look, depth, gaze: see `Person`.
+      facing, appearance, depth, gaze: see `Person`.
       left_hand, right_hand, left_foot, right_foot: where wrists and ankles should be, px; out of reach means the
         limb stretches towards the point.
       lean: of the trunk towards `facing`, radians.
@@ -174,5 +174,6 @@ def build_person(
     return Person(
         height=height,
         keypoints=(*face, ls, rs, le, re, lw, rw, lh, rh, lk, rk, la, ra),
-        pelvis=pelvis, neck=trunk["neck"], head=trunk["head"], gaze=gaze, facing=facing, look=look, depth=depth,
+        pelvis=pelvis, neck=trunk["neck"], head=trunk["head"], gaze=gaze, facing=facing, appearance=appearance,
+        depth=depth,
     )  # fmt: skip

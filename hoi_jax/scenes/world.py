@@ -10,13 +10,13 @@ import itertools
 import math
 
 from hoi_jax.scenes.activities import ACTIVITIES, Play
-from hoi_jax.scenes.dice import Dice
-from hoi_jax.scenes.extras import decoy, idle, lone_thing
+from hoi_jax.scenes.distractors import decoy, idle, lone_thing
 from hoi_jax.scenes.geometry import Box, overlap_share
+from hoi_jax.scenes.layout import Layout
 from hoi_jax.scenes.objects import KINDS, Thing
 from hoi_jax.scenes.people import Person
+from hoi_jax.scenes.rng import Rng
 from hoi_jax.scenes.settings import TEST_OFFSET, WEIGHTS, SceneSettings
-from hoi_jax.scenes.stage import Stage
 from hoi_jax.scenes.verbs import WIDE, Entity, disturbs, scene_verbs, sight_distance
 
 PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS.items() for verb in verbs)
@@ -94,72 +94,72 @@ def _fits(world: World, play: Play) -> bool:
     return _has_room(world, play) and _keeps_labels(world, play)
 
 
-def _stage(world: World, dice: Dice, base: float, near: Entity | None = None) -> Stage:
+def _layout(world: World, rng: Rng, base: float, near: Entity | None = None) -> Layout:
     """A spot for a play: people lower in the picture are nearer and larger; `near` puts it beside something."""
     unit = min(world.height, world.width)
-    depth = dice.between(0.0, 1.0)
+    depth = rng.between(0.0, 1.0)
     ground = world.height * (0.6 + 0.38 * depth if world.crowded else 0.74 + 0.24 * depth)
     height = base * unit * (0.85 + 0.25 * depth)
     if near is None:
-        return Stage(dice, dice.between(0.08, 0.92) * world.width, ground, height, dice.sign())
+        return Layout(rng, rng.between(0.08, 0.92) * world.width, ground, height, rng.sign())
     half = 0.5 * (near.box[2] - near.box[0])
-    offset = dice.sign() * (half + dice.between(0.05, 0.35) * height)
+    offset = rng.sign() * (half + rng.between(0.05, 0.35) * height)
     x = 0.5 * (near.box[0] + near.box[2]) + offset
-    return Stage(dice, x, near.depth + dice.between(-0.04, 0.04) * unit, height, dice.sign())
+    return Layout(rng, x, near.depth + rng.between(-0.04, 0.04) * unit, height, rng.sign())
 
 
-def _place(world: World, dice: Dice, verb: str, obj: str, base: float, tries: int) -> bool:
+def _place(world: World, rng: Rng, verb: str, obj: str, base: float, tries: int) -> bool:
     """Tries to put one activity on the scene, smaller and smaller if it finds no room."""
     for attempt in range(tries):
-        stage = _stage(world, dice, base * 0.88 ** (attempt // 5))
-        play = ACTIVITIES[verb](stage, obj)
+        layout = _layout(world, rng, base * 0.88 ** (attempt // 5))
+        play = ACTIVITIES[verb](layout, obj)
         if _fits(world, play) and is_consistent(play):
             world.add(play)
             return True
     return False
 
 
-def _add_decoy(world: World, dice: Dice, base: float) -> None:
-    verb, obj = PLAYS[dice.weighted(_CUMULATIVE)]
+def _add_decoy(world: World, rng: Rng, base: float) -> None:
+    verb, obj = PLAYS[rng.weighted(_CUMULATIVE)]
     for attempt in range(_DECOY_TRIES):
-        stage = _stage(world, dice, base * 0.88 ** (attempt // 4))
-        shape = ACTIVITIES[verb](stage, obj)
+        layout = _layout(world, rng, base * 0.88 ** (attempt // 4))
+        shape = ACTIVITIES[verb](layout, obj)
         if not _has_room(world, shape):
             continue
         for _ in range(_DECOY_POSES):
-            play = decoy(stage, verb, shape)
+            play = decoy(layout, verb, shape)
             if is_consistent(play) and _fits(world, play):
                 world.add(play)
                 return
 
 
-def _add_bystander(world: World, dice: Dice, base: float) -> None:
-    far = not world.crowded and dice.chance(0.12)
+def _add_bystander(world: World, rng: Rng, base: float) -> None:
+    far = not world.crowded and rng.chance(0.12)
     for _ in range(_SIDE_TRIES):
-        near = dice.pick(world.entities) if world.entities and not far and dice.chance(NEAR_USED_THING) else None
-        stage = _stage(world, dice, base * dice.between(0.85, 1.1), near)
+        near = rng.pick(world.entities) if world.entities and not far and rng.chance(NEAR_USED_THING) else None
+        layout = _layout(world, rng, base * rng.between(0.85, 1.1), near)
         if far:
             unit = min(world.height, world.width)
-            stage = dataclasses.replace(stage, ground=0.56 * world.height, height=dice.between(0.13, 0.2) * unit)
-        play = idle(stage)
+            layout = dataclasses.replace(layout, ground=0.56 * world.height, height=rng.between(0.13, 0.2) * unit)
+        play = idle(layout)
         if _fits(world, play) and is_consistent(play):
             world.add(play)
             return
 
 
-def _add_lone_thing(world: World, dice: Dice, base: float) -> None:
+def _add_lone_thing(world: World, rng: Rng, base: float) -> None:
     used = [entity.name for entity in world.entities if isinstance(entity, Thing)]
     for _ in range(_SIDE_TRIES):
-        again = bool(used) and dice.chance(0.6)
-        name = dice.pick(used) if again else dice.pick(tuple(KINDS))
-        near = dice.pick(world.entities) if world.entities and dice.chance(0.5) else None
-        play = lone_thing(_stage(world, dice, base, near), name)
+        again = bool(used) and rng.chance(0.6)
+        name = rng.pick(used) if again else rng.pick(tuple(KINDS))
+        near = rng.pick(world.entities) if world.entities and rng.chance(0.5) else None
+        play = lone_thing(_layout(world, rng, base, near), name)
         if _fits(world, play):
             world.add(play)
             return
 
 
-def main_play(index: int, dice: Dice) -> tuple[str, str]:
+def main_play(index: int, rng: Rng) -> tuple[str, str]:
     """The activity that a scene must show: by weight, except that some scenes take their turn in a cycle.
 
     The first train scenes go once through all activities, so that every HOI class has a train example. Every second
@@ -170,33 +170,33 @@ def main_play(index: int, dice: Dice) -> tuple[str, str]:
         turn = (index - TEST_OFFSET) // 2 % len(PLAYS)
     if turn < len(PLAYS):
         return PLAYS[turn * _CYCLE_STRIDE % len(PLAYS)]
-    return PLAYS[dice.weighted(_CUMULATIVE)]
+    return PLAYS[rng.weighted(_CUMULATIVE)]
 
 
-def sample_world(settings: SceneSettings, index: int) -> tuple[World, Dice]:
-    """Places everything of scene `index`; also returns the dice for what is drawn later (the background)."""
-    dice = Dice(settings.seed, index, 0)
-    crowded = dice.chance(settings.crowded_fraction)
-    verb, obj = main_play(index, dice)
+def sample_world(settings: SceneSettings, index: int) -> tuple[World, Rng]:
+    """Places everything of scene `index`; also returns the rng for what is drawn later (the background)."""
+    rng = Rng(settings.seed, index, 0)
+    crowded = rng.chance(settings.crowded_fraction)
+    verb, obj = main_play(index, rng)
     world = World(settings.height_px, settings.width_px, crowded)
     if crowded:
-        base = dice.between(0.3, 0.45)
-        plays, decoys = dice.integer(2, 4), dice.integer(2, 4)
-        people, things = dice.integer(2, 4), dice.integer(1, 3)
+        base = rng.between(0.3, 0.45)
+        plays, decoys = rng.integer(2, 4), rng.integer(2, 4)
+        people, things = rng.integer(2, 4), rng.integer(1, 3)
     else:
-        close = dice.chance(0.12)
-        base = dice.between(0.8, 1.1) if close else dice.between(0.42, 0.72)
-        plays, decoys = dice.integer(1, 3), dice.integer(1, 3)
-        people, things = dice.integer(0, 2), dice.integer(0, 2)
-    _place(world, dice, verb, obj, base, _MAIN_TRIES)
+        close = rng.chance(0.12)
+        base = rng.between(0.8, 1.1) if close else rng.between(0.42, 0.72)
+        plays, decoys = rng.integer(1, 3), rng.integer(1, 3)
+        people, things = rng.integer(0, 2), rng.integer(0, 2)
+    _place(world, rng, verb, obj, base, _MAIN_TRIES)
     for _ in range(plays - 1):
-        side_verb, side_obj = PLAYS[dice.weighted(_CUMULATIVE)]
-        _place(world, dice, side_verb, side_obj, base, _SIDE_TRIES)
+        side_verb, side_obj = PLAYS[rng.weighted(_CUMULATIVE)]
+        _place(world, rng, side_verb, side_obj, base, _SIDE_TRIES)
     for _ in range(decoys):
-        _add_decoy(world, dice, base)
+        _add_decoy(world, rng, base)
     for _ in range(things):
-        _add_lone_thing(world, dice, base)
+        _add_lone_thing(world, rng, base)
     for _ in range(people):
-        _add_bystander(world, dice, base)
+        _add_bystander(world, rng, base)
     world.entities.sort(key=lambda entity: entity.depth)
-    return world, dice
+    return world, rng

@@ -7,8 +7,7 @@ __all__ = ["Vocabulary", "get_vocabulary"]
 
 def get_vocabulary(name: str) -> Vocabulary:
     """The vocabulary called `name`: hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, or "file:PATH"
-    (`activities`, `own`);
-    or a view (`views`): interactive_coco, interactive_scenes, objects_coco, objects_scenes.
+    (`custom`); or a view (`tables`): interactive_coco, interactive_scenes, objects_coco, objects_scenes.
 
     Raises:
       ValueError: for another name, listing these; DataError for a file that is not there or is damaged.
@@ -21,23 +20,23 @@ def get_vocabulary(name: str) -> Vocabulary:
     ('board', 'airplane')
     """
     if name.startswith("file:"):
-        from hoi_jax.vocab.activities import read_vocabulary
+        from hoi_jax.vocab.custom import read_vocabulary
 
         return read_vocabulary(name)
     kind, _, objects = name.partition("_")
     if kind in ("interactive", "objects") and objects in ("coco", "scenes"):
-        from hoi_jax.vocab.views import interactive_view, object_view
+        from hoi_jax.vocab.tables import interactive_view, object_view
 
         base = get_vocabulary("hico_det" if objects == "coco" else "hoi_scenes")
         return (interactive_view if kind == "interactive" else object_view)(name, base)
     if name == "hico_det":
-        from hoi_jax.vocab.hico import HICO as table
+        from hoi_jax.vocab.datasets import HICO as table
     elif name == "vcoco":
-        from hoi_jax.vocab.vcoco import VCOCO as table
+        from hoi_jax.vocab.datasets import VCOCO as table
     elif name == "hoi_w":
-        from hoi_jax.vocab.hoi_w import HOI_W as table
+        from hoi_jax.vocab.datasets import HOI_W as table
     elif name == "pic":
-        from hoi_jax.vocab.pic import PIC as table
+        from hoi_jax.vocab.datasets import PIC as table
     elif name == "hoi_scenes":
         from hoi_jax.vocab.scenes import SCENES as table
     elif name == "hoi_scenes_actions":

@@ -7,7 +7,7 @@ Liu et al. 2020) hold every class of the objects or verbs named here.
 
 import numpy as np
 
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 _RF_UC = (
     8, 22, 27, 44, 50, 55, 62, 66, 70, 76, 77, 80, 83, 84, 90, 99, 100, 104, 107, 127, 135, 136, 149, 158, 168,

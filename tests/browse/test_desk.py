@@ -16,8 +16,7 @@ from PIL import Image
 
 from hoi_jax.browse.index import Query, build_index, facets, select
 from hoi_jax.browse.server import Desk, answer, make_server
-from hoi_jax.data.random_access import PictureReader
-from hoi_jax.data.record_places import read_at, record_places
+from hoi_jax.data.records import PictureReader, read_at, record_places
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import schema
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.vocab import get_vocabulary
 

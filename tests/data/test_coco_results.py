@@ -10,7 +10,7 @@ from hoi_jax.data.coco_results import Choice, DetectionFile, category_classes
 from hoi_jax.data.image_rows import image_number
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = get_vocabulary("hoi_scenes")

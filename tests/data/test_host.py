@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from hoi_jax import schema
-from hoi_jax.data.host import batch_from_images, read_image, shape_of
+from hoi_jax.data.numpy_batch import batch_from_images, read_image, shape_of
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError
 

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from configs import common
-from hoi_jax.data.changes import plain_changes, random_changes, resized_crop_window
+from hoi_jax.data.changes import (
+    fitted_hw,
+    into_shapes,
+    plain_changes,
+    random_changes,
+    rescaled_hw,
+    resized_crop_window,
+    short_side_hw,
+)
 from hoi_jax.data.draws import permutation, split_mix, uniform
-from hoi_jax.data.image_sizes import fitted_hw, into_shapes, rescaled_hw, short_side_hw
 from hoi_jax.data.settings import AugmentSettings, SizeSettings
 from hoi_jax.io import read_json
 from hoi_jax.settings import from_config

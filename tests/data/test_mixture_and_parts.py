@@ -14,13 +14,12 @@ from hoi_jax.data.feature_cache import META, cache_directory, open_cache
 from hoi_jax.data.mixture import Mixture
 from hoi_jax.data.pipeline import Pipeline
 from hoi_jax.data.plan import source_of
-from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.records import RecordFiles, base_and_part, part_mask
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.data.splits import base_and_part, part_mask
 from hoi_jax.io import DataError, write_json_atomic
 from hoi_jax.scenes import SceneSettings, make_scene
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.views import verb_map
+from hoi_jax.vocab.tables import verb_map
 
 COUNT = 23
 SCENES = SceneSettings(height_px=64, width_px=64)

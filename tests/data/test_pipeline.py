@@ -7,11 +7,10 @@ import pytest
 
 from data_prep.builder import DatasetSource, build
 from hoi_jax import schema
-from hoi_jax.data.oversampling import copies_of_examples
 from hoi_jax.data.pipeline import Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.sampling import copies_by_replacement, copies_of_examples, sparse_examples
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.data.sparsity import copies_by_replacement, sparse_examples
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.subsets import sparse_images
 from hoi_jax.io import DataError, read_npz

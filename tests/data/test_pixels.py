@@ -11,11 +11,10 @@ from data_prep.builder import DatasetSource, build
 from hoi_jax import schema
 from hoi_jax.data import plan
 from hoi_jax.data.changes import ORDERS, random_changes
-from hoi_jax.data.host import batch_from_images, read_image
+from hoi_jax.data.numpy_batch import batch_from_images, read_image
 from hoi_jax.data.pipeline import Pipeline
 from hoi_jax.data.pixels import change_image, change_mask, decode_of_size, decode_rgb, recolour
-from hoi_jax.data.random_access import PictureReader
-from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.records import PictureReader, RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary

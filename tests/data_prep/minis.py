@@ -8,7 +8,7 @@ import scipy.io
 from PIL import Image
 
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
+from hoi_jax.vocab.datasets import OBJECTS_ALPHABETICAL
 
 HW = (48, 64)
 COUNT = 4

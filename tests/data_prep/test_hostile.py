@@ -14,8 +14,8 @@ from PIL import Image
 from data_prep.annotated import iterate
 from data_prep.pictures import PictureFolder
 from hoi_jax import io, schema
-from hoi_jax.data.host import read_image
-from hoi_jax.data.picture_file import open_picture, rgb_of
+from hoi_jax.data.numpy_batch import read_image
+from hoi_jax.data.pixels import open_picture, rgb_of
 from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
 from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
 from hoi_jax.evaluation.files.coco_masks import mask_of_counts, mask_of_segmentation, unpacked_counts

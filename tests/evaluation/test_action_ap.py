@@ -13,7 +13,7 @@ from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
 from hoi_jax.evaluation.protocols import ActionProtocol
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
 from hoi_jax.io import DataError
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import VCOCO
 
 
 def check_against_oracle(seeds):

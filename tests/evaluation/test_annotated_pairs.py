@@ -12,8 +12,7 @@ from hoi_jax.evaluation import stored
 from hoi_jax.evaluation.annotated_pairs import agent_ap_over_pairs, pair_rankings
 from hoi_jax.evaluation.baselines import frequency_baseline, frequency_of_pairs
 from hoi_jax.evaluation.bootstrap import resample
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 ROWS = [
     (HOLDER, BOTTLE, "hold_obj", 0.8),

@@ -12,7 +12,7 @@ from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.resampling import action_rankings, hoi_rankings, image_draws, resampled_ap
 from hoi_jax.evaluation.stored import evaluate
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 
 def one_pair_per_image(found_share, num_images=400):

@@ -14,8 +14,7 @@ from hoi_jax.evaluation.bootstrap import difference, intervals, resample, store_
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.stored import evaluate
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 
 @pytest.fixture

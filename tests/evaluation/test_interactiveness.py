@@ -27,8 +27,7 @@ from hoi_jax.evaluation.interactiveness_store import (
     interactiveness_scores,
 )
 from hoi_jax.evaluation.pair_frame import distinct_pairs
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, NOTHING, BICYCLE = HICO.verbs.index("ride"), HICO.no_interaction, 1

@@ -6,8 +6,7 @@ import pytest
 from pair_worlds import picture, store, world
 
 from hoi_jax.evaluation.nis import nis_reduction
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 A, B, C, D = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50], [10, 60, 30, 90]
 HALF = [10, 10, 30, 30]  # IoU with A is exactly 0.5

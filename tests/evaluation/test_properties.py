@@ -12,8 +12,7 @@ from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.vcoco import ActionDetections, evaluate_actions, role_verbs
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 NO_CAP = [name for name, preset in HOI_PRESETS.items() if preset.max_per_image is None]
 FAR = [90.0, 90.0, 95.0, 95.0]

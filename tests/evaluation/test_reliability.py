@@ -10,7 +10,7 @@ from hoi_jax.evaluation.hico_det import rank_detections
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.reliability import hoi_reliability, reliability
 from hoi_jax.evaluation.stored import hoi_inputs
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 
 def test_bins_and_errors_by_hand():

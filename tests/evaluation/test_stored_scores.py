@@ -19,8 +19,7 @@ from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult, format_table, merge, read_result
 from hoi_jax.evaluation.store import PredictionWriter
 from hoi_jax.schema import empty_record
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 
 def fill_instances(record, boxes, classes):

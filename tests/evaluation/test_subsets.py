@@ -18,7 +18,7 @@ from hoi_jax.evaluation.subsets import (
     sparse_images,
     tiny_pairs,
 )
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 RIDE, BICYCLE, PERSON = HICO.verbs.index("ride"), 1, 0
 HUG = HICO.verbs.index("hug")

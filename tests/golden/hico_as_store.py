@@ -5,7 +5,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 
 def annotations_of(truth):

@@ -20,7 +20,7 @@ from configs import body_part_hico_det_cdn, body_part_hico_det_qpic, body_part_h
 from hoi_jax import io
 from hoi_jax.backbones.resnet import normalised_pixels
 from hoi_jax.backbones.settings import ResNetSettings
-from hoi_jax.data.image_sizes import short_side_hw
+from hoi_jax.data.changes import short_side_hw
 from hoi_jax.data.pixels import decode_rgb, resize_image
 from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.settings import from_config

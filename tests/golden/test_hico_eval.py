@@ -10,7 +10,7 @@ from hoi_jax.evaluation.hico_det import evaluate_hoi
 from hoi_jax.evaluation.pair_nms import pair_nms
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.stored import evaluate_store
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 CASES = {
     "official_default": ("default", hoi_protocol("official")),

@@ -18,8 +18,7 @@ from hoi_jax.evaluation.interactiveness import (
     truth_from_published,
 )
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import HICO, VCOCO
 
 CASES = {
     "hico_det": ("published", PUBLISHED),

@@ -6,7 +6,7 @@ import pytest
 from hoi_jax import io
 from hoi_jax.evaluation.files.vcoco_flat import detections_from_flat, truth_from_flat
 from hoi_jax.evaluation.vcoco import evaluate_actions, role_verbs
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import VCOCO
 
 
 @pytest.fixture(scope="module", params=["val", "test"])

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, OBJECTS_ALPHABETICAL
 
 SIZES = ((427, 640), (640, 427), (480, 640), (213, 640), (640, 480), (375, 500), (500, 333), (640, 640))
 """Height and width of the images of a split, over and over."""

@@ -14,9 +14,9 @@ from hoi_jax.scenes import SCENE_HW_PX, SCENE_SIZES, TEST_OFFSET, SceneSettings,
 from hoi_jax.scenes.activities import ACTIVITIES
 from hoi_jax.scenes.annotate import Instances
 from hoi_jax.scenes.detector import FALSE_POSITIVES, JITTER, MISS_RATE, detect
-from hoi_jax.scenes.dice import Dice
-from hoi_jax.scenes.extras import decoy
-from hoi_jax.scenes.stage import Stage
+from hoi_jax.scenes.distractors import decoy
+from hoi_jax.scenes.layout import Layout
+from hoi_jax.scenes.rng import Rng
 from hoi_jax.scenes.verbs import WIDE, scene_verbs
 from hoi_jax.scenes.world import PLAYS, sample_world
 from hoi_jax.schema import RECORD_FIELDS, check_record
@@ -274,7 +274,7 @@ def test_misses_jitter_and_false_positives_come_at_the_stated_rates():
     truth = _truth(people)
     missed, extra, moves = 0, 0, []
     for run in range(runs):
-        found = detect(truth, noise, Dice(9, run), 800, 1000)
+        found = detect(truth, noise, Rng(9, run), 800, 1000)
         real = found.source >= 0
         missed += people - real.sum()
         extra += np.sum(~real)
@@ -291,11 +291,11 @@ def test_misses_jitter_and_false_positives_come_at_the_stated_rates():
 
 def test_a_decoy_leaves_the_thing_where_the_activity_had_it():
     """Same thing box, hips on the same vertical: boxes alone do not tell the activity from its decoy."""
-    dice = Dice(4, 4)
+    rng = Rng(4, 4)
     for _ in range(50):
-        stage = Stage(dice, 200.0, 300.0, 100.0, dice.sign())
-        play = ACTIVITIES["carry"](stage, "bag")
-        copy = decoy(stage, "carry", play)
+        layout = Layout(rng, 200.0, 300.0, 100.0, rng.sign())
+        play = ACTIVITIES["carry"](layout, "bag")
+        copy = decoy(layout, "carry", play)
         assert copy.entities[1].box == play.entities[1].box
         assert copy.entities[0].pelvis[0] == pytest.approx(play.entities[0].pelvis[0])
         assert copy.verbs == {} and copy.entities[1].hangs

@@ -6,15 +6,20 @@ import pytest
 
 from hoi_jax.scenes.geometry import outline_distance, ray_circle, segment_distance, two_link
 from hoi_jax.scenes.objects import Thing, make_thing
-from hoi_jax.scenes.people import Look, Person, build_person
+from hoi_jax.scenes.people import Appearance, Person, build_person, face_points
 from hoi_jax.scenes.settings import TEST_OFFSET, SceneSettings
-from hoi_jax.scenes.stage import turn_head
 from hoi_jax.scenes.verbs import part_states, postures, scene_verbs
 from hoi_jax.scenes.world import sample_world
 from hoi_jax.schema import KEYPOINT_MIRROR, PART_MIRROR
 
 H, GROUND = 100.0, 300.0
-LOOK = Look((255, 200, 180), (0, 0, 0), (200, 0, 0), (0, 0, 200), (0, 0, 0))
+APPEARANCE = Appearance((255, 200, 180), (0, 0, 0), (200, 0, 0), (0, 0, 200), (0, 0, 0))
+
+
+def turn_head(person: Person, gaze: tuple[float, float]) -> Person:
+    """The same person with another gaze (the face points move, the rest stays)."""
+    face = face_points(person.head, person.head_radius, gaze)
+    return dataclasses.replace(person, gaze=gaze, keypoints=(*face, *person.keypoints[5:]))
 
 
 def person(x=200.0, *, gaze=(0.0, 0.0), facing=1, pelvis_y=GROUND - 45.0, lean=0.0, **limbs) -> Person:
@@ -24,7 +29,14 @@ def person(x=200.0, *, gaze=(0.0, 0.0), facing=1, pelvis_y=GROUND - 45.0, lean=0
         "left_foot": (x + 7.0, GROUND - 3.0), "right_foot": (x - 7.0, GROUND - 3.0),
     }  # fmt: skip
     return build_person(
-        H, (x, pelvis_y), facing=facing, look=LOOK, depth=GROUND, gaze=gaze, lean=lean, **{**places, **limbs}
+        H,
+        (x, pelvis_y),
+        facing=facing,
+        appearance=APPEARANCE,
+        depth=GROUND,
+        gaze=gaze,
+        lean=lean,
+        **{**places, **limbs},
     )
 
 

@@ -14,7 +14,7 @@ from hoi_jax.io import read_npz
 from hoi_jax.systems.body_part import convert
 from hoi_jax.training.init_from import merge
 from hoi_jax.training.settings import InitFromSettings
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from hoi_jax.systems.cascade.convert import detector_arrays
 from hoi_jax.systems.cascade.detect import anchors_of
 from hoi_jax.training.init_from import InitFromError, flatten, merge
 from hoi_jax.vocab import get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from configs import defr_hico, defr_hico_det, defr_hico_det_release, defr_hico_release, defr_hoi_scenes
 from hoi_jax import io
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.experiment import load_experiment, read_config
 from hoi_jax.training import check_batch, load_for_evaluation
 from hoi_jax.training.cost import step_cost

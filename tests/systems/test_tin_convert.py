@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import experiment as ex
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.settings import with_changes
 from hoi_jax.systems.tin.convert import main, tin_arrays
 from hoi_jax.training import InitFromSettings, init_from

@@ -16,7 +16,7 @@ from flax import traverse_util
 from toy import batches, make_batch, make_system
 
 from hoi_jax import experiment as ex
-from hoi_jax.data.blank import blank_batch
+from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.io import MissingFileError
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import (

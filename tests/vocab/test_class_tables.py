@@ -3,8 +3,7 @@
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.vocab.hico import HICO, OBJECTS_ALPHABETICAL, TEST_COUNTS
-from hoi_jax.vocab.vcoco import HEADLINE_EXCLUDES, ROLE24, VCOCO
+from hoi_jax.vocab.datasets import HEADLINE_EXCLUDES, HICO, OBJECTS_ALPHABETICAL, ROLE24, TEST_COUNTS, VCOCO
 
 
 def test_hico_has_600_distinct_classes_of_117_verbs_and_80_objects():

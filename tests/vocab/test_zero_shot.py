@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.vocab.hico import HICO, TRAIN_IMAGES_VISIBLE
+from hoi_jax.vocab.datasets import HICO, TRAIN_IMAGES_VISIBLE
 from hoi_jax.vocab.zero_shot import ZERO_SHOT_UNSEEN, unseen_mask
 
 VERB, OBJECT = np.array(HICO.hois).T

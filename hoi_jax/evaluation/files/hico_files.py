@@ -17,7 +17,7 @@ from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, 
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import CorruptFileError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.hico import OBJECTS_ALPHABETICAL
+from hoi_jax.vocab.datasets import OBJECTS_ALPHABETICAL
 
 TO_CORNERS = np.array([-1, -1, 0, 0], np.float32)
 """What turns 1-based inclusive pixels into continuous corners."""

@@ -19,7 +19,7 @@ from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.evaluation.files.vcoco_files import CLASS_OF_CATEGORY, number_in
 from hoi_jax.io import CorruptFileError
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.hoi_w import HOI_W
+from hoi_jax.vocab.datasets import HOI_W
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,8 +29,7 @@ from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.evaluation.files.pic_files import png_of_mask
 from hoi_jax.io import CorruptFileError
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.activities import PREFIX
-from hoi_jax.vocab.own import own_vocabulary
+from hoi_jax.vocab.custom import PREFIX, own_vocabulary
 
 FORMAT = "hoi_jax"
 KNOWN = ("hico_det", "vcoco", "hoi_w", "pic", "hoi_scenes")

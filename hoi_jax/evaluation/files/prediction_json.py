@@ -23,7 +23,7 @@ from hoi_jax.evaluation.files.store_build import INCLUSIVE_TO_CORNERS, build_sto
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError, DataError
 from hoi_jax.vocab import Vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 DIALECTS = ("ppdm-json", "qpic-json", "gen-vlkt-json")
 

@@ -23,7 +23,7 @@ from hoi_jax.evaluation.files.annotation_rows import Columns, instance_columns, 
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.io import CorruptFileError, DataError, read_json
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 CLASS_OF_CATEGORY = {category: index for index, category in enumerate(COCO_CATEGORY_IDS)}
 

@@ -18,7 +18,7 @@ from hoi_jax.backbones.torchvision_names import ConversionError, Entries, conver
 from hoi_jax.files.converted import Converted, write_converted
 from hoi_jax.files.state import read_state
 from hoi_jax.systems.body_part.absent_class import with_absent_row
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 _STACKS = (
     (r"transformer\.encoder\.layers\.(\d+)\.(.*)", r"encoder/layer\1", r"\2"),

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, HICO
 from hoi_jax.vocab.tables import Vocabulary
 
 SYNONYMS = {

@@ -16,7 +16,7 @@ from hoi_jax.io import DataError
 from hoi_jax.systems.defr.convert import POOL_POSITIONS, VIT_POSITIONS, backbone_arrays
 from hoi_jax.systems.defr.embeddings import as_tree, load_encoder
 from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary
-from hoi_jax.vocab.activities import activity_vocabulary
+from hoi_jax.vocab.custom import activity_vocabulary
 from hoi_jax.vocab.tables import Vocabulary
 
 Flat = Mapping[str, np.ndarray]

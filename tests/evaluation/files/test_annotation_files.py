@@ -11,7 +11,7 @@ import scipy.io
 from hoi_jax import io
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.vocab.hico import HICO
+from hoi_jax.vocab.datasets import HICO
 
 
 def hico_table():

@@ -16,9 +16,7 @@ from hoi_jax.evaluation.files.hico_detections import object_order, write_detecti
 from hoi_jax.evaluation.files.prediction_checks import prediction_counts, warnings_of
 from hoi_jax.evaluation.files.prediction_files import read_predictions, write_official
 from hoi_jax.evaluation.stored import evaluate_store
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.hico import HICO
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, HICO, VCOCO
 
 NUM_IMAGES = 400
 

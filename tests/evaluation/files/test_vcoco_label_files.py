@@ -9,8 +9,7 @@ import pytest
 from hoi_jax import io
 from hoi_jax.evaluation.file_scores import evaluate_files
 from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.vocab.coco import COCO_CATEGORY_IDS
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, VCOCO
 
 
 def write_json(path, value, zipped=False):

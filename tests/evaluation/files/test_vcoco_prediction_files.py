@@ -10,7 +10,7 @@ from hoi_jax.evaluation.files import pickle_writer
 from hoi_jax.evaluation.files.annotation_files import read_annotations
 from hoi_jax.evaluation.files.prediction_files import detect_format, read_predictions, write_official
 from hoi_jax.evaluation.stored import evaluate_actions_store
-from hoi_jax.vocab.vcoco import VCOCO
+from hoi_jax.vocab.datasets import VCOCO
 
 
 @pytest.mark.parametrize(

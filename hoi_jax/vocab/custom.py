@@ -1,15 +1,18 @@
-"""A vocabulary of one's own: objects, verbs and, if wanted, which of them form classes, from a JSON file.
+"""Vocabularies read from a JSON file: objects and verbs of a custom dataset, or activities of whole images (MPII).
 
     {"objects": ["person", "cup"], "verbs": ["hold", "drink_from"], "human": "person",
      "hois": [["hold", "cup"], ["drink_from", "cup"]], "train_counts": [120, 4]}
 
-`hois` and `train_counts` may be left out. A config names the file as "file:data/mine.json". A label file of one's own
-data will do as well: its `categories` are the objects.
+`hois` (the classes) and `train_counts` may be left out. A config names the file as "file:data/mine.json". A label file
+of a custom dataset will do as well: its `categories` are the objects. A dataset of activities, whose file the builder
+writes, is named in the same way ("file:data/mpii_activities.json").
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hoi_jax import io
 from hoi_jax.vocab.tables import Vocabulary
 
 
@@ -70,3 +73,41 @@ def _place(name: str, known: Sequence[str], value: object) -> int:
     if value not in known:
         raise ValueError(f"{name}: field 'hois' names {value!r}, which is not in {list(known[:9])}")
     return known.index(str(value))
+
+
+PREFIX = "file:"
+
+
+def activity_vocabulary(name: str, activities: tuple[str, ...]) -> Vocabulary:
+    """One class per activity: what a person does, without an object of its own.
+
+    Raises:
+      ValueError: none, or one of them twice.
+    """
+    if not activities or len(set(activities)) != len(activities):
+        raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} different ones")
+    hois = tuple((verb, 0) for verb in range(len(activities)))
+    return Vocabulary(name, ("person",), activities, human_class=0, hois=hois, whole_picture=True)
+
+
+def read_vocabulary(name: str) -> Vocabulary:
+    """The vocabulary in the file behind `PREFIX`, activities or a custom table; its name is `name`.
+
+    Raises:
+      DataError: naming the file.
+    """
+    path = name.removeprefix(PREFIX)
+    if not os.path.isfile(path):
+        raise io.MissingFileError(f"{path}: no such list of classes; `python -m data_prep.build` writes it")
+    content = io.read_json(path)
+    try:
+        if isinstance(content, dict) and "verbs" in content:
+            return own_vocabulary(name, content)
+        activities = content.get("activities") if isinstance(content, dict) else None
+        if not isinstance(activities, list) or not all(isinstance(text, str) for text in activities):
+            raise io.CorruptFileError(f"{path}: field 'activities' is no list of texts")
+        return activity_vocabulary(name, tuple(activities))
+    except io.DataError:
+        raise
+    except ValueError as error:
+        raise io.CorruptFileError(str(error)) from error

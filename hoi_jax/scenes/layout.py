@@ -1,12 +1,11 @@
-"""A stage: the spot where one activity is played, with its scale and direction, and helpers to put things on it.
+"""Layout of one activity: its spot, scale and direction, and helpers to place people and objects there.
 
-Positions on a stage are (u, v) in heights of its people: u forwards from the actor, v upwards from the ground.
+Positions in a layout are (u, v) in heights of its people: u forwards from the actor, v upwards from the ground.
 """
 
 import dataclasses
 import math
 
-from hoi_jax.scenes.dice import Dice
 from hoi_jax.scenes.geometry import Point, unit
 from hoi_jax.scenes.objects import KINDS, Thing, make_thing
 from hoi_jax.scenes.people import (
@@ -14,13 +13,13 @@ from hoi_jax.scenes.people import (
     SOLE,
     STANDING_PELVIS,
     TORSO,
+    Appearance,
     Colour,
-    Look,
     Person,
     build_person,
-    face_points,
     skeleton,
 )
+from hoi_jax.scenes.rng import Rng
 
 SKINS: tuple[Colour, ...] = ((255, 224, 196), (241, 194, 150), (224, 172, 120), (170, 115, 75), (110, 72, 48))
 HAIRS: tuple[Colour, ...] = ((30, 22, 18), (90, 56, 30), (150, 100, 50), (235, 200, 110), (170, 60, 30))
@@ -35,10 +34,10 @@ CAMERA: Point = (0.0, 0.0)
 
 
 @dataclasses.dataclass
-class Stage:
+class Layout:
     """Where an activity happens: actor's ground point (x, ground) in pixels, people's height in pixels, direction."""
 
-    dice: Dice
+    rng: Rng
     x: float
     ground: float
     height: float
@@ -56,15 +55,15 @@ class Stage:
         """The v of a pixel position."""
         return (self.ground - point[1]) / self.height
 
-    def look(self) -> Look:
-        pick = self.dice.pick
-        return Look(pick(SKINS), pick(HAIRS), pick(SHIRTS), pick(TROUSERS), pick(SHOES))
+    def appearance(self) -> Appearance:
+        pick = self.rng.pick
+        return Appearance(pick(SKINS), pick(HAIRS), pick(SHIRTS), pick(TROUSERS), pick(SHOES))
 
     def thing(self, name: str, u: float, v: float, *, flip: int = 1, front: float = 0.0) -> Thing:
         """An object whose centre is at (u, v); flip -1 turns its front towards the actor."""
         return make_thing(
-            name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.dice.below(6),
-            depth=self.ground + front, scale=self.dice.between(0.85, 1.2),
+            name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.rng.below(6),
+            depth=self.ground + front, scale=self.rng.between(0.85, 1.2),
         )  # fmt: skip
 
     def grounded(self, name: str, u: float, *, flip: int = 1, front: float = 0.0) -> Thing:
@@ -81,26 +80,26 @@ class Stage:
 
     def free_gaze(self) -> Point:
         """A look at nothing in particular: into the camera or somewhere about the horizontal."""
-        if self.dice.chance(0.25):
+        if self.rng.chance(0.25):
             return CAMERA
-        side = self.facing if self.dice.chance(0.7) else -self.facing
-        angle = self.dice.between(-0.6, 0.75)
+        side = self.facing if self.rng.chance(0.7) else -self.facing
+        angle = self.rng.between(-0.6, 0.75)
         return (side * math.cos(angle), math.sin(angle))
 
     def free_hand(self, u: float, lead: bool, calm: float) -> Point:
         """Where an idle hand is: it hangs down, rests on the hip, or (share 1 - calm) is raised or stretched out."""
         forward = SHOULDER_HALF if lead else -SHOULDER_HALF
         side = 1.0 if lead else -1.0
-        if not self.dice.chance(calm):
-            kind = self.dice.below(3)
+        if not self.rng.chance(calm):
+            kind = self.rng.below(3)
             if kind == 0:
-                return self.spot(u + forward + side * self.dice.between(0.05, 0.15), self.dice.between(0.92, 1.08))
+                return self.spot(u + forward + side * self.rng.between(0.05, 0.15), self.rng.between(0.92, 1.08))
             if kind == 1:
-                return self.spot(u + forward + side * 0.5, self.dice.between(0.55, 0.95))
-            return self.spot(u + forward + side * self.dice.between(0.15, 0.22), self.dice.between(0.6, 0.75))
-        if self.dice.chance(0.15):
+                return self.spot(u + forward + side * 0.5, self.rng.between(0.55, 0.95))
+            return self.spot(u + forward + side * self.rng.between(0.15, 0.22), self.rng.between(0.6, 0.75))
+        if self.rng.chance(0.15):
             return self.spot(u + 1.2 * forward, 0.5)
-        return self.spot(u + forward + side * self.dice.between(0.02, 0.07), self.dice.between(0.4, 0.45))
+        return self.spot(u + forward + side * self.rng.between(0.02, 0.07), self.rng.between(0.4, 0.45))
 
     def person(
         self,
@@ -123,37 +122,32 @@ class Stage:
         lead/trail: the limb on the side to which the person faces, and the other one. Positions are pixels; hands
         and feet left out hang down and stand on the ground. `look_to` is a pixel position to look at.
         """
-        stage = Stage(self.dice, self.x, self.ground, self.height, self.facing * turn)
-        own_u = stage.forward(self.spot(u, 0.0))
+        layout = Layout(self.rng, self.x, self.ground, self.height, self.facing * turn)
+        own_u = layout.forward(self.spot(u, 0.0))
         trunk_shift = math.sin(lean) * TORSO
         shoulder_drop = STANDING_PELVIS + TORSO - pelvis_v - TORSO * math.cos(lean)
 
         def idle(lead: bool) -> Point:
-            x, y = stage.free_hand(own_u + trunk_shift, lead, calm)
+            x, y = layout.free_hand(own_u + trunk_shift, lead, calm)
             return (x, y + shoulder_drop * self.height)
 
         def foot(forward: float) -> Point:
-            return stage.spot(own_u + forward + self.dice.between(-0.02, 0.03), SOLE)
+            return layout.spot(own_u + forward + self.rng.between(-0.02, 0.03), SOLE)
 
         lead_hand = lead_hand or idle(True)
         trail_hand = trail_hand or idle(False)
         lead_foot, trail_foot = lead_foot or foot(0.07), trail_foot or foot(-0.07)
-        left_leads = stage.facing > 0
-        pelvis = stage.spot(own_u, pelvis_v)
+        left_leads = layout.facing > 0
+        pelvis = layout.spot(own_u, pelvis_v)
         if look_to is not None:
-            head = skeleton(self.height, pelvis, stage.facing, lean)["head"]
+            head = skeleton(self.height, pelvis, layout.facing, lean)["head"]
             gaze = unit(look_to[0] - head[0], look_to[1] - head[1])
         return build_person(
-            self.height, pelvis, facing=stage.facing, look=self.look(), depth=self.ground + front, lean=lean,
-            gaze=stage.free_gaze() if gaze is None else gaze,
+            self.height, pelvis, facing=layout.facing, appearance=self.appearance(),
+            depth=self.ground + front, lean=lean,
+            gaze=layout.free_gaze() if gaze is None else gaze,
             left_hand=lead_hand if left_leads else trail_hand,
             right_hand=trail_hand if left_leads else lead_hand,
             left_foot=lead_foot if left_leads else trail_foot,
             right_foot=trail_foot if left_leads else lead_foot,
         )  # fmt: skip
-
-
-def turn_head(person: Person, gaze: Point) -> Person:
-    """The same person with another direction of look (the face points move, the rest stays)."""
-    face = face_points(person.head, person.head_radius, gaze)
-    return dataclasses.replace(person, gaze=gaze, keypoints=(*face, *person.keypoints[5:]))

@@ -9,7 +9,7 @@ T = TypeVar("T")
 _BLOCK = 512
 
 
-class Dice:
+class Rng:
     """A stream of random numbers that depends on its key (seed, index, stream) alone."""
 
     def __init__(self, *key: int):

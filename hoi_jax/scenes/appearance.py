@@ -1,4 +1,4 @@
-"""The look of every kind of object: rows for `draw`, from its body colour, in the object's own coordinates.
+"""The appearance of every kind of object: rows for `draw`, from its body colour, in the object's own coordinates.
 
 Outlines agree with the contact capsules in `objects.KINDS`; lines and radii are shares of the width.
 """
@@ -147,7 +147,7 @@ def _cart(c: Colour) -> Rows:
     )  # fmt: skip
 
 
-LOOKS: dict[str, Callable[[Colour], Rows]] = {
+APPEARANCES: dict[str, Callable[[Colour], Rows]] = {
     "ball": _ball, "bicycle": _bicycle, "horse": _horse, "bench": _bench, "chair": _chair, "cup": _cup,
     "apple": _apple, "hat": _hat, "bag": _bag, "phone": _phone, "umbrella": _umbrella, "dog": _dog,
     "skateboard": _skateboard, "cart": _cart,

@@ -1,8 +1,9 @@
-"""Sparsity-adaptive sampling: crowded images are shown more often than sparse ones (Wu et al., ECCV 2022, section 4).
+"""How often each example is shown per epoch: oversampling of rare classes, and sparsity-adaptive sampling.
 
-An image is sparse if exactly one person is annotated in it; one without people is crowded. In the released sampler
-every annotated box counts, also a second one around the same person, which HICO-DET's rows of several HOI classes have;
-`overlap` counts people instead.
+Oversampling is that of DEFR, section 4.1. Sparsity-adaptive sampling (Wu et al., ECCV 2022, section 4) shows crowded
+images more often than sparse ones. An image is sparse if exactly one person is annotated in it; one without people is
+crowded. In the released sampler every annotated box counts, also a second one around the same person, which HICO-DET's
+rows of several HOI classes have; `overlap` counts people instead.
 """
 
 import numpy as np
@@ -10,6 +11,31 @@ from jaxtyping import Bool, Float, Int
 
 from hoi_jax.data.draws import uniform
 from hoi_jax.data.tables import iou_one_to_many
+
+
+def copies_of_examples(
+    labels: Int[np.ndarray, "examples classes"], target: int, *, cap: int = 40, skip_single: bool = False
+) -> Int[np.ndarray, " examples"]:
+    """Times that each example is shown: 1 + the most that any of its positive classes asks for.
+
+    A class with n > 0 positive examples asks for ceil(target / n) - 1 further copies of each, at most `cap`.
+
+    Args:
+      labels: 1 = positive.
+      skip_single: leave out examples that ask for a single further copy, as the released code does; classes with
+        target / 2 to target - 1 examples are then not lifted.
+
+    Returns:
+      [examples] int64, at least 1.
+    """
+    positive = labels == 1
+    count = positive.sum(axis=0)
+    wanted = np.minimum(-(-target // np.maximum(count, 1)) - 1, cap)
+    extra = np.max(np.where(positive, np.maximum(wanted, 0)[None], 0), axis=1, initial=0)
+    if skip_single:
+        extra = np.where(extra > 1, extra, 0)
+    return 1 + extra
+
 
 REPLACE_PROBABILITY = 0.5
 """Of the released code: a sparse image gives way to a random crowded one."""
