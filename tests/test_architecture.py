@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT
+
 BOTTOM = {"schema", "settings", "io", "files"}
 ALLOWED = {
     "schema": set(),

@@ -1,25 +1,18 @@
 """predict.py from files to files, with a stand-in for the model."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import predict as predict_py
 from hoi_jax.commands.pictures import _unused
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.vocab import get_vocabulary
-
-_SPEC = importlib.util.spec_from_file_location("predict", Path(__file__).parent.parent / "predict.py")
-predict_py = importlib.util.module_from_spec(_SPEC)
-sys.modules["predict"] = predict_py  # dataclasses look their module up
-_SPEC.loader.exec_module(predict_py)
 
 SCENES = get_vocabulary("hoi_scenes")
 ACTIONS = get_vocabulary("hoi_scenes_actions")

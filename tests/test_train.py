@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from hoi_jax.commands import fit_suppression
 from hoi_jax.evaluation.store import load_predictions
+from tests.helpers.paths import ROOT
 from train import main, parse_arguments
 
-ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 300.0
 TINY = [
     "--config=configs/tin_hoi_scenes.py",

@@ -14,8 +14,8 @@ from hoi_jax import io, zoo
 from hoi_jax.files import kept_folder
 from hoi_jax.training import CheckpointError, InitFromSettings, Metadata, init_from, load_for_evaluation
 from hoi_jax.training.kept import write_kept
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 NAMES = kept_folder.kept_names()
 BUILT_DATA = Path(os.environ.get("HOI_JAX_BUILT_DATA", ROOT / "data"))
 VARIABLES = {

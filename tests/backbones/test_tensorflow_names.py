@@ -21,8 +21,8 @@ from hoi_jax.backbones import convert
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.tensorflow_names import without_biases
 from hoi_jax.files.tfjs_file import read_tfjs
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 UNITS = (3, 4, 6, 3)
 
 

@@ -1,23 +1,18 @@
 """Checkpoints of other layouts against the same weights in OpenAI's, and conversion to another resolution."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
-from clip_rule_weights import resnet_shapes, state, text_shapes, vit_shapes  # noqa: E402
-
-from hoi_jax import io  # noqa: E402
-from hoi_jax.backbones.clip_names import clip_rule  # noqa: E402
-from hoi_jax.backbones.torchvision_names import convert_state  # noqa: E402
-from hoi_jax.backbones.vit import ViT  # noqa: E402
-from hoi_jax.backbones.vit_names import find_rule  # noqa: E402
-from hoi_jax.systems.defr import convert  # noqa: E402
-from hoi_jax.systems.registry import build_system  # noqa: E402
-from hoi_jax.vocab import get_vocabulary  # noqa: E402
+from hoi_jax import io
+from hoi_jax.backbones.clip_names import clip_rule
+from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.backbones.vit import ViT
+from hoi_jax.backbones.vit_names import find_rule
+from hoi_jax.systems.defr import convert
+from hoi_jax.systems.registry import build_system
+from hoi_jax.vocab import get_vocabulary
+from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, vit_shapes
 
 CLIP = state(vit_shapes(32, 8, 16, 2, 12) | text_shapes(9, 20, 16, 1, 12))
 

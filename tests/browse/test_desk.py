@@ -2,13 +2,11 @@
 
 import json
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,7 @@ from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
-
-sys.path[:0] = [str(Path(__file__).parent.parent)]
-from real_browser import NAMES, program  # noqa: E402
+from tests.helpers.browser import NAMES, program
 
 WORDS = get_vocabulary("hoi_scenes")
 PERSON, BALL, CUP = (WORDS.objects.index(n) for n in ("person", "ball", "cup"))

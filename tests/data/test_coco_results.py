@@ -11,8 +11,8 @@ from hoi_jax.data.image_rows import image_number
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = get_vocabulary("hoi_scenes")
 GOOD = {"image_id": 328, "category_id": 0, "bbox": [10, 20, 30, 40], "score": 0.5}
 

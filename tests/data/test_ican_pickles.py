@@ -11,8 +11,8 @@ from hoi_jax.data.coco_results import DetectionFile, is_detectron2
 from hoi_jax.data.ican_pickles import is_pickle, read_detections, read_poses
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 HICO, VCOCO, SCENES = (get_vocabulary(name) for name in ("hico_det", "vcoco", "hoi_scenes"))
 IMAGE = Path("HICO_test2015_00000002.jpg")
 # The row that iCAN's issue 4 prints, of Trainval_Neg_HICO.pkl.

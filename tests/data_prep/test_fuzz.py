@@ -4,8 +4,6 @@ import copy
 import json
 import os
 
-import coverage_fuzz
-import minis
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +15,7 @@ from data_prep.pictures import PictureFolder
 from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
 from hoi_jax.evaluation.files.vcoco_files import CocoInstances
+from tests.helpers import coverage_fuzz, minis
 
 EXAMPLES = int(os.environ.get("HOI_JAX_FUZZ", "60"))
 """Damaged files per test: HOI_JAX_FUZZ=100000 for a long run."""

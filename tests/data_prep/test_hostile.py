@@ -6,7 +6,6 @@ import struct
 import zipfile
 import zlib
 
-import minis
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +18,7 @@ from hoi_jax.data.pixels import open_picture, rgb_of
 from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
 from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
 from hoi_jax.evaluation.files.coco_masks import mask_of_counts, mask_of_segmentation, unpacked_counts
+from tests.helpers import minis
 
 RAMP = (np.arange(40 * 30 * 3) % 256).astype(np.uint8).reshape(30, 40, 3)
 

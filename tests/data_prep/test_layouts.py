@@ -2,7 +2,6 @@
 
 import json
 
-import minis
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from hoi_jax.evaluation.files.annotation_files import open_table
 from hoi_jax.evaluation.files.annotation_rows import instance_columns, pair_columns, persons_and_pairs, record_of
 from hoi_jax.evaluation.files.vcoco_files import CocoInstances
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import minis
 
 
 def boxes(random, count):

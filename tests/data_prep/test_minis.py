@@ -4,9 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import minis
 import numpy as np
 import pytest
 
@@ -17,8 +15,9 @@ from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSett
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.files.annotation_files import open_labels
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import minis
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # Dataset -> (splits of its files, pairs per split, options of the build).
 DATASETS = {
     "hico_det": ({"train": 4, "test": 3}, []),
@@ -154,7 +153,7 @@ def trained(tmp_path_factory):
         (root / name).mkdir()
         make(name, root / name)
     flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(Path(__file__).parent / "train_minis.py"), str(root), str(root / "runs"), *DATASETS]
+    command = [sys.executable, "-m", "tests.helpers.train_minis", str(root), str(root / "runs"), *DATASETS]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | flags, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

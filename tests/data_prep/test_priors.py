@@ -1,6 +1,5 @@
 """Tables counted from training labels: by a slow loop, kept with a fingerprint, and read by the cascade."""
 
-import minis
 import numpy as np
 import pytest
 
@@ -9,6 +8,7 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.io import read_npz
 from hoi_jax.systems.cascade.prior import read_prior
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import minis
 
 
 @pytest.fixture(scope="module")

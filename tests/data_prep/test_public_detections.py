@@ -3,12 +3,12 @@
 import json
 import pickle
 
-import minis
 import numpy as np
 import pytest
 
 from data_prep import build
 from hoi_jax.data.records import RecordFiles, content_counts, read_meta
+from tests.helpers import minis
 
 # Images 1, 3, 5, 7 of both splits; annotated are a person (0, 1, 20, 40) and an object (10, 4, 64, 48).
 PERSON, OBJECT = [0.0, 1.0, 19.0, 39.0], [10.0, 4.0, 63.0, 47.0]

@@ -1,6 +1,5 @@
 """The real annotation files, where they are: published counts, read back equal, and what the doctor says of them."""
 
-import minis
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.files.annotation_files import open_labels
 from hoi_jax.evaluation.files.label_file import LabelFile
 from hoi_jax.schema import check_record
+from tests.helpers import minis
 
 HICO_TEST, HAKE = "hicodet_instances_test2015.json.gz", "hicodet_train_pairs_hake.npz"
 # File, dataset, split, pictures, pairs that the published counts count, pictures without any.

@@ -3,17 +3,17 @@
 import dataclasses
 
 import numpy as np
-import oracle
 import pytest
-from worlds import ACTIONS_TOY as TOY
-from worlds import plain_actions as plain
-from worlds import random_action_world as random_world
 
 from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
 from hoi_jax.evaluation.protocols import ActionProtocol
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
 from hoi_jax.io import DataError
 from hoi_jax.vocab.datasets import VCOCO
+from tests.helpers import oracle
+from tests.helpers.worlds import ACTIONS_TOY as TOY
+from tests.helpers.worlds import plain_actions as plain
+from tests.helpers.worlds import random_action_world as random_world
 
 
 def check_against_oracle(seeds):

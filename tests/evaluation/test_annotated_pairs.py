@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from test_stored_scores import BOTTLE, CUTTER, HOLDER, STANDER, hico_split, vcoco_split, vcoco_store
 
 import evaluate
 from hoi_jax.evaluation import stored
@@ -13,6 +12,7 @@ from hoi_jax.evaluation.annotated_pairs import agent_ap_over_pairs, pair_ranking
 from hoi_jax.evaluation.baselines import frequency_baseline, frequency_of_pairs
 from hoi_jax.evaluation.bootstrap import resample
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers.scored_splits import BOTTLE, CUTTER, HOLDER, STANDER, hico_split, vcoco_split, vcoco_store
 
 ROWS = [
     (HOLDER, BOTTLE, "hold_obj", 0.8),

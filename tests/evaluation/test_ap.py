@@ -1,7 +1,6 @@
 """Average precision against hand-checked values and closed forms."""
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from hoi_jax import io
 from hoi_jax.evaluation.ap import RECALL_THRESHOLDS, mean_defined, score_ranking
 from hoi_jax.evaluation.boxes import matched_iou, pairwise_iou
+from tests.helpers import oracle
 
 COLUMNS = {
     "area_vcoco": dict(mode="area"),

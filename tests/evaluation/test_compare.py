@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from test_stored_scores import hico_split, store_of, vcoco_split, vcoco_store
 
 from hoi_jax.evaluation import compare
 from hoi_jax.evaluation.bootstrap import difference, intervals, resample, store_rankings
@@ -15,6 +14,7 @@ from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.stored import evaluate
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers.scored_splits import hico_split, store_of, vcoco_split, vcoco_store
 
 
 @pytest.fixture

@@ -3,15 +3,15 @@
 import dataclasses
 
 import numpy as np
-import oracle
 import pytest
-from test_stored_scores import hico_split, store_of
-from worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_world
 
 from hoi_jax.evaluation.errors import KINDS, analyse_errors, analyse_errors_store, error_kinds
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, rank_detections
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.vocab.datasets import HICO
+from tests.helpers import oracle
+from tests.helpers.scored_splits import hico_split, store_of
+from tests.helpers.worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_world
 
 # TOY: class 0 no_interaction cup, 1 hold cup, 2 see cup, 3 no_interaction dog, 4 see dog.
 HUMAN, CUP, DOG, MAN, BOWL = (

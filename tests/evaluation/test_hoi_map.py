@@ -3,13 +3,13 @@
 import dataclasses
 
 import numpy as np
-import oracle
 import pytest
-from worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_boxes, random_world
 
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi, rank_detections
 from hoi_jax.evaluation.matching import _CHUNK, best_truth, same_group
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from tests.helpers import oracle
+from tests.helpers.worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_boxes, random_world
 
 OTHER_OPTIONS = {
     "cap2": HoiProtocol(max_per_image=2),

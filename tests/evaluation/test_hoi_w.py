@@ -3,12 +3,12 @@
 import copy
 
 import numpy as np
-import oracle
 import pytest
 
 from hoi_jax import io
 from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
 from hoi_jax.evaluation.hoi_w import VERBS, Interactions, evaluate_hoi_w
+from tests.helpers import oracle
 
 PERSON, BALL = [0, 0, 10, 20], [20, 0, 30, 10]
 

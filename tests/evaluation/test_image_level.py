@@ -4,9 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-import oracle
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax import io
 from hoi_jax.evaluation.image_level import (
@@ -17,6 +15,8 @@ from hoi_jax.evaluation.image_level import (
     evaluate_mpii,
     evaluate_mpii_store,
 )
+from tests.helpers import oracle
+from tests.helpers.pair_worlds import picture, store, world
 
 
 def scalar_ap(scores, labels, known_object, mode):

@@ -5,14 +5,14 @@
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hoi_jax.evaluation.instance_ap import Instances, average_precision, box_iou, mask_iou, summary
+from tests.helpers.paths import GOLDEN
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "coco_instance_ap.json").read_text())
+GOLDEN = json.loads((GOLDEN / "coco_instance_ap.json").read_text())
 
 
 def mask_of(box, shape: int) -> np.ndarray:

@@ -4,9 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-import oracle
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax import io
 from hoi_jax.evaluation.files.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
@@ -28,6 +26,8 @@ from hoi_jax.evaluation.interactiveness_store import (
 )
 from hoi_jax.evaluation.pair_frame import distinct_pairs
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers import oracle
+from tests.helpers.pair_worlds import picture, store, world
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, NOTHING, BICYCLE = HICO.verbs.index("ride"), HICO.no_interaction, 1

@@ -1,8 +1,6 @@
 """Joining two networks' predictions, and suppression thresholds per HOI class."""
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,7 @@ from hoi_jax.evaluation.store import PredictionStore, load_predictions
 from hoi_jax.evaluation.stored import evaluate_store
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from pair_worlds import picture, world  # noqa: E402
+from tests.helpers.pair_worlds import picture, world
 
 HICO = get_vocabulary("hico_det")
 

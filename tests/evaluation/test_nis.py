@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax.evaluation.nis import nis_reduction
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers.pair_worlds import picture, store, world
 
 A, B, C, D = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50], [10, 60, 30, 90]
 HALF = [10, 10, 30, 30]  # IoU with A is exactly 0.5

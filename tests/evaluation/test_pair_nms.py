@@ -1,11 +1,11 @@
 """Pair NMS: a greedy scalar loop on random small worlds, and what it leaves alone."""
 
 import numpy as np
-import oracle
 import pytest
 
 from hoi_jax.evaluation.hico_det import PairDetections
 from hoi_jax.evaluation.pair_nms import pair_nms
+from tests.helpers import oracle
 
 
 def crowd(seed):

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 from hoi_jax import io
 from hoi_jax.evaluation.files.hico_flat import truth_from_json
@@ -13,6 +12,7 @@ from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.vcoco import ActionDetections, evaluate_actions, role_verbs
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 NO_CAP = [name for name, preset in HOI_PRESETS.items() if preset.max_per_image is None]
 FAR = [90.0, 90.0, 95.0, 95.0]

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax.evaluation.hico_det import rank_detections
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.reliability import hoi_reliability, reliability
 from hoi_jax.evaluation.stored import hoi_inputs
 from hoi_jax.vocab.datasets import HICO
+from tests.helpers.pair_worlds import picture, store, world
 
 
 def test_bins_and_errors_by_hand():

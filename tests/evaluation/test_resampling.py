@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
 from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.resampling import action_rankings, hoi_rankings, image_draws, mean_over_classes, resampled_ap
 from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions
+from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 PROTOCOLS = {
     "official": hoi_protocol("official"),

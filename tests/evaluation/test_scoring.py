@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, score
 from hoi_jax.evaluation.subsets import SUBSETS
 from hoi_jax.vocab.datasets import HICO
+from tests.helpers.pair_worlds import picture, store, world
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, BICYCLE = HICO.verbs.index("ride"), 1

@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 import pytest
-from pair_worlds import picture, store, world
 
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
@@ -19,6 +18,7 @@ from hoi_jax.evaluation.subsets import (
     tiny_pairs,
 )
 from hoi_jax.vocab.datasets import HICO
+from tests.helpers.pair_worlds import picture, store, world
 
 RIDE, BICYCLE, PERSON = HICO.verbs.index("ride"), 1, 0
 HUG = HICO.verbs.index("hug")

@@ -1,4 +1,4 @@
-"""Files that `tests/data_prep/coverage_fuzz.py` found to end in an error without a file's name."""
+"""Files that `tests/helpers/coverage_fuzz.py` found to end in an error without a file's name."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Makes cascade_trajectory.npz: 20 updates of C-HOI's relation training by its authors' code.
 
-    python tests/golden/make_cascade_trajectory.py CHECKOUT tests/golden/cascade_trajectory.npz
+    python -m tests.golden.make_cascade_trajectory CHECKOUT tests/golden/cascade_trajectory.npz
 
 CHECKOUT is a work tree of https://github.com/tfzhou/C-HOI, branch pytorch-1.5, at commit 3701f38. Needs PyTorch (made
 with 2.13.0 on a CPU) and NumPy. What runs is theirs: `CascadeRCNNRel._rel_forward_train` (pairs of annotated boxes,
@@ -250,10 +250,10 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
     checkout = options.checkout.resolve()
-    sys.path.insert(0, str(checkout))
     arrays: dict[str, Any] = {}
     for kind in ("float32", "float64"):
-        found = run(checkout, kind == "float64")
+        with mock.patch.object(sys, "path", [str(checkout), *sys.path]):
+            found = run(checkout, kind == "float64")
         META["shapes"] = found.pop("shapes")
         arrays |= {f"{kind}/{name}": np.asarray(value) for name, value in found.items()}
     for number in range(META["updates_per_epoch"] * META["images_per_update"]):

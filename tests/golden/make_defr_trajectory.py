@@ -1,6 +1,6 @@
 """Makes defr_trajectory.npz: 20 updates of DEFR's training by its authors' code.
 
-    python tests/golden/make_defr_trajectory.py CHECKOUT tests/golden/defr_trajectory.npz
+    python -m tests.golden.make_defr_trajectory CHECKOUT tests/golden/defr_trajectory.npz
 
 CHECKOUT is a work tree of https://github.com/drjinying/hts at commit a721034. Needs PyTorch (made with 2.13.0 on a CPU)
 and NumPy. What runs is theirs: model and start (clip/clip_hico.py, position tables resized, classifier from text
@@ -21,8 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from clip_rule_weights import vit_shapes, weight
+from tests.helpers.clip_rule_weights import vit_shapes, weight
 
 COMMIT = "a721034"
 SIZES = dict(resolution=64, patch=16, width=128, layers=3, output=48)
@@ -76,13 +75,12 @@ def run(checkout: Path, double: bool) -> dict[str, np.ndarray]:
     for name in STANDINS:
         sys.modules[name] = mock.MagicMock(name=name)
     sys.modules["hydra"].main = lambda **_: lambda function: function
-    sys.path.insert(0, str(checkout))
-    import clip.layers
-    from clip.clip_hico import ClipViT
+    with mock.patch.object(sys, "path", [str(checkout), *sys.path]):
+        import clip.layers
+        from clip.clip_hico import ClipViT
 
-    import train as theirs
+        import train as theirs
 
-    sys.path.pop(0)
     if double:
         clip.layers.LayerNorm.forward = torch.nn.LayerNorm.forward
     cfg = types.SimpleNamespace(

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import rule_weights as rule
-from set_cases import assert_same_matching, by_official_name, targets_of
 
 from hoi_jax import io
 from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
@@ -22,6 +20,8 @@ from hoi_jax.systems.body_part.loss import loss_terms, paired_layers, term_weigh
 from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import pair_scores
+from tests.helpers import rule_weights as rule
+from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RELEASE = PartsConfig(

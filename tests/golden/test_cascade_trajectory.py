@@ -4,8 +4,6 @@ What is in the file and how it was made: `make_cascade_trajectory.py`. Sizes, se
 """
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +18,7 @@ from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
 from hoi_jax.training.state import make_state
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from make_cascade_trajectory import feature_rule, images_of, weight  # noqa: E402
+from tests.golden.make_cascade_trajectory import feature_rule, images_of, weight
 
 HOI_W = get_vocabulary("hoi_w")
 LAYERS = {

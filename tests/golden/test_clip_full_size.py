@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 from hoi_jax import io
 from hoi_jax.backbones.clip_names import clip_rule
@@ -19,6 +18,7 @@ from hoi_jax.backbones.clip_resnet import ModifiedResNet
 from hoi_jax.backbones.clip_text import TextTower
 from hoi_jax.backbones.torchvision_names import convert_state
 from hoi_jax.backbones.vit import ViT
+from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 FILE = Path(__file__).parent / "clip_full.npz"
 STAGES = {"RN50": (3, 4, 6, 3), "RN101": (3, 4, 23, 3)}

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 from hoi_jax import io
 from hoi_jax.backbones.clip_names import clip_rule
@@ -20,6 +19,7 @@ from hoi_jax.ops.resample import resize_positions
 from hoi_jax.ops.token_masks import pair_patches
 from hoi_jax.systems.defr.model import cosine_logits, unit
 from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
+from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

@@ -8,7 +8,6 @@ are 4e-7 apart in the loss and 2e-6 in the gradient's norm; the file gives the t
 import dataclasses
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,7 @@ from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, TrainSettings, in_steps, make_optimizer, make_train_step
 from hoi_jax.training.state import make_state
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-import make_defr_trajectory as theirs  # noqa: E402
+from tests.golden import make_defr_trajectory as theirs
 
 FILE = "defr_trajectory.npz"
 

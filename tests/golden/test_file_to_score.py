@@ -12,9 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL
 import pytest
-import rule_weights as rule
 from PIL import features
-from set_cases import detections_with_parts, parts_in_poses
 
 from configs import body_part_hico_det_cdn, body_part_hico_det_qpic, body_part_hico_det_release
 from hoi_jax import io
@@ -31,6 +29,8 @@ from hoi_jax.systems.body_part.interactiveness import part_cells
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import make_predict
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import rule_weights as rule
+from tests.helpers.set_cases import detections_with_parts, parts_in_poses
 
 CONFIGS = {
     "qpic": body_part_hico_det_qpic.get_config,

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
 from hoi_jax.evaluation.files.hico_flat import detections_from_flat, truth_from_json
@@ -11,6 +10,7 @@ from hoi_jax.evaluation.pair_nms import pair_nms
 from hoi_jax.evaluation.protocols import hoi_protocol
 from hoi_jax.evaluation.stored import evaluate_store
 from hoi_jax.vocab.datasets import HICO
+from tests.helpers.hico_as_store import annotations_of, store_of
 
 CASES = {
     "official_default": ("default", hoi_protocol("official")),

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hico_as_store import annotations_of, store_of
 
 from hoi_jax import io
 from hoi_jax.evaluation.files.annotation_files import read_annotations
@@ -19,6 +18,7 @@ from hoi_jax.evaluation.interactiveness import (
 )
 from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
 from hoi_jax.vocab.datasets import HICO, VCOCO
+from tests.helpers.hico_as_store import annotations_of, store_of
 
 CASES = {
     "hico_det": ("published", PUBLISHED),

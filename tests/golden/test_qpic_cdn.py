@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import rule_weights as rule
-from set_cases import assert_same_matching, by_official_name, targets_of
 
 from hoi_jax import io
 from hoi_jax.evaluation.hico_det import PairDetections
@@ -23,6 +21,8 @@ from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import kept_by_product, pair_scores
 from hoi_jax.systems.body_part.reweight import class_weights, initial_state, training_counts, weights_from_counts
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import rule_weights as rule
+from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OUTPUT = {"rtol": 0, "atol": 1e-4}

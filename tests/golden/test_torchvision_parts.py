@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rule_weights import tree_of
 
 from hoi_jax import io
 from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
@@ -21,6 +20,7 @@ from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.ops.boxes import class_nms, decode_boxes, encode_boxes, generalized_iou, pairwise_iou
 from hoi_jax.ops.roi_align import pyramid_level, roi_align
 from hoi_jax.systems.cascade.convert import detector_rule
+from tests.helpers.rule_weights import tree_of
 
 NETWORK = {"rtol": 0, "atol": 1e-4}
 PLACE = {"0": 0, "1": 1, "2": 2, "3": 3, "pool": -1, "p6": -2, "p7": -1}

@@ -16,8 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import rule_weights as rule
-from set_cases import by_official_name, cut_to_layers, detections_with_parts, parts_in_poses
 
 from configs import (
     body_part_hico_det_cdn,
@@ -38,6 +36,8 @@ from hoi_jax.training.parallel import Parallel
 from hoi_jax.training.state import make_state
 from hoi_jax.training.step import make_train_step
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import rule_weights as rule
+from tests.helpers.set_cases import by_official_name, cut_to_layers, detections_with_parts, parts_in_poses
 
 FILE = "trajectories.npz"
 CONFIGS = {

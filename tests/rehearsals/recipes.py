@@ -4,9 +4,12 @@ import ast
 import dataclasses
 import re
 import shlex
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from hoi_jax import experiment as ex
+from hoi_jax.settings import with_changes
+from tests.helpers.paths import ROOT
+from train import parse_arguments
+
 _LABEL = re.compile(r"^(Build|Start|Prepare|Run|Score):\s+(.*)$")
 _AS_FOR = re.compile(r"as (?:for )?`(\w+\.py)`")
 
@@ -91,3 +94,15 @@ REAL = sorted(
     if not re.search(r"hoi_scenes|__init__|common|tin_modes", path.name)
 )
 """Configs on real data."""
+
+
+OWN_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
+"""On real annotations, tested with them: tests/data_prep/test_real_labels.py and the slow tests of TIN."""
+
+
+RECIPES = [config for config in REAL if config not in OWN_DATA]
+
+
+def experiment_of(words):
+    options, changes = parse_arguments(list(words))
+    return ex.load_experiment(with_changes(ex.read_config(options.config), changes))

@@ -7,22 +7,17 @@ values they are compared with are the papers' (`paper`). `test_whole_runs.py` go
 import re
 
 import pytest
-from paper import PAPERS
-from places import dataset_of, in_process, make
-from recipes import REAL, page_recipes, recipe
 
 from hoi_jax import experiment as ex
 from hoi_jax.io import read_npz
-from hoi_jax.settings import with_changes
 from hoi_jax.training import in_steps
 from hoi_jax.training.schedules import make_schedule
-from train import parse_arguments
+from tests.rehearsals.paper import PAPERS
+from tests.rehearsals.places import dataset_of, in_process, make
+from tests.rehearsals.recipes import RECIPES, experiment_of, page_recipes, recipe
 
 BATCH = 4
 """Images of the batches that are looked at; the recipes' own sizes are checked without pixels."""
-OWN_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
-"""On real annotations, tested with them: tests/data_prep/test_real_labels.py and the slow tests of TIN."""
-RECIPES = [config for config in REAL if config not in OWN_DATA]
 ALL = {config: recipe(config) for config in RECIPES} | page_recipes()
 TRAININGS = [(name, words) for name, made in ALL.items() for words in made.trainings]
 SCALES = range(480, 801, 32)
@@ -71,11 +66,6 @@ def test_every_config_on_real_data_has_a_recipe_and_its_papers_values(config):
     if config not in ("defr_hico_det_release.py",):
         names = [name_of((config, words)) for words in made.trainings]
         assert any(known.partition(":")[0] == config for known in PAPERS), f"no paper's values for {names}"
-
-
-def experiment_of(words):
-    options, changes = parse_arguments(list(words))
-    return ex.load_experiment(with_changes(ex.read_config(options.config), changes))
 
 
 def first_batch(words, folder):

@@ -11,14 +11,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from places import as_a_user, make
-from recipes import recipe
-from test_recipes import RECIPES, experiment_of
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.pipeline import example_batch
 from hoi_jax.io import read_json
 from hoi_jax.training.init_from import flatten
+from tests.rehearsals.places import as_a_user, make
+from tests.rehearsals.recipes import RECIPES, experiment_of, recipe
 
 pytestmark = pytest.mark.slow
 

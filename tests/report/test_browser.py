@@ -1,16 +1,11 @@
 """The page in a real browser: pressed, typed into and looked at, with nothing but the file."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from hoi_jax.report.html import write_report
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-from real_browser import Browser  # noqa: E402
-from test_html import full_report  # noqa: E402
+from tests.helpers.browser import Browser
+from tests.helpers.report_pages import full_report
 
 FIRST = "[...document.querySelectorAll('table.filtered tbody tr')].filter((row) => !row.hidden)"
 

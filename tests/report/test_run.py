@@ -1,8 +1,5 @@
 """The page of a run: what is compared, what lacks a metric, networks without verbs, pictures that are not there."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,9 +9,7 @@ from hoi_jax.evaluation.scoring import EvaluationSettings
 from hoi_jax.report.classes import hoi_class_rows
 from hoi_jax.report.run import RunSummary, blank_picture, plan_report, write_run_report
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_examples import BALL, CUP, HOLD, KICK, MAN, THING, annotations, store  # noqa: E402
+from tests.helpers.report_examples import BALL, CUP, HOLD, KICK, MAN, THING, annotations, store
 
 VOCABULARY = get_vocabulary("hoi_scenes")
 TRUTH = annotations([(1, KICK)], [(1, KICK), (2, HOLD)])

@@ -2,15 +2,11 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from hoi_jax.report.script import RULES
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_browser import program  # noqa: E402
+from tests.helpers.browser import program
 
 
 def run(expression):

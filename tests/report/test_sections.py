@@ -1,8 +1,5 @@
 """Parts of the page: classes of two runs, kinds of errors, whole pictures, names on the page."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -19,10 +16,8 @@ from hoi_jax.report.reliability_chart import reliability_section, short_count
 from hoi_jax.report.run import plan_report
 from hoi_jax.report.two_runs import two_runs_section
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, THING, annotations, store  # noqa: E402
-from test_html import Page  # noqa: E402
+from tests.helpers.report_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, THING, annotations, store
+from tests.helpers.report_pages import Page
 
 VOCABULARY = get_vocabulary("hoi_scenes")
 TRUTH = annotations([(1, KICK), (2, HOLD)], [(1, KICK)], [(1, KICK), (1, LOOK)], [])

@@ -22,21 +22,11 @@ from hoi_jax.scenes.world import PLAYS, sample_world
 from hoi_jax.schema import RECORD_FIELDS, check_record
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.scenes import SCENES, SCENES_ACTIONS
+from tests.helpers.paths import ROOT
+from tests.helpers.scenes import digest
 
 ACTIONS = len(SCENES_ACTIONS.actions)
 SETTINGS = SceneSettings()
-
-
-def digest(record: dict) -> str:
-    """Hash of every field of a record."""
-    total = hashlib.sha256()
-    for name in RECORD_FIELDS:
-        value = record[name]
-        parts = value if isinstance(value, list) else [value]
-        for part in parts:
-            total.update(part if isinstance(part, bytes) else np.asarray(part).tobytes())
-        total.update(name.encode())
-    return total.hexdigest()
 
 
 def hois_of(record: dict) -> np.ndarray:
@@ -121,10 +111,10 @@ def test_the_same_key_gives_the_same_bytes_in_any_order_and_in_a_new_process(tra
     here = {str(index): digest(make_scene(SETTINGS, index)) for index in indices}
     assert here["5"] == digest(train[5])
     code = (
-        "import json, sys; sys.path.insert(0, '.'); from tests.scenes.test_scenes import *;"
-        f"print(json.dumps({{str(i): digest(make_scene(SETTINGS, i)) for i in {indices[::-1]}}}))"
+        "import json\nfrom hoi_jax.scenes import SceneSettings, make_scene\nfrom tests.helpers.scenes import digest\n"
+        f"print(json.dumps({{str(i): digest(make_scene(SceneSettings(), i)) for i in {indices[::-1]}}}))"
     )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(there.stdout) == here
 
 

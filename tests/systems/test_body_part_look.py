@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from test_body_part_system import fast_jit, only, random_variables, small_config
-from tin_examples import HOI_STYLE, random_batch
 
 from hoi_jax.systems.registry import build_system
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.systems.body_part import fast_jit, only, random_variables, small_config
 
 
 def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_body_part_system import fast_jit, only, small_config
-from tin_examples import HOI_STYLE, random_batch
 
 from hoi_jax.experiment import load_experiment
 from hoi_jax.settings import from_config
@@ -16,6 +14,8 @@ from hoi_jax.systems.body_part.reweight import class_weights, initial_state, tra
 from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training.optimizer import match_rules
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.systems.body_part import fast_jit, only, small_config
 
 FIELDS = {"batch_valid", "example_id"}
 

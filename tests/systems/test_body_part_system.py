@@ -2,8 +2,6 @@
 
 import functools
 import importlib
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,41 +20,10 @@ from hoi_jax.systems.body_part.loss import loss_terms, term_weights
 from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training.optimizer import match_rules
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.systems.body_part import fast_jit, only, random_variables, small_config
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
-
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
-
-
-def small_config(**groups) -> dict:
-    config = {
-        "backbone": {
-            "stage_sizes": (1, 1), "stage_strides": (1, 2), "width": 8, "kind": "basic", "norm": "group",
-            "stem": "small",
-        },
-        "transformer": {
-            "hidden": 16, "heads": 2, "feedforward": 24, "dropout": 0.1, "encoder_layers": 1, "box_layers": 2,
-        },
-        "verbs": {"source": "decoder", "layers": 1},
-        "parts": {"person_score": 0.1},
-        "queries": 7,
-    }  # fmt: skip
-    for name, values in groups.items():
-        config[name] = {**config.get(name, {}), **values} if isinstance(values, dict) else values
-    return config
-
-
-def random_variables(init, *args):
-    """Random values of the right shapes, drawn on the host to spare a slow compilation."""
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        scale = 0.2 if len(leaf.shape) < 2 else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
-        return (path[-1].key == "scale") + np.float32(scale) * rng.normal(size=leaf.shape).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0), *args))
 
 
 @functools.cache
@@ -72,10 +39,6 @@ def loss_and_gradient():
     """Compiled (params, batch, key) -> ((loss, aux), gradient)."""
     system = ready("hoi")[0]
     return fast_jit(jax.value_and_grad(lambda p, b, k: system.loss({"params": p}, b, k), has_aux=True))
-
-
-def only(batch, names):
-    return {name: value for name, value in batch.items() if name in names}
 
 
 def assert_close(a, b):

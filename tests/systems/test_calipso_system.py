@@ -2,8 +2,6 @@
 
 import functools
 import re
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +15,8 @@ from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of
 from hoi_jax.systems.calipso.predict import read_maps
 from hoi_jax.systems.calipso.subnet import LevelBatchNorm
 from hoi_jax.systems.registry import build_system
-
-sys.path.insert(0, str(Path(__file__).parent))
-from calipso_examples import SIZE, fast_jit, random_variables, small_config  # noqa: E402
-from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.systems.calipso import SIZE, fast_jit, random_variables, small_config
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}

@@ -1,8 +1,5 @@
 """What CALIPSO learns from: labels by hand, classes of instances, and scores of pairs from what was read."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +12,7 @@ from hoi_jax.systems.calipso.loss import loss_terms
 from hoi_jax.systems.calipso.predict import BoxReadout, Candidates, anchors_to_read, result_rows, score_pairs
 from hoi_jax.systems.calipso.targets import instance_labels, make_targets, usual_targets
 from hoi_jax.vocab import get_vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import ACTION_STYLE, HOI_STYLE  # noqa: E402
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE
 
 NONE, KICK, HOLD, SIT = range(4)
 BOXES = np.float32([[0, 0, 16, 16], [20, 0, 36, 16], [40, 0, 56, 16], [0, 40, 16, 56], [60, 60, 61, 61]])

@@ -1,8 +1,5 @@
 """CALIPSO on several devices: synchronised statistics and counts give the steps of one device."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -11,10 +8,8 @@ from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
 from hoi_jax.training.accumulate import AccumulationError
 from hoi_jax.training.state import make_state
-
-sys.path.insert(0, str(Path(__file__).parent))
-from calipso_examples import SIZE, random_variables, small_config  # noqa: E402
-from tin_examples import HOI_STYLE, random_batch  # noqa: E402
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.systems.calipso import SIZE, random_variables, small_config
 
 STEPS = 3
 SETTINGS = OptimizerSettings(name="momentum", learning_rate=0.01, clip="global", clip_norm=1.0)

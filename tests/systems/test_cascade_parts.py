@@ -1,8 +1,5 @@
 """Parts of the cascade against literal loops and closed forms: sampling, masks, pooling, merging, faces, relations."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +21,7 @@ from hoi_jax.systems.cascade.regions import Entities, Pyramid, enlarge_corners
 from hoi_jax.systems.cascade.relation import FaceTables, RelationStage, Tables
 from hoi_jax.systems.cascade.targets import labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import HOI_STYLE, random_boxes  # noqa: E402
+from tests.helpers.batches import HOI_STYLE, random_boxes
 
 
 def test_a_draw_has_at_most_the_quota_of_positives_first_and_negatives_for_the_rest():

@@ -1,8 +1,6 @@
 """The cascade as a System: invariances, terms, switches, and one device against two."""
 
 import functools
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,10 +8,8 @@ import pytest
 
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.systems.registry import build_system
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cascade_examples import cascade_batch, fast_jit, random_variables, small_config  # noqa: E402
-from tin_examples import ACTION_STYLE, HOI_STYLE  # noqa: E402
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE
+from tests.helpers.systems.cascade import cascade_batch, fast_jit, random_variables, small_config
 
 EXTERNAL = {"detector": "external", "stages": 2, "relation": {"mining_scale": 0.1}}
 OWN = {"stages": 2, "masks": {"enabled": True}, "relation": {"region": "mask", "mining_scale": 0.1}}

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +13,7 @@ from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.experiment import load_experiment, read_config
 from hoi_jax.training import check_batch, load_for_evaluation
 from hoi_jax.training.cost import step_cost
+from tests.helpers.paths import ROOT
 
 OPTIONS = [
     (defr_hico, ""), (defr_hico, "backbone=b32,loss=bce,gamma=500"), (defr_hico, "backbone=rn101,init=random"),
@@ -95,7 +95,7 @@ def test_the_embeddings_of_the_scenes_fit_the_config():
 
 
 def test_the_kept_checkpoint_fits_its_config():
-    folder = Path(__file__).parent.parent.parent / "checkpoints" / "defr_hoi_scenes"
+    folder = ROOT / "checkpoints" / "defr_hoi_scenes"
     kept, text, metadata = load_for_evaluation(folder)
     experiment = load_experiment(json.loads(text))
     shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})

@@ -1,24 +1,19 @@
 """Classes given as text: phrases become a vocabulary, and a checkpoint scores them without training."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
-from clip_rule_weights import state, text_shapes, vit_shapes  # noqa: E402
-
-from hoi_jax import predictor  # noqa: E402
-from hoi_jax.systems.defr.convert import backbone_arrays  # noqa: E402
-from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows  # noqa: E402
-from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary, split_phrase  # noqa: E402
-from hoi_jax.systems.registry import build_system  # noqa: E402
-from hoi_jax.vocab import get_vocabulary  # noqa: E402
+from hoi_jax import predictor
+from hoi_jax.systems.defr.convert import backbone_arrays
+from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows
+from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary, split_phrase
+from hoi_jax.systems.registry import build_system
+from hoi_jax.vocab import get_vocabulary
+from tests.helpers.clip_rule_weights import state, text_shapes, vit_shapes
 
 OBJECTS = ("person", "dining_table", "table", "hot_dog", "dog")
 PHRASES = ["riding a bicycle", "holding an umbrella", "sitting on a bench"]

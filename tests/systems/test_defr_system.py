@@ -2,8 +2,6 @@
 
 import functools
 import re
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -26,32 +24,10 @@ from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
 from hoi_jax.training.state import make_state
 from hoi_jax.training.step import make_gradients
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch  # noqa: E402
+from tests.helpers.batches import HOI_STYLE
+from tests.helpers.systems.defr import STYLES, make_batch, small_config
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
-
-
-def small_config(**groups) -> dict:
-    config = {
-        "backbone": {"patch": 8, "width": 16, "layers": 2, "heads": 2},
-        "inputs": {"size": 32},
-        "classifier": {"gamma": 10.0},
-        "detection": {"max_humans": 3, "max_objects": 4},
-    }
-    for name, values in groups.items():
-        config[name] = {**config.get(name, {}), **values}
-    return config
-
-
-def make_batch(style: str, batch: int = 4) -> dict[str, np.ndarray]:
-    table = random_batch(STYLES[style], batch=batch)
-    rng = np.random.default_rng(5)
-    table["hoi_labels"] = rng.integers(-2, 2, (batch, len(HOI_STYLE.hois))).astype(np.int32)
-    table["detections_score"] = rng.uniform(0.3, 1, table["detections_score"].shape).astype(np.float32)
-    return table
 
 
 @functools.cache

@@ -29,8 +29,7 @@ from hoi_jax.systems.defr.tokenizers import (
     read_clip_merges,
 )
 from hoi_jax.vocab import get_vocabulary
-
-GOLDEN = Path(__file__).parent.parent / "golden"
+from tests.helpers.paths import GOLDEN
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -207,10 +206,8 @@ def test_lifted_rows_keep_their_inner_products():
 
 
 def test_embed_labels_brings_clip_texts_back_through_the_projection(tmp_path, capsys):
-    import sys
 
-    sys.path.insert(0, str(GOLDEN))
-    from clip_rule_weights import state, text_shapes, vit_shapes
+    from tests.helpers.clip_rule_weights import state, text_shapes, vit_shapes
 
     shapes = text_shapes(77, 49408, 64, 1, 12) | vit_shapes(32, 16, 64, 1, 12)
     tensors = {name: value.astype(np.float32) for name, value in state(shapes).items()}

@@ -1,25 +1,20 @@
 """predict.py from CLIP's file alone: phrases are ranked on whole pictures, or scored for pairs of boxes."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
-from clip_rule_weights import state, text_shapes, vit_shapes  # noqa: E402
-
-import predict  # noqa: E402
-from hoi_jax.backbones.vit import ViT  # noqa: E402
-from hoi_jax.systems.defr.config import InputConfig  # noqa: E402
-from hoi_jax.systems.defr.convert import backbone_arrays  # noqa: E402
-from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows  # noqa: E402
-from hoi_jax.systems.defr.inputs import prepare  # noqa: E402
-from hoi_jax.systems.defr.zero_shot import backbone_config, from_clip  # noqa: E402
-from hoi_jax.vocab import get_vocabulary  # noqa: E402
+import predict
+from hoi_jax.backbones.vit import ViT
+from hoi_jax.systems.defr.config import InputConfig
+from hoi_jax.systems.defr.convert import backbone_arrays
+from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows
+from hoi_jax.systems.defr.inputs import prepare
+from hoi_jax.systems.defr.zero_shot import backbone_config, from_clip
+from hoi_jax.vocab import get_vocabulary
+from tests.helpers.clip_rule_weights import state, text_shapes, vit_shapes
 
 SOURCE = state(vit_shapes(32, 8, 64, 1, 12) | text_shapes(77, 49408, 64, 1, 12))
 
@@ -91,7 +86,7 @@ def test_flags_that_do_not_fit_are_refused(folder, capsys):
 
 
 def test_a_clip_resnet_ranks_pictures_and_refuses_boxes(tmp_path):
-    from clip_rule_weights import resnet_shapes
+    from tests.helpers.clip_rule_weights import resnet_shapes
 
     shapes = resnet_shapes((1, 1, 1, 1), 16, 64, 32) | text_shapes(77, 49408, 64, 1, 32)
     source = state(shapes)

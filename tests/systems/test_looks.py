@@ -1,8 +1,5 @@
 """What CALIPSO and DEFR show of where they look is what their scores are made of."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -13,11 +10,9 @@ from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of
 from hoi_jax.systems.calipso.predict import anchors_to_read
 from hoi_jax.systems.registry import build_system
-
-sys.path.insert(0, str(Path(__file__).parent))
-import calipso_examples  # noqa: E402
-from test_defr_system import small_config as small_defr  # noqa: E402
-from tin_examples import HOI_STYLE, random_batch  # noqa: E402
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.systems import calipso as calipso_examples
+from tests.helpers.systems.defr import small_config as small_defr
 
 fast_jit = calipso_examples.fast_jit
 

@@ -2,8 +2,6 @@
 
 import functools
 import importlib
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +20,8 @@ from hoi_jax.systems.tin.network_config import ContextConfig
 from hoi_jax.systems.tin.predict import propose_pairs
 from hoi_jax.systems.tin.score_pairs import pair_scorer
 from hoi_jax.systems.tin.suppression import best_objects, kept_pairs
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch, small_config  # noqa: E402
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.systems.tin import small_config
 
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RELEASED = {

@@ -2,8 +2,6 @@
 
 import functools
 import re
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +18,8 @@ from hoi_jax.systems.tin.predict import propose_pairs
 from hoi_jax.systems.tin.sampling import sample_pairs
 from hoi_jax.systems.tin.suppression import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import ACTION_STYLE, HOI_STYLE, random_batch, small_config  # noqa: E402
+from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.systems.tin import small_config
 
 # Half the compile time, the same numbers to float32 accuracy.
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

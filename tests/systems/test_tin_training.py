@@ -5,9 +5,6 @@ order (eps 1.2e-7); AdamW divides by the root of small second moments, which lif
 that move by up to 5e-3 in five steps.
 """
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -15,9 +12,8 @@ import pytest
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
 from hoi_jax.training.state import init_variables, make_state
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tin_examples import HOI_STYLE, random_batch, small_config  # noqa: E402
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.systems.tin import small_config
 
 STEPS = 5
 SETTINGS = OptimizerSettings(name="adamw", learning_rate=1e-3, clip="global", clip_norm=1.0)

@@ -4,8 +4,6 @@ import collections
 import functools
 import importlib
 import itertools
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +11,6 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
-from toy import batches, make_batch, make_system
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.numpy_batch import blank_batch
@@ -35,11 +32,11 @@ from hoi_jax.training import (
 from hoi_jax.training.init_from import check_frozen_are_loaded, flatten
 from hoi_jax.training.optimizer import match_rules, path_name
 from hoi_jax.training.state import make_state
+from tests.helpers.batches import HOI_STYLE, random_batch
+from tests.helpers.paths import ROOT
+from tests.helpers.systems.tin import small_config
+from tests.helpers.toy import batches, make_batch, make_system
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "systems"))
-from tin_examples import HOI_STYLE, random_batch, small_config  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 1000
 OPTIONS = dict.fromkeys(("cascade_hoi_scenes", "cascade_hoi_w", "cascade_vcoco"), "phase=relations")
 """Options of configs that freeze something with these only."""

@@ -9,7 +9,6 @@ import time
 import jax
 import numpy as np
 import pytest
-from toy import batches, make_batch, make_system
 
 from hoi_jax.training import (
     CheckpointError,
@@ -27,6 +26,7 @@ from hoi_jax.training import (
     load_for_evaluation,
     train,
 )
+from tests.helpers.toy import batches, make_batch, make_system
 
 SETTINGS = TrainSettings(
     num_steps=4, num_devices=2, log_every=2, checkpoint_every=2, tensorboard=False, seed=1, parallel="shard_map"

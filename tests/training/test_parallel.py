@@ -8,7 +8,6 @@ and move by up to 5e-2.
 import jax
 import numpy as np
 import pytest
-from toy import batches, make_batch, make_system
 
 from hoi_jax.settings import SettingsError
 from hoi_jax.training import (
@@ -22,6 +21,7 @@ from hoi_jax.training import (
 from hoi_jax.training.accumulate import AccumulationError
 from hoi_jax.training.state import init_variables, make_state
 from hoi_jax.training.step import make_gradients
+from tests.helpers.toy import batches, make_batch, make_system
 
 SYSTEM = make_system()
 SETTINGS = OptimizerSettings(name="adamw", learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9, clip="global")

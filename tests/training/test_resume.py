@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-HERE = Path(__file__).parent
+from tests.helpers.paths import ROOT
+
 STEPS = 12
 PAUSE = 0.05
 DEADLINE = 120.0
@@ -26,9 +26,10 @@ def start(workdir, *extra, kind="pmap", pause=PAUSE, steps=STEPS):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE)]),
+        "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-W", "error", HERE / "program.py", workdir, str(steps), str(pause), kind, *extra]
+    program = ["-m", "tests.helpers.toy_program"]
+    command = [sys.executable, "-W", "error", *program, workdir, str(steps), str(pause), kind, *extra]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

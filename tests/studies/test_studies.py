@@ -2,15 +2,14 @@
 
 import importlib
 import json
-from pathlib import Path
 
 import pytest
 
 from hoi_jax.experiment import load_experiment
 from studies.run import RESULTS, main
 from studies.runs import find, fingerprint, needed, runs_of, values_of
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.stem for path in (ROOT / "studies").glob("*.py"))
 STUDIES = [name for name in FILES if hasattr(importlib.import_module(f"studies.{name}"), "RUNS")]
 TRAINED = [name for name in STUDIES if not hasattr(importlib.import_module(f"studies.{name}"), "run_all")]

@@ -1,17 +1,16 @@
 """evaluate.py --predictions: golden numbers from the command line, no JAX, a manifest that says what was done."""
 
 import dataclasses
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
 
+import evaluate
 from hoi_jax import io
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.evaluation.file_scores import evaluate_files, load_scorer
@@ -20,12 +19,7 @@ from hoi_jax.evaluation.files.prediction_files import read_predictions
 from hoi_jax.evaluation.nis_thresholds import write_calibration
 from hoi_jax.evaluation.result import read_result
 from hoi_jax.vocab.datasets import HICO, VCOCO
-
-ROOT = Path(__file__).resolve().parent.parent
-_SPEC = importlib.util.spec_from_file_location("evaluate", ROOT / "evaluate.py")
-assert _SPEC and _SPEC.loader
-evaluate = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(evaluate)
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from hoi_jax.experiment import load_experiment, read_config
 from hoi_jax.io import MissingFileError
 from hoi_jax.settings import with_changes
+from tests.helpers.paths import ROOT
 from train import parse_arguments
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

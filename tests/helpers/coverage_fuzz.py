@@ -1,6 +1,6 @@
 """A small coverage-guided fuzzer for the parsers: inputs that reach new code are kept and changed further.
 
-    python tests/data_prep/coverage_fuzz.py [--inputs N] [--seconds S] [--seed K] [TARGET …]
+    python -m tests.helpers.coverage_fuzz [--inputs N] [--seconds S] [--seed K] [TARGET …]
 
 Each target reads one file. An input is a fault if it ends in anything but a result or a DataError, or takes longer
 than `SLOW_S`. Coverage is pairs of successive lines within our own packages (sys.settrace), so that no further package
@@ -20,7 +20,6 @@ from io import BytesIO
 from pathlib import Path
 
 import flax.serialization
-import minis
 import numpy as np
 from PIL import Image
 
@@ -33,8 +32,9 @@ from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
 from hoi_jax.files.flax_file import read_flax
 from hoi_jax.files.state import read_state
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers import minis
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW_S = 5.0
 Reader = Callable[[Path], object]
 WORDS = [b"null", b"NaN", b"-1", b"1e400", b"[]", b"{}", b'""', b"true", b"9" * 30, b"\xff\xfe", b"\x80\x02", b"c\n"]

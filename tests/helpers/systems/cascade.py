@@ -4,7 +4,8 @@ import functools
 
 import jax
 import numpy as np
-from tin_examples import random_batch
+
+from tests.helpers.batches import random_batch
 
 # Half the compile time, the same numbers to float32 accuracy.
 fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -1,6 +1,9 @@
-"""Trains one step on built mini copies and scores them, all in one process: `train_minis.py DATA_DIR WORKDIR NAME …`.
+"""Trains one step on built mini copies and scores them, all in one process.
 
-Prints one line of JSON, {name: metrics}. Networks are as small as their systems allow, so that compiling is most of it.
+    python -m tests.helpers.train_minis DATA_DIR WORKDIR NAME …
+
+Prints one line of JSON per name, {name: metrics}. Networks are as small as their systems allow, so that compiling is
+most of it.
 """
 
 import json

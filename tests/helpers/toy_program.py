@@ -1,15 +1,17 @@
 """The toy run as a program, for tests that kill, interrupt or pair processes.
 
-Usage: python program.py WORKDIR STEPS SECONDS_PER_STEP KIND [ADDRESS PROCESS_ID]; number of devices by XLA_FLAGS.
+    python -m tests.helpers.toy_program WORKDIR STEPS SECONDS_PER_STEP KIND [ADDRESS PROCESS_ID]
+
+The number of devices is set by XLA_FLAGS.
 """
 
 import sys
 import time
 
 import jax
-from toy import make_batch, make_system
 
 from hoi_jax.training import OptimizerSettings, TrainSettings, train
+from tests.helpers.toy import make_batch, make_system
 
 SIZE = 8
 

@@ -25,24 +25,6 @@ ACTION_STYLE = Vocabulary(
 )
 
 
-def small_config(**groups) -> dict:
-    """A configuration that runs in a blink; `groups` are merged in, group by group."""
-    config = {
-        "backbone": {
-            "stage_sizes": (1, 1), "stage_strides": (1, 2), "width": 8, "kind": "basic", "norm": "group",
-            "frozen": False, "roi_blocks": 1, "roi_width": 16,
-        },
-        "maps": {"features": (4, 4)},
-        "classifier": {"appearance_layers": (16, 16), "spatial_layers": (16,), "dropout": 0.1},
-        "interactiveness": {"stream_layers": (16,), "pair_layers": (16,), "dropout": 0.1},
-        "sampling": {"group": 3, "augment": 3, "negatives": 4, "human_score": 0.1, "object_score": 0.1},
-        "max_humans": 4, "max_objects": 6, "max_pairs": 16,
-    }  # fmt: skip
-    for name, values in groups.items():
-        config[name] = {**config[name], **values} if isinstance(values, dict) and name in config else values
-    return config
-
-
 def random_boxes(rng, rows: int, height: int, width: int) -> np.ndarray:
     corner = rng.uniform(0, 0.5, (rows, 2)) * (width, height)
     size = rng.uniform(0.2, 0.5, (rows, 2)) * (width, height)

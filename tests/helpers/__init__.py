@@ -1,0 +1,1 @@
+"""What several tests share: small systems, synthetic batches and datasets, plain implementations to compare with."""
