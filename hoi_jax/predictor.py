@@ -75,7 +75,7 @@ def load_zero_shot(
     Raises:
       ValueError, DataError: see there.
     """
-    from hoi_jax.systems.defr.zero_shot import from_clip
+    from hoi_jax.systems.defr.open_vocabulary import from_clip
     from hoi_jax.systems.registry import build_system
 
     model, variables, vocabulary = from_clip(weights, phrases, objects=objects, size=size, text_weights=text_weights)

@@ -32,22 +32,22 @@ jax.tree_util.register_dataclass(LossOutput, data_fields=["terms", "state"], met
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """What a system can show of where it looks for a pair; the rows are those of `predict`.
+class AttentionMaps:
+    """Maps that explain the scores of pairs, such as attention; the rows are those of `predict`.
 
     Attributes:
-      titles: one per layer shown, L: what it may look at.
-      cell_px: side of a cell in pixels of `batch["image"]`; None: the cells cover the unpadded picture.
-      apply: (variables, batch) -> "weights" [B, Q, L, h, w], such as attention, mean over heads; "allowed"
-        [B, Q, L, h, w] bool, cells that the layer may look at; and, where body parts are chosen, "chosen" [B, Q, 6].
-      below: one per layer: what the weights are; empty: attention.
-      legend: what the two rows of the picture are, in lines of some 40 characters; empty: those of attention layers.
+      titles: one per layer shown, L: the cells that it may attend to.
+      cell_px: side of a cell in pixels of `batch["image"]`; None: the cells cover the unpadded image.
+      explain: (variables, batch) -> "weights" [B, Q, L, h, w], such as attention, mean over heads; "allowed"
+        [B, Q, L, h, w] bool, cells that the layer may attend to; and, where body parts are chosen, "chosen" [B, Q, 6].
+      captions: one per layer: what the weights are; empty: attention.
+      legend: what the two rows of the drawing are, in lines of some 40 characters; empty: those of attention layers.
     """
 
     titles: tuple[str, ...]
     cell_px: int | None
-    apply: Callable[[Variables, Batch], Mapping[str, Array]]
-    below: tuple[str, ...] = ()
+    explain: Callable[[Variables, Batch], Mapping[str, Array]]
+    captions: tuple[str, ...] = ()
     legend: tuple[str, ...] = ()
 
 
@@ -82,7 +82,7 @@ class System:
       predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
       features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
         when it is frozen (`data.feature_cache`); None for systems without such a part.
-      look: where the model looks, for pictures; None for systems that do not show it.
+      attention: maps that explain scores of pairs; None for systems without any.
       requires: inputs that must have content; checked against the records before the first step.
       frozen: patterns of whole parameter paths ("backbone/.*") that the model passes no gradient to. The optimiser
         leaves them alone too (weight decay would move them), and a run must load them: random numbers teach nothing.
@@ -96,7 +96,7 @@ class System:
     loss: Callable[..., tuple[Array, LossOutput]]
     predict: Callable[[Variables, Batch], Predictions]
     features: Callable[[Variables, Batch], Array] | None = None
-    look: Look | None = None
+    attention: AttentionMaps | None = None
     requires: tuple[Requirement, ...] = ()
     frozen: tuple[str, ...] = ()
     start_from: str = ""

@@ -1,4 +1,4 @@
-"""Where the body-part system looks (Figure 4): a picture per pair with its masks and its attention in three layers.
+"""Attention maps of the body-part system (Figure 4): an image per pair with masks and attention of three layers.
 
     python -m studies.body_part_attention --workdir runs/body1 --out attention --count 2
     python -m studies.body_part_attention --workdir runs/body1 --out attention --image a.jpg --detections boxes.json
@@ -25,7 +25,7 @@ from hoi_jax import experiment as ex
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.numpy_batch import batch_from_images, read_image
 from hoi_jax.io import DataError, write_bytes_atomic
-from hoi_jax.report.attention import draw_attention, looked_at
+from hoi_jax.report.attention import attention_of_pairs, draw_attention
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation
 
@@ -83,17 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variables, text, _ = load_for_evaluation(options.workdir, options.checkpoint)
         experiment = ex.load_experiment(json.loads(text))
         system = experiment.build_system()
-        look = system.look
-        if look is None:
-            raise ValueError(f"a {experiment.system} with this config does not show where it looks")
-        run = jax.jit(lambda variables, batch: (system.predict(variables, batch), look.apply(variables, batch)))
+        attention = system.attention
+        if attention is None:
+            raise ValueError(f"a {experiment.system} with this config has no attention maps")
+        run = jax.jit(lambda variables, batch: (system.predict(variables, batch), attention.explain(variables, batch)))
         pictures = of_dataset(experiment, system, options.data_dir, options.image_ids, options.count)
         if options.image:
             pictures = of_files(experiment, options.image, options.detections)
         for name, batch, row in pictures:
             needed = {key: batch[key] for key in system.needs_predict}
             found, seen = jax.device_get(run(variables, needed))
-            pairs = looked_at(found, seen, batch, row, experiment.vocabulary, look.titles, look.cell_px, options.pairs)
+            pairs = attention_of_pairs(
+                found, seen, batch, row, experiment.vocabulary, attention.titles, attention.cell_px, options.pairs
+            )
             for rank, pair in enumerate(pairs):
                 data = BytesIO()
                 draw_attention(pair).save(data, "PNG")

@@ -1,8 +1,8 @@
-"""Where DEFR's class token looks (Figure 5): the attention of the last block, mean over heads, over test pictures.
+"""Attention maps of DEFR (Figure 5): the attention of the last block, mean over heads, over test pictures.
 
     python -m studies.defr_attention --workdir runs/defr --data_dir data --out attention.png --count 8
 
-One row per picture: the picture, then the picture brightened where the class token looks, with the three best classes
+One row per picture: the picture, then the picture brightened by that attention, with the three best classes
 printed on standard output.
 """
 
@@ -54,12 +54,12 @@ def main() -> None:
     batch = next(ex.eval_pipeline(experiment, directory, experiment.dataset.eval_split, needs).eval_batches())
 
     @jax.jit
-    def look(image, hw):
+    def attend(image, hw):
         logits, sown = net.apply(variables, prepare(image, hw, config.inputs), mutable=["intermediates"])
         last = sown["intermediates"]["backbone"][f"blocks_{config.backbone.layers - 1}"]["attention_of_reader"][0]
         return logits, last[:, 0]
 
-    logits, weights = (np.asarray(x) for x in look(batch["image"], batch["image_hw_px"]))
+    logits, weights = (np.asarray(x) for x in attend(batch["image"], batch["image_hw_px"]))
     side, rows = config.inputs.size // config.backbone.patch, []
     for index in range(min(options.count, int(batch["batch_valid"].sum()))):
         height, width = batch["image_hw_px"][index]

@@ -10,60 +10,20 @@ executed. The model's `backbone.layout` must be the one that is printed. Start a
 """
 
 import argparse
+import functools
 import sys
-from collections.abc import Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
-
-from hoi_jax import io
-from hoi_jax.backbones.tensorflow_names import is_keras, is_slim, keras_rule, slim_rule, without_biases
-from hoi_jax.backbones.torchvision_names import convert_state, resnet_rule
-from hoi_jax.files.state import read_state
-from hoi_jax.files.tfjs_file import read_tfjs
+from hoi_jax.backbones.resnet_names import backbone_arrays, read_weights
+from hoi_jax.files.conversion import Converted, run_converter
 
 
-def backbone_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
-    """Arrays by our names in float32, the tensors without a place, and the layout of `ResNet` that they need.
-
-    Raises:
-      ValueError: nothing has a place.
-    """
-    if is_keras(state):
-        state, rule, layout = without_biases(state), keras_rule, "caffe"
-    elif is_slim(state):
-        rule, layout = slim_rule, "slim"
-    else:
-        rule, layout = resnet_rule, "torchvision"
-    flat, unknown = convert_state(state, rule)
-    if not flat:
-        raise ValueError(f"names of no ResNet that is known; some of them: {sorted(state)[:5]}")
-    return {name: np.asarray(array, np.float32) for name, array in flat.items()}, unknown, layout
+def convert(options: argparse.Namespace) -> Converted:
+    """Weights of the source by our names."""
+    arrays, unknown, layout = backbone_arrays(read_weights(options.source))
+    return Converted(f"ResNet of layout {layout!r}", arrays, unknown)
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Tensors by their own names."""
-    return read_tfjs(path) if path.suffix == ".json" else read_state(path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help=".pth, .safetensors, .npz, or model.json")
-    parser.add_argument("target", type=Path, help="npz file to write")
-    options = parser.parse_args(arguments)
-    try:
-        flat, unknown, layout = backbone_arrays(read_weights(options.source))
-    except ValueError as error:
-        print(f"error: {options.source}: {error}", file=sys.stderr)
-        return 2
-    data = BytesIO()
-    np.savez(data, **dict(flat))  # type: ignore[arg-type]
-    io.write_bytes_atomic(options.target, data.getvalue())
-    print(f"{options.target}: {len(flat)} arrays for layout {layout!r}, left out: {list(unknown) or 'nothing'}")
-    return 0
-
+main = functools.partial(run_converter, __doc__, convert)
 
 if __name__ == "__main__":
     sys.exit(main())

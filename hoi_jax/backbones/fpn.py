@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoi_jax.backbones.resnet import valid_cells
-from hoi_jax.backbones.torchvision_names import Entries, convolution, resnet_rule
+from hoi_jax.backbones.resnet_names import resnet_rule
+from hoi_jax.files.conversion import Entries, convolution
 
 ExtraLevels = Literal["p6p7", "pool", "none"]
 P6Source = Literal["p5", "c5"]

@@ -119,7 +119,7 @@ def classify_pictures(
 ) -> int:
     """Writes `out`/predictions.json with the ranked classes of whole pictures, and prints the best of each; returns how
     many pictures could not be read."""
-    from hoi_jax.systems.defr.zero_shot import ranked_phrases
+    from hoi_jax.systems.defr.open_vocabulary import ranked_phrases
 
     progress, failed, done = Progress(len(paths)), list[dict[str, str]](), dict[Path, dict[str, Any]]()
     for group in _groups(paths, None, options, failed, progress):

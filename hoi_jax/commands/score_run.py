@@ -18,15 +18,15 @@ from hoi_jax.evaluation.result import EvaluationResult
 from hoi_jax.evaluation.rivals import score_all
 from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.files.kept_folder import find_folder, is_kept
-from hoi_jax.report.attention import draw_attention, look_caption, looked_at
+from hoi_jax.report.attention import attention_caption, attention_of_pairs, draw_attention
 from hoi_jax.report.run import RunSummary, plan_report, write_run_report
 from hoi_jax.report.segments import draw_row, scene_of_row
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation, make_predictor
 from hoi_jax.vocab import Vocabulary
 
-LOOKED_AT = 3
-"""Pictures of the report that show where the system looks, one pair each."""
+ATTENTION_IMAGES = 3
+"""Pictures of the report that show with attention maps, one pair each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,28 +84,30 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
             headline=next(iter(results["model"].metrics)),
             config=dataclasses.asdict(experiment),
         )
-        looks = looks_of(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
-        _write_report(request.report, run, directory, store, annotations, experiment, results, looks)
+        drawings = draw_attention_maps(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
+        _write_report(request.report, run, directory, store, annotations, experiment, results, drawings)
     return results, experiment.vocabulary
 
 
-def looks_of(
+def draw_attention_maps(
     system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary
 ) -> list[tuple[str, Image.Image]]:
-    """Drawings of where the system looks and of its masks, for the first pictures of a batch, with captions.
+    """Drawings of attention maps and of masks, for the first pictures of a batch, with captions.
 
     Empty for systems that have neither.
     """
     import jax
 
     found = jax.device_get(jax.jit(system.predict)(variables, dict(batch)))
-    seen = jax.device_get(jax.jit(system.look.apply)(variables, dict(batch))) if system.look else {}
+    seen = jax.device_get(jax.jit(system.attention.explain)(variables, dict(batch))) if system.attention else {}
     drawn = []
-    for row in np.flatnonzero(batch["batch_valid"])[:LOOKED_AT]:
-        if look := system.look:
-            words = {"below": look.below, "legend": look.legend}
-            for pair in looked_at(found, seen, batch, row, vocabulary, look.titles, look.cell_px, 1, **words):
-                drawn.append((look_caption(pair), draw_attention(pair)))
+    for row in np.flatnonzero(batch["batch_valid"])[:ATTENTION_IMAGES]:
+        if attention := system.attention:
+            words = {"captions": attention.captions, "legend": attention.legend}
+            for pair in attention_of_pairs(
+                found, seen, batch, row, vocabulary, attention.titles, attention.cell_px, 1, **words
+            ):
+                drawn.append((attention_caption(pair), draw_attention(pair)))
         if "instance_mask" in found:
             scene = scene_of_row(found, batch, row, vocabulary)
             drawn.append(("masks and the best relations", draw_row(scene, batch, row, vocabulary)))
@@ -120,9 +122,9 @@ def _write_report(
     annotations: Annotations,
     experiment: ex.Experiment,
     results: Mapping[str, EvaluationResult],
-    looks: list[tuple[str, Image.Image]],
+    drawings: list[tuple[str, Image.Image]],
 ) -> None:
     plan = plan_report(results, store, annotations, experiment.vocabulary, protocol=experiment.evaluation.protocol)
     images = RecordFiles(directory, run.split).pictures(plan.image_ids)
-    write_run_report(path, run, plan, images, looks)
+    write_run_report(path, run, plan, images, drawings)
     print(f"report: {path}")

@@ -16,10 +16,9 @@ import numpy as np
 
 from hoi_jax import io
 from hoi_jax.backbones import scenic_names
-from hoi_jax.backbones.torchvision_names import convert_state
-from hoi_jax.files.converted import Converted, write_converted
+from hoi_jax.files.conversion import Converted, convert_state, write_converted
 from hoi_jax.files.flax_file import flat_arrays, read_flax
-from hoi_jax.systems.body_part import scenic_detr
+from hoi_jax.systems.body_part import convert
 
 
 def scenic_variables(tree: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
@@ -50,13 +49,13 @@ def convert_scenic(
     """What the network is, its arrays by our names, and the names that have no place.
 
     Args:
-      queries, absent_class: for DETR, see `systems.body_part.scenic_detr.detr_rule`.
+      queries, absent_class: for DETR, see `systems.body_part.convert.detr_rule`.
 
     Raises:
       ValueError: a network of these families that ours cannot be.
     """
-    if scenic_detr.is_detr(state):
-        rule = scenic_detr.detr_rule(state, queries, absent_class=absent_class)
+    if convert.is_detr(state):
+        rule = convert.detr_rule(state, queries, absent_class=absent_class)
         return "DETR, for body_part", *convert_state(state, rule)
     if "params/stem_conv/kernel" in state:
         rule = scenic_names.resnet_rule(scenic_names.block_places(state))

@@ -1,6 +1,6 @@
-"""Where a model looks, as pictures: the pair, the chosen body parts, each layer's mask and its attention.
+"""Drawings of attention maps: the pair, the chosen body parts, each layer's mask and its attention.
 
-A cell of the model's grid is a square of the picture. Masks darken the cells that a layer may not look at; attention
+A cell of the model's grid is a square of the picture. Masks darken the cells that a layer may not attend to; attention
 brightens cells by their weight, the strongest of a layer fully. Cells are never blurred.
 """
 
@@ -24,9 +24,9 @@ PANEL_PX = 380
 GAP_PX = 14
 SEEN: Colour = (0, 190, 160)
 LEGEND = (
-    "upper row: what a layer may look at;",
+    "upper row: what a layer may attend to;",
     "all other cells are dark",
-    "lower row: what it looks at,",
+    "lower row: what it attends to,",
     "red a little, yellow the most",
 )
 DARK = 0.22
@@ -34,8 +34,8 @@ DARK = 0.22
 
 
 @dataclasses.dataclass(frozen=True)
-class LookedAt:
-    """One pair and where the model looked for it.
+class PairAttention:
+    """One pair and its attention maps.
 
     Attributes:
       image_rgb: the unpadded picture.
@@ -43,10 +43,10 @@ class LookedAt:
       score: interactiveness of the pair, or the score of `verb`.
       part_names, part_scores, part_chosen: per body part; empty where there are none.
       titles: one per layer.
-      allowed, weights: per layer, cells that could be looked at and the attention on them.
+      allowed, weights: per layer, cells that could be attended to and the attention on them.
       cell_px: side of a cell, the grid may reach beyond the picture; None: the grid covers the picture.
       verb: what the pair is said to do, where it is chosen by that; "": by interactiveness.
-      below: what the weights are, one per layer; empty: attention.
+      captions: what the weights are, one per layer; empty: attention.
       legend: what the rows of the drawing are.
     """
 
@@ -61,11 +61,11 @@ class LookedAt:
     weights: Float[np.ndarray, "layers rows columns"]
     cell_px: int | None
     verb: str = ""
-    below: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
     legend: tuple[str, ...] = LEGEND
 
 
-def look_caption(seen: LookedAt) -> str:
+def attention_caption(seen: PairAttention) -> str:
     """What stands under the drawing of a pair."""
     name = seen.pair.object_name.replace("_", " ") or "no object"
     return f"{seen.verb} {name}: {seen.score:.2f}" if seen.verb else f"{name}: interacts {seen.score:.2f}"
@@ -101,8 +101,8 @@ def attention_overlay(
     return ((1 - light) * 0.35 * grey + light * (0.45 * grey + 0.55 * heat)).astype(np.uint8)
 
 
-def draw_attention(seen: LookedAt) -> Image.Image:
-    """One table: pair and body parts above, below a column per layer with mask and attention."""
+def draw_attention(seen: PairAttention) -> Image.Image:
+    """One table: pair and body parts above, below them a column per layer with mask and attention."""
     height, width = seen.image_rgb.shape[:2]
     size = (PANEL_PX, round(PANEL_PX * height / width))
     columns = max(2 + bool(seen.part_names), len(seen.titles))
@@ -131,7 +131,7 @@ def draw_attention(seen: LookedAt) -> Image.Image:
     said = f"{seen.verb} {name}" if seen.verb else "this pair interacts"
     for number, line in enumerate((f"{said}: {seen.score:.2f}", *seen.legend)):
         draw.text((left, 18 + 28 * number), line, fill=colours.BLACK, font=font(19 if number == 0 else 16))
-    lower = seen.below or tuple(f"layer {number} looks at" for number in range(1, len(seen.titles) + 1))
+    lower = seen.captions or tuple(f"attention of layer {number}" for number in range(1, len(seen.titles) + 1))
     heading = ((seen.titles, mask_overlay, seen.allowed), (lower, attention_overlay, seen.weights))
     for titles, overlay, grids in heading:
         end = below
@@ -158,7 +158,7 @@ def _line(width: int) -> int:
     return max(1, round(2 * width / PANEL_PX))
 
 
-def _part_bars(draw: ImageDraw.ImageDraw, seen: LookedAt, left: int, top: int) -> None:
+def _part_bars(draw: ImageDraw.ImageDraw, seen: PairAttention, left: int, top: int) -> None:
     """One bar per body part, its length the score."""
     name_px, row_px, longest = 70, 34, PANEL_PX - 150
     for row, (name, score, chosen) in enumerate(zip(seen.part_names, seen.part_scores, seen.part_chosen, strict=True)):
@@ -188,7 +188,7 @@ def strongest_pairs(
     return chosen
 
 
-def looked_at(
+def attention_of_pairs(
     predictions: Mapping[str, np.ndarray],
     seen: Mapping[str, np.ndarray],
     batch: Mapping[str, np.ndarray],
@@ -198,15 +198,15 @@ def looked_at(
     cell_px: int | None,
     count: int,
     *,
-    below: Sequence[str] = (),
+    captions: Sequence[str] = (),
     legend: Sequence[str] = (),
-) -> list[LookedAt]:
+) -> list[PairAttention]:
     """The strongest pairs of one picture of a batch: the most interactive, or those with the best score of a verb.
 
     Args:
-      predictions, seen: of `System.predict` and `Look.apply` for the whole batch, on the host.
+      predictions, seen: of `System.predict` and `AttentionMaps.explain` for the whole batch, on the host.
       row: of the picture.
-      titles, cell_px, below, legend: of the `Look`.
+      titles, cell_px, captions, legend: of the `AttentionMaps`.
 
     Raises:
       ValueError: the predictions have no interactiveness and no verbs.
@@ -220,7 +220,7 @@ def looked_at(
     if by_verb:
         verbs = np.array(predictions["verb_scores"][row])
         if vocabulary.no_interaction >= 0:
-            verbs[:, vocabulary.no_interaction] = -np.inf  # Nobody asks where it looks for nothing.
+            verbs[:, vocabulary.no_interaction] = -np.inf  # Its maps would explain nothing.
         verb, score = verbs.argmax(axis=-1), verbs.max(axis=-1)
     else:
         verb, score = None, predictions["interactiveness"][row]
@@ -242,12 +242,12 @@ def looked_at(
         names = MERGED_PART_NAMES[: len(chosen)]
         scores = part_scores[row, query] if part_scores is not None and len(chosen) else np.zeros(0)
         found.append(
-            LookedAt(
+            PairAttention(
                 image_rgb=batch["image"][row, :height, :width],
                 pair=pair,
                 score=float(score[query]),
                 verb="" if verb is None else vocabulary.verb_words(int(verb[query])),
-                below=tuple(below),
+                captions=tuple(captions),
                 legend=tuple(legend) or LEGEND,
                 part_names=names,
                 part_scores=tuple(scores.tolist()),

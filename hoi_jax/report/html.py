@@ -77,7 +77,7 @@ class ReportInput:
       metrics: rows of metrics.jsonl, each with "step" and numbers.
       charts: which keys of `metrics` to draw; None draws `standard_charts`.
       examples: pictures of right and wrong predictions.
-      looks: where the model looked, as (caption, picture).
+      attention: drawings of attention maps, as (caption, image).
       config: the configuration, as nested plain values.
       versions: package or program -> version.
       notes: further paragraphs at the end, e.g. how to run it again.
@@ -91,7 +91,7 @@ class ReportInput:
     metrics: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Chart] | None = None
     examples: Sequence[ExamplePicture] = ()
-    looks: Sequence[tuple[str, Image.Image]] = ()
+    attention: Sequence[tuple[str, Image.Image]] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -151,12 +151,12 @@ def _examples(examples: Sequence[ExamplePicture]) -> str:
     return "".join(parts)
 
 
-def _looks(looks: Sequence[tuple[str, Image.Image]]) -> str:
+def _attention(drawings: Sequence[tuple[str, Image.Image]]) -> str:
     parts = [
-        "<p>The strongest pair of some pictures. Upper row: the cells that may be looked at. Lower row: what the "
+        "<p>The strongest pair of some pictures. Upper row: the cells that may be attended to. Lower row: what the "
         "system makes of them, the brighter the stronger; the drawing says what that is.</p>"
     ]
-    for caption, image in looks:
+    for caption, image in drawings:
         parts.append(f"<figure>{picture(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
     return "".join(parts)
 
@@ -178,7 +178,7 @@ def render_report(report: ReportInput) -> str:
         ("comparison", "Against baselines and probes", report.comparison, _comparison),
         *((one.anchor, one.title, one.body, str) for one in report.sections),
         ("examples", "Right and wrong predictions", report.examples, _examples),
-        ("looks", "Where the model looks", report.looks, _looks),
+        ("attention", "Attention maps", report.attention, _attention),
         ("curves", "Training", charts, lambda c: f'<div class="charts">{"".join(map(line_chart, c))}</div>'),
     ]
     filled = [Section(anchor, title, build(value)) for anchor, title, value, build in parts if value]

@@ -215,13 +215,13 @@ def write_run_report(
     run: RunSummary,
     plan: Plan,
     images: Mapping[int, UInt8[np.ndarray, "h w 3"]],
-    looks: Sequence[tuple[str, Image.Image]] = (),
+    attention: Sequence[tuple[str, Image.Image]] = (),
 ) -> None:
     """Writes the page of a training run.
 
     Args:
       images: as of `compose`.
-      looks: drawings of where the model looks, with what stands under them.
+      attention: drawings of attention maps with their captions.
     """
     page = compose(
         plan,
@@ -230,7 +230,7 @@ def write_run_report(
         title=run.title,
         summary=f"Step {run.step}, scored on the split '{run.split}' ({plan.annotations.num_images} pictures).",
         metrics=read_metrics(run.workdir),
-        looks=looks,
+        attention=attention,
         config=run.config,
         notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],
     )

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.backbones.clip_names import clip_rule
-from hoi_jax.backbones.torchvision_names import convert_state
 from hoi_jax.backbones.vit import ViT
-from hoi_jax.backbones.vit_names import find_rule
+from hoi_jax.backbones.vit_names import clip_rule, find_rule
+from hoi_jax.files.conversion import convert_state
 from hoi_jax.systems.defr import convert
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary
@@ -146,7 +145,7 @@ def test_the_command_writes_the_image_tower_for_another_size(tmp_path, capsys, k
     name = convert.VIT_POSITIONS if kind == "vit" else convert.POOL_POSITIONS
     assert len(out[name]) == 1 + (12 * 12 if kind == "vit" else 3 * 3)
     assert ("batch_stats/backbone/stem0/norm/mean" in out) == (kind == "resnet")
-    assert ("left out: ['image_projection', 'text']" in capsys.readouterr().out) == (kind == "vit")
+    assert ("no place for image_projection\nno place for text\n" in capsys.readouterr().out) == (kind == "vit")
     assert convert.main(["--weights", str(tmp_path / "no.npz"), "--out", str(tmp_path / "x.npz")]) == 2
 
 
@@ -163,7 +162,7 @@ def test_the_checkpoint_of_defrs_authors_becomes_the_whole_network(tmp_path, cap
     arguments = ["--weights", str(tmp_path / "theirs.npz"), "--size", str(side), "--out", str(tmp_path / "ours.npz")]
     assert convert.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "left out: nothing" in printed and "gamma = 100.48" in printed
+    assert "0 without a place" in printed and "gamma = 100.48" in printed
     ours = io.read_npz(tmp_path / "ours.npz")
     layers = sum(name.endswith("in_proj_weight") for name in tower)
     config = {

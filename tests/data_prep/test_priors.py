@@ -6,7 +6,7 @@ import pytest
 from data_prep import build, priors
 from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.io import read_npz
-from hoi_jax.systems.cascade.prior import read_prior
+from hoi_jax.systems.cascade.relation_features import read_prior
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import minis
 

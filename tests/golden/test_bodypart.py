@@ -17,9 +17,9 @@ from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, PartsConfig, TransformerConfig
 from hoi_jax.systems.body_part.interactiveness import InteractivenessDecoder, Memory, part_cells, query_cells
 from hoi_jax.systems.body_part.loss import loss_terms, paired_layers, term_weights
-from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import pair_scores
+from hoi_jax.systems.body_part.targets import match_layers
 from tests.helpers import rule_weights as rule
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 

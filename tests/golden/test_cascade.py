@@ -13,8 +13,8 @@ from hoi_jax.losses.metric_learning import pair_ranking_loss, separated_ranking_
 from hoi_jax.nn.roi_heads import MaskHead
 from hoi_jax.ops.boxes import decode_boxes, encode_boxes
 from hoi_jax.ops.roi_align import pyramid_level
-from hoi_jax.systems.cascade import geometry, prior
-from hoi_jax.systems.cascade.mining import NonLocal, semantic_context
+from hoi_jax.systems.cascade import relation_features
+from hoi_jax.systems.cascade.relation_features import NonLocal, semantic_context
 from hoi_jax.systems.cascade.targets import pair_labels
 from hoi_jax.vocab import get_vocabulary
 
@@ -104,14 +104,14 @@ def test_semantic_prior_equals_the_release(golden, name):
                 entities[(*box, row[side]["category"])] = row[side]["category"] - 1
         images.append((np.array([key[:4] for key in entities]), np.array(list(entities.values()))))
     classes, verbs = case["num_classes_without_background"], case["num_predicates"]
-    counts = prior.count_relations(np.array(relations), classes, verbs)
+    counts = relation_features.count_relations(np.array(relations), classes, verbs)
     np.testing.assert_array_equal(counts, expected["fg_counts"])
-    background = prior.count_background(images, classes, must_overlap=name == "must_overlap")
+    background = relation_features.count_background(images, classes, must_overlap=name == "must_overlap")
     np.testing.assert_array_equal(background, expected["bg_counts"])
     counts[:, :, 0] = background + 1
     rows = counts.reshape(classes * classes, -1)
-    np.testing.assert_allclose(prior.log_prior(rows), expected["log_prior"], atol=1e-6)
-    np.testing.assert_allclose(prior.softmax_prior(rows), expected["softmax_of_log_prior"], atol=1e-6)
+    np.testing.assert_allclose(relation_features.log_prior(rows), expected["log_prior"], atol=1e-6)
+    np.testing.assert_allclose(relation_features.softmax_prior(rows), expected["softmax_of_log_prior"], atol=1e-6)
 
 
 def test_shipped_prior_of_hoi_w_is_the_releases(golden):
@@ -119,13 +119,13 @@ def test_shipped_prior_of_hoi_w_is_the_releases(golden):
         pytest.skip("the file has no case hoiw_shipped_prior")
     rows = np.array(golden["hoiw_shipped_prior"]["log_prior_person_rows"])
     expected = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
-    np.testing.assert_allclose(prior.released_prior(get_vocabulary("hoi_w")), expected, atol=1e-6)
+    np.testing.assert_allclose(relation_features.released_prior(get_vocabulary("hoi_w")), expected, atol=1e-6)
 
 
 def test_28_numbers_of_a_pair_equal_the_release(golden):
     case = small(golden, "released_spatial_28d")
     human, obj = (np.asarray(case[side], np.float32)[None] for side in ("subject", "object"))
-    out = geometry.pair_vector(human, obj, np.array([[case["im_height"], case["im_width"]]], np.int32))
+    out = relation_features.pair_vector(human, obj, np.array([[case["im_height"], case["im_width"]]], np.int32))
     np.testing.assert_allclose(out[0], case["output"], atol=1e-4)
 
 
@@ -171,7 +171,7 @@ def test_rectangle_maps_equal_those_of_tin(golden):
     case = small(golden, "geometric_pattern_64")
     # The file's boxes are inclusive, ours are continuous.
     human, obj = (np.asarray(case[side], np.float32) + np.float32([0, 0, 1, 1]) for side in ("human", "object"))
-    maps = np.asarray(geometry.rectangles(human[None], obj[None]).maps()[0])
+    maps = np.asarray(relation_features.rectangles(human[None], obj[None]).maps()[0])
     for pair, channels in enumerate(case["channels_inclusive_rect"]):
         for channel, r in enumerate(channels):
             expected = np.zeros((64, 64))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.backbones.clip_names import clip_rule
 from hoi_jax.backbones.clip_resnet import ModifiedResNet
-from hoi_jax.backbones.clip_text import TextTower
-from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.backbones.text import TextTower
 from hoi_jax.backbones.vit import ViT
+from hoi_jax.backbones.vit_names import clip_rule
+from hoi_jax.files.conversion import convert_state
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 FILE = Path(__file__).parent / "clip_full.npz"

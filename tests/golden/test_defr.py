@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.backbones.clip_names import clip_rule
 from hoi_jax.backbones.clip_resnet import ModifiedResNet
-from hoi_jax.backbones.clip_text import TextTower
-from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.backbones.text import TextTower
 from hoi_jax.backbones.vit import ViT
+from hoi_jax.backbones.vit_names import clip_rule
+from hoi_jax.files.conversion import convert_state
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, lse_sign_loss, weighted_binary_cross_entropy
 from hoi_jax.ops.resample import resize_positions
 from hoi_jax.ops.token_masks import pair_patches

@@ -22,11 +22,10 @@ from hoi_jax.data.changes import short_side_hw
 from hoi_jax.data.pixels import decode_rgb, resize_image
 from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.settings import from_config
-from hoi_jax.systems.body_part import inputs as inputs_module
+from hoi_jax.systems.body_part import model as inputs_module
 from hoi_jax.systems.body_part.config import BodyPartConfig
-from hoi_jax.systems.body_part.inputs import network_inputs
 from hoi_jax.systems.body_part.interactiveness import part_cells
-from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.model import HoiTransformer, network_inputs
 from hoi_jax.systems.body_part.predict import make_predict
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule

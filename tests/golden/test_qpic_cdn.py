@@ -16,10 +16,10 @@ from hoi_jax.ops.scoring import product_nms
 from hoi_jax.settings import from_config
 from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig, ReweightConfig
 from hoi_jax.systems.body_part.loss import loss_terms, matched_queries, paired_layers, term_weights, terms_of_matched
-from hoi_jax.systems.body_part.matching import match_layers
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import kept_by_product, pair_scores
 from hoi_jax.systems.body_part.reweight import class_weights, initial_state, training_counts, weights_from_counts
+from hoi_jax.systems.body_part.targets import match_layers
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of

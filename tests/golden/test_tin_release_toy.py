@@ -6,8 +6,14 @@ import pytest
 
 from hoi_jax import io
 from hoi_jax.systems.tin.config import NisConfig, ScoreConfig
-from hoi_jax.systems.tin.release import allowed_objects, nis_bounds
-from hoi_jax.systems.tin.suppression import agents_of_pairs, best_objects, detector_weight, kept_pairs
+from hoi_jax.systems.tin.scores import (
+    agents_of_pairs,
+    allowed_objects,
+    best_objects,
+    detector_weight,
+    kept_pairs,
+    nis_bounds,
+)
 from hoi_jax.vocab import get_vocabulary
 
 HICO, VCOCO = get_vocabulary("hico_det"), get_vocabulary("vcoco")

@@ -12,8 +12,9 @@ import pytest
 from hoi_jax import io
 from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
 from hoi_jax.backbones.resnet import ResNet
-from hoi_jax.backbones.torchvision_names import convert_state, resnet_rule
+from hoi_jax.backbones.resnet_names import resnet_rule
 from hoi_jax.evaluation.paste import paste_mask
+from hoi_jax.files.conversion import convert_state
 from hoi_jax.losses.elementwise import binary_focal, smooth_l1
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead
 from hoi_jax.ops.anchors import cell_anchors, make_anchors

@@ -25,8 +25,8 @@ from configs import (
 )
 from hoi_jax import io
 from hoi_jax.settings import from_config
-from hoi_jax.systems.body_part import inputs as inputs_module
 from hoi_jax.systems.body_part import loss as loss_module
+from hoi_jax.systems.body_part import model as inputs_module
 from hoi_jax.systems.body_part.config import BodyPartConfig
 from hoi_jax.systems.body_part.loss import term_weights
 from hoi_jax.systems.registry import build_system

@@ -28,9 +28,8 @@ from hoi_jax.io import DataError, read_npz
 from hoi_jax.ops import boxes as ours
 from hoi_jax.ops.matching import assign_targets
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, MatchingConfig, TransformerConfig
-from hoi_jax.systems.body_part.matching import matching_cost
 from hoi_jax.systems.body_part.model import HoiTransformer
-from hoi_jax.systems.body_part.targets import Targets
+from hoi_jax.systems.body_part.targets import Targets, matching_cost
 from tests.helpers.paths import ROOT
 from tests.integrations import scenic_peer as peer
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from hoi_jax.report.attention import (
-    LookedAt,
+    PairAttention,
+    attention_caption,
+    attention_of_pairs,
     attention_overlay,
     cells_to_pixels,
     draw_attention,
-    look_caption,
-    looked_at,
     mask_overlay,
     strongest_pairs,
 )
@@ -87,7 +87,7 @@ def batch_of_one():
 
 def test_what_is_shown_of_a_batch_is_the_unpadded_picture_and_its_cells(batch_of_one):
     batch, predictions, seen, vocabulary = batch_of_one
-    first, second = looked_at(predictions, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
+    first, second = attention_of_pairs(predictions, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
     assert (first.score, second.score) == (0.5, 0.25)
     assert first.pair.object_xyxy_px is None and second.pair.object_name == vocabulary.objects[1]
     assert second.image_rgb.shape == (37, 50, 3)
@@ -96,7 +96,7 @@ def test_what_is_shown_of_a_batch_is_the_unpadded_picture_and_its_cells(batch_of
     assert second.part_chosen == tuple(seen["chosen"][0, 0].tolist())
     with pytest.raises(ValueError, match="no interactiveness"):
         rest = {name: value for name, value in predictions.items() if name != "interactiveness"}
-        looked_at(rest, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
+        attention_of_pairs(rest, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
 
 
 def test_without_interactiveness_the_best_verb_of_a_valid_pair_counts(batch_of_one):
@@ -106,9 +106,11 @@ def test_without_interactiveness_the_best_verb_of_a_valid_pair_counts(batch_of_o
     scores[0, :, vocabulary.no_interaction] = 0.9  # is no verb to look for
     rest = {name: value for name, value in predictions.items() if name != "interactiveness"} | {"verb_scores": scores}
     rest["pair_valid"] = np.array([[True, False]])
-    (only,) = looked_at(rest, seen, batch, 0, vocabulary, ("a",), None, 2, below=("near",), legend=("what it is",))
-    assert (only.verb, only.score, only.below) == (vocabulary.verb_words(3), 0.25, ("near",))
-    assert look_caption(only) == f"{only.verb} {vocabulary.objects[1]}: 0.25"
+    (only,) = attention_of_pairs(
+        rest, seen, batch, 0, vocabulary, ("a",), None, 2, captions=("near",), legend=("what it is",)
+    )
+    assert (only.verb, only.score, only.captions) == (vocabulary.verb_words(3), 0.25, ("near",))
+    assert attention_caption(only) == f"{only.verb} {vocabulary.objects[1]}: 0.25"
     assert only.weights.shape[-2:] == (5, 8)  # cells without a size cover the picture: none is cut off
     plain = np.asarray(draw_attention(only))
     assert not np.array_equal(plain, np.asarray(draw_attention(dataclasses.replace(only, legend=("another",)))))
@@ -121,7 +123,7 @@ def test_cells_without_a_size_cover_the_picture_evenly():
 
 def test_the_table_shows_each_layers_overlays_and_depends_on_masks_and_weights(batch_of_one):
     batch, predictions, seen, vocabulary = batch_of_one
-    pair = looked_at(predictions, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 1)[0]
+    pair = attention_of_pairs(predictions, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 1)[0]
     drawn = np.asarray(draw_attention(pair))
     for name in ("allowed", "weights"):
         grids = getattr(pair, name).copy()
@@ -133,7 +135,7 @@ def test_the_table_shows_each_layers_overlays_and_depends_on_masks_and_weights(b
 
 def test_a_pair_without_body_parts_is_drawn_without_bars():
     allowed, picture = grid_and_picture()
-    seen = LookedAt(
+    seen = PairAttention(
         picture, Interaction((1, 1, 20, 20), None, "", ()), 0.5, (), (), (), ("one",), allowed[None],
         allowed[None].astype(float), CELL,
     )  # fmt: skip

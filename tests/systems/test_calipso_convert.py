@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.backbones.torchvision_names import ConversionError
+from hoi_jax.files.conversion import ConversionError
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.convert import layout_of, main, retinanet_arrays

@@ -15,12 +15,11 @@ from configs import (
     cascade_pic_release,
     cascade_vcoco,
 )
-from hoi_jax.backbones.torchvision_names import ConversionError
 from hoi_jax.experiment import load_experiment
+from hoi_jax.files.conversion import ConversionError
 from hoi_jax.settings import from_config
-from hoi_jax.systems.cascade.coco_classes import with_classes
 from hoi_jax.systems.cascade.config import CascadeConfig
-from hoi_jax.systems.cascade.convert import detector_arrays
+from hoi_jax.systems.cascade.convert import detector_arrays, with_classes
 from hoi_jax.systems.cascade.detect import anchors_of
 from hoi_jax.training.init_from import InitFromError, flatten, merge
 from hoi_jax.vocab import get_vocabulary

@@ -12,13 +12,13 @@ from hoi_jax.ops.matching import IGNORED, NEGATIVE, match_truth, quota_sample
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.ops.roi_align import roi_align
 from hoi_jax.settings import SettingsError, from_config
-from hoi_jax.systems.cascade import prior, prior_of
+from hoi_jax.systems.cascade import prior_of, relation_features
 from hoi_jax.systems.cascade.config import BoxConfig, CascadeConfig, RelationConfig
 from hoi_jax.systems.cascade.detect import assign_faces, merge_stages
-from hoi_jax.systems.cascade.mining import semantic_context
 from hoi_jax.systems.cascade.predict import fuse
 from hoi_jax.systems.cascade.regions import Entities, Pyramid, enlarge_corners
 from hoi_jax.systems.cascade.relation import FaceTables, RelationStage, Tables
+from hoi_jax.systems.cascade.relation_features import semantic_context
 from hoi_jax.systems.cascade.targets import labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
 from tests.helpers.batches import HOI_STYLE, random_boxes
@@ -133,7 +133,7 @@ def test_faces_go_to_people_who_hold_half_of_them_and_their_middle():
 
 
 def test_prior_has_one_distribution_per_object_and_follows_the_counts():
-    table = prior.prior_of_vocabulary(HOI_STYLE)
+    table = relation_features.prior_of_vocabulary(HOI_STYLE)
     np.testing.assert_allclose(table.sum(1), 1.0, atol=1e-6)
     ball = table[1]  # no_interaction 30, kick 12, hold 8
     assert ball[2 + 0] > ball[2 + 1] > ball[2 + 2]

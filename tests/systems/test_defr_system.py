@@ -18,8 +18,7 @@ from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
 from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
-from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields
-from hoi_jax.systems.defr.weights_file import read_weights
+from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields, read_weights
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
 from hoi_jax.training.state import make_state

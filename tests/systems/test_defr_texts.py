@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.backbones.bert import Bert, bert_rule
-from hoi_jax.backbones.torchvision_names import convert_state
+from hoi_jax.backbones.text import Bert, bert_rule
+from hoi_jax.files.conversion import convert_state
 from hoi_jax.systems.defr import embed_labels
 from hoi_jax.systems.defr.embeddings import lift, unit_rows
 from hoi_jax.systems.defr.prompts import class_prompts, hoi_prompt, ing_form

@@ -12,7 +12,7 @@ from hoi_jax.systems.defr.config import InputConfig
 from hoi_jax.systems.defr.convert import backbone_arrays
 from hoi_jax.systems.defr.embeddings import as_tree, load_encoder, unit_rows
 from hoi_jax.systems.defr.inputs import prepare
-from hoi_jax.systems.defr.zero_shot import backbone_config, from_clip
+from hoi_jax.systems.defr.open_vocabulary import backbone_config, from_clip
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers.clip_rule_weights import state, text_shapes, vit_shapes
 

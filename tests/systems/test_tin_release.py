@@ -19,7 +19,7 @@ from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
 from hoi_jax.systems.tin.network_config import ContextConfig
 from hoi_jax.systems.tin.predict import propose_pairs
 from hoi_jax.systems.tin.score_pairs import pair_scorer
-from hoi_jax.systems.tin.suppression import best_objects, kept_pairs
+from hoi_jax.systems.tin.scores import best_objects, kept_pairs
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
 from tests.helpers.systems.tin import small_config
 

@@ -16,7 +16,7 @@ from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet
 from hoi_jax.systems.tin.predict import propose_pairs
 from hoi_jax.systems.tin.sampling import sample_pairs
-from hoi_jax.systems.tin.suppression import fuse
+from hoi_jax.systems.tin.scores import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
 from tests.helpers.systems.tin import small_config

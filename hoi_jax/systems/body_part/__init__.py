@@ -1,8 +1,8 @@
 """Body-part interactiveness (Wu et al., "Mining Cross-Person Cues", ECCV 2022), with QPIC and CDN as settings.
 
-Read `model.py` for the network, `interactiveness.py` for the paper's contribution, `targets.py`, `matching.py` and
-`loss.py` for what it learns, `reweight.py` for CDN's class weights, `predict.py` for its scores, `look.py` for
-where it looks, `convert.py` for the authors' weights.
+Read `model.py` for the network, `interactiveness.py` for the paper's contribution, `targets.py` and `loss.py`
+for training, `reweight.py` for CDN's class weights, `predict.py` for scores and attention maps, `convert.py` for the
+authors' weights.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,9 @@ from hoi_jax.schema import NUM_PARTS
 from hoi_jax.settings import from_config
 from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig
-from hoi_jax.systems.body_part.look import make_look
 from hoi_jax.systems.body_part.loss import make_loss, training_fields
 from hoi_jax.systems.body_part.model import HoiTransformer
-from hoi_jax.systems.body_part.predict import make_predict, prediction_fields
+from hoi_jax.systems.body_part.predict import make_attention_maps, make_predict, prediction_fields
 from hoi_jax.systems.body_part.reweight import initial_state, training_counts
 from hoi_jax.systems.body_part.targets import has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
@@ -84,7 +83,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=make_predict(net, config, vocabulary),
-        look=make_look(net, config, vocabulary),
+        attention=make_attention_maps(net, config, vocabulary),
         requires=requirements(config),
         start_from=START_FROM,
     )

@@ -12,11 +12,9 @@ from hoi_jax.losses.reduce import global_count, valid_mean
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
-from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
-from hoi_jax.systems.body_part.matching import match_layers
-from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.model import HoiTransformer, network_inputs, person_fields
 from hoi_jax.systems.body_part.reweight import NO_WEIGHTS, ClassWeights, class_weights, training_counts
-from hoi_jax.systems.body_part.targets import Targets, pair_targets
+from hoi_jax.systems.body_part.targets import Targets, match_layers, pair_targets
 from hoi_jax.vocab.tables import Vocabulary
 
 _PAIR_FIELDS = ("pairs_human", "pairs_object", "pairs_verbs", "pairs_verbs_known", "pairs_valid")

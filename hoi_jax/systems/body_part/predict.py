@@ -1,18 +1,20 @@
 """From the network's outputs to the scores that are ranked (specs: object class, boxes, verbs, interactiveness)."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.backbones.resnet import make_resnet
 from hoi_jax.ops.boxes import cxcywh_to_xyxy
 from hoi_jax.ops.scoring import pair_nms, product_nms
-from hoi_jax.system import Batch, Predictions, Variables
+from hoi_jax.ops.token_masks import unblock
+from hoi_jax.system import AttentionMaps, Batch, Predictions, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig
-from hoi_jax.systems.body_part.inputs import network_inputs, person_fields
-from hoi_jax.systems.body_part.model import HoiTransformer
+from hoi_jax.systems.body_part.interactiveness import LAYERS
+from hoi_jax.systems.body_part.model import HoiTransformer, network_inputs, person_fields
 from hoi_jax.systems.body_part.targets import has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -126,3 +128,41 @@ def _agents(found: Mapping[str, Array], verbs: Array, vocabulary: Vocabulary) ->
         return {}
     valid = jnp.ones(found["object_class"].shape, bool)
     return {"xyxy_px": found["human_xyxy_px"], "scores": verbs, "valid": valid}
+
+
+TITLES = {
+    "progressive": (
+        "layer 1: chosen parts of everybody, other people, object",
+        "layer 2: chosen parts of everybody, object",
+        "layer 3: chosen parts of this person, object",
+    ),
+    "parts": tuple(f"layer {number}: chosen parts of everybody" for number in (1, 2, 3)),
+    "none": tuple(f"layer {number}: the whole picture" for number in (1, 2, 3)),
+}
+
+
+def make_attention_maps(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary) -> AttentionMaps | None:
+    """`System.attention`; None for settings without one pass of three layers per query."""
+    if config.interactiveness != "parts" or config.parts.scheme == "six_pass":
+        return None
+    masked = config.parts.scheme == "one_pass" and config.parts.masks != "none"
+    titles = TITLES[config.parts.masks if masked else "none"]
+    if config.parts.layer3_mask == "same" and config.parts.masks == "progressive" and masked:
+        titles = (*titles[:2], titles[1].replace("2", "3"))
+
+    def explain(variables: Variables, batch: Batch) -> dict[str, Array]:
+        inputs = network_inputs(batch, config, vocabulary.human_class)
+        out, sown = net.apply(dict(variables), *inputs, mutable=["intermediates"])
+        layers: Any = sown["intermediates"]["interactiveness"]
+        weights = [layers[f"layer{number}"]["cross_attention"]["weights"][0] for number in range(LAYERS)]
+        attention = jnp.stack(weights, axis=2)  # [B, Q, 3, T]
+        valid = out["token_valid"][:, None, None]
+        allowed = jnp.broadcast_to(valid, attention.shape)
+        if masked:
+            allowed = unblock(jnp.moveaxis(out["masks"], 0, 2), valid)
+        height, width = out["features"].shape[1:3]
+        grid = (*attention.shape[:3], height, width)
+        found = {"weights": attention.reshape(grid), "allowed": allowed.reshape(grid)}
+        return found | ({"chosen": out["part_kept"]} if "part_kept" in out else {})
+
+    return AttentionMaps(titles, make_resnet(config.backbone).stride, explain)

@@ -1,7 +1,8 @@
 """CALIPSO: classifying all interacting pairs in a single shot (Chafik et al., WACV 2020).
 
 Read `model.py` and `subnet.py` for the network, `targets.py` for what it learns from, `loss.py`, `scores.py` for the
-formulas of inference, `predict.py` for the way from detections to scores and `look.py` for what the embeddings show.
+formulas of inference, `predict.py` for the way from detections to scores and `attention_maps.py` for maps of the
+embeddings.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ from jaxtyping import Array
 
 from hoi_jax.settings import from_config
 from hoi_jax.system import Batch, Requirement, System, Variables
+from hoi_jax.systems.calipso.attention_maps import make_attention_maps
 from hoi_jax.systems.calipso.config import CalipsoConfig
-from hoi_jax.systems.calipso.look import make_look
 from hoi_jax.systems.calipso.loss import make_loss, training_fields
 from hoi_jax.systems.calipso.model import CalipsoNet
 from hoi_jax.systems.calipso.predict import PREDICTION_FIELDS, make_predict
@@ -52,6 +53,6 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=predict,
-        look=make_look(net, config, vocabulary, predict),
+        attention=make_attention_maps(net, config, vocabulary, predict),
         requires=(REQUIRES,),
     )

@@ -7,16 +7,15 @@ or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detecto
 """
 
 import argparse
+import functools
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
 from hoi_jax.backbones.fpn import resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
-from hoi_jax.backbones.torchvision_names import ConversionError, convert_state
-from hoi_jax.files.converted import Converted, write_converted
+from hoi_jax.files.conversion import ConversionError, Converted, convert_state, run_converter
 from hoi_jax.files.state import read_state
 
 EPSILON = {"v1": 0.0, "v2": 1e-5}
@@ -56,20 +55,17 @@ def retinanet_arrays(
     return flat, unknown, layout
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="state dict: .pth, .safetensors or .npz")
-    parser.add_argument("target", type=Path, help="npz file to write")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: the published weights')")
-    options = parser.parse_args(arguments)
 
-    def convert() -> Converted:
-        arrays, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
-        return Converted(f"RetinaNet {layout}", arrays, unknown)
 
-    return write_converted(options.source, options.target, convert)
+def convert(options: argparse.Namespace) -> Converted:
+    """Weights of the source by CALIPSO's names."""
+    arrays, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
+    return Converted(f"RetinaNet {layout}", arrays, unknown)
 
+
+main = functools.partial(run_converter, __doc__, convert, add_options=add_options)
 
 if __name__ == "__main__":
     sys.exit(main())

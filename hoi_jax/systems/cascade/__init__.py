@@ -1,7 +1,7 @@
 """Cascaded human-object interaction recognition (Zhou et al., CVPR 2020).
 
-Read `model.py` for the steps, `detect.py` for instance localisation, `regions.py`, `mining.py`, `geometry.py`,
-`prior.py` and `relation.py` for relation features, `detector_loss.py` and `loss.py` for Eq. 18, `predict.py` for
+Read `model.py` for the steps, `detect.py` for instance localisation, `regions.py`, `relation_features.py` and
+`relation.py` for relation features, `detector_loss.py` and `loss.py` for Eq. 18, `predict.py` for
 inference.
 """
 
@@ -18,7 +18,7 @@ from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.loss import make_loss, training_fields
 from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.predict import make_predict, prediction_fields
-from hoi_jax.systems.cascade.prior import prior_of_vocabulary, read_prior, released_prior
+from hoi_jax.systems.cascade.relation_features import prior_of_vocabulary, read_prior, released_prior
 from hoi_jax.vocab.tables import Vocabulary
 
 START = (

@@ -160,7 +160,7 @@ class RelationConfig:
       ranking: rank all pairs and classify the best (RRM).
       rank_width: of a layer between the features and the ranking score (the release: 512); 0: none, as in Eq. 12.
       background: one more output that says "no relation" (the release's).
-      prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file that `prior.read_prior` reads.
+      prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file (`relation_features.read_prior`).
     """
 
     region: str = "box"

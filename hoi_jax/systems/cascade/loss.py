@@ -1,4 +1,7 @@
-"""The loss of the cascade: sum_t beta_t L_LOC (+ beta_t L_SEG) + gamma_t (L_RRM + L_RCM) (Eq. 18), and proposals."""
+"""The loss of the cascade: sum_t beta_t L_LOC (+ beta_t L_SEG) + gamma_t (L_RRM + L_RCM) (Eq. 18), and proposals.
+
+L_RRM, the ranking of sampled pairs, is the paper's Eq. 14 or the loss of the authors' released head.
+"""
 
 import functools
 from typing import cast
@@ -6,13 +9,14 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from hoi_jax.losses.elementwise import binary_cross_entropy
+from hoi_jax.losses.metric_learning import draw_combinations, pair_ranking_loss, separated_ranking_loss
 from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.ops.matching import quota_sample
 from hoi_jax.system import Batch, LossOutput, Variables
-from hoi_jax.systems.cascade.config import CascadeConfig
+from hoi_jax.systems.cascade.config import CascadeConfig, LossConfig
 from hoi_jax.systems.cascade.detect import Detections
 from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, stage_keys
 from hoi_jax.systems.cascade.entities import (
@@ -23,11 +27,49 @@ from hoi_jax.systems.cascade.entities import (
     find_detections,
     joined,
 )
-from hoi_jax.systems.cascade.model import CascadeNet
-from hoi_jax.systems.cascade.ranking_terms import ranking_terms
+from hoi_jax.systems.cascade.model import CascadeNet, PairFeatures
 from hoi_jax.systems.cascade.regions import Pyramid
 from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
+
+DRAWN = 64
+"""Combinations per image that the release draws."""
+
+
+def ranking_terms(
+    net: CascadeNet,
+    features: PairFeatures,
+    stage: int,
+    positive: Bool[Array, "batch pairs"],
+    negative: Bool[Array, "batch pairs"],
+    quota: int,
+    keys: Array,
+    settings: LossConfig,
+) -> dict[str, Float[Array, " batch"]]:
+    """Terms per image, zero where it has no pair of one of both kinds.
+
+    Args:
+      positive, negative: annotated and other pairs; positive ones stand in the first `quota` rows.
+      keys: one per image, for drawn combinations.
+    """
+    hidden = net.rank_hidden(features, stage)
+    score = jax.nn.sigmoid(net.rank_score(hidden, stage))
+    if settings.ranking_reduce != "drawn":
+        total, count = pair_ranking_loss(
+            score[:, :quota], score, positive[:, :quota], negative, margin=settings.ranking_margin
+        )
+        return {"rank": total / jnp.maximum(count, 1.0) if settings.ranking_reduce == "mean" else total}
+
+    def one(key: Array, score: Array, hidden: Array, positive: Array, negative: Array) -> dict[str, Array]:
+        better, worse = draw_combinations(key, positive, negative, DRAWN)
+        terms = separated_ranking_loss(
+            score[better], score[worse], hidden[better], hidden[worse], margin=settings.ranking_margin
+        )
+        both = jnp.any(positive) & jnp.any(negative)
+        return {name if name == "rank" else f"rank_{name}": jnp.where(both, x, 0.0) for name, x in terms.items()}
+
+    return jax.vmap(one)(keys, score, hidden, positive, negative)
+
 
 _INSTANCES = ("instances_xyxy_px", "instances_class", "instances_valid")
 _DETECTIONS = tuple(f"detections_{column}" for column in ("xyxy_px", "class", "score", "valid"))

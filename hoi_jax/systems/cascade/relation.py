@@ -18,9 +18,14 @@ from jaxtyping import Array, Float
 from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.systems.cascade.config import RelationConfig
-from hoi_jax.systems.cascade.geometry import pair_vector, rectangles, silhouette_maps
-from hoi_jax.systems.cascade.mining import NonLocal, semantic_context
 from hoi_jax.systems.cascade.regions import Entities, PairBoxes, Pyramid, masks_inside, region_features, take
+from hoi_jax.systems.cascade.relation_features import (
+    NonLocal,
+    pair_vector,
+    rectangles,
+    semantic_context,
+    silhouette_maps,
+)
 
 SLOPE = 0.1
 """Of the leaky ReLU after each hidden layer (released code; the paper does not say)."""

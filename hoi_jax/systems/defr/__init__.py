@@ -1,7 +1,7 @@
 """DEFR: decoupling object detection from human-object interaction recognition (Jin et al., 2021).
 
-Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`, and
-`look.py` for where it looks; the class embeddings it starts from are written by
+Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`
+for scores and attention maps; the class embeddings it starts from are written by
 `python -m hoi_jax.systems.defr.embed_labels`.
 """
 
@@ -14,10 +14,9 @@ from jaxtyping import Array
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.defr.config import DefrConfig
-from hoi_jax.systems.defr.look import make_look
 from hoi_jax.systems.defr.loss import make_loss
 from hoi_jax.systems.defr.model import DefrNet
-from hoi_jax.systems.defr.predict import make_predict, prediction_fields
+from hoi_jax.systems.defr.predict import make_attention_maps, make_predict, prediction_fields
 from hoi_jax.systems.defr.targets import label_fields
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -58,6 +57,6 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         init=init,
         loss=make_loss(net, config, vocabulary),
         predict=predict,
-        look=make_look(net, config, predict),
+        attention=make_attention_maps(net, config, predict),
         requires=(REQUIRES,) if config.detects else (),
     )

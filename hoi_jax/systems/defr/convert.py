@@ -15,19 +15,16 @@ FOLDER` makes a checkpoint of the file.
 """
 
 import argparse
+import functools
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 
-from hoi_jax import io
-from hoi_jax.backbones.clip_names import LOG_GAMMA
-from hoi_jax.backbones.torchvision_names import convert_state
-from hoi_jax.backbones.vit_names import find_rule
+from hoi_jax.backbones.vit_names import LOG_GAMMA, find_rule
+from hoi_jax.files.conversion import Converted, convert_state, run_converter
 from hoi_jax.files.state import read_state
 from hoi_jax.ops.resample import resize_positions
 
@@ -62,30 +59,23 @@ def backbone_arrays(state: Mapping[str, np.ndarray], size: int | None) -> tuple[
     return flat, f"{title}, positions {side} x {side} -> {cells} x {cells}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors, npz, .pth or .pt file")
-    parser.add_argument("--size", type=int, default=672, help="side of the pictures (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="npz file to write")
-    options = parser.parse_args(arguments)
-    try:
-        flat, about = backbone_arrays(read_state(options.weights), options.size)
-    except ValueError as error:
-        print(f"error: {options.weights}: {error}", file=sys.stderr)
-        return 2
-    gamma = flat.pop(LOG_GAMMA, None)
-    kept = {name: array for name, array in flat.items() if name.split("/")[1] in _PARTS}
-    data = BytesIO()
-    np.savez(data, **dict(kept))  # type: ignore[arg-type]
-    io.write_bytes_atomic(options.out, data.getvalue())
-    parts = " and ".join(_PARTS[part] for part in _PARTS if any(name.split("/")[1] == part for name in kept))
-    dropped = sorted({name.split("/")[1] for name in flat} - set(_PARTS))
-    print(f"{options.out}: {about}; {len(kept)} arrays of {parts}, left out: {dropped or 'nothing'}")
-    if gamma is not None:
-        print(f"temperature: config.model.classifier.gamma = {math.exp(float(gamma)):.2f}")
-    return 0
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=int, default=672, help="side of the images (default: %(default)s)")
 
+
+def convert(options: argparse.Namespace) -> Converted:
+    """The image tower, and the classifier if the source has one."""
+    flat, about = backbone_arrays(read_state(options.source), options.size)
+    gamma = flat.pop(LOG_GAMMA, None)
+    arrays = {name: array for name, array in flat.items() if name.split("/")[1] in _PARTS}
+    present = {name.split("/")[1] for name in flat}
+    parts = " and ".join(text for part, text in _PARTS.items() if part in present)
+    left_out = sorted(present - set(_PARTS))
+    notes = [] if gamma is None else [f"temperature: config.model.classifier.gamma = {math.exp(float(gamma)):.2f}"]
+    return Converted(f"{about}; {parts}", arrays, left_out, notes)
+
+
+main = functools.partial(run_converter, __doc__, convert, add_options=add_options, source="--weights", target="--out")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,7 @@ from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.defr.config import DefrConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.model import DefrNet
-from hoi_jax.systems.defr.targets import image_labels
-from hoi_jax.systems.defr.weights_file import read_weights
+from hoi_jax.systems.defr.targets import image_labels, read_weights
 from hoi_jax.vocab.tables import Vocabulary
 
 

@@ -1,7 +1,8 @@
 """Scores of pictures, and of pairs of detections by regional class tokens (section 7.1)."""
 
 import dataclasses
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from hoi_jax.ops.boxes import class_nms
 from hoi_jax.ops.pairs import take_rows, top_rows
 from hoi_jax.ops.scoring import verb_scores_of_class
 from hoi_jax.ops.token_masks import pair_patches
-from hoi_jax.system import Batch, Predictions, Variables
+from hoi_jax.system import AttentionMaps, Batch, Predictions, Variables
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.model import DefrNet
@@ -156,3 +157,41 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
 def _blank(table: Array, valid: Array) -> Array:
     """Zeros in unused rows."""
     return jnp.where(valid.reshape(valid.shape + (1,) * (table.ndim - 2)), table, jnp.zeros_like(table))
+
+
+TITLES = ("patches under either box",)
+CAPTIONS = ("attention of the pair's class token",)
+LEGEND = (
+    "upper row: the patches that the pair's class",
+    "token sees in the last block",
+    "lower row: its attention, mean over heads,",
+    "red a little, yellow the most",
+)
+
+
+def make_attention_maps(
+    net: DefrNet, config: DefrConfig, predict: Callable[[Variables, Batch], Predictions]
+) -> AttentionMaps | None:
+    """`System.attention`: the last block; None where pairs are not scored, or for the rule "average"."""
+    d, size = config.detection, config.inputs.size
+    if not config.detects or d.rule != "mask":
+        return None
+    side = size // config.backbone.stride
+    block = f"blocks_{config.backbone.layers - 1}"
+
+    def explain(variables: Variables, batch: Batch) -> dict[str, Array]:
+        out, hw = predict(variables, batch), batch["image_hw_px"]
+        inputs = (
+            dataclasses.replace(config.inputs, kernel=d.kernel, antialias=d.antialias) if d.kernel else config.inputs
+        )
+        image = prepare(batch["image"], hw, inputs)
+        streams, _ = cast(tuple[list[Array], Array], net.apply(dict(variables), image, method="streams"))
+        boxes = [in_square(out[f"{name}_xyxy_px"], hw, size) for name in ("human", "object")]
+        visible = pair_patches(boxes[0], boxes[1], (side, side), config.backbone.patch)
+        _, sown = net.apply(dict(variables), streams, visible, method="pair_logits", mutable=["intermediates"])
+        found: Any = sown["intermediates"]
+        weights = found["backbone"][block]["attention_of_reader"][0].reshape(visible.shape)
+        grid = (*visible.shape[:2], 1, side, side)
+        return {"weights": weights.reshape(grid), "allowed": visible.reshape(grid)}
+
+    return AttentionMaps(TITLES, None, explain, CAPTIONS, LEGEND)

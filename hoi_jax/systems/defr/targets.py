@@ -1,9 +1,17 @@
-"""Image-level labels: those of the records, those that annotated pairs imply, or in action style what anybody does."""
+"""Image-level labels, and the class weights of the weighted cross-entropy.
+
+Labels are those of the records, those that annotated pairs imply, or in action style the actions of anybody. Class
+weights come from the config or from the file that `python -m hoi_jax.commands.count_labels` writes.
+"""
+
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from hoi_jax import io
+from hoi_jax.settings import SettingsError
 from hoi_jax.system import Batch
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -55,3 +63,23 @@ def class_weights(labels: Int[np.ndarray, "pictures classes"], copies: np.ndarra
     shown = np.ones(len(labels)) if copies is None else np.asarray(copies, np.float64)
     positive = shown @ (labels == 1)
     return tuple(np.where(positive > 0, (shown.sum() - positive) / np.maximum(positive, 1), 1.0).tolist())
+
+
+KEY = "positive_weights"
+
+
+def read_weights(path: str, classes: int) -> np.ndarray:
+    """[classes] float32 of such a file.
+
+    Raises:
+      SettingsError: there is no such file, or it has another number of classes.
+    """
+    if not Path(path).is_file():
+        raise SettingsError(
+            f"model.loss.positive_weights: no file {path}; python -m hoi_jax.commands.count_labels writes it"
+        )
+    arrays = io.read_npz(path, max_bytes=io.MEGABYTE)
+    if KEY not in arrays or arrays[KEY].shape != (classes,):
+        found = arrays[KEY].shape if KEY in arrays else "nothing"
+        raise SettingsError(f"model.loss.positive_weights: {path} has {found} for {classes} classes")
+    return arrays[KEY].astype(np.float32)

@@ -9,15 +9,15 @@ is printed.
 """
 
 import argparse
+import functools
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
-from hoi_jax.backbones.convert import backbone_arrays, read_weights
-from hoi_jax.files.converted import Converted, write_converted
+from hoi_jax.backbones.resnet_names import backbone_arrays, read_weights
+from hoi_jax.files.conversion import Converted, run_converter
 
 LAST = re.compile(r"(params|batch_stats)/backbone/stage3/(.*)")
 EARLIER = re.compile(r"(params|batch_stats)/(backbone/.*)")
@@ -40,19 +40,13 @@ def tin_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
     return arrays, unknown, layout
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help=".pth, .safetensors, .npz, or model.json")
-    parser.add_argument("target", type=Path, help="npz file to write")
-    options = parser.parse_args(arguments)
+def convert(options: argparse.Namespace) -> Converted:
+    """Weights of the source by TIN's names."""
+    arrays, unknown, layout = tin_arrays(read_weights(options.source))
+    return Converted(f"ResNet of layout {layout!r}, for tin", arrays, unknown)
 
-    def convert() -> Converted:
-        arrays, unknown, layout = tin_arrays(read_weights(options.source))
-        return Converted(f"ResNet of layout {layout!r}, for tin", arrays, unknown)
 
-    return write_converted(options.source, options.target, convert)
-
+main = functools.partial(run_converter, __doc__, convert)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,8 +14,8 @@ from hoi_jax.losses.reduce import valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, picture_field, picture_of
-from hoi_jax.systems.tin.probability import class_weights
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, sample_pairs
+from hoi_jax.systems.tin.scores import class_weights
 from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
 from hoi_jax.vocab.tables import Vocabulary
 

@@ -13,10 +13,18 @@ from hoi_jax.ops.scoring import verb_scores_of_class
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits, picture_field, picture_of
-from hoi_jax.systems.tin.probability import logit_scales, probabilities
-from hoi_jax.systems.tin.release import allowed_objects, nis_bounds
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, choose_detections
-from hoi_jax.systems.tin.suppression import agents_of_pairs, best_objects, detector_weight, fuse, kept_pairs
+from hoi_jax.systems.tin.scores import (
+    agents_of_pairs,
+    allowed_objects,
+    best_objects,
+    detector_weight,
+    fuse,
+    kept_pairs,
+    logit_scales,
+    nis_bounds,
+    probabilities,
+)
 from hoi_jax.vocab.tables import Vocabulary
 
 _Rows = tuple[Array, Array]
@@ -139,7 +147,7 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     """The `predict` function of a System.
 
     verb_scores = (p_human + p_object + p_spatial) * s_P with s_P = f_P * L(s_h) * L(s_o) (Eqs. 1 to 6), L the LIS
-    weight and p the probabilities as trained (`probability.logit_scales`); `interactiveness` is s_P, and `kept` is
+    weight and p the probabilities as trained (`scores.logit_scales`); `interactiveness` is s_P, and `kept` is
     False where s_P < the NIS threshold (scores stay as they are). Without P, s_P is L(s_h) * L(s_o) and nothing is
     suppressed. `ScoreConfig` and `NisConfig` change this as they say.
     """

@@ -16,7 +16,7 @@ from hoi_jax.settings import from_config
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
 from hoi_jax.systems.tin.predict import by_verb, class_scores, interaction_scores
-from hoi_jax.systems.tin.probability import logit_scales, probabilities
+from hoi_jax.systems.tin.scores import logit_scales, probabilities
 from hoi_jax.vocab.tables import Vocabulary
 
 ScorePairs = Callable[..., Float[np.ndarray, "pairs verbs"]]

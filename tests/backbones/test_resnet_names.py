@@ -19,7 +19,7 @@ from data_prep import tf_checkpoint
 from hoi_jax import io
 from hoi_jax.backbones import convert
 from hoi_jax.backbones.resnet import ResNet
-from hoi_jax.backbones.tensorflow_names import without_biases
+from hoi_jax.backbones.resnet_names import without_biases
 from hoi_jax.files.tfjs_file import read_tfjs
 from tests.helpers.paths import ROOT
 

@@ -15,11 +15,11 @@ def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():
     system = build_system("body_part", config, HOI_STYLE)
     batch = only(random_batch(HOI_STYLE, batch=2), system.needs_predict)
     variables = random_variables(system.init, batch)
-    look = system.look
-    assert look is not None and len(look.titles) == 3
-    seen, found = fast_jit(lambda v, b: (look.apply(v, b), system.predict(v, b)))(variables, batch)
+    attention = system.attention
+    assert attention is not None and len(attention.titles) == 3
+    seen, found = fast_jit(lambda v, b: (attention.explain(v, b), system.predict(v, b)))(variables, batch)
     weights, allowed = np.asarray(seen["weights"]), np.asarray(seen["allowed"])
-    rows, columns = (-(-size // look.cell_px) for size in batch["image"].shape[1:3])
+    rows, columns = (-(-size // attention.cell_px) for size in batch["image"].shape[1:3])
     assert weights.shape == allowed.shape == (2, 7, 3, rows, columns)
     np.testing.assert_allclose(weights.sum(axis=(-2, -1)), 1, rtol=1e-5)
     assert ((weights > 0) <= allowed).all() and not allowed.all() and (weights[allowed] > 0).mean() > 0.9
@@ -28,11 +28,11 @@ def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():
     for image in range(2):
         height, width = np.asarray(batch["image_hw_px"])[image]
         for query, box in enumerate(np.asarray(found["object_xyxy_px"])[image]):
-            x1, y1, x2, y2 = np.floor(box / look.cell_px).astype(int)
+            x1, y1, x2, y2 = np.floor(box / attention.cell_px).astype(int)
             inside = np.zeros((rows, columns), bool)
             inside[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = True
-            inside[-(-height // look.cell_px) :] = False
-            inside[:, -(-width // look.cell_px) :] = False
+            inside[-(-height // attention.cell_px) :] = False
+            inside[:, -(-width // attention.cell_px) :] = False
             assert allowed[image, query][:, inside].all()
     assert np.asarray(seen["chosen"]).sum(axis=(1, 2)).tolist() == [round(0.25 * 6 * 7)] * 2
 
@@ -44,11 +44,11 @@ def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():
         ({"parts": {"scheme": "six_pass"}}, False), ({"interactiveness": "none"}, False),
     ],
 )  # fmt: skip
-def test_settings_with_one_pass_of_three_layers_show_where_they_look(changes, shows):
+def test_settings_with_one_pass_of_three_layers_have_attention_maps(changes, shows):
     system = build_system("body_part", small_config(**changes), HOI_STYLE)
-    assert (system.look is not None) == shows
-    if system.look is not None:
+    assert (system.attention is not None) == shows
+    if system.attention is not None:
         batch = only(random_batch(HOI_STYLE, batch=1), system.needs_predict)
         variables = jax.eval_shape(system.init, jax.random.key(0), batch)
-        seen = jax.eval_shape(system.look.apply, variables, batch)
+        seen = jax.eval_shape(system.attention.explain, variables, batch)
         assert seen["weights"].shape == seen["allowed"].shape

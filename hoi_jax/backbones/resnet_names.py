@@ -1,4 +1,4 @@
-"""Names of TensorFlow's ResNets in ours: slim's `resnet_v1_*` and Keras' first ResNet-50.
+"""Weights of ResNets by our names: torchvision's, slim's `resnet_v1_*` and Keras' first ResNet-50.
 
 Slim (iCAN, TIN): layout "slim". Keras (Caffe's weights): layout "caffe", and its convolutions have biases, which go
 into the stored means: norm(conv(x) + b; mean) = norm(conv(x); mean - b).
@@ -6,10 +6,31 @@ into the stored means: norm(conv(x) + b; mean) = norm(conv(x); mean - b).
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from hoi_jax.backbones.torchvision_names import Entries
+from hoi_jax.files.conversion import Entries, convert_state, convolution
+from hoi_jax.files.state import read_state
+from hoi_jax.files.tfjs_file import read_tfjs
+
+_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+
+
+def resnet_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
+    """A tensor of a torchvision ResNet with frozen batch norm, below `prefix`; None for its classifier."""
+    match = re.fullmatch(r"(?:layer([1-9])\.(\d+)\.)?(conv|bn|downsample\.)(\d)\.(\w+)", name)
+    if not match:
+        return None
+    stage, block, kind, number, leaf = match.groups()
+    unit = "downsample" if kind == "downsample." else f"conv{number}"
+    path = f"{prefix}/stem" if stage is None else f"{prefix}/stage{int(stage) - 1}/block{block}/{unit}"
+    if leaf == "num_batches_tracked":
+        return []
+    if kind == "conv" or (kind == "downsample." and number == "0"):
+        return convolution(f"{path}/conv", tensor) if leaf == "weight" else None
+    return [(f"batch_stats/{path}/norm/{_NORM[leaf]}", tensor)] if leaf in _NORM else None
+
 
 _SLIM_NORM = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
 _BRANCH = {"1": "downsample", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
@@ -75,3 +96,26 @@ def keras_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> En
     if leaf in _SLIM_NORM and (stem == "bn_" or kind == "bn"):
         return [(f"batch_stats/{path}/norm/{_SLIM_NORM[leaf]}", tensor)]
     return None
+
+
+def backbone_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """Arrays by our names in float32, the tensors without a place, and the layout of `ResNet` that they need.
+
+    Raises:
+      ValueError: nothing has a place.
+    """
+    if is_keras(state):
+        state, rule, layout = without_biases(state), keras_rule, "caffe"
+    elif is_slim(state):
+        rule, layout = slim_rule, "slim"
+    else:
+        rule, layout = resnet_rule, "torchvision"
+    flat, unknown = convert_state(state, rule)
+    if not flat:
+        raise ValueError(f"names of no ResNet that is known; some of them: {sorted(state)[:5]}")
+    return {name: np.asarray(array, np.float32) for name, array in flat.items()}, unknown, layout
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Tensors by their own names."""
+    return read_tfjs(path) if path.suffix == ".json" else read_state(path)

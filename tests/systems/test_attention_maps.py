@@ -1,10 +1,10 @@
-"""What CALIPSO and DEFR show of where they look is what their scores are made of."""
+"""Attention maps of CALIPSO and DEFR agree with their scores."""
 
 import jax
 import numpy as np
 import pytest
 
-from hoi_jax.commands.score_run import looks_of
+from hoi_jax.commands.score_run import draw_attention_maps
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of
@@ -29,12 +29,12 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
     batch = without_padding(random_batch(HOI_STYLE, batch=2, size=calipso_examples.SIZE))
     batch["image_hw_px"][1] = 48, 40
     variables = calipso_examples.random_variables(system.init, batch)
-    net, look = CalipsoNet(config, len(HOI_STYLE.verbs)), system.look
+    net, attention = CalipsoNet(config, len(HOI_STYLE.verbs)), system.attention
 
     def everything(variables, batch):
         maps = net.apply(variables, batch["image"], batch["image_hw_px"], method="trunk")
         return (
-            look.apply(variables, batch),
+            attention.explain(variables, batch),
             system.predict(variables, batch),
             net.apply(variables, maps, method="dense"),
         )
@@ -52,19 +52,19 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
     own = sum(weight * every[row] for row, weight in zip(index[0], share[0], strict=True))
     distance = np.linalg.norm(every - own, axis=-1)
     cells, starts = (
-        64 // look.cell_px,
+        64 // attention.cell_px,
         np.cumsum([0, *((64 // s) ** 2 * config.anchors.per_cell for s in config.backbone.strides)]),
     )
     for y, x in np.random.default_rng(0).integers(0, cells, (40, 2)):
         best = np.inf
         for start, stride in zip(starts, config.backbone.strides, strict=False):
             places = np.arange(64 // stride) * stride
-            row, column = (np.argmin(abs(places - (cell + 0.5) * look.cell_px)) for cell in (y, x))
+            row, column = (np.argmin(abs(places - (cell + 0.5) * attention.cell_px)) for cell in (y, x))
             first = start + (row * len(places) + column) * config.anchors.per_cell
             best = min(best, distance[first : first + config.anchors.per_cell].min())
         np.testing.assert_allclose(seen["weights"][image, query, 0, y, x], np.exp(-best), rtol=2e-4, atol=1e-6)
     # Of a padded picture the cells far beyond its edge are dark.
-    beyond = -(-48 // look.cell_px) + config.backbone.strides[-1] // look.cell_px
+    beyond = -(-48 // attention.cell_px) + config.backbone.strides[-1] // attention.cell_px
     assert not seen["allowed"][1, :, 0, beyond:].any() and seen["allowed"][1, :, 0, 0, 0].all()
 
 
@@ -76,7 +76,9 @@ def test_defr_shows_the_attention_to_patches_under_the_boxes(blocks):
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
-    seen, out = jax.device_get(fast_jit(lambda v, b: (system.look.apply(v, b), system.predict(v, b)))(variables, batch))
+    seen, out = jax.device_get(
+        fast_jit(lambda v, b: (system.attention.explain(v, b), system.predict(v, b)))(variables, batch)
+    )
     weights, allowed = seen["weights"], seen["allowed"]
     assert weights.shape == allowed.shape == (2, 18, 1, 4, 4)
     assert np.all((weights > 0) <= allowed) and np.all(weights.sum(axis=(-2, -1)) < 1)
@@ -90,7 +92,7 @@ def test_defr_shows_the_attention_to_patches_under_the_boxes(blocks):
 
 
 def test_defr_without_pairs_or_attention_shows_nothing():
-    assert build_system("defr", small_defr(detection={"rule": "average"}), HOI_STYLE).look is None
+    assert build_system("defr", small_defr(detection={"rule": "average"}), HOI_STYLE).attention is None
 
 
 @pytest.mark.slow
@@ -101,6 +103,6 @@ def test_every_used_picture_of_a_batch_gives_at_most_one_drawing_with_its_score(
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
-    drawn = looks_of(system, variables, batch, HOI_STYLE)
+    drawn = draw_attention_maps(system, variables, batch, HOI_STYLE)
     assert 1 <= len(drawn) <= 3 and all(picture.width > 300 for _, picture in drawn)
     assert all(" " in caption and float(caption.rsplit(" ", 1)[1]) >= 0 for caption, _ in drawn)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hoi_jax.system import Batch, Look, Predictions, Variables
+from hoi_jax.system import AttentionMaps, Batch, Predictions, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
 from hoi_jax.systems.calipso.predict import anchors_to_read
 from hoi_jax.vocab.tables import Vocabulary
 
 TITLES = ("the picture, where it has places",)
-BELOW = ("places whose embedding is near the person's",)
+CAPTIONS = ("places whose embedding is near the person's",)
 LEGEND = (
     "upper row: what is read; padding is dark",
     "lower row: exp(-distance) of a place's",
@@ -45,17 +45,17 @@ def closeness_grid(
     return jnp.exp(-nearest)
 
 
-def make_look(
+def make_attention_maps(
     net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary, predict: Callable[[Variables, Batch], Predictions]
-) -> Look:
-    """`System.look`: one layer, for each pair the embedding of its best verb ("no interaction" is none).
+) -> AttentionMaps:
+    """`System.attention`: one layer, for each pair the embedding of its best verb ("no interaction" is none).
 
     A cell is half the finest stride wide.
     """
     cell_px = max(config.backbone.strides[0] // 2, 1)
     says = np.arange(len(vocabulary.verbs)) != vocabulary.no_interaction
 
-    def apply(variables: Variables, batch: Batch) -> dict[str, Array]:
+    def explain(variables: Variables, batch: Batch) -> dict[str, Array]:
         out = predict(variables, batch)
         image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
         anchors, usable = (
@@ -82,4 +82,4 @@ def make_look(
         weights = jax.lax.map(picture, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
         return {"weights": weights, "allowed": weights > 0}
 
-    return Look(TITLES, cell_px, apply, BELOW, LEGEND)
+    return AttentionMaps(TITLES, cell_px, explain, CAPTIONS, LEGEND)
