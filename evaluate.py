@@ -31,10 +31,13 @@ from typing import TypeVar
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from hoi_jax.commands.score_files import OWN_RULES, FileRequest, score_files
-from hoi_jax.evaluation.file_scores import DATASETS, FILE_METRICS
-from hoi_jax.evaluation.files.prediction_files import FORMATS
-from hoi_jax.evaluation.printed import (
+from hoi_jax.commands.score_files import FileRequest, score_files
+from hoi_jax.evaluation.analysis.subsets import SUBSETS
+from hoi_jax.evaluation.benchmark_files import BENCHMARKS
+from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, hoi_protocol
+from hoi_jax.evaluation.score import METRICS
+from hoi_jax.evaluation.scorer import DATASETS
+from hoi_jax.evaluation.tables import (
     paired_differences,
     print_about,
     print_classes,
@@ -42,8 +45,7 @@ from hoi_jax.evaluation.printed import (
     print_results,
     to_json,
 )
-from hoi_jax.evaluation.protocols import HOI_PRESETS, hoi_protocol
-from hoi_jax.evaluation.subsets import SUBSETS
+from hoi_jax.formats.predictions.detect import FORMATS
 from hoi_jax.io import DataError, write_json_atomic
 
 Request = TypeVar("Request")
@@ -66,12 +68,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     files = parser.add_argument_group("with --predictions")
     files.add_argument("--annotations", type=Path, help="label file (required)")
     files.add_argument("--against", type=Path, metavar="FILE", help="other predictions, scored and drawn beside these")
-    files.add_argument("--dataset", choices=[*DATASETS, *OWN_RULES], help="default: what the labels are of")
+    files.add_argument("--dataset", choices=[*DATASETS, *BENCHMARKS], help="default: what the labels are of")
     files.add_argument("--format", default="auto", choices=["auto", *FORMATS], help="of the predictions, if not clear")
     files.add_argument(
         "--protocol", default="official", help=f"named HOI protocol: {', '.join(HOI_PRESETS)} (default: official)"
     )
-    files.add_argument("--metrics", nargs="+", choices=FILE_METRICS, help="default: what papers report for the dataset")
+    files.add_argument("--metrics", nargs="+", choices=METRICS, help="default: what papers report for the dataset")
     files.add_argument("--subsets", nargs="+", choices=list(SUBSETS), default=(), help="score these parts as well")
     files.add_argument(
         "--coco-instances", type=Path, nargs="+", default=(), metavar="FILE", help="boxes of official V-COCO labels"
@@ -120,8 +122,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--config and --dump-batch need --workdir")
     if (options.against or options.images) and not options.predictions:
         parser.error("--against and --images need --predictions")
-    if options.dataset in OWN_RULES and (options.report or options.against):
-        parser.error(f"--report and --against know nothing of {options.dataset}, whose files have their own layout")
     return options
 
 

@@ -55,7 +55,7 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
     import jax
 
     from hoi_jax import experiment as ex
-    from hoi_jax.evaluation.scoring import score
+    from hoi_jax.evaluation.score import score
     from hoi_jax.training import check_batch, describe_schedule, in_steps, train
 
     experiment = ex.load_experiment(config)

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation.bootstrap import intervals, resample
-from hoi_jax.evaluation.resampling import ClassRanking, image_draws, mean_over_classes, resampled_ap
+from hoi_jax.evaluation.analysis.bootstrap import intervals, resample
+from hoi_jax.evaluation.metrics.resampling import ClassRanking, image_draws, mean_over_classes, resampled_ap
 from hoi_jax.vocab.datasets import HICO, TEST_COUNTS
 
 NUM_IMAGES = 9658

@@ -24,17 +24,18 @@ from typing import Any
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation.files import hico_flat, vcoco_flat
-from hoi_jax.evaluation.files.hico_flat import truth_from_json
-from hoi_jax.evaluation.hico_det import (
+from hoi_jax.evaluation.metrics.hico_det import (
     PairDetections,
     PairTruth,
     evaluate_hoi,
     rank_detections,
     score_classes,
 )
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.vcoco import evaluate_actions
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.vcoco import evaluate_actions
+from hoi_jax.formats.labels import hico_det as hico_flat
+from hoi_jax.formats.labels import vcoco_flat
+from hoi_jax.formats.labels.hico_det import truth_from_json
 from hoi_jax.vocab.datasets import HICO, VCOCO
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,8 @@ Run:     python train.py --config configs/body_part_hico_det_stage2.py:runs/bp1 
 Expect:  HOI mAP 34.09 before and 35.15 after suppression in the paper; ours: not yet measured.
 
 Interactiveness comes from the network of stage 1: its stored predictions are joined to these
-(`hoi_jax.evaluation.join`). The paper gives 60 epochs; the learning rate and its drop at 40 are ours. It
+(`hoi_jax.evaluation.postprocess.transfer`). The paper gives 60 epochs;
+ the learning rate and its drop at 40 are ours. It
 follows QPIC, so that the assignment looks at verbs too, with QPIC's weight.
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_prep.builder import DatasetSource, Record
 from data_prep.pictures import PictureFolder
-from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.io import DataError
 
 AddTables = Callable[[Record, str], Record]

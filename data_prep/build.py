@@ -121,7 +121,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
     from data_prep.own import open_own_files
     from data_prep.side_inputs import SideFiles, SideInputs
     from hoi_jax.data.coco_results import Choice
-    from hoi_jax.evaluation.files.annotation_files import open_labels
+    from hoi_jax.formats.labels.detect import open_labels
     from hoi_jax.vocab import get_vocabulary
 
     if dataset == "own":

@@ -20,8 +20,8 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from hoi_jax import schema
+from hoi_jax.annotations import Annotations
 from hoi_jax.data import records
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Record = dict[str, object]

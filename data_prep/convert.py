@@ -11,9 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.layouts import LAYOUTS, write
 from hoi_jax import io
-from hoi_jax.evaluation.files.annotation_files import open_labels
+from hoi_jax.formats.labels.detect import open_labels
+from hoi_jax.formats.labels.writers import LAYOUTS, write
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.expected import COUNTS, what_is
 from data_prep.pictures import PictureFolder
-from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.io import DataError, MissingFileError
 from hoi_jax.vocab import get_vocabulary
 

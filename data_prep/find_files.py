@@ -12,9 +12,12 @@ from pathlib import Path
 
 from data_prep.mpii import mpii_label_files
 from hoi_jax import io
-from hoi_jax.evaluation.files import hico_files, hoi_a_files, own_files, vcoco_files
-from hoi_jax.evaluation.files.annotation_files import open_labels
-from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.formats.labels import custom as own_files
+from hoi_jax.formats.labels import hico_det as hico_files
+from hoi_jax.formats.labels import hoi_a as hoi_a_files
+from hoi_jax.formats.labels import vcoco as vcoco_files
+from hoi_jax.formats.labels.detect import open_labels
+from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 

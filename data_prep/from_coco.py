@@ -20,9 +20,9 @@ import numpy as np
 
 from hoi_jax import io
 from hoi_jax.data.image_rows import image_number
-from hoi_jax.evaluation.boxes import pairwise_iou
-from hoi_jax.evaluation.files.annotation_files import open_labels
-from hoi_jax.evaluation.files.own_files import FORMAT
+from hoi_jax.evaluation.metrics.matching import pairwise_iou
+from hoi_jax.formats.labels.custom import FORMAT
+from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, VCOCO
 
 SAME_BOX = 0.9

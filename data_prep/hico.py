@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.annotated import annotated_source
 from data_prep.builder import DatasetSource
-from hoi_jax.evaluation.files.hico_mat import open_image_labels
+from hoi_jax.formats.labels.hico_mat import open_image_labels
 
 SPLITS = ("train", "test")
 

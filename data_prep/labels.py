@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 
 from data_prep.builder import DatasetSource, Record
 from hoi_jax import schema
-from hoi_jax.evaluation.annotations import COLUMNS, Annotations
-from hoi_jax.evaluation.boxes import pairwise_iou
-from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.annotations import COLUMNS, Annotations
+from hoi_jax.evaluation.metrics.matching import pairwise_iou
+from hoi_jax.formats.labels.detect import read_annotations
 
 SAME = 0.7
 

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Int
 from data_prep.builder import DatasetSource, Record
 from data_prep.pictures import PictureFolder
 from hoi_jax import io
-from hoi_jax.evaluation.files.annotation_rows import record_of
-from hoi_jax.evaluation.files.hico_mat import number_of, text_of
-from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.formats.labels.hico_mat import number_of, text_of
+from hoi_jax.formats.labels.label_file import LabelFile
+from hoi_jax.formats.labels.rows import record_of
 from hoi_jax.vocab.custom import PREFIX
 
 

@@ -1,12 +1,12 @@
-"""One's own labelled pictures (`hoi_jax.evaluation.files.own_files`), made ready for a build."""
+"""One's own labelled pictures (`hoi_jax.formats.labels.custom`), made ready for a build."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.label_file import LabelFile
-from hoi_jax.evaluation.files.own_files import open_own, vocabulary_of
+from hoi_jax.formats.labels.custom import open_own, vocabulary_of
+from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.vocab.custom import PREFIX, own_table
 
 

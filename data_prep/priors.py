@@ -29,9 +29,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import numpy as np
 
 from hoi_jax import io
+from hoi_jax.annotations import Annotations
 from hoi_jax.commands.count_prior import prior_counts, relation_rows
 from hoi_jax.data.records import read_meta
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.losses.elementwise import log_frequency_weights
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 

@@ -27,8 +27,8 @@ from hoi_jax.data.pixels import open_picture, rgb_of
 from hoi_jax.data.records import RecordFiles, read_meta
 from hoi_jax.ops.raster import pair_maps
 from hoi_jax.ops.token_masks import cells_under_boxes
-from hoi_jax.report import people
 from hoi_jax.schema import PART_TO_MERGED
+from hoi_jax.visualization import poses as people
 from hoi_jax.vocab import get_vocabulary
 
 STRIDE = 32

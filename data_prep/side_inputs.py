@@ -23,8 +23,8 @@ from hoi_jax.data.box_folders import files_of
 from hoi_jax.data.coco_results import ALL, POSE_LENGTHS, Choice, DetectionFile, entries_of
 from hoi_jax.data.ican_pickles import clipped_pose, is_pickle, read_poses
 from hoi_jax.data.image_rows import ImageRows, image_key
-from hoi_jax.evaluation.boxes import box_area, pairwise_iou
-from hoi_jax.evaluation.files.own_files import keypoints_of
+from hoi_jax.evaluation.metrics.matching import box_area, pairwise_iou
+from hoi_jax.formats.labels.custom import keypoints_of
 from hoi_jax.vocab import Vocabulary
 
 POSE_OVERLAP = 0.7

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.feature_cache import META, FeatureCache, cache_directory, open_cache
 from hoi_jax.data.mixture import Mixture
 from hoi_jax.data.pipeline import HostBatch, Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles, base_and_part, content_counts, part_mask, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.scoring import EvaluationSettings
-from hoi_jax.evaluation.store import PredictionStore, PredictionWriter
+from hoi_jax.evaluation.score import EvaluationSettings
 from hoi_jax.io import DataError, read_json
+from hoi_jax.predictions import PredictionStore, PredictionWriter
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Requirement, System
 from hoi_jax.systems.registry import build_system

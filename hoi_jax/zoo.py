@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoi_jax import io
-from hoi_jax.files.kept_folder import (
+from hoi_jax.serialization.exported import (
     CONFIG,
     MANIFEST,
     WEIGHTS,
@@ -50,7 +50,7 @@ _HEADLINES = {
 }
 """Metrics worth a place in a table, by name or by how it begins, the weightier first."""
 _DETAILS = {"default/full": {"rare": "default/rare", "non-rare": "default/non_rare"}}
-_OWN_VARIANTS = ("without NIS",)
+_OWN_VARIANTS = ("no_suppression",)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from hoi_jax import io
-from hoi_jax.files.kept_folder import MANIFEST, SUMS, find_folder
+from hoi_jax.serialization.exported import MANIFEST, SUMS, find_folder
 
 SYSTEMS = {
     "TIN": "tin_hoi_scenes",
@@ -116,9 +116,9 @@ def kept_score(checkpoint: str, of: str = "model") -> float:
 
 def new_row(title: str, checkpoint: str, data_dir: Path, dataset: str, out: Path) -> Row:
     """Predicts and scores one system; what is written last says that it is done."""
-    from hoi_jax.evaluation.annotations import Annotations
-    from hoi_jax.evaluation.scoring import EvaluationSettings, score
-    from hoi_jax.evaluation.store import load_predictions
+    from hoi_jax.annotations import Annotations
+    from hoi_jax.evaluation.score import EvaluationSettings, score
+    from hoi_jax.predictions import load_predictions
     from hoi_jax.vocab import get_vocabulary
 
     path = out / f"{checkpoint}.npz"
@@ -137,9 +137,9 @@ def line_of(cells: Sequence[str]) -> str:
 
 def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> None:
     """The page: scores of all systems, and pictures from all over the split."""
+    from hoi_jax.annotations import Annotations
     from hoi_jax.data.records import RecordFiles
-    from hoi_jax.evaluation.annotations import Annotations
-    from hoi_jax.evaluation.store import load_predictions
+    from hoi_jax.predictions import load_predictions
     from hoi_jax.report.elements import Section, paragraph, table
     from hoi_jax.report.html import ReportInput, write_report
     from hoi_jax.report.side_by_side import side_by_side, spread_rows
@@ -169,8 +169,8 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
 
 def rival_cells(rows: Sequence[Row]) -> tuple[str, ...]:
     """The line of class frequency, which needs the training labels: as it is kept, not computed here."""
-    kept = kept_score(rows[0].checkpoint, of="class frequency")
-    return ("class frequency", "(kept, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
+    kept = kept_score(rows[0].checkpoint, of="class_frequency")
+    return ("class_frequency", "(kept, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
 
 
 def run(out: Path = OUT, dataset: str = "hoi_scenes/small", systems: Mapping[str, str] = SYSTEMS) -> list[Row]:

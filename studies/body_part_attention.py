@@ -25,9 +25,9 @@ from hoi_jax import experiment as ex
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.numpy_batch import batch_from_images, read_image
 from hoi_jax.io import DataError, write_bytes_atomic
-from hoi_jax.report.attention import attention_of_pairs, draw_attention
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation
+from hoi_jax.visualization.attention import attention_of_pairs, draw_attention
 
 Named = tuple[str, Mapping[str, np.ndarray], int]
 """Name of a picture, the batch it is in, its row there."""

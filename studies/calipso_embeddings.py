@@ -24,15 +24,16 @@ import numpy as np
 from PIL import Image
 
 from hoi_jax import experiment as ex
+from hoi_jax.evaluation.analysis.triplets import Interaction
 from hoi_jax.io import write_bytes_atomic
 from hoi_jax.ops.anchors import nearest_anchor
-from hoi_jax.report.draw import Interaction, draw_interactions
-from hoi_jax.report.heat import closeness_map, heat_over
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
 from hoi_jax.systems.calipso.predict import PREDICTION_FIELDS
 from hoi_jax.training import load_for_evaluation
+from hoi_jax.visualization.attention import closeness_map, heat_over
+from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 

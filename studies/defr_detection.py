@@ -25,7 +25,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 from absl import logging
 
 from hoi_jax import experiment as ex
-from hoi_jax.evaluation.scoring import score
+from hoi_jax.evaluation.score import score
 from hoi_jax.io import write_json_atomic
 from hoi_jax.training import load_for_evaluation, make_predictor
 from studies import defr_losses

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hoi_jax.files.kept_folder import CONFIG, SUMS, kept_names, zoo_folder
+from hoi_jax.serialization.exported import CONFIG, SUMS, kept_names, zoo_folder
 from studies.league_rules import DATASET, FREQUENCY, METRICS, SUBSETS
 from studies.run import RESULTS, ROOT
 
@@ -158,7 +158,8 @@ themselves (stage 1 of `body_part` places body parts by poses, and leaves verbs 
 labels of whole pictures only; `two_boxes` is a baseline of ours that sees no picture, `class_frequency` has counted.
 
 *Crowded* is the HOI mAP on the {crowded} pictures with any other number of annotated people than one (the definition of
-the body-part authors' code, `hoi_jax/evaluation/subsets.py`). Interactiveness AP marked * ranks pairs by the mean of
+the body-part authors' code, `hoi_jax/evaluation/analysis/subsets.py`). Interactiveness AP marked * ranks pairs by
+the mean of
 their verb scores, because the system has no interactiveness of its own. The last column has the runs of
 `studies/results/` with the same config, or with what brackets say, over seeds: mean, smallest to largest."""
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from hoi_jax import experiment as ex
 from hoi_jax import zoo
-from hoi_jax.evaluation.baselines import frequency_baseline
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.scoring import EvaluationSettings, score
-from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.files.kept_folder import parameter_count, zoo_folder
+from hoi_jax.evaluation.analysis.baselines import frequency_baseline
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.score import EvaluationSettings, score
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.report.run import versions
+from hoi_jax.serialization.exported import parameter_count, zoo_folder
 from hoi_jax.training import make_predictor
 from hoi_jax.training.cost import count_flops
 from hoi_jax.vocab import get_vocabulary
@@ -85,7 +85,7 @@ def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
         store, given, cost = predicted(name, data_dir, workdir)
     results = {"model": score(SETTINGS, store, test, vocabulary)}
     if not store.pair_kept.all():
-        results["without NIS"] = score(SETTINGS, store, test, vocabulary, use_nis=False)
+        results["no_suppression"] = score(SETTINGS, store, test, vocabulary, use_nis=False)
     manifest = results["model"].manifest
     return {
         "annotations_fingerprint": test.fingerprint,

@@ -5,7 +5,8 @@
     python evaluate.py --predictions joined.npz --annotations data/hoi_scenes/small/annotations_test.npz
 
 The scorer is TIN or iCAN from a workdir, or any other MODULE:FUNCTION, which is called with --argument and returns
-score_pairs(image, human_boxes, object_boxes, object_labels) -> [pairs, verbs] (`hoi_jax.evaluation.rescore`).
+score_pairs(image, human_boxes, object_boxes, object_labels) -> [pairs, verbs]
+(`hoi_jax.evaluation.postprocess.rescore`).
 """
 
 import argparse
@@ -20,8 +21,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import numpy as np
 
-from hoi_jax.evaluation.rescore import FACTORS, ScorePairs, load_scorer, rescored
-from hoi_jax.evaluation.store import load_predictions
+from hoi_jax.evaluation.postprocess.rescore import FACTORS, ScorePairs, load_scorer, rescored
+from hoi_jax.predictions import load_predictions
 from hoi_jax.vocab import get_vocabulary
 
 

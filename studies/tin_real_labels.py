@@ -3,9 +3,9 @@
     python -m studies.run tin_real_labels
 
 HICO-DET: HAKE's training pairs, scored on the real test pairs under the official protocol. V-COCO: train and val,
-scored on the pairs of the test pictures (`hoi_jax.evaluation.annotated_pairs` says what that leaves out; the official
-test labels are in no file that lists pairs). Annotated boxes stand in for detections, so that every person of a
-picture with every other box is a candidate, and published figures are not comparable. Both networks are scored beside
+scored on the pairs of the test pictures (`hoi_jax.evaluation.metrics.annotated_pairs` says what that leaves out; the
+official test labels are in no file that lists pairs). Annotated boxes stand in for detections, so that every person of
+a picture with every other box is a candidate, and published figures are not comparable. Both networks are scored beside
 the class frequencies of the training labels on exactly the same pairs, with intervals of the paired bootstrap over
 images.
 """
@@ -17,15 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hoi_jax.evaluation.alignment import versions
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.baselines import frequency_of_pairs
-from hoi_jax.evaluation.bootstrap import difference, intervals
-from hoi_jax.evaluation.compare import stored_draws
-from hoi_jax.evaluation.file_scores import Scorer
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.store import PredictionStore, load_predictions
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.baselines import frequency_of_pairs
+from hoi_jax.evaluation.analysis.bootstrap import difference, intervals
+from hoi_jax.evaluation.analysis.compare import stored_draws
+from hoi_jax.evaluation.metrics.alignment import versions
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.io import write_json_atomic
+from hoi_jax.predictions import PredictionStore, load_predictions
 from hoi_jax.vocab import get_vocabulary
 from studies.run import RESULTS, commit, folder, train_run
 from studies.runs import Run, fingerprint, runs_of, values_of
@@ -43,18 +43,18 @@ REPLICATES = 1000
 def scored(store: PredictionStore, labels: Annotations, train: Annotations, metrics: tuple[str, ...]) -> dict[str, Any]:
     """Metrics of a store and of class frequencies on its pairs, intervals, and paired differences.
 
-    "class frequency" is P(verb | object) among annotated pairs, "class rate" annotated pairs per candidate pair.
+    "class_frequency" is P(verb | object) among annotated pairs, "class rate" annotated pairs per candidate pair.
     """
     vocabulary = get_vocabulary(store.vocabulary_name)
     ranked = tuple(name for name in metrics if name != "nis")
     scorer = Scorer(store, labels, vocabulary, ranked, split="test", dataset=vocabulary.name)
     others = {
-        "class frequency": frequency_of_pairs(store, train, vocabulary),
+        "class_frequency": frequency_of_pairs(store, train, vocabulary),
         "class rate": frequency_of_pairs(store, train, vocabulary, per_candidate=True),
     }
     results: dict[str, EvaluationResult] = {
         "model": scorer.with_intervals(scorer.result(), replicates=REPLICATES),
-        "without NIS": scorer.with_intervals(scorer.result(use_nis=False), replicates=REPLICATES),
+        "no_suppression": scorer.with_intervals(scorer.result(use_nis=False), replicates=REPLICATES),
     }
     for name, other in others.items():
         counted = dataclasses.replace(scorer, store=other)

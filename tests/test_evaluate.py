@@ -12,12 +12,12 @@ from PIL import Image
 
 import evaluate
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.file_scores import evaluate_files, load_scorer
-from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.evaluation.files.prediction_files import read_predictions
-from hoi_jax.evaluation.nis_thresholds import write_calibration
-from hoi_jax.evaluation.result import read_result
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.metrics.result import read_result
+from hoi_jax.evaluation.postprocess.suppression import write_calibration
+from hoi_jax.evaluation.scorer import evaluate_files, load_scorer
+from hoi_jax.formats.labels.detect import read_annotations
+from hoi_jax.formats.predictions.detect import read_predictions
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.paths import ROOT
 
@@ -283,7 +283,7 @@ def test_nis_is_scored_with_and_without(small, tmp_path):
     assert evaluate.main([*arguments, "--metrics", "hoi", "nis", "--out", str(tmp_path / "m.json")]) == 0
     content = json.loads((tmp_path / "m.json").read_text())
     assert content["metrics"]["default/full"] == pytest.approx(6 / 11)
-    assert content["compared"]["without NIS"]["default/full"] == pytest.approx(6 / 11 / 3)
+    assert content["compared"]["no_suppression"]["default/full"] == pytest.approx(6 / 11 / 3)
     assert content["manifest"]["pairs_suppressed"] == 2 and "nis/reduction" in content["metrics"]
 
 

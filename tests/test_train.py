@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hoi_jax.commands import fit_suppression
-from hoi_jax.evaluation.store import load_predictions
+from hoi_jax.predictions import load_predictions
 from tests.helpers.paths import ROOT
 from train import main, parse_arguments
 
@@ -67,7 +67,7 @@ def test_evaluate_from_the_checkpoint_gives_the_scores_of_training_and_a_report(
     out_file, report = trained / "metrics.json", trained / "report.html"
     arguments = ["--workdir", trained / "run", "--data_dir", trained / "data", "--out", out_file, "--report", report]
     out = succeed("evaluate.py", *arguments)
-    assert "default/full" in out and "class frequency" in out
+    assert "default/full" in out and "class_frequency" in out
     during = json.loads((trained / "run" / "metrics_test.json").read_text())["metrics"]
     assert json.loads(out_file.read_text())["metrics"] == during
     page = report.read_text()

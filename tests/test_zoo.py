@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io, zoo
-from hoi_jax.files import kept_folder
+from hoi_jax.serialization import exported as kept_folder
 from hoi_jax.training import CheckpointError, InitFromSettings, Metadata, init_from, load_for_evaluation
 from hoi_jax.training.kept import write_kept
 from tests.helpers.paths import ROOT
@@ -48,8 +48,8 @@ def small_zoo(tmp_path, monkeypatch):
         scores={
             "metrics": {"default/full": 0.25, "default/rare": 0.125, "default/non_rare": None, "other": 1.0},
             "compared": {
-                "without NIS": {"default/full": 0.9},
-                "class frequency": {"default/full": 0.0625},
+                "no_suppression": {"default/full": 0.9},
+                "class_frequency": {"default/full": 0.0625},
                 "guess": {"default/full": 0.03},
             },
         },
@@ -136,7 +136,7 @@ def test_scores_come_from_the_evaluation_else_from_the_run(small_zoo):
     first, second = zoo.entries()
     assert str(first.scores[0]) == "own/metric 50.00" and first.scores[0].baseline is None
     assert str(second.scores[0]) == "HOI mAP 25.00 (rare 12.50)"  # null: nothing can be said
-    assert second.scores[0].baseline == ("class frequency", 0.0625)  # the best rival; a variant of the model is none
+    assert second.scores[0].baseline == ("class_frequency", 0.0625)  # the best rival; a variant of the model is none
     assert (first.trained_on, first.step, first.parameters) == ("hoi_scenes/tiny (train:fit)", 1500, 17)
 
 
@@ -194,7 +194,7 @@ def test_the_tables_of_the_documents_are_up_to_date():
 
 _LOAD_ALL = """
 import jax, numpy as np
-from hoi_jax import schema, zoo
+from hoi_jax import schema
 for entry in zoo.entries():
     model = zoo.load(entry.name)
     sizes = model.config["sizes"]

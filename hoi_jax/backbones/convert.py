@@ -13,8 +13,11 @@ import argparse
 import functools
 import sys
 
-from hoi_jax.backbones.resnet_names import backbone_arrays, read_weights
-from hoi_jax.files.conversion import Converted, run_converter
+from hoi_jax.backbones.resnet_names import (
+    backbone_arrays,
+    read_weights,
+)
+from hoi_jax.serialization.conversion import Converted, run_converter
 
 
 def convert(options: argparse.Namespace) -> Converted:

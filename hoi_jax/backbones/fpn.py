@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.backbones.resnet_names import resnet_rule
-from hoi_jax.files.conversion import Entries, convolution
+from hoi_jax.serialization.conversion import Entries, convolution
 
 ExtraLevels = Literal["p6p7", "pool", "none"]
 P6Source = Literal["p5", "c5"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hoi_jax.files.conversion import Entries, convert_state, convolution
-from hoi_jax.files.state import read_state
-from hoi_jax.files.tfjs_file import read_tfjs
+from hoi_jax.serialization.conversion import Entries, convert_state, convolution
+from hoi_jax.serialization.state import read_state
+from hoi_jax.serialization.tfjs_file import read_tfjs
 
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hoi_jax.files.conversion import Entries, Rule
+from hoi_jax.serialization.conversion import Entries, Rule
 
 _UNITS = {
     **{f"{kind}{number}": f"conv{number}" for kind in ("conv", "bn") for number in (1, 2, 3)},

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.files.conversion import Entries, linear
 from hoi_jax.nn.pre_norm import PreNormBlock, SelfAttention, exact_gelu
+from hoi_jax.serialization.conversion import Entries, linear
 
 
 class TextTower(nn.Module):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hoi_jax.files.conversion import Entries, Rule, convolution, linear
+from hoi_jax.serialization.conversion import Entries, Rule, convolution, linear
 
 _NORM = {"weight": "scale", "bias": "bias"}
 _STATISTICS = {"running_mean": "mean", "running_var": "var"}

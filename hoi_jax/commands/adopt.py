@@ -27,8 +27,8 @@ from flax import traverse_util
 
 from hoi_jax.data.numpy_batch import blank_batch
 from hoi_jax.experiment import Experiment, config_text, load_experiment, read_config
-from hoi_jax.files.kept_folder import write_sums
-from hoi_jax.files.state import read_state
+from hoi_jax.serialization.exported import write_sums
+from hoi_jax.serialization.state import read_state
 from hoi_jax.settings import config_changes, with_changes
 from hoi_jax.training import Metadata
 from hoi_jax.training.init_from import flatten

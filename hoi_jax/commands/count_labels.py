@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from hoi_jax import io
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.sampling import copies_of_examples
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.systems.defr.targets import KEY, class_weights
 from hoi_jax.vocab import get_vocabulary
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax import io
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.records import PARTS, part_mask
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.systems.cascade.relation_features import count_background, count_relations
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from hoi_jax import experiment as ex
 from hoi_jax.data.records import base_and_part
-from hoi_jax.evaluation.nis_thresholds import fit_thresholds, write_calibration
+from hoi_jax.evaluation.postprocess.suppression import fit_thresholds, write_calibration
 from hoi_jax.training import load_for_evaluation, make_predictor
 
 

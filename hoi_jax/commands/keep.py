@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from hoi_jax.files.kept_folder import write_sums
+from hoi_jax.serialization.exported import write_sums
 from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.kept import write_kept
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from hoi_jax import experiment as ex
 from hoi_jax import io
-from hoi_jax.evaluation.instance_ap import Instances, average_precision, box_iou, mask_iou, summary
-from hoi_jax.evaluation.paste import grid_mask
+from hoi_jax.evaluation.metrics.coco import Instances, average_precision, box_iou, mask_iou, summary
+from hoi_jax.evaluation.metrics.scene_maps import grid_mask
 from hoi_jax.training import load_for_evaluation, make_predictor
 
 TRUTH_FIELDS = frozenset({"image_hw_px", "instances_xyxy_px", "instances_class", "instances_valid"})

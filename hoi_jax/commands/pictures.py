@@ -16,8 +16,8 @@ from hoi_jax.data.numpy_batch import batch_from_images, read_image, shape_of
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError, write_bytes_atomic, write_json_atomic
 from hoi_jax.predictor import Predict
-from hoi_jax.report.draw import draw_interactions
 from hoi_jax.report.pairs import interactions_of, pairs_of_image
+from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -10,27 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.numpy_batch import read_image
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.baselines import frequency_baseline
-from hoi_jax.evaluation.bootstrap import REPLICATES
-from hoi_jax.evaluation.compare import unlike
-from hoi_jax.evaluation.file_scores import Scorer, evaluate_hoi_w_files, load_scorer
-from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.evaluation.files.prediction_files import write_official
-from hoi_jax.evaluation.join import with_interactiveness
-from hoi_jax.evaluation.relation_scores import evaluate_pic_files
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.report.files import write_files_report
+from hoi_jax.evaluation.analysis.bootstrap import REPLICATES
+from hoi_jax.evaluation.analysis.compare import unlike
+from hoi_jax.evaluation.benchmark_files import BENCHMARKS, BenchmarkFiles
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.postprocess.transfer import with_interactiveness
+from hoi_jax.evaluation.scorer import DRAWN_METRICS, Scorer, load_scorer
+from hoi_jax.formats.predictions.detect import write_official
+from hoi_jax.report.run import write_files_report
 from hoi_jax.vocab import Vocabulary
 
 META_FILE = "hoi_jax.json"
 """Of a built dataset (`data.records`)."""
-OWN_RULES = {"hoi_w": evaluate_hoi_w_files, "pic": evaluate_pic_files}
-"""Datasets whose predictions and labels have layouts of their own; only the two files count there."""
-
-DRAWN = {"hoi", "actions", "role_pairs"}
-"""Metrics that the bootstrap has intervals for."""
+BENCHMARK_OPTIONS = {"predictions", "annotations", "against", "dataset"}
+"""Fields of a request that apply to the datasets of `BENCHMARKS`; any other that is set is refused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,39 +53,28 @@ class FileRequest:
     images: Path | None = None
 
 
-def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Vocabulary | None]:
-    """Results by name and the vocabulary of their classes (None for `OWN_RULES`).
+def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Vocabulary]:
+    """Results by name and the vocabulary of their classes.
 
-    "model" is `predictions`, with what `interactiveness_from` and `calibration` change; "against" is the other file as
-    it is, drawn on the same images; the rest is what to beat.
+    The names are those of `Scorer.results`, with what `interactiveness_from` and `calibration` change, and "against"
+    for the other file as it is, drawn on the same images.
 
     Raises:
       io.DataError: naming file, record and field. ValueError: what was asked for does not fit the files.
     """
-    if request.dataset in OWN_RULES:
-        return {"model": OWN_RULES[request.dataset](request.predictions, request.annotations)}, None
+    if request.dataset in BENCHMARKS:
+        return _score_benchmark(request, request.dataset)
     scorer = _scorer(request, request.predictions)
     store = with_interactiveness(scorer.store, request.interactiveness_from, request.calibration)
     scorer = dataclasses.replace(scorer, store=store)
-    draws = request.bootstrap
-    if request.against and set(scorer.metrics) & DRAWN:
-        draws = draws or REPLICATES
-    results = {"model": _scored(scorer, request, draws)}
-    other = None
+    other, draws = None, request.bootstrap
     if request.against:
         other = _scorer(dataclasses.replace(request, dataset=scorer.dataset, format="auto"), request.against)
-        results["against"] = _scored(other, request, draws)
-        if reasons := unlike(results["model"], results["against"]):
-            raise ValueError(f"{request.predictions} and {request.against} are not alike: {'; '.join(reasons)}")
-    if not scorer.store.pair_kept.all():
-        results["without NIS"] = scorer.result(use_nis=False, subsets=request.subsets)
-    ranked = tuple(name for name in scorer.metrics if name in ("hoi", "role_pairs", "agent_pairs"))
-    if scorer.train is not None and ranked and len(scorer.annotations["detections_class"]):
-        baseline = frequency_baseline(scorer.train, scorer.annotations, scorer.vocabulary)
-        counted = dataclasses.replace(scorer, store=baseline, metrics=ranked)
-        results["class frequency"] = counted.result()
-        if draws:
-            results["class frequency"] = counted.with_intervals(results["class frequency"], replicates=draws)
+        if set(scorer.metrics) & set(DRAWN_METRICS):
+            draws = draws or REPLICATES
+    results = scorer.results(draws=draws)
+    if other:
+        results["against"] = _comparable(request, results["model"], other.results(draws=draws)["model"])
     if request.write_official:
         count = write_official(request.write_official, scorer.store, scorer.annotations, scorer.vocabulary)
         print(f"{request.write_official}: {count} records for the official script")
@@ -102,8 +86,28 @@ def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Voca
     return results, scorer.vocabulary
 
 
+def _score_benchmark(request: FileRequest, dataset: str) -> tuple[dict[str, EvaluationResult], Vocabulary]:
+    for field in dataclasses.fields(request):
+        if field.name not in BENCHMARK_OPTIONS and getattr(request, field.name) != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            raise ValueError(f"{flag} does not apply to {dataset}, whose result and label files have their own layout")
+    scorer = BenchmarkFiles(dataset, request.predictions, request.annotations)
+    results = scorer.results()
+    if request.against:
+        other = dataclasses.replace(scorer, predictions=request.against).results()["model"]
+        results["against"] = _comparable(request, results["model"], other)
+    return results, scorer.vocabulary
+
+
+def _comparable(request: FileRequest, model: EvaluationResult, other: EvaluationResult) -> EvaluationResult:
+    """`other`. Raises ValueError where the two were scored by different rules."""
+    if reasons := unlike(model, other):
+        raise ValueError(f"{request.predictions} and {request.against} are not alike: {'; '.join(reasons)}")
+    return other
+
+
 def _scorer(request: FileRequest, predictions: Path) -> Scorer:
-    scorer = load_scorer(
+    return load_scorer(
         predictions,
         request.annotations,
         dataset=request.dataset,
@@ -114,16 +118,9 @@ def _scorer(request: FileRequest, predictions: Path) -> Scorer:
         coco_instances=request.coco_instances,
         image_labels=request.image_labels,
         interactiveness_gt=request.interactiveness_gt,
+        train_annotations=request.train_annotations,
+        subsets=request.subsets,
     )
-    train = None
-    if request.train_annotations:
-        train = read_annotations(request.train_annotations, image_labels=request.image_labels, split="train")
-    return dataclasses.replace(scorer, train=train)
-
-
-def _scored(scorer: Scorer, request: FileRequest, draws: int | None) -> EvaluationResult:
-    result = scorer.result(subsets=request.subsets)
-    return scorer.with_intervals(result, replicates=draws) if draws else result
 
 
 def read_pictures(request: FileRequest, annotations: Annotations, image_ids: set[int]) -> dict[int, np.ndarray]:

@@ -11,18 +11,22 @@ import numpy as np
 from PIL import Image
 
 from hoi_jax import experiment as ex
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.records import RecordFiles
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.join import with_interactiveness
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.rivals import score_all
-from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.files.kept_folder import find_folder, is_kept
-from hoi_jax.report.attention import attention_caption, attention_of_pairs, draw_attention
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.postprocess.transfer import with_interactiveness
+from hoi_jax.evaluation.scorer import Scorer
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.report.run import RunSummary, plan_report, write_run_report
-from hoi_jax.report.segments import draw_row, scene_of_row
+from hoi_jax.serialization.exported import find_folder, is_kept
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation, make_predictor
+from hoi_jax.visualization.attention import (
+    attention_caption,
+    attention_of_pairs,
+    draw_attention,
+)
+from hoi_jax.visualization.masks import draw_row, scene_of_row
 from hoi_jax.vocab import Vocabulary
 
 ATTENTION_IMAGES = 3
@@ -74,7 +78,11 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
     store = with_interactiveness(store, request.interactiveness_from, request.calibration)
     annotations = ex.load_annotations(directory, split)
     train = ex.load_annotations(directory, experiment.dataset.train_split)
-    results = score_all(store, annotations, train, experiment.evaluation, experiment.vocabulary)
+    asked = experiment.evaluation
+    results = Scorer(
+        store, annotations, experiment.vocabulary, asked.metrics, asked.protocol, split, experiment.dataset.name,
+        train=train, subsets=asked.subsets,
+    ).results()  # fmt: skip
     if request.report:
         run = RunSummary(
             title=f"{experiment.system} on {experiment.dataset.name}",

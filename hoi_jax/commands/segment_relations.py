@@ -21,9 +21,9 @@ from PIL import Image
 
 from hoi_jax import experiment as ex
 from hoi_jax import io
-from hoi_jax.evaluation.pic import Scene
-from hoi_jax.report.segments import LEAST_DRAWN, draw_row, scene_of_row
+from hoi_jax.evaluation.metrics.pic import Scene
 from hoi_jax.training import load_for_evaluation, make_predictor
+from hoi_jax.visualization.masks import LEAST_DRAWN, draw_row, scene_of_row
 
 
 def _png(values: np.ndarray) -> bytes:

@@ -12,8 +12,8 @@ from hoi_jax import schema
 from hoi_jax.data.box_folders import read_folder
 from hoi_jax.data.ican_pickles import IcanBox, clipped_pose, is_pickle, read_detections
 from hoi_jax.data.image_rows import ImageRows, Key, image_key
-from hoi_jax.files.torch_file import read_plain_torch
 from hoi_jax.io import DataError, read_head, read_json
+from hoi_jax.serialization.torch_file import read_plain_torch
 from hoi_jax.vocab import Vocabulary
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 

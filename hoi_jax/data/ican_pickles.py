@@ -24,8 +24,8 @@ import numpy as np
 
 from hoi_jax import schema
 from hoi_jax.data.image_rows import Key
-from hoi_jax.files.plain_pickle import loads
 from hoi_jax.io import CorruptFileError, DataError, read_bytes, read_head
+from hoi_jax.serialization.plain_pickle import loads
 
 NUM_CLASSES = 80
 PERSON = 1

@@ -16,8 +16,8 @@ import numpy as np
 
 from hoi_jax import io
 from hoi_jax.backbones import scenic_names
-from hoi_jax.files.conversion import Converted, convert_state, write_converted
-from hoi_jax.files.flax_file import flat_arrays, read_flax
+from hoi_jax.serialization.conversion import Converted, convert_state, write_converted
+from hoi_jax.serialization.flax_file import flat_arrays, read_flax
 from hoi_jax.systems.body_part import convert
 
 

@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.errors import analyse_errors_store
-from hoi_jax.evaluation.picture_ap import picture_ap
-from hoi_jax.evaluation.protocols import HoiProtocol
-from hoi_jax.evaluation.reliability import Reliability, hoi_reliability, reliability
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.report.triplets import Triplets, match, predicted_triplets, true_triplets
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.calibration import Reliability, hoi_reliability, reliability
+from hoi_jax.evaluation.analysis.errors import analyse_errors_store, picture_ap
+from hoi_jax.evaluation.analysis.triplets import Triplets, match, predicted_triplets, true_triplets
+from hoi_jax.evaluation.metrics.protocols import HoiProtocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.vocab import Vocabulary
 
 

@@ -3,8 +3,8 @@
 import html
 from collections.abc import Mapping
 
-from hoi_jax.evaluation.errors import KINDS
-from hoi_jax.evaluation.result import EvaluationResult
+from hoi_jax.evaluation.analysis.errors import KINDS
+from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.report.elements import Cell, Column, Section, paragraph, table
 
 MEANINGS = {

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.triplets import interactions_of
 from hoi_jax.report.analysis import Analysis
-from hoi_jax.report.draw import draw_interactions
 from hoi_jax.report.elements import Section, case, paragraph
-from hoi_jax.report.triplets import interactions_of
+from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 MOST_DRAWN = 8

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.triplets import Interaction, Triplets, box_of, interactions_of
 from hoi_jax.report.analysis import Analysis
-from hoi_jax.report.draw import Interaction, draw_interactions
 from hoi_jax.report.html import ExamplePicture
-from hoi_jax.report.triplets import Triplets, box_of, interactions_of
+from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 

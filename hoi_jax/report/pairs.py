@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hoi_jax.report.draw import Interaction
+from hoi_jax.evaluation.analysis.triplets import Interaction
 from hoi_jax.vocab import Vocabulary
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,20 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.io import read_bytes
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.report.analysis import Analysis, analyse
 from hoi_jax.report.breakdown import error_section
 from hoi_jax.report.cases import CaseGroup, best_and_worst, case_section, images_of, most_different
-from hoi_jax.report.classes import class_sections
+from hoi_jax.report.charts import reliability_section
+from hoi_jax.report.classes import class_sections, two_runs_section
 from hoi_jax.report.elements import Section
 from hoi_jax.report.examples import Example, choose_examples, example_pictures
 from hoi_jax.report.html import Headline, ReportInput, ScoreRow, write_report
-from hoi_jax.report.reliability_chart import reliability_section
-from hoi_jax.report.two_runs import two_runs_section
 from hoi_jax.vocab import Vocabulary
 
 PACKAGES = ("hoi_jax", "jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -43,11 +43,11 @@ BLANK = 226
 NO_PICTURES = "Pictures that are not there (--images FOLDER gives them) are grey."
 NOTES = {
     "model": "as trained",
-    "without NIS": "pairs that the model thinks do not interact are kept",
-    "class frequency": "every person with every object, ranked by how often the verb goes with the object in training",
-    "own by distance": "the model's own pairs, interactive the nearer their boxes are",
+    "no_suppression": "pairs that the model thinks do not interact are kept",
+    "class_frequency": "every person with every object, ranked by how often the verb goes with the object in training",
+    "distance_model_pairs": "the model's own pairs, interactive the nearer their boxes are",
     "against": "the other predictions, given with --against",
-    "all by distance": "every person with every object, interactive the nearer their boxes are",
+    "distance_all_pairs": "every person with every object, interactive the nearer their boxes are",
 }
 
 
@@ -235,3 +235,55 @@ def write_run_report(
         notes=[f"Made by: python evaluate.py --workdir {run.workdir} --report {path}"],
     )
     write_report(path, page)
+
+
+# The report of one file of predictions, or of two side by side; no model is loaded.
+
+
+def write_files_report(
+    path: Path,
+    scorer: Scorer,
+    other: Scorer | None,
+    results: Mapping[str, EvaluationResult],
+    files: tuple[Path, Path | None],
+    pictures: Callable[[set[int]], Mapping[int, UInt8[np.ndarray, "h w 3"]]],
+) -> None:
+    """Writes the page.
+
+    Args:
+      scorer, other: predictions of the results "model" and "against".
+      files: where these predictions come from.
+      pictures: `image_id`s -> pictures of those that are there.
+    """
+    annotations, vocabulary = scorer.annotations, scorer.vocabulary
+    labels: dict[str, str] = dict(
+        zip(("model", "against"), short_names([file for file in files if file]), strict=False)
+    )
+    plan = plan_report(
+        results,
+        scorer.store,
+        annotations,
+        vocabulary,
+        protocol=scorer.protocol,
+        against=None if other is None else other.store,
+        labels=labels if other else {},
+    )
+    notes = [f"{name}: {file}" for name, file in zip(plan.labels.values(), files, strict=False) if file]
+    page = compose(
+        plan,
+        pictures(plan.image_ids),
+        next(iter(results["model"].metrics)),
+        title=" against ".join(labels.values()) if other else labels["model"],
+        summary=f"Scored against {annotations.num_images:,} pictures of {scorer.dataset or vocabulary.name}"
+        f"{f', split {scorer.split}' if scorer.split else ''}, protocol {scorer.protocol}.",
+        notes=notes,
+    )
+    write_report(path, page)
+
+
+def short_names(paths: list[Path]) -> list[str]:
+    """File names without ending, or the folders' names where the files are called alike."""
+    for names in ([path.stem for path in paths], [path.resolve().parent.name for path in paths]):
+        if len(set(names)) == len(names):
+            return names
+    return ["first", "second"][: len(paths)]

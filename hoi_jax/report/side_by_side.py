@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionStore
-from hoi_jax.report.draw import draw_interactions
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.triplets import Triplets, interactions_of, match, predicted_triplets, true_triplets
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.report.elements import Section, case
-from hoi_jax.report.triplets import Triplets, interactions_of, match, predicted_triplets, true_triplets
+from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 SIDE_PX = 400

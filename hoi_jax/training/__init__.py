@@ -10,7 +10,7 @@ device),
 variables and `make_predictor` spreads a system's `predict` over the devices.
 """
 
-from hoi_jax.training.checkpoint import CheckpointError, Metadata, load_for_evaluation
+from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.epochs import describe_schedule, in_steps
 from hoi_jax.training.failure import NonFiniteError
 from hoi_jax.training.hooks import Hook, StepInfo
@@ -18,6 +18,7 @@ from hoi_jax.training.init_from import InitFromError, InitReport, init_from
 from hoi_jax.training.interrupt import TrainingInterrupted
 from hoi_jax.training.lock import WorkdirLock, WorkdirLockedError
 from hoi_jax.training.loop import DataEndedError, train
+from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import Optimizer, RuleError, make_optimizer
 from hoi_jax.training.parallel import HostBatch, Parallel, check_batch, make_predictor
 from hoi_jax.training.settings import (

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from hoi_jax.files.kept_folder import find_folder
+from hoi_jax.serialization.exported import find_folder
 from hoi_jax.training import kept
 from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name

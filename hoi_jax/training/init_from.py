@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hoi_jax.files.state import WEIGHT_ENDINGS, read_state
+from hoi_jax.serialization.state import WEIGHT_ENDINGS, read_state
 from hoi_jax.system import System
 from hoi_jax.training.checkpoint import load_for_evaluation
 from hoi_jax.training.optimizer import path_name

@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from hoi_jax import io
-from hoi_jax.files.kept_folder import CONFIG, MANIFEST, WEIGHTS, changed_files, is_kept
+from hoi_jax.serialization.exported import CONFIG, MANIFEST, WEIGHTS, changed_files, is_kept
 from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 

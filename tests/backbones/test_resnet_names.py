@@ -20,7 +20,7 @@ from hoi_jax import io
 from hoi_jax.backbones import convert
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.resnet_names import without_biases
-from hoi_jax.files.tfjs_file import read_tfjs
+from hoi_jax.serialization.tfjs_file import read_tfjs
 from tests.helpers.paths import ROOT
 
 UNITS = (3, 4, 6, 3)

@@ -7,7 +7,7 @@ import pytest
 from hoi_jax import io
 from hoi_jax.backbones.vit import ViT
 from hoi_jax.backbones.vit_names import clip_rule, find_rule
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.defr import convert
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoi_jax.browse.index import Query, build_index, facets, select
-from hoi_jax.browse.server import Desk, answer, make_server
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.records import PictureReader, read_at, record_places
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionStore
 from hoi_jax.io import CorruptFileError
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.schema import empty_record
+from hoi_jax.viewer.index import Query, build_index, facets, select
+from hoi_jax.viewer.server import Desk, answer, make_server
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers.browser import NAMES, program
 

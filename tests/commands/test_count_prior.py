@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from hoi_jax.annotations import COLUMNS, TABLES, Annotations
 from hoi_jax.commands.count_prior import main, prior_counts
 from hoi_jax.data.records import part_mask
-from hoi_jax.evaluation.annotations import COLUMNS, TABLES, Annotations
 from hoi_jax.schema import RECORD_FIELDS
 from hoi_jax.systems.cascade import prior_of
 from hoi_jax.vocab import get_vocabulary

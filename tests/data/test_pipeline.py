@@ -7,12 +7,12 @@ import pytest
 
 from data_prep.builder import DatasetSource, build
 from hoi_jax import schema
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.pipeline import Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.data.sampling import copies_by_replacement, copies_of_examples, sparse_examples
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.subsets import sparse_images
+from hoi_jax.evaluation.analysis.subsets import sparse_images
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.scenes import SceneSettings, make_scene
 from hoi_jax.vocab import get_vocabulary

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.builder import DatasetSource, build, content_of
 from hoi_jax.data.records import META_FILE, content_counts, read_meta
-from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
+from hoi_jax.formats.labels.rows import instance_columns, record_of
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
 

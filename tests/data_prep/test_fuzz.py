@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.layouts import write
 from data_prep.pictures import PictureFolder
 from hoi_jax import io
-from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
-from hoi_jax.evaluation.files.vcoco_files import CocoInstances
+from hoi_jax.formats.labels.detect import open_labels, open_table
+from hoi_jax.formats.labels.vcoco import CocoInstances
+from hoi_jax.formats.labels.writers import write
 from tests.helpers import coverage_fuzz, minis
 
 EXAMPLES = int(os.environ.get("HOI_JAX_FUZZ", "60"))
@@ -89,7 +89,7 @@ LAYOUTS = ("HICO-DET JSON", "HAKE", "HOI-A", "HOI-W", "own", "PIC", "V-COCO offi
 @given(data=st.data())
 def test_damaged_labels_are_read_or_refused_by_name(tables, monkeypatch, layout, data):
     found, coco, folder = tables
-    monkeypatch.setattr("hoi_jax.evaluation.files.vcoco_files.CocoInstances", lambda paths: coco)
+    monkeypatch.setattr("hoi_jax.formats.labels.vcoco.CocoInstances", lambda paths: coco)
     table = damaged(data, found[layout])
     path = folder / "pic" / "relation" / "fuzz.json"
     try:

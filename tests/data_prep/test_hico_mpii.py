@@ -13,8 +13,8 @@ from data_prep.builder import build
 from data_prep.hico import hico_source
 from data_prep.mpii import mpii_source, read_mpii
 from hoi_jax import io
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.records import RecordFiles, read_meta
-from hoi_jax.evaluation.annotations import Annotations
 from hoi_jax.experiment import load_experiment, train_pipeline
 from hoi_jax.systems.defr.prompts import class_prompts
 from hoi_jax.vocab import get_vocabulary

@@ -15,9 +15,9 @@ from data_prep.pictures import PictureFolder
 from hoi_jax import io, schema
 from hoi_jax.data.numpy_batch import read_image
 from hoi_jax.data.pixels import open_picture, rgb_of
-from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
-from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
-from hoi_jax.evaluation.files.coco_masks import mask_of_counts, mask_of_segmentation, unpacked_counts
+from hoi_jax.formats.labels.detect import open_labels, open_table
+from hoi_jax.formats.labels.pic import mask_of_counts, mask_of_segmentation, unpacked_counts
+from hoi_jax.formats.labels.rows import instance_columns, record_of
 from tests.helpers import minis
 
 RAMP = (np.arange(40 * 30 * 3) % 256).astype(np.uint8).reshape(30, 40, 3)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from data_prep import convert
-from data_prep.layouts import LAYOUTS, CannotWriteError, write
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_files import open_table
-from hoi_jax.evaluation.files.annotation_rows import instance_columns, pair_columns, persons_and_pairs, record_of
-from hoi_jax.evaluation.files.vcoco_files import CocoInstances
+from hoi_jax.annotations import Annotations
+from hoi_jax.formats.labels.detect import open_table
+from hoi_jax.formats.labels.rows import instance_columns, pair_columns, persons_and_pairs, record_of
+from hoi_jax.formats.labels.vcoco import CocoInstances
+from hoi_jax.formats.labels.writers import LAYOUTS, CannotWriteError, write
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import minis
 

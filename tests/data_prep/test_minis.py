@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from data_prep import build, check, validate
+from hoi_jax.annotations import Annotations
 from hoi_jax.data.pipeline import Pipeline
 from hoi_jax.data.records import RecordFiles, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_files import open_labels
+from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import minis
 from tests.helpers.paths import ROOT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep import build, priors
-from hoi_jax.evaluation.annotations import Annotations
+from hoi_jax.annotations import Annotations
 from hoi_jax.io import read_npz
 from hoi_jax.systems.cascade.relation_features import read_prior
 from hoi_jax.vocab import get_vocabulary

@@ -11,7 +11,7 @@ from data_prep.annotated import annotated_source
 from data_prep.builder import build
 from data_prep.pictures import PictureFolder
 from hoi_jax.data.records import RecordFiles
-from hoi_jax.evaluation.files.annotation_files import open_labels
+from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.io import CorruptFileError, DataError, MissingFileError
 from hoi_jax.vocab import get_vocabulary
 

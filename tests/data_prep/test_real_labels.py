@@ -8,9 +8,9 @@ from data_prep.expected import COUNTS
 from data_prep.find_files import FoundFile, class_order_fault, fingerprint, open_found
 from data_prep.labels import records_of
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_files import open_labels
-from hoi_jax.evaluation.files.label_file import LabelFile
+from hoi_jax.annotations import Annotations
+from hoi_jax.formats.labels.detect import open_labels
+from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.schema import check_record
 from tests.helpers import minis
 
@@ -56,7 +56,7 @@ def test_the_published_counts_are_reproduced_and_the_doctor_finds_no_fault(
 @pytest.mark.parametrize("split, images, persons", [("train", 2533, 3932), ("val", 2867, 4499)])
 def test_the_official_vcoco_files_have_the_published_people(data_dir, split, images, persons):
     """Their boxes are in COCO's files, which are not here; people and pictures are counted without."""
-    from hoi_jax.evaluation.files.vcoco_files import OfficialTable
+    from hoi_jax.formats.labels.vcoco import OfficialTable
 
     path = data_dir / f"vcoco_official_{split}.json.gz"
     table = OfficialTable(path, io.read_json(path))

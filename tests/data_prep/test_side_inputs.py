@@ -8,7 +8,7 @@ import pytest
 from data_prep.part_boxes import part_boxes
 from data_prep.side_inputs import FaceFile, PoseFile, SideFiles, SideInputs, nearest_face, nearest_pose
 from hoi_jax import io
-from hoi_jax.evaluation.files.annotation_rows import instance_columns, record_of
+from hoi_jax.formats.labels.rows import instance_columns, record_of
 from hoi_jax.schema import PART_NAMES
 from hoi_jax.vocab import get_vocabulary
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
-from hoi_jax.evaluation.protocols import ActionProtocol
-from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
+from hoi_jax.evaluation.metrics.protocols import ActionProtocol
+from hoi_jax.evaluation.metrics.vcoco import ActionDetections, ActionTruth, evaluate_actions, headline_roles
+from hoi_jax.formats.labels.vcoco_flat import truth_from_flat
 from hoi_jax.io import DataError
 from hoi_jax.vocab.datasets import VCOCO
 from tests.helpers import oracle

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import evaluate
-from hoi_jax.evaluation import stored
-from hoi_jax.evaluation.annotated_pairs import agent_ap_over_pairs, pair_rankings
-from hoi_jax.evaluation.baselines import frequency_baseline, frequency_of_pairs
-from hoi_jax.evaluation.bootstrap import resample
+from hoi_jax.evaluation import score as stored
+from hoi_jax.evaluation.analysis.baselines import frequency_baseline, frequency_of_pairs
+from hoi_jax.evaluation.analysis.bootstrap import resample
+from hoi_jax.evaluation.metrics.annotated_pairs import agent_ap_over_pairs, pair_rankings
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.scored_splits import BOTTLE, CUTTER, HOLDER, STANDER, hico_split, vcoco_split, vcoco_store
 
@@ -86,8 +86,8 @@ def test_the_command_compares_with_class_frequencies_draw_by_draw(tmp_path, caps
     printed = capsys.readouterr().out
     assert "model minus class frequency, paired by image:" in printed
     content = json.loads((tmp_path / "out.json").read_text())
-    frequency = content["compared"]["class frequency"]
+    frequency = content["compared"]["class_frequency"]
     assert frequency == {"pairs_role_ap/24": 1.0, "pairs_agent_ap/22": 0.5}  # HOLDER holds; nobody is seen to cut
-    for metric, found in content["differences"]["class frequency"].items():
+    for metric, found in content["differences"]["class_frequency"].items():
         assert found["difference"] == pytest.approx(content["metrics"][metric] - frequency[metric])
         assert found["low"] <= found["difference"] <= found["high"]

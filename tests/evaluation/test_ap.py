@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoi_jax import io
-from hoi_jax.evaluation.ap import RECALL_THRESHOLDS, mean_defined, score_ranking
-from hoi_jax.evaluation.boxes import matched_iou, pairwise_iou
+from hoi_jax.evaluation.metrics.ap import RECALL_THRESHOLDS, mean_defined, score_ranking
+from hoi_jax.evaluation.metrics.matching import matched_iou, pairwise_iou
 from tests.helpers import oracle
 
 COLUMNS = {

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.bootstrap import Resampled, difference, intervals, resample, store_rankings
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.resampling import action_rankings, hoi_rankings, image_draws, resampled_ap
-from hoi_jax.evaluation.stored import evaluate
+from hoi_jax.evaluation.analysis.bootstrap import Resampled, difference, intervals, resample, store_rankings
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.resampling import action_rankings, hoi_rankings, image_draws, resampled_ap
+from hoi_jax.evaluation.score import evaluate
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers.scored_splits import hico_split, store_of
 from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world

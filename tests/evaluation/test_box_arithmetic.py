@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.boxes import box_area, matched_iou, pairwise_iou
+from hoi_jax.evaluation.metrics.matching import box_area, matched_iou, pairwise_iou
 
 
 @pytest.mark.parametrize(

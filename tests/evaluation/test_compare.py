@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation import compare
-from hoi_jax.evaluation.bootstrap import difference, intervals, resample, store_rankings
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.result import EvaluationResult
-from hoi_jax.evaluation.stored import evaluate
+from hoi_jax.evaluation.analysis import compare
+from hoi_jax.evaluation.analysis.bootstrap import difference, intervals, resample, store_rankings
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.score import evaluate
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.scored_splits import hico_split, store_of, vcoco_split, vcoco_store
 
@@ -189,7 +189,7 @@ def test_an_absent_file_is_named(tmp_path, capsys):
 def test_the_command_runs_without_jax_and_tensorflow(pair):
     code = (
         "import runpy, sys; sys.argv = ['compare', *sys.argv[1:]]\n"
-        "try: runpy.run_module('hoi_jax.evaluation.compare', run_name='__main__')\n"
+        "try: runpy.run_module('hoi_jax.evaluation.analysis.compare', run_name='__main__')\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code\n"
         "assert not {'jax', 'tensorflow'} & set(sys.modules)"
     )

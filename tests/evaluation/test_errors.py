@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.errors import KINDS, analyse_errors, analyse_errors_store, error_kinds
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, rank_detections
-from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.analysis.errors import KINDS, analyse_errors, analyse_errors_store, error_kinds
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, rank_detections
+from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers import oracle
 from tests.helpers.scored_splits import hico_split, store_of

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi, rank_detections
-from hoi_jax.evaluation.matching import _CHUNK, best_truth, same_group
-from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, evaluate_hoi, rank_detections
+from hoi_jax.evaluation.metrics.matching import _CHUNK, best_truth, same_group
+from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from tests.helpers import oracle
 from tests.helpers.worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_boxes, random_world
 
@@ -244,6 +244,6 @@ def test_matching_in_pieces_equals_matching_at_once(monkeypatch):
     arguments = (groups, (boxes,), np.arange(300), truth_groups, (truth,))
     whole = best_truth(*arguments, plus_one=True)
     assert len(same_group(groups, truth_groups)[0]) < _CHUNK
-    monkeypatch.setattr("hoi_jax.evaluation.matching._CHUNK", 50)
+    monkeypatch.setattr("hoi_jax.evaluation.metrics.matching._CHUNK", 50)
     pieces = best_truth(*arguments, plus_one=True)
     np.testing.assert_array_equal(whole, pieces)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
-from hoi_jax.evaluation.hoi_w import VERBS, Interactions, evaluate_hoi_w
+from hoi_jax.evaluation.metrics.hoi_w import VERBS, Interactions, evaluate_hoi_w
+from hoi_jax.formats.labels.hoi_w import read_hoi_w
 from tests.helpers import oracle
 
 PERSON, BALL = [0, 0, 10, 20], [20, 0, 30, 10]
@@ -61,7 +61,7 @@ def test_equals_a_scalar_loop_with_ties_and_duplicated_annotations(monkeypatch):
         truth = random_rows(random, random.integers(0, 7))
         truth += truth[: random.integers(0, 3)]
         found = random_rows(random, random.integers(0, 12), truth)
-        monkeypatch.setattr("hoi_jax.evaluation.matching._CHUNK", 3 if seed % 2 else 1 << 18)
+        monkeypatch.setattr("hoi_jax.evaluation.metrics.matching._CHUNK", 3 if seed % 2 else 1 << 18)
         result = evaluate_hoi_w(interactions(truth), interactions(found))
         expected = scalar_aps(truth, found)
         np.testing.assert_allclose(result.per_class["hoi_w/ap"], expected, atol=1e-12, err_msg=f"seed {seed}")

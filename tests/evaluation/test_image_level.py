@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.image_level import (
+from hoi_jax.evaluation.metrics.hico import (
     ImageProtocol,
     aligned_scores,
     evaluate_hico_images,

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.instance_ap import Instances, average_precision, box_iou, mask_iou, summary
+from hoi_jax.evaluation.metrics.coco import Instances, average_precision, box_iou, mask_iou, summary
 from tests.helpers.paths import GOLDEN
 
 GOLDEN = json.loads((GOLDEN / "coco_instance_ap.json").read_text())

@@ -7,24 +7,23 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
-from hoi_jax.evaluation.hico_det import PairTruth
-from hoi_jax.evaluation.interactiveness import (
+from hoi_jax.evaluation.metrics.alignment import distinct_pairs
+from hoi_jax.evaluation.metrics.hico_det import PairTruth
+from hoi_jax.evaluation.metrics.interactiveness import (
     ALIGNED,
     PUBLISHED,
-    binary_detections,
-    evaluate_interactiveness,
-    published_recall_bound,
-    truth_from_published,
-)
-from hoi_jax.evaluation.interactiveness_store import (
     active_parts,
+    binary_detections,
+    detections_from_hico_flat,
+    detections_from_vcoco_flat,
+    evaluate_interactiveness,
     evaluate_interactiveness_store,
     evaluate_part_interactiveness,
     image_keys,
     interactiveness_scores,
+    published_recall_bound,
+    truth_from_published,
 )
-from hoi_jax.evaluation.pair_frame import distinct_pairs
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers import oracle
 from tests.helpers.pair_worlds import picture, store, world

@@ -5,14 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation import join as command
-from hoi_jax.evaluation import nis_thresholds
-from hoi_jax.evaluation.boxes import matched_iou
-from hoi_jax.evaluation.join import join_interactiveness
-from hoi_jax.evaluation.nis_thresholds import apply_thresholds, fit_thresholds, read_calibration, write_calibration
-from hoi_jax.evaluation.store import PredictionStore, load_predictions
-from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.commands import suppression_thresholds as nis_thresholds
+from hoi_jax.commands import transfer_interactiveness as command
+from hoi_jax.evaluation.metrics.matching import matched_iou
+from hoi_jax.evaluation.postprocess.suppression import (
+    apply_thresholds,
+    fit_thresholds,
+    read_calibration,
+    write_calibration,
+)
+from hoi_jax.evaluation.postprocess.transfer import join_interactiveness
+from hoi_jax.evaluation.score import evaluate_store
 from hoi_jax.io import DataError
+from hoi_jax.predictions import PredictionStore, load_predictions
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers.pair_worlds import picture, world
 

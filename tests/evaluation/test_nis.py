@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hoi_jax.evaluation.nis import nis_reduction
+from hoi_jax.evaluation.metrics.suppression import nis_reduction
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.pair_worlds import picture, store, world
 

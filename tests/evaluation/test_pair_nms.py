@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.hico_det import PairDetections
-from hoi_jax.evaluation.pair_nms import pair_nms
+from hoi_jax.evaluation.metrics.hico_det import PairDetections
+from hoi_jax.evaluation.postprocess.pair_nms import pair_nms
 from tests.helpers import oracle
 
 

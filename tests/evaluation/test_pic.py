@@ -6,7 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.pic import GEOMETRIC, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets, resized
+from hoi_jax.evaluation.metrics.pic import (
+    GEOMETRIC,
+    RELATIONS,
+    Scene,
+    evaluate_pic,
+    group_recall,
+    recalled_triplets,
+    resized,
+)
 
 NEXT_TO, TALK, HOLD = (RELATIONS.index(name) + 1 for name in ("next to", "talk", "hold"))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.picture_ap import picture_ap
+from hoi_jax.evaluation.analysis.errors import picture_ap
 
 
 def test_by_hand():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.hico_flat import truth_from_json
-from hoi_jax.evaluation.files.vcoco_flat import truth_from_flat
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
-from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
-from hoi_jax.evaluation.vcoco import ActionDetections, evaluate_actions, role_verbs
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, evaluate_hoi
+from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.metrics.vcoco import ActionDetections, evaluate_actions, role_verbs
+from hoi_jax.formats.labels.hico_det import truth_from_json
+from hoi_jax.formats.labels.vcoco_flat import truth_from_flat
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 

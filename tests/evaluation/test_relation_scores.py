@@ -10,13 +10,13 @@ from PIL import Image
 
 import evaluate
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
-from hoi_jax.evaluation.files.hoi_w_results import hoi_w_results
-from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
-from hoi_jax.evaluation.pic import Scene, evaluate_pic
-from hoi_jax.evaluation.relation_scores import evaluate_hoi_w_store, evaluate_pic_files
-from hoi_jax.evaluation.store import PredictionWriter
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.benchmark_files import evaluate_pic_files
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w, evaluate_hoi_w_store
+from hoi_jax.evaluation.metrics.pic import Scene, evaluate_pic
+from hoi_jax.formats.labels.hoi_w import read_hoi_w
+from hoi_jax.formats.predictions.hoi_w import hoi_w_results
+from hoi_jax.predictions import PredictionWriter
 
 
 def random_split(seed: int = 0, images: int = 6):

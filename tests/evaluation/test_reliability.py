@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.hico_det import rank_detections
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.reliability import hoi_reliability, reliability
-from hoi_jax.evaluation.stored import hoi_inputs
+from hoi_jax.evaluation.analysis.calibration import hoi_reliability, reliability
+from hoi_jax.evaluation.metrics.hico_det import rank_detections
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.score import hoi_inputs
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers.pair_worlds import picture, store, world
 

@@ -5,10 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth, evaluate_hoi
-from hoi_jax.evaluation.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
-from hoi_jax.evaluation.resampling import action_rankings, hoi_rankings, image_draws, mean_over_classes, resampled_ap
-from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth, evaluate_actions
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, evaluate_hoi
+from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.metrics.resampling import (
+    action_rankings,
+    hoi_rankings,
+    image_draws,
+    mean_over_classes,
+    resampled_ap,
+)
+from hoi_jax.evaluation.metrics.vcoco import ActionDetections, ActionTruth, evaluate_actions
 from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 PROTOCOLS = {
@@ -143,7 +149,7 @@ def test_pieces_of_the_draws_give_the_same_as_all_at_once(monkeypatch):
     ranking, _ = hoi_rankings(truth, found, TOY, hoi_protocol("official"))
     weights = image_draws(truth.num_images, 40, 1)
     whole = resampled_ap(ranking, weights)
-    monkeypatch.setattr("hoi_jax.evaluation.resampling._CELLS", 3 * len(ranking.label))
+    monkeypatch.setattr("hoi_jax.evaluation.metrics.resampling._CELLS", 3 * len(ranking.label))
     np.testing.assert_array_equal(resampled_ap(ranking, weights), whole)
 
 

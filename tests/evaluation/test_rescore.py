@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.rescore import load_scorer, pairs_to_score, rescored
-from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.evaluation.postprocess.rescore import load_scorer, pairs_to_score, rescored
 from hoi_jax.io import DataError
+from hoi_jax.predictions import PredictionStore
 
 VERBS = 3
 NAN = np.float32(np.nan)

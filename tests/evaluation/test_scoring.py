@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.rivals import score_all
-from hoi_jax.evaluation.scoring import METRICS, EvaluationSettings, score
-from hoi_jax.evaluation.subsets import SUBSETS
+from hoi_jax.evaluation.analysis.subsets import SUBSETS
+from hoi_jax.evaluation.score import METRICS, EvaluationSettings, score
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers.pair_worlds import picture, store, world
 
@@ -77,12 +77,12 @@ def test_the_frequency_baseline_is_scored_by_pairs_beside_image_level_scores():
     record["hoi_labels"] = np.full(600, -1, np.int32)
     record["hoi_labels"][HICO.hoi_table[RIDE, BICYCLE]] = 1
     annotations = world([record])
-    both = score_all(found, annotations, annotations, EvaluationSettings(metrics=("image", "hoi")), HICO)
-    assert both["class frequency"].metrics["default/full"] == 1
+    both = Scorer(found, annotations, HICO, ("image", "hoi"), train=annotations).results()
+    assert both["class_frequency"].metrics["default/full"] == 1
     assert both["model"].metrics["image/few_1"] == 1
-    assert "image/default" not in both["class frequency"].metrics
-    alone = score_all(found, annotations, annotations, EvaluationSettings(metrics=("image",)), HICO)
-    assert set(alone) == {"model", "without NIS"}
+    assert "image/default" not in both["class_frequency"].metrics
+    alone = Scorer(found, annotations, HICO, ("image",), train=annotations).results()
+    assert set(alone) == {"model", "no_suppression"}
 
 
 def test_subsets_repeat_every_metric():

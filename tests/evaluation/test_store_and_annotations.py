@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionWriter, load_predictions
+from hoi_jax.annotations import Annotations
+from hoi_jax.predictions import PredictionWriter, load_predictions
 from hoi_jax.schema import SchemaError, empty_record
 
 

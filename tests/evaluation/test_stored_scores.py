@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation import stored
-from hoi_jax.evaluation.action_frame import action_truth
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.baselines import box_distance_interactiveness, frequency_baseline, verb_frequencies
-from hoi_jax.evaluation.files.hico_flat import detections_from_flat, truth_from_json
-from hoi_jax.evaluation.hico_det import PairTruth, evaluate_hoi
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.result import EvaluationResult, format_table, merge, read_result
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation import score as stored
+from hoi_jax.evaluation.analysis.baselines import box_distance_interactiveness, frequency_baseline, verb_frequencies
+from hoi_jax.evaluation.metrics.alignment import action_truth
+from hoi_jax.evaluation.metrics.hico_det import PairTruth, evaluate_hoi
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult, format_table, merge, read_result
+from hoi_jax.formats.labels.hico_det import detections_from_flat, truth_from_json
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.scored_splits import (
     BOTTLE,

@@ -5,10 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
-from hoi_jax.evaluation.stored import evaluate_store
-from hoi_jax.evaluation.subsets import (
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.subsets import (
     SUBSETS,
     covered_share,
     evaluate_subsets,
@@ -17,6 +15,8 @@ from hoi_jax.evaluation.subsets import (
     sparse_images,
     tiny_pairs,
 )
+from hoi_jax.evaluation.metrics.interactiveness import evaluate_interactiveness_store
+from hoi_jax.evaluation.score import evaluate_store
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers.pair_worlds import picture, store, world
 

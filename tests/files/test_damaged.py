@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hoi_jax.files.state import read_state
 from hoi_jax.io import DataError
+from hoi_jax.serialization.state import read_state
 
 FILES = sorted((Path(__file__).parent / "damaged").iterdir())
 

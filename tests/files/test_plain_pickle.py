@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoi_jax.evaluation.files import pickle_writer
-from hoi_jax.files import plain_pickle
+from hoi_jax.formats.predictions import vcoco_pickle as pickle_writer
 from hoi_jax.io import CorruptFileError
+from hoi_jax.serialization import plain_pickle
 
 
 class CacheTemplate(collections.defaultdict):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoi_jax.backbones import convert
-from hoi_jax.files.state import read_state
-from hoi_jax.files.torch_file import read_torch
 from hoi_jax.io import CorruptFileError, DataError, TooLargeError
+from hoi_jax.serialization.state import read_state
+from hoi_jax.serialization.torch_file import read_torch
 
 FOLDER = Path(__file__).parent / "torch"
 KINDS = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
-from hoi_jax.evaluation.interactiveness import PUBLISHED, evaluate_interactiveness
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
+from hoi_jax.evaluation.metrics.interactiveness import PUBLISHED, evaluate_interactiveness
 from hoi_jax.nn.positional import sine_positions
 from hoi_jax.ops.scoring import pair_nms
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, PartsConfig, TransformerConfig

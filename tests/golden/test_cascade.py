@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
-from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
-from hoi_jax.evaluation.pic import OFFICIAL_WH, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w
+from hoi_jax.evaluation.metrics.pic import OFFICIAL_WH, RELATIONS, Scene, evaluate_pic, group_recall, recalled_triplets
+from hoi_jax.formats.labels.hoi_w import read_hoi_w
 from hoi_jax.losses.metric_learning import pair_ranking_loss, separated_ranking_loss
 from hoi_jax.nn.roi_heads import MaskHead
 from hoi_jax.ops.boxes import decode_boxes, encode_boxes

@@ -17,7 +17,7 @@ from hoi_jax.backbones.clip_resnet import ModifiedResNet
 from hoi_jax.backbones.text import TextTower
 from hoi_jax.backbones.vit import ViT
 from hoi_jax.backbones.vit_names import clip_rule
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.serialization.conversion import convert_state
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
 FILE = Path(__file__).parent / "clip_full.npz"

@@ -13,10 +13,10 @@ from hoi_jax.backbones.clip_resnet import ModifiedResNet
 from hoi_jax.backbones.text import TextTower
 from hoi_jax.backbones.vit import ViT
 from hoi_jax.backbones.vit_names import clip_rule
-from hoi_jax.files.conversion import convert_state
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, lse_sign_loss, weighted_binary_cross_entropy
 from hoi_jax.ops.resample import resize_positions
 from hoi_jax.ops.token_masks import pair_patches
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.defr.model import cosine_logits, unit
 from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
@@ -228,7 +228,7 @@ def test_gradients_of_lse_sign_through_the_cosine_head(golden):
 
 
 def test_image_level_ap(golden):
-    from hoi_jax.evaluation.image_level import ImageProtocol, evaluate_hico_images
+    from hoi_jax.evaluation.metrics.hico import ImageProtocol, evaluate_hico_images
 
     labels, scores, default = take(golden, "ap_labels", "ap_scores", "ap_default")
     result = evaluate_hico_images(scores, labels, ImageProtocol(thresholds="tenths"))

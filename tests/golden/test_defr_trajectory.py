@@ -18,7 +18,7 @@ import pytest
 from configs import defr_hico_release
 from hoi_jax import io
 from hoi_jax.backbones.vit_names import defr_rule
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.settings import from_config
 from hoi_jax.systems.defr.config import DefrConfig
 from hoi_jax.systems.defr.convert import backbone_arrays

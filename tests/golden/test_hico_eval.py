@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.hico_flat import detections_from_flat, truth_from_json
-from hoi_jax.evaluation.hico_det import evaluate_hoi
-from hoi_jax.evaluation.pair_nms import pair_nms
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.evaluation.metrics.hico_det import evaluate_hoi
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.postprocess.pair_nms import pair_nms
+from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.formats.labels.hico_det import detections_from_flat, truth_from_json
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers.hico_as_store import annotations_of, store_of
 

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.evaluation.files.hico_flat import truth_from_json
-from hoi_jax.evaluation.files.interactiveness_flat import detections_from_hico_flat, detections_from_vcoco_flat
-from hoi_jax.evaluation.files.prediction_files import read_predictions
-from hoi_jax.evaluation.interactiveness import (
+from hoi_jax.evaluation.metrics.interactiveness import (
     ALIGNED,
     PUBLISHED,
+    detections_from_hico_flat,
+    detections_from_vcoco_flat,
     evaluate_interactiveness,
+    evaluate_interactiveness_store,
     truth_from_published,
 )
-from hoi_jax.evaluation.interactiveness_store import evaluate_interactiveness_store
+from hoi_jax.formats.labels.detect import read_annotations
+from hoi_jax.formats.labels.hico_det import truth_from_json
+from hoi_jax.formats.predictions.detect import read_predictions
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.hico_as_store import annotations_of, store_of
 

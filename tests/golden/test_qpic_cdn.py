@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.hico_det import PairDetections
-from hoi_jax.evaluation.pair_nms import pair_nms
+from hoi_jax.evaluation.metrics.hico_det import PairDetections
+from hoi_jax.evaluation.postprocess.pair_nms import pair_nms
 from hoi_jax.ops.scoring import product_nms
 from hoi_jax.settings import from_config
 from hoi_jax.systems.body_part.config import BodyPartConfig, PredictConfig, ProductNmsConfig, ReweightConfig

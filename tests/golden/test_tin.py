@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.ap import score_ranking
+from hoi_jax.evaluation.metrics.ap import score_ranking
 from hoi_jax.losses.elementwise import log_frequency_weights
 from hoi_jax.ops import boxes, raster
 from hoi_jax.ops.roi_align import crop_and_resize

@@ -13,13 +13,13 @@ from hoi_jax import io
 from hoi_jax.backbones.fpn import FPN, resnet_fpn_rule
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.resnet_names import resnet_rule
-from hoi_jax.evaluation.paste import paste_mask
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.evaluation.metrics.scene_maps import paste_mask
 from hoi_jax.losses.elementwise import binary_focal, smooth_l1
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.ops.boxes import class_nms, decode_boxes, encode_boxes, generalized_iou, pairwise_iou
 from hoi_jax.ops.roi_align import pyramid_level, roi_align
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.cascade.convert import detector_rule
 from tests.helpers.rule_weights import tree_of
 

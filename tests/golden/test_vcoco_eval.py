@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files.vcoco_flat import detections_from_flat, truth_from_flat
-from hoi_jax.evaluation.vcoco import evaluate_actions, role_verbs
+from hoi_jax.evaluation.metrics.vcoco import evaluate_actions, role_verbs
+from hoi_jax.formats.labels.vcoco_flat import detections_from_flat, truth_from_flat
 from hoi_jax.vocab.datasets import VCOCO
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.zero_shot import zero_shot_means
+from hoi_jax.evaluation.metrics.hico_det import zero_shot_means
 from hoi_jax.vocab.datasets import HICO, VCOCO
 
 NAMES = {"rf_uc": "rf_uc", "nf_uc": "nf_uc", "uo": "uo", "uv": "uv", "ua_consnet": "ua"}

@@ -23,14 +23,14 @@ import flax.serialization
 import numpy as np
 from PIL import Image
 
-from data_prep.layouts import write
 from data_prep.pictures import PictureFolder
 from data_prep.side_inputs import FaceFile, PoseFile
 from hoi_jax import io
 from hoi_jax.data.coco_results import DetectionFile
-from hoi_jax.evaluation.files.annotation_files import open_labels, open_table
-from hoi_jax.files.flax_file import read_flax
-from hoi_jax.files.state import read_state
+from hoi_jax.formats.labels.detect import open_labels, open_table
+from hoi_jax.formats.labels.writers import write
+from hoi_jax.serialization.flax_file import read_flax
+from hoi_jax.serialization.state import read_state
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import minis
 from tests.helpers.paths import ROOT

@@ -3,8 +3,8 @@
 import numpy as np
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.annotations import Annotations
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.vocab.datasets import HICO
 
 

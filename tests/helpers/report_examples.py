@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionStore
+from hoi_jax.annotations import Annotations
+from hoi_jax.predictions import PredictionStore
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
 

@@ -5,7 +5,7 @@ import zlib
 import jax
 import numpy as np
 
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.body_part.convert import checkpoint_rule
 
 

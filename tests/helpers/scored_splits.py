@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import PredictionWriter
+from hoi_jax.annotations import Annotations
+from hoi_jax.predictions import PredictionWriter
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab.datasets import HICO, VCOCO
 

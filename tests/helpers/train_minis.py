@@ -22,10 +22,10 @@ from configs import cascade_hoi_scenes, defr_hoi_scenes, two_boxes_hoi_scenes
 from hoi_jax import experiment as ex
 from hoi_jax import io
 from hoi_jax.commands.segment_relations import segment
-from hoi_jax.evaluation.file_scores import evaluate_hoi_w_files
-from hoi_jax.evaluation.files.hoi_w_results import hoi_w_results
-from hoi_jax.evaluation.files.pic_files import map_files, read_map
-from hoi_jax.evaluation.pic import Scene, evaluate_pic
+from hoi_jax.evaluation.benchmark_files import evaluate_hoi_w_files
+from hoi_jax.evaluation.metrics.pic import Scene, evaluate_pic
+from hoi_jax.formats.labels.pic import map_files, read_map
+from hoi_jax.formats.predictions.hoi_w import hoi_w_results
 from hoi_jax.training import load_for_evaluation, make_predictor
 
 

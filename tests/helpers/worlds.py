@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hoi_jax.evaluation.hico_det import PairDetections, PairTruth
-from hoi_jax.evaluation.vcoco import ActionDetections, ActionTruth
+from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
+from hoi_jax.evaluation.metrics.vcoco import ActionDetections, ActionTruth
 from hoi_jax.vocab.tables import Vocabulary
 
 TOY = Vocabulary(

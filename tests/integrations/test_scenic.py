@@ -22,11 +22,11 @@ import pytest
 
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.vit import ViT
-from hoi_jax.files.flax_file import read_flax
 from hoi_jax.integrations import scenic, scenic_weights
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.ops import boxes as ours
 from hoi_jax.ops.matching import assign_targets
+from hoi_jax.serialization.flax_file import read_flax
 from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, MatchingConfig, TransformerConfig
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.targets import Targets, matching_cost

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.report.attention import (
+from hoi_jax.evaluation.analysis.triplets import Interaction
+from hoi_jax.visualization.attention import (
     PairAttention,
     attention_caption,
     attention_of_pairs,
@@ -15,7 +16,6 @@ from hoi_jax.report.attention import (
     mask_overlay,
     strongest_pairs,
 )
-from hoi_jax.report.draw import Interaction
 from hoi_jax.vocab import get_vocabulary
 
 CELL = 8

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from hoi_jax.report import colours
-from hoi_jax.report import draw as draw_module
-from hoi_jax.report.draw import Interaction, draw_interactions, picture_scale
-from hoi_jax.report.labels import fit_text, font, overlap_area, place_label
+from hoi_jax.evaluation.analysis.triplets import Interaction
+from hoi_jax.visualization import colours
+from hoi_jax.visualization import interactions as draw_module
+from hoi_jax.visualization.interactions import draw_interactions, picture_scale
+from hoi_jax.visualization.text_boxes import fit_text, font, overlap_area, place_label
 
 HOLD = Interaction((10, 10, 40, 90), (50, 40, 80, 60), "sports_ball", (("hold", 0.91), ("look_at", 0.4)))
 

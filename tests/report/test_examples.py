@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.evaluation.analysis.triplets import match, predicted_triplets, true_triplets
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.score import evaluate_store
 from hoi_jax.report.analysis import analyse
 from hoi_jax.report.examples import choose_examples, example_pictures
-from hoi_jax.report.triplets import match, predicted_triplets, true_triplets
 from tests.helpers.report_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, THING, VOCABULARY, annotations, store
 
 

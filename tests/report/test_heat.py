@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hoi_jax.report.heat import STOPS, closeness_map, heat_colours, heat_over
+from hoi_jax.visualization.attention import STOPS, closeness_map, heat_colours, heat_over
 
 
 def test_a_pixel_takes_the_closest_anchor_of_the_cells_centred_nearest_to_it():

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.errors import analyse_errors_store
-from hoi_jax.evaluation.rivals import score_all
-from hoi_jax.evaluation.scoring import EvaluationSettings
+from hoi_jax.evaluation.analysis.errors import analyse_errors_store
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.report.classes import hoi_class_rows
 from hoi_jax.report.run import RunSummary, blank_picture, plan_report, write_run_report
 from hoi_jax.vocab import get_vocabulary
@@ -17,7 +16,7 @@ STORE = store([(0, MAN, THING, BALL, KICK, 0.9), (1, MAN, THING, CUP, HOLD, 0.4)
 
 
 def page(tmp_path, metrics, images):
-    results = score_all(STORE, TRUTH, None, EvaluationSettings(metrics=metrics), VOCABULARY)
+    results = Scorer(STORE, TRUTH, VOCABULARY, tuple(metrics)).results()
     run = RunSummary("a run", tmp_path, "test", 7, next(iter(results["model"].metrics)), {"system": "toy"})
     plan = plan_report(results, STORE, TRUTH, VOCABULARY)
     write_run_report(tmp_path / "r.html", run, plan, {n: np.zeros((100, 100, 3), np.uint8) for n in images})
@@ -26,7 +25,7 @@ def page(tmp_path, metrics, images):
 
 def test_classes_have_a_column_for_results_that_have_ap_only(tmp_path):
     results, text = page(tmp_path, ("hoi", "interactiveness"), (100, 101))
-    assert set(results) == {"model", "own by distance"}
+    assert set(results) == {"model", "distance_model_pairs"}
     rows = hoi_class_rows(results, VOCABULARY, analyse_errors_store(STORE, TRUTH, VOCABULARY))
     expected = {"verb", "object", "kind", "training", "test", "AP model", "found", "costs most"}
     assert len(rows) == 99 and set(rows[0]) == expected

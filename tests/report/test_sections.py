@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.errors import analyse_errors_store
-from hoi_jax.evaluation.file_scores import Scorer
-from hoi_jax.evaluation.protocols import hoi_protocol
-from hoi_jax.evaluation.reliability import reliability
+from hoi_jax.evaluation.analysis.calibration import reliability
+from hoi_jax.evaluation.analysis.errors import analyse_errors_store
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.report.analysis import analyse
 from hoi_jax.report.breakdown import MEANINGS, error_section
 from hoi_jax.report.cases import best_and_worst, case_section, most_different
-from hoi_jax.report.classes import class_sections, hoi_class_rows
-from hoi_jax.report.files import short_names
-from hoi_jax.report.reliability_chart import reliability_section, short_count
-from hoi_jax.report.run import plan_report
-from hoi_jax.report.two_runs import two_runs_section
+from hoi_jax.report.charts import reliability_section, short_count
+from hoi_jax.report.classes import class_sections, hoi_class_rows, two_runs_section
+from hoi_jax.report.run import plan_report, short_names
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers.report_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, THING, annotations, store
 from tests.helpers.report_pages import Page

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
+from hoi_jax.annotations import COLUMNS, TABLES, Annotations
 from hoi_jax.commands.segment_relations import pic_record
-from hoi_jax.evaluation.annotations import COLUMNS, TABLES, Annotations
-from hoi_jax.evaluation.files.hoi_w_files import read_hoi_w
-from hoi_jax.evaluation.files.hoi_w_results import hoi_w_results
-from hoi_jax.evaluation.hoi_w import evaluate_hoi_w
-from hoi_jax.evaluation.pic import Scene
-from hoi_jax.evaluation.store import PredictionWriter
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w
+from hoi_jax.evaluation.metrics.pic import Scene
+from hoi_jax.formats.labels.hoi_w import read_hoi_w
+from hoi_jax.formats.predictions.hoi_w import hoi_w_results
 from hoi_jax.io import DataError
-from hoi_jax.report import colours
-from hoi_jax.report.segments import draw_segments, tinted
+from hoi_jax.predictions import PredictionWriter
 from hoi_jax.schema import RECORD_FIELDS
+from hoi_jax.visualization import colours
+from hoi_jax.visualization.masks import draw_segments, tinted
 from hoi_jax.vocab import get_vocabulary
 
 VOCABULARY = get_vocabulary("hoi_scenes")

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.store import load_predictions
-from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.predictions import load_predictions
 from hoi_jax.report.side_by_side import best_rows, side_by_side, spread_rows
 from hoi_jax.scenes import SceneSettings, make_scene, scene_indices
 from hoi_jax.vocab import get_vocabulary
@@ -72,7 +72,8 @@ def test_a_result_of_another_checkpoint_does_not_count(done, monkeypatch):
 
 
 def test_all_five_systems_are_there():
-    from hoi_jax.zoo import describe, zoo_folder
+    from hoi_jax.serialization.exported import zoo_folder
+    from hoi_jax.zoo import describe
 
     systems = [describe(zoo_folder() / name).system for name in quickstart.SYSTEMS.values()]
     assert systems == ["tin", "body_part", "defr", "calipso", "cascade"]
@@ -91,7 +92,7 @@ def test_positions_are_spread_over_the_split():
 
 def test_a_system_names_as_many_as_are_annotated_best_first(done):
     vocabulary, truth = get_vocabulary("hoi_scenes"), Annotations.from_records(scenes(), "hoi_scenes")
-    from hoi_jax.report.triplets import Triplets
+    from hoi_jax.evaluation.analysis.triplets import Triplets
 
     image, score = np.array([3, 1, 3, 3]), np.array([0.1, 0.9, 0.7, 0.7])
     zero = np.zeros(4, np.int64)

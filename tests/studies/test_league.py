@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import league_time
-from hoi_jax.files import kept_folder
 from hoi_jax.io import read_json
+from hoi_jax.serialization import exported as kept_folder
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary
 from studies import league

@@ -8,8 +8,8 @@ import pytest
 
 from hoi_jax.commands import adopt
 from hoi_jax.experiment import load_experiment, read_config
-from hoi_jax.files.kept_folder import changed_files, zoo_folder
 from hoi_jax.io import read_safetensors
+from hoi_jax.serialization.exported import changed_files, zoo_folder
 from hoi_jax.training import load_for_evaluation
 from hoi_jax.training.init_from import flatten
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hoi_jax.experiment import load_experiment
-from hoi_jax.files.conversion import ConversionError, convert_state
 from hoi_jax.io import read_npz
+from hoi_jax.serialization.conversion import ConversionError, convert_state
 from hoi_jax.systems.body_part import convert
 from hoi_jax.training.init_from import merge
 from hoi_jax.training.settings import InitFromSettings

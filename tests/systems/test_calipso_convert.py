@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.files.conversion import ConversionError
+from hoi_jax.serialization.conversion import ConversionError
 from hoi_jax.settings import from_config
 from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.convert import layout_of, main, retinanet_arrays
 from hoi_jax.systems.calipso.model import CalipsoNet
-from hoi_jax.training.init_from import InitFromSettings, merge
+from hoi_jax.training.init_from import merge
+from hoi_jax.training.settings import InitFromSettings
 
 PYRAMID_WIDTH = 8
 

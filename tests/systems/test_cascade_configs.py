@@ -16,7 +16,7 @@ from configs import (
     cascade_vcoco,
 )
 from hoi_jax.experiment import load_experiment
-from hoi_jax.files.conversion import ConversionError
+from hoi_jax.serialization.conversion import ConversionError
 from hoi_jax.settings import from_config
 from hoi_jax.systems.cascade.config import CascadeConfig
 from hoi_jax.systems.cascade.convert import detector_arrays, with_classes

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.pic import Scene, recalled_triplets
-from hoi_jax.evaluation.pic_scene import paint_scene, rows_of_boxes, scene_of_predictions
+from hoi_jax.evaluation.metrics.pic import Scene, recalled_triplets
+from hoi_jax.evaluation.metrics.scene_maps import paint_scene, rows_of_boxes, scene_of_predictions
 from hoi_jax.ops.boxes import class_nms, pairwise_iou
 from hoi_jax.ops.matching import IGNORED, NEGATIVE, match_truth, quota_sample
 from hoi_jax.ops.resample import resample_masks

@@ -11,7 +11,7 @@ import pytest
 
 from hoi_jax import io
 from hoi_jax.backbones.text import Bert, bert_rule
-from hoi_jax.files.conversion import convert_state
+from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.defr import embed_labels
 from hoi_jax.systems.defr.embeddings import lift, unit_rows
 from hoi_jax.systems.defr.prompts import class_prompts, hoi_prompt, ing_form

@@ -7,9 +7,10 @@ import pytest
 
 from hoi_jax import io
 from hoi_jax.commands.keep import main
+from hoi_jax.serialization.exported import is_kept
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
-from hoi_jax.training.kept import is_kept, write_kept
+from hoi_jax.training.kept import write_kept
 from hoi_jax.training.state import TrainState
 
 VARIABLES = {

@@ -20,8 +20,16 @@ import numpy as np
 
 from hoi_jax.backbones import scenic_names
 from hoi_jax.backbones.resnet_names import resnet_rule
-from hoi_jax.files.conversion import ConversionError, Converted, Entries, Rule, convert_state, linear, run_converter
-from hoi_jax.files.state import read_state
+from hoi_jax.serialization.conversion import (
+    ConversionError,
+    Converted,
+    Entries,
+    Rule,
+    convert_state,
+    linear,
+    run_converter,
+)
+from hoi_jax.serialization.state import read_state
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 SEED = 0

@@ -15,8 +15,8 @@ import numpy as np
 
 from hoi_jax.backbones.fpn import resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
-from hoi_jax.files.conversion import ConversionError, Converted, convert_state, run_converter
-from hoi_jax.files.state import read_state
+from hoi_jax.serialization.conversion import ConversionError, Converted, convert_state, run_converter
+from hoi_jax.serialization.state import read_state
 
 EPSILON = {"v1": 0.0, "v2": 1e-5}
 """torchvision runs the published weights of its first RetinaNet without an epsilon in batch normalisation."""

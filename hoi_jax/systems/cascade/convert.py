@@ -19,7 +19,7 @@ import numpy as np
 from hoi_jax.backbones.fpn import fpn_rule, resnet_fpn_rule
 from hoi_jax.backbones.resnet import FrozenBatchNorm
 from hoi_jax.backbones.resnet_names import resnet_rule
-from hoi_jax.files.conversion import (
+from hoi_jax.serialization.conversion import (
     ConversionError,
     Converted,
     Entries,
@@ -28,7 +28,7 @@ from hoi_jax.files.conversion import (
     linear,
     run_converter,
 )
-from hoi_jax.files.state import read_state
+from hoi_jax.serialization.state import read_state
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, HICO
 from hoi_jax.vocab.tables import Vocabulary

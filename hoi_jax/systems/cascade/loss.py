@@ -27,8 +27,9 @@ from hoi_jax.systems.cascade.entities import (
     find_detections,
     joined,
 )
-from hoi_jax.systems.cascade.model import CascadeNet, PairFeatures
+from hoi_jax.systems.cascade.model import CascadeNet
 from hoi_jax.systems.cascade.regions import Pyramid
+from hoi_jax.systems.cascade.relation import PairFeatures
 from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image, with_reversed
 from hoi_jax.vocab.tables import Vocabulary
 

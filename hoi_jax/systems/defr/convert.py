@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hoi_jax.backbones.vit_names import LOG_GAMMA, find_rule
-from hoi_jax.files.conversion import Converted, convert_state, run_converter
-from hoi_jax.files.state import read_state
 from hoi_jax.ops.resample import resize_positions
+from hoi_jax.serialization.conversion import Converted, convert_state, run_converter
+from hoi_jax.serialization.state import read_state
 
 VIT_POSITIONS = "params/backbone/positional_embedding"
 POOL_POSITIONS = "params/backbone/pool/positional_embedding"

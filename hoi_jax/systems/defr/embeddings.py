@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from hoi_jax import io
 from hoi_jax.backbones.text import Bert, TextTower, bert_rule
 from hoi_jax.backbones.vit_names import clip_rule
-from hoi_jax.files.conversion import convert_state
-from hoi_jax.files.state import read_state
+from hoi_jax.serialization.conversion import convert_state
+from hoi_jax.serialization.state import read_state
 from hoi_jax.settings import choice
 from hoi_jax.systems.defr.tokenizers import Tokenizer, WordPieces, clip_tokenizer
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hoi_jax.files.state import read_state
 from hoi_jax.io import DataError
+from hoi_jax.serialization.state import read_state
 from hoi_jax.systems.defr.convert import POOL_POSITIONS, VIT_POSITIONS, backbone_arrays
 from hoi_jax.systems.defr.embeddings import TextEncoder, as_tree, classifier_rows, load_encoder
 from hoi_jax.systems.defr.prompts import words

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hoi_jax.backbones.resnet_names import backbone_arrays, read_weights
-from hoi_jax.files.conversion import Converted, run_converter
+from hoi_jax.serialization.conversion import Converted, run_converter
 
 LAST = re.compile(r"(params|batch_stats)/backbone/stage3/(.*)")
 EARLIER = re.compile(r"(params|batch_stats)/(backbone/.*)")

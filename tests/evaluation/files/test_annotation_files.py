@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation.annotations import Annotations
-from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.annotations import Annotations
+from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.vocab.datasets import HICO
 
 

@@ -10,12 +10,12 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation.files import prediction_json
-from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.evaluation.files.hico_detections import object_order, write_detections
-from hoi_jax.evaluation.files.prediction_checks import prediction_counts, warnings_of
-from hoi_jax.evaluation.files.prediction_files import read_predictions, write_official
-from hoi_jax.evaluation.stored import evaluate_store
+from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.formats.labels.detect import read_annotations
+from hoi_jax.formats.predictions import hoi_json as prediction_json
+from hoi_jax.formats.predictions.checks import prediction_counts, warnings_of
+from hoi_jax.formats.predictions.detect import read_predictions, write_official
+from hoi_jax.formats.predictions.hico_mat import object_order, write_detections
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, HICO, VCOCO
 
 NUM_IMAGES = 400

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.file_scores import evaluate_files
-from hoi_jax.evaluation.files.annotation_files import read_annotations
+from hoi_jax.evaluation.scorer import evaluate_files
+from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, VCOCO
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.files import pickle_writer
-from hoi_jax.evaluation.files.annotation_files import read_annotations
-from hoi_jax.evaluation.files.prediction_files import detect_format, read_predictions, write_official
-from hoi_jax.evaluation.stored import evaluate_actions_store
+from hoi_jax.evaluation.score import evaluate_actions_store
+from hoi_jax.formats.labels.detect import read_annotations
+from hoi_jax.formats.predictions import vcoco_pickle as pickle_writer
+from hoi_jax.formats.predictions.detect import detect_format, read_predictions, write_official
 from hoi_jax.vocab.datasets import VCOCO
 
 

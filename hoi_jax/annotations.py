@@ -1,0 +1,224 @@
+"""Ground truth of one split as flat arrays, without pictures: all that evaluation needs to know of a dataset.
+
+Data preparation writes one file beside each built split, so that scores can be computed where neither
+TensorFlow nor the pictures are.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from hoi_jax import io
+from hoi_jax import npz as arrays
+from hoi_jax.schema import RECORD_FIELDS
+
+TABLES = ("instances", "pairs", "persons", "detections")
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    table: tuple(
+        name for name, field in RECORD_FIELDS.items() if name.startswith(f"{table}_") and field.dtype != "bytes"
+    )
+    for table in TABLES
+}
+"""Columns of each table, named as in `schema.RECORD_FIELDS`; masks stay in the records."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """One split: I images, and tables whose rows follow the images.
+
+    Boxes are continuous corners in pixels of the original picture. Index columns (`pairs_human`, ...) count
+    within the image, as in the records; `instance_rows` turns them into rows of the whole table.
+
+    Attributes:
+      vocabulary_name: vocabulary of `pairs_verb`, `hoi_labels` and the object classes.
+      actions_vocabulary_name: vocabulary of `persons_*`, or None where persons carry no action labels.
+      image_id: [I] the dataset's own image numbers, distinct.
+      original_hw_px: [I, 2] height and width; (0, 0) where the label file does not say.
+      file_name: [I] names.
+      counts: table name (also "hoi_labels") to rows per image [I].
+      columns: column name to rows of all images, concatenated.
+    """
+
+    vocabulary_name: str
+    actions_vocabulary_name: str | None
+    image_id: Int[np.ndarray, " i"]
+    original_hw_px: Int[np.ndarray, "i 2"]
+    file_name: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_id)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """Rows of one column, all images."""
+        return self.columns[column]
+
+    def image_rows(self, table: str) -> Int[np.ndarray, " rows"]:
+        """For every row of a table the image (0..I-1) that it belongs to."""
+        return np.repeat(np.arange(self.num_images), self.counts[table])
+
+    def instance_rows(self, column: str) -> np.ndarray:
+        """An index column with numbers of the whole `instances` table; -1 (none) stays -1."""
+        local = self.columns[column].astype(np.int64)
+        start = np.cumsum(self.counts["instances"]) - self.counts["instances"]
+        offset = start[self.image_rows(column.split("_")[0])]
+        return np.where(local >= 0, local + offset.reshape(-1, *[1] * (local.ndim - 1)), -1)
+
+    def image_labels(self, num_classes: int) -> Int[np.ndarray, "i classes"] | None:
+        """Image-level labels, -2 in images without them; None when no image has any.
+
+        Raises:
+          io.DataError: an image has another number of labels.
+        """
+        count = self.counts["hoi_labels"]
+        if not count.any():
+            return None
+        if not np.isin(count, (0, num_classes)).all():
+            raise io.DataError(f"field 'hoi_labels' has {sorted(set(count.tolist()))} entries, not {num_classes}")
+        labels = np.full((self.num_images, num_classes), -2, np.int32)
+        labels[count > 0] = self.columns["hoi_labels"].reshape(-1, num_classes)
+        return labels
+
+    def select(self, images: Bool[np.ndarray, " i"]) -> "Annotations":
+        """The images where `images` is True, in the same order, with their rows of every table.
+
+        Raises:
+          ValueError: not one boolean per image.
+        """
+        if images.dtype != bool or images.shape != (self.num_images,):
+            raise ValueError(f"expected {self.num_images} booleans, got {images.dtype} of shape {images.shape}")
+        counts = {table: count[images] for table, count in self.counts.items()}
+        columns = dict(self.columns)
+        for table, names in {**COLUMNS, "hoi_labels": ("hoi_labels",)}.items():
+            rows = images[self.image_rows(table)]
+            columns |= {name: self.columns[name][rows] for name in names}
+        return dataclasses.replace(
+            self,
+            image_id=self.image_id[images],
+            original_hw_px=self.original_hw_px[images],
+            file_name=self.file_name[images],
+            counts=counts,
+            columns=columns,
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over all content; equal annotations have equal fingerprints."""
+        digest = hashlib.sha256(json.dumps([self.vocabulary_name, self.actions_vocabulary_name]).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "image_id": self.image_id,
+            "original_hw_px": self.original_hw_px,
+            "file_name": self.file_name,
+            **{f"{table}_count": count for table, count in self.counts.items()},
+            **self.columns,
+        }
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Iterable[Mapping[str, object]],
+        vocabulary_name: str,
+        actions_vocabulary_name: str | None = None,
+    ) -> "Annotations":
+        """Collects raw records (`schema.RECORD_FIELDS`); pictures and masks are not touched.
+
+        Raises:
+          io.DataError: an image number occurs twice.
+        """
+        rows = [{name: record[name] for name in _KEPT} for record in records]
+        names = [_text(row["file_name"]) for row in rows]
+        ids = np.array([int(np.asarray(row["image_id"])) for row in rows], np.int64)
+        sizes = np.array([np.asarray(row["original_hw_px"]) for row in rows], np.int32).reshape(-1, 2)
+        columns = {name: _concatenate(name, rows) for name in _KEPT_COLUMNS}
+        counts = {
+            table: np.array([len(np.asarray(row[names_[0]])) for row in rows], np.int64)
+            for table, names_ in {**COLUMNS, "hoi_labels": ("hoi_labels",)}.items()
+        }
+        file_name = np.array(names, np.str_) if names else np.zeros(0, "U1")
+        result = cls(vocabulary_name, actions_vocabulary_name, ids, sizes, file_name, counts, columns)
+        _check(result, "records")
+        return result
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an npz file, whole or not at all."""
+        meta = {"vocabulary": self.vocabulary_name, "actions_vocabulary": self.actions_vocabulary_name}
+        arrays.write_npz(path, self._arrays(), meta)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Annotations":
+        """Reads what `save` wrote. Raises io.DataError naming file and field."""
+        content, meta = arrays.load_npz(path)
+        counts, columns = {}, {}
+        for table in (*TABLES, "hoi_labels"):
+            counts[table] = arrays.take(content, f"{table}_count", "i", 1, path)
+        for name in _KEPT_COLUMNS:
+            kind = "f" if RECORD_FIELDS[name].dtype.startswith("float") else "i"
+            columns[name] = arrays.take(content, name, kind, len(RECORD_FIELDS[name].axes), path)
+        result = cls(
+            arrays.meta_text(meta, "vocabulary", path),
+            meta.get("actions_vocabulary"),
+            arrays.take(content, "image_id", "i", 1, path),
+            arrays.take(content, "original_hw_px", "i", 2, path),
+            arrays.take(content, "file_name", "U", 1, path),
+            counts,
+            columns,
+        )
+        _check(result, os.fspath(path))
+        return result
+
+
+_KEPT_COLUMNS = (*(name for names in COLUMNS.values() for name in names), "hoi_labels")
+_KEPT = ("image_id", "original_hw_px", "file_name", *_KEPT_COLUMNS)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _concatenate(name: str, rows: list[dict[str, object]]) -> np.ndarray:
+    field = RECORD_FIELDS[name]
+    parts = [np.asarray(row[name], field.dtype) for row in rows]
+    if parts:
+        return np.concatenate(parts)
+    return np.zeros([axis if isinstance(axis, int) and axis >= 0 else 0 for axis in field.axes], field.dtype)
+
+
+def _check(annotations: Annotations, where: str) -> None:
+    """Raises io.DataError where tables disagree or an index points outside its image."""
+    total = annotations.num_images
+    if len(np.unique(annotations.image_id)) != total:
+        raise io.DataError(f"{where}: field 'image_id' has repeated numbers")
+    if annotations.original_hw_px.shape != (total, 2) or len(annotations.file_name) != total:
+        raise io.DataError(f"{where}: fields 'original_hw_px', 'file_name' do not have {total} rows")
+    for table, count in annotations.counts.items():
+        if len(count) != total or (total and count.min() < 0):
+            raise io.DataError(f"{where}: field '{table}_count' does not count rows of {total} images")
+        for name in COLUMNS.get(table, ("hoi_labels",)):
+            if len(annotations.columns[name]) != count.sum():
+                raise io.DataError(
+                    f"{where}: field {name!r} has {len(annotations.columns[name])} rows, counted {count.sum()}"
+                )
+    for name, lowest in _INDEX_COLUMNS.items():
+        local = annotations.columns[name]
+        limit = annotations.counts["instances"][annotations.image_rows(name.split("_")[0])]
+        limit = limit.reshape(-1, *[1] * (local.ndim - 1))
+        if np.any((local < lowest) | (local >= limit)):
+            raise io.DataError(f"{where}: field {name!r} points outside the instances of its image")
+
+
+_INDEX_COLUMNS = {"pairs_human": 0, "pairs_object": -1, "persons_instance": 0, "persons_roles": -1}

@@ -1,0 +1,40 @@
+"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training pictures.
+
+    python -m hoi_jax.commands.suppression_thresholds joined_val.npz annotations_val.npz --out calibration.json
+
+The body-part paper keeps a pair in the ranking of a class if its interactiveness exceeds that class's threshold; its
+600 numbers are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.postprocess.suppression import fit_thresholds, write_calibration
+from hoi_jax.predictions import load_predictions
+from hoi_jax.vocab import get_vocabulary
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("predictions", type=Path, help="store with verb scores and interactiveness")
+    parser.add_argument("annotations", type=Path, help="annotations_<split>.npz of pictures the model did not learn")
+    parser.add_argument("--split", default="val", help="name of that split, for the record (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="calibration.json to write")
+    options = parser.parse_args(arguments)
+    try:
+        store, annotations = load_predictions(options.predictions), Annotations.load(options.annotations)
+        vocabulary = get_vocabulary(store.vocabulary_name)
+        thresholds = fit_thresholds(store, annotations, vocabulary)
+        write_calibration(options.out, thresholds, store, options.split, vocabulary)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {int((thresholds > 0).sum())} of {len(thresholds)} classes have a threshold above 0")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Two results side by side: what differs, by how much, and whether more than chance. Differences are B minus A."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.bootstrap import (
+    Interval,
+    Resampled,
+    resample,
+    store_rankings,
+)
+from hoi_jax.evaluation.metrics.protocols import HoiProtocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.formats.predictions.detect import read_predictions
+from hoi_jax.vocab import get_vocabulary
+
+# What must agree before two numbers may be compared; absent on both sides is agreement.
+COMPARED_FIELDS = (
+    "dataset",
+    "vocabulary",
+    "split",
+    "annotations_fingerprint",
+    "num_images",
+    "num_truth_pairs",
+    "num_labelled_persons",
+    "protocol",
+    "pairs_protocol",
+    "known_object_source",
+    "published_truth",
+)
+_SAME_NUMBER = 1e-9
+
+
+def unlike(first: EvaluationResult, second: EvaluationResult) -> list[str]:
+    """Reasons why two results may not be compared; empty when they may.
+
+    Two protocols are alike when all their options are: `octave` and `ppdm` differ in name only.
+    """
+    reasons = []
+    for field in COMPARED_FIELDS:
+        a, b = first.manifest.get(field), second.manifest.get(field)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            options = sorted((set(a) | set(b)) - {"name"})
+            reasons += [f"{field}.{o}: {a.get(o)!r} and {b.get(o)!r}" for o in options if a.get(o) != b.get(o)]
+        elif a != b:
+            reasons.append(f"{field}: {a!r} and {b!r}")
+    if not set(first.metrics) & set(second.metrics):
+        reasons.append(f"no metric in common: {sorted(first.metrics)} and {sorted(second.metrics)}")
+    return reasons
+
+
+def resample_predictions(
+    path: Path, annotations: Annotations, result: EvaluationResult, *, replicates: int, seed: int
+) -> Resampled:
+    """Draws for the predictions that `result` was made from, under its own protocol.
+
+    Raises:
+      io.DataError: a file is malformed, or the predictions do not give the numbers of the result.
+      ValueError: the manifest lacks what is needed.
+    """
+    manifest = result.manifest
+    vocabulary = get_vocabulary(str(manifest.get("vocabulary")))
+    protocol = None
+    if not vocabulary.actions:
+        try:
+            protocol = HoiProtocol(**manifest["protocol"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: its result names no protocol that this version knows ({error})") from error
+    store = read_predictions(path, vocabulary, annotations)
+    rankings = store_rankings(store, annotations, vocabulary, protocol, use_nis=bool(manifest.get("use_nis", True)))
+    drawn = resample(rankings, replicates=replicates, seed=seed)
+    for name, value in drawn.estimates.items():
+        stated = result.metrics.get(name, value)
+        if not np.isclose(stated, value, rtol=0, atol=_SAME_NUMBER, equal_nan=True):
+            raise io.DataError(f"{path}: gives {name} {value:.6f} where its result says {stated:.6f}")
+    return drawn
+
+
+def stored_draws(result: EvaluationResult) -> Resampled | None:
+    """The draws that a result carries, None without. Raises ValueError when they are malformed."""
+    content = result.manifest.get("bootstrap")
+    return None if content is None else Resampled.from_json(content)
+
+
+def with_draws(result: EvaluationResult, drawn: Resampled) -> EvaluationResult:
+    """The result with its draws in the manifest, so that `compare` needs no predictions; about 10 kB a metric."""
+    return dataclasses.replace(result, manifest={**result.manifest, "bootstrap": drawn.to_json()})
+
+
+def format_comparison(
+    first: EvaluationResult, second: EvaluationResult, found: Mapping[str, Interval], level: float
+) -> str:
+    """One line per shared metric in percent points: A, B, B - A and the interval, starred where it leaves out 0."""
+    names = [name for name in first.metrics if name in second.metrics]
+    width = max((len(name) for name in names), default=0)
+    lines = [f"{'':<{width}}  {'A':>8}{'B':>8}{'B - A':>9}   {100 * level:g} % interval"]
+    for name in names:
+        a, b = first.metrics[name], second.metrics[name]
+        line = f"{name:<{width}}  {100 * a:>8.2f}{100 * b:>8.2f}{100 * (b - a):>+9.2f}"
+        if name in found:
+            low, high = found[name].low, found[name].high
+            line += f"   [{100 * low:+.2f}, {100 * high:+.2f}]{' *' if low > 0 or high < 0 else ''}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def to_json(
+    first: EvaluationResult,
+    second: EvaluationResult,
+    found: Mapping[str, Interval],
+    reasons: Sequence[str],
+    level: float,
+) -> dict[str, Any]:
+    """Plain values: per metric A, B and B - A, its interval where there is one, and what was unlike."""
+    rows: dict[str, dict[str, float | None]] = {}
+    for name in first.metrics:
+        if name in second.metrics:
+            a, b = first.metrics[name], second.metrics[name]
+            row = {"a": a, "b": b, "difference": b - a}
+            if name in found:
+                row |= {"low": found[name].low, "high": found[name].high}
+                row |= {"standard_error": found[name].standard_error}
+            rows[name] = {key: value if np.isfinite(value) else None for key, value in row.items()}
+    return {"metrics": rows, "unlike": list(reasons), "level": level}

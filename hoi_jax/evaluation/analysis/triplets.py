@@ -1,0 +1,164 @@
+"""Predictions and ground truth as (person, verb, object) rows, and which are right by the evaluators' own matching."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.metrics.matching import best_truth, first_hits, ranking
+from hoi_jax.predictions import PredictionStore
+from hoi_jax.vocab import Vocabulary
+
+MATCH_IOU = 0.5
+"""Of both boxes, as in the HICO-DET and V-COCO protocols; continuous corners."""
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interaction:
+    """One person, one object or none, and what the person does.
+
+    Attributes:
+      human_xyxy_px, object_xyxy_px: continuous corners in pixels of the picture.
+      object_name: e.g. "sports_ball"; not shown where there is no object.
+      verbs: names with scores, best first; a score None (ground truth) is not shown.
+      correct: whether the prediction is right; None when nobody asked.
+    """
+
+    human_xyxy_px: Box
+    object_xyxy_px: Box | None
+    object_name: str
+    verbs: tuple[tuple[str, float | None], ...]
+    correct: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Triplets:
+    """Person, verb, object: one row each, of predictions or of ground truth. Objects are always there.
+
+    Attributes:
+      image: row of the annotations. human, thing: boxes in pixels of the original picture.
+      object_class, verb: of the vocabulary. score: 1 for ground truth.
+    """
+
+    image: Int[np.ndarray, " t"]
+    human: Float[np.ndarray, "t 4"]
+    thing: Float[np.ndarray, "t 4"]
+    object_class: Int[np.ndarray, " t"]
+    verb: Int[np.ndarray, " t"]
+    score: Float[np.ndarray, " t"]
+
+    def take(self, rows: np.ndarray) -> "Triplets":
+        """Only these rows, in this order."""
+        return Triplets(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+
+def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
+    """Annotated pairs with an object, each distinct one once, from `pairs` or, for actions, from `persons`."""
+    if annotations.vocabulary_name == vocabulary.name and len(annotations["pairs_verb"]):
+        image = annotations.image_rows("pairs")
+        human, thing = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
+        verb = annotations["pairs_verb"].astype(np.int64)
+    elif annotations.actions_vocabulary_name == vocabulary.name:
+        verb_of = np.full((len(vocabulary.actions), annotations["persons_roles"].shape[-1]), -1)
+        for index, (action, role) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):
+            if role >= 0:
+                verb_of[action, role] = index
+        roles = annotations.instance_rows("persons_roles")
+        person, action, slot = np.nonzero((roles >= 0) & (annotations["persons_actions"] == 1)[..., None])
+        image = annotations.image_rows("persons")[person]
+        human = annotations.instance_rows("persons_instance")[person]
+        thing, verb = roles[person, action, slot], verb_of[action, slot]
+    elif annotations.vocabulary_name == vocabulary.name:
+        image = human = thing = verb = np.zeros(0, np.int64)
+    else:
+        raise ValueError(
+            f"no labels in {vocabulary.name!r}: the annotations have pairs in {annotations.vocabulary_name!r}, "
+            f"persons in {annotations.actions_vocabulary_name!r}"
+        )
+    table = np.column_stack([image, human, thing, verb])[(thing >= 0) & (verb >= 0)]
+    image, human, thing, verb = np.unique(table, axis=0).reshape(-1, 4).T
+    boxes = annotations["instances_xyxy_px"].astype(np.float64).reshape(-1, 4)
+    classes = annotations["instances_class"].astype(np.int64)
+    return Triplets(image, boxes[human], boxes[thing], classes[thing], verb, np.ones(len(verb)))
+
+
+def predicted_triplets(store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
+    """What the evaluators count: kept pairs with an object, of annotated images, in combinations that exist."""
+    row_of = {int(number): row for row, number in enumerate(annotations.image_id)}
+    row_of_image = np.array([row_of.get(int(number), -1) for number in store.image_id], np.int64)
+    pair, verb = store.trip_pair, store.trip_verb.astype(np.int64)
+    image = row_of_image[store.pair_image[pair]]
+    object_class = store.pair_object_class[pair].astype(np.int64)
+    thing = store.pair_object_xyxy_px[pair].astype(np.float64)
+    use = store.pair_kept[pair] & (image >= 0) & (verb != vocabulary.no_interaction)
+    use &= np.isfinite(thing).all(axis=1) & (object_class >= 0) & np.isfinite(store.trip_score)
+    if vocabulary.hois:
+        use &= vocabulary.hoi_table[verb, object_class] >= 0
+    human = store.pair_human_xyxy_px[pair].astype(np.float64)
+    score = store.trip_score.astype(np.float64)
+    return Triplets(image, human, thing, object_class, verb, score).take(np.flatnonzero(use))
+
+
+def match(
+    predicted: Triplets, truth: Triplets, vocabulary: Vocabulary
+) -> tuple[Bool[np.ndarray, " predicted"], Bool[np.ndarray, " truth"]]:
+    """(which predictions are right, which ground truth is found) by the rule of the official evaluators.
+
+    Same picture and class (verb and object; in action style the verb alone), both boxes at IoU 0.5 or more; a
+    ground truth is found once, by the best-scored prediction that overlaps it most.
+    """
+
+    def label(t: Triplets) -> np.ndarray:
+        return t.verb * len(vocabulary.objects) + t.object_class if vocabulary.hois else t.verb
+
+    predicted_label, classes = label(predicted), len(vocabulary.verbs) * len(vocabulary.objects)
+    order = ranking(predicted_label, predicted.score, predicted.image)
+    best, overlap = best_truth(
+        (predicted.image * classes + predicted_label)[order],
+        (predicted.human, predicted.thing),
+        order,
+        truth.image * classes + label(truth),
+        (truth.human, truth.thing),
+        plus_one=False,
+    )
+    hits = first_hits(best, overlap >= MATCH_IOU)
+    right, found = np.zeros(len(order), bool), np.zeros(len(truth.image), bool)
+    right[order[hits]] = True
+    found[best[hits]] = True
+    return right, found
+
+
+def interactions_of(
+    triplets: Triplets,
+    rows: Int[np.ndarray, " n"],
+    vocabulary: Vocabulary,
+    right: Bool[np.ndarray, " t"] | None,
+    *,
+    with_score: bool,
+) -> list[Interaction]:
+    """What to draw of `rows`: the verbs of one pair that are equally right together, in the order of the rows.
+
+    Args:
+      right: of all triplets; None, and the verb "no interaction", judge nothing.
+    """
+    groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
+    for row in rows.tolist():
+        human, thing = box_of(triplets.human[row]), box_of(triplets.thing[row])
+        quiet = triplets.verb[row] == vocabulary.no_interaction
+        key = (human, thing, int(triplets.object_class[row]), None if right is None or quiet else bool(right[row]))
+        score = float(triplets.score[row]) if with_score else None
+        groups.setdefault(key, []).append((vocabulary.verb_words(int(triplets.verb[row])), score))
+    return [
+        Interaction(human, thing, vocabulary.objects[obj], tuple(verbs), correct)
+        for (human, thing, obj, correct), verbs in groups.items()
+    ]
+
+
+def box_of(corners: np.ndarray) -> Box:
+    """Four corners as plain numbers."""
+    x1, y1, x2, y2 = (float(c) for c in corners)
+    return (x1, y1, x2, y2)

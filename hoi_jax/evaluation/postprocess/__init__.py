@@ -1,0 +1,1 @@
+"""Changes of predictions after the network."""

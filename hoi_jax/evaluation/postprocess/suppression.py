@@ -1,0 +1,100 @@
+"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training pictures.
+
+The body-part paper keeps a pair in the ranking of a class if its interactiveness exceeds that class's threshold; its
+600 numbers are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hoi_jax import io
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.predictions import PredictionStore
+from hoi_jax.vocab import Vocabulary
+
+CANDIDATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MIN_PAIRS = 10
+"""HICO-DET's limit of a rare class."""
+
+
+def apply_thresholds(
+    store: PredictionStore, thresholds: Float[np.ndarray, " hois"], vocabulary: Vocabulary
+) -> PredictionStore:
+    """The store without the verb scores of pairs that do not exceed their HOI class's threshold.
+
+    A threshold of 0 keeps everything; so do an unknown (NaN) interactiveness and a combination without a class. Pairs
+    stay, with all their other scores; what the system itself suppressed counts again.
+    """
+    label = vocabulary.hoi_table[store.trip_verb, store.pair_object_class[store.trip_pair]]
+    known = (label >= 0) & (store.pair_object_class[store.trip_pair] >= 0)
+    limit = np.where(known, thresholds[label], 0.0)
+    score = store.pair_interactiveness[store.trip_pair]
+    stays = (limit <= 0) | ~(score <= limit)
+    rows = {name: getattr(store, name)[stays] for name in ("trip_pair", "trip_verb", "trip_score")}
+    return dataclasses.replace(store, pair_kept=np.ones_like(store.pair_kept), **rows)
+
+
+def fit_thresholds(
+    store: PredictionStore,
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    candidates: Sequence[float] = CANDIDATES,
+    *,
+    min_pairs: int = MIN_PAIRS,
+) -> Float[np.ndarray, " hois"]:
+    """The candidate with the best AP per HOI class; among equals the lowest.
+
+    A class with fewer than `min_pairs` annotated pairs is not suppressed: the best of its ten APs is chance.
+
+    Raises:
+      ValueError: the vocabulary has no HOI classes, or no pair has an interactiveness score.
+    """
+    if not vocabulary.hois:
+        raise ValueError(f"vocabulary {vocabulary.name!r} has no HOI classes")
+    if not np.isfinite(store.pair_interactiveness).any():
+        raise ValueError("the predictions hold no interactiveness scores")
+    rising = np.sort(np.asarray(candidates, np.float64))
+    tables = [
+        evaluate_store(
+            apply_thresholds(store, np.full(len(vocabulary.hois), value), vocabulary), annotations, vocabulary
+        ).per_class
+        for value in rising
+    ]
+    ap = np.stack([np.nan_to_num(table["default/ap"], nan=-1.0) for table in tables])
+    # A gain of rounding size is no gain.
+    good = ap >= ap.max(axis=0, keepdims=True) - 1e-12
+    return np.where(tables[0]["num_positives"] >= min_pairs, rising[np.argmax(good, axis=0)], 0.0)
+
+
+def write_calibration(
+    path: Path, thresholds: Float[np.ndarray, " hois"], store: PredictionStore, split: str, vocabulary: Vocabulary
+) -> None:
+    """`calibration.json`: the thresholds, what they were fitted on, and a fingerprint of the scores they belong to."""
+    content = np.ascontiguousarray(store.pair_interactiveness).tobytes() + np.sort(store.image_id).tobytes()
+    value = {
+        "vocabulary": vocabulary.name,
+        "nis_thresholds": [float(t) for t in thresholds],
+        "fitted_on": {"split": split, "images": len(store.image_id), "pairs": len(store.pair_image)},
+        "fingerprint": hashlib.sha256(content).hexdigest()[:16],
+    }
+    io.write_json_atomic(path, value)
+
+
+def read_calibration(path: Path, vocabulary: Vocabulary) -> Float[np.ndarray, " hois"]:
+    """The thresholds of a calibration file. Raises io.DataError if it is not one of this vocabulary."""
+    value = io.read_json(path)
+    if not isinstance(value, dict) or value.get("vocabulary") != vocabulary.name:
+        raise io.DataError(f"{path}: not a calibration for {vocabulary.name!r}")
+    try:
+        thresholds = np.asarray(value.get("nis_thresholds"), np.float64)
+    except (TypeError, ValueError) as error:
+        raise io.DataError(f"{path}: field 'nis_thresholds' is not a list of numbers") from error
+    if thresholds.shape != (len(vocabulary.hois),) or not np.isfinite(thresholds).all():
+        raise io.DataError(f"{path}: field 'nis_thresholds' must be {len(vocabulary.hois)} finite numbers")
+    return thresholds

@@ -1,0 +1,245 @@
+"""Scores of a prediction store against the annotations of a split: hop 8 of the walk of a batch.
+
+Stores and annotations hold continuous corners. The official evaluators count in inclusive pixels; boxes are
+moved into their frame here, once, so that IoU with +1 there equals plain IoU of ours.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.subsets import SUBSETS, evaluate_subsets
+from hoi_jax.evaluation.metrics.alignment import (
+    ONE_BASED,
+    ZERO_BASED,
+    action_detections,
+    action_truth,
+    align,
+    has_whole_action_labels,
+    hoi_labels,
+    pair_detections,
+    pair_truth,
+)
+from hoi_jax.evaluation.metrics.annotated_pairs import agent_ap_over_pairs, role_ap_over_pairs
+from hoi_jax.evaluation.metrics.hico import evaluate_image_store, evaluate_mpii_store
+from hoi_jax.evaluation.metrics.hico_det import (
+    PairDetections,
+    PairTruth,
+    evaluate_hoi,
+)
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w_store
+from hoi_jax.evaluation.metrics.interactiveness import evaluate_interactiveness_store, evaluate_part_interactiveness
+from hoi_jax.evaluation.metrics.protocols import ActionProtocol, HoiProtocol, hoi_protocol
+from hoi_jax.evaluation.metrics.result import EvaluationResult, merge
+from hoi_jax.evaluation.metrics.suppression import nis_reduction
+from hoi_jax.evaluation.metrics.vcoco import (
+    evaluate_actions,
+)
+from hoi_jax.predictions import PredictionStore
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+
+
+def evaluate(
+    store: PredictionStore,
+    annotations: Annotations,
+    *,
+    protocol: str | HoiProtocol = "official",
+    use_nis: bool = True,
+) -> EvaluationResult:
+    """Every score that the annotations allow for the vocabulary of the store.
+
+    HOI style: `evaluate_store`. Action style: `evaluate_actions_store` where persons are labelled for all actions, and
+    `role_ap_over_pairs` where pairs carry verbs.
+
+    Args:
+      protocol: of HOI style; a preset name or options.
+      use_nis: drop the pairs that the system suppressed as non-interactive.
+
+    Raises:
+      ValueError: the annotations have no labels in the store's vocabulary.
+    """
+    vocabulary = get_vocabulary(store.vocabulary_name)
+    pairs_fit = annotations.vocabulary_name == vocabulary.name
+    if pairs_fit and not vocabulary.actions:
+        hoi = hoi_protocol(protocol) if isinstance(protocol, str) else protocol
+        return evaluate_store(store, annotations, vocabulary, hoi, use_nis=use_nis)
+    results = []
+    if annotations.actions_vocabulary_name == vocabulary.name and has_whole_action_labels(annotations):
+        results.append(evaluate_actions_store(store, annotations, vocabulary, use_nis=use_nis))
+    if pairs_fit and len(annotations["pairs_verb"]):
+        results.append(role_ap_over_pairs(store, annotations, vocabulary, use_nis=use_nis))
+    if not results:
+        raise ValueError(
+            f"predictions speak {vocabulary.name!r}; the annotations have pairs in "
+            f"{annotations.vocabulary_name!r}, persons in {annotations.actions_vocabulary_name!r}"
+        )
+    return merge(*results)
+
+
+def evaluate_store(
+    store: PredictionStore,
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    protocol: HoiProtocol | None = None,
+    *,
+    use_nis: bool = True,
+) -> EvaluationResult:
+    """HOI detection mAP of a store, for vocabularies of HOI classes (hico_det, hoi_scenes).
+
+    Verb and object class of a prediction name its HOI class; combinations that do not exist are ignored and
+    counted. See `hico_det.evaluate_hoi` for the metrics.
+    """
+    truth, detections, manifest = hoi_inputs(store, annotations, vocabulary, use_nis=use_nis)
+    result = evaluate_hoi(
+        truth,
+        detections,
+        vocabulary,
+        protocol or hoi_protocol("official"),
+        image_labels=annotations.image_labels(len(vocabulary.hois)),
+    )
+    return dataclasses.replace(result, manifest={**result.manifest, **manifest})
+
+
+def hoi_inputs(
+    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+) -> tuple[PairTruth, PairDetections, dict[str, object]]:
+    """What `evaluate_hoi` takes, from a store: (truth, detections, manifest of the alignment), in the official frame.
+
+    Raises:
+      ValueError: an annotated pair is no class of the vocabulary.
+    """
+    aligned = align(store, annotations, use_nis)
+    table = vocabulary.hoi_table
+    object_class = store.pair_object_class[store.trip_pair[aligned.trip_rows]]
+    verb = store.trip_verb[aligned.trip_rows]
+    label = np.where(object_class >= 0, table[verb, object_class], -1)
+    detections = pair_detections(store, aligned, label)
+
+    truth = pair_truth(annotations, hoi_labels(annotations, vocabulary))
+    return (
+        dataclasses.replace(
+            truth,
+            human_xyxy_px=truth.human_xyxy_px + ONE_BASED,
+            object_xyxy_px=truth.object_xyxy_px + ONE_BASED,
+        ),
+        dataclasses.replace(
+            detections,
+            pair_human_xyxy_px=detections.pair_human_xyxy_px + ZERO_BASED,
+            pair_object_xyxy_px=detections.pair_object_xyxy_px + ZERO_BASED,
+        ),
+        aligned.manifest,
+    )
+
+
+def evaluate_actions_store(
+    store: PredictionStore,
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    protocol: ActionProtocol | None = None,
+    *,
+    use_nis: bool = True,
+) -> EvaluationResult:
+    """Official V-COCO scores of a store (also for hoi_scenes_actions); see `vcoco.evaluate_actions`.
+
+    Raises:
+      ValueError: no person is labelled, or only for some actions.
+    """
+    if not has_whole_action_labels(annotations):
+        raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` can be told")
+    aligned = align(store, annotations, use_nis)
+    truth = action_truth(annotations, vocabulary)
+    detections = action_detections(store, aligned, vocabulary)
+    result = evaluate_actions(truth, detections, vocabulary, protocol)
+    return dataclasses.replace(result, manifest={**result.manifest, **aligned.manifest})
+
+
+# Which metrics are wanted, and all of them computed for one prediction store.
+
+METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii", "hoi_w")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """How predictions are scored.
+
+    Attributes:
+      batch_size: pictures at a time.
+      metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and "agent_pairs"
+        (role and agent AP over annotated pairs only, for label files that hold nothing else), "interactiveness" (of
+        whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO),
+        "mpii" (mAP of MPII, one class per picture), "hoi_w" (HOI-W's mAP_rel).
+      protocol: named HOI protocol.
+      max_triplets: verb scores kept per picture, None = all.
+      subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
+    """
+
+    batch_size: int = 8
+    metrics: tuple[str, ...] = ("hoi",)
+    protocol: str = "official"
+    max_triplets: int | None = None
+    subsets: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.metrics or set(self.metrics) - set(METRICS):
+            raise ValueError(f"metrics is {self.metrics}, expected some of {METRICS}")
+        if set(self.subsets) - set(SUBSETS):
+            raise ValueError(f"subsets is {self.subsets}, expected some of {tuple(SUBSETS)}")
+        hoi_protocol(self.protocol)
+
+
+def known_object_source(annotations: Annotations, vocabulary: Vocabulary) -> Literal["image_labels", "visible_pairs"]:
+    """Image-level labels where there are any, else visible pairs (a subset of those images)."""
+    return "visible_pairs" if annotations.image_labels(len(vocabulary.hois)) is None else "image_labels"
+
+
+def score(
+    settings: EvaluationSettings,
+    store: PredictionStore,
+    annotations: Annotations,
+    vocabulary: Vocabulary,
+    *,
+    use_nis: bool = True,
+    published_interactiveness: Mapping[str, np.ndarray] | None = None,
+    train: Annotations | None = None,
+) -> EvaluationResult:
+    """All metrics that the settings ask for, on the split and on the subsets of it.
+
+    Args:
+      use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
+      published_interactiveness: see `evaluate_interactiveness_store`.
+      train: training labels, for the few-shot classes of "image"; those without image-level labels are not used.
+
+    Raises:
+      ValueError, DataError: what a metric needs is not in the predictions or the annotations.
+    """
+
+    def protocol_for(part: Annotations) -> HoiProtocol:
+        source = known_object_source(part, vocabulary)
+        return dataclasses.replace(hoi_protocol(settings.protocol), known_object_source=source)
+
+    few_shot = train if train is not None and train.counts["hoi_labels"].any() else None
+    metrics: dict[str, Callable[[Annotations], EvaluationResult]] = {
+        "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol_for(part), use_nis=use_nis),
+        "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
+        "role_pairs": lambda part: role_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
+        "agent_pairs": lambda part: agent_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
+        "interactiveness": lambda part: evaluate_interactiveness_store(
+            store, part, vocabulary, published_interactiveness
+        ),
+        "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
+        "nis": lambda part: nis_reduction(store, part, vocabulary),
+        "image": lambda part: evaluate_image_store(store, part, train=few_shot),
+        "mpii": lambda part: evaluate_mpii_store(store, part),
+        "hoi_w": lambda part: evaluate_hoi_w_store(store, part, use_nis=use_nis),
+    }
+
+    def score_split(part: Annotations) -> EvaluationResult:
+        return merge(*(metrics[name](part) for name in settings.metrics))
+
+    whole = score_split(annotations)
+    if not settings.subsets:
+        return whole
+    return merge(whole, evaluate_subsets(score_split, annotations, settings.subsets))

@@ -1,0 +1,263 @@
+"""The `Scorer`: predictions, the labels of a split, and every result that is made of them.
+
+`evaluate.py` builds one from files (`load_scorer`) or from a run, and both compose their results by `Scorer.results`.
+HOI-W and PIC have file layouts of their own and a scorer of their own (`benchmark_files`) with the same method.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.annotations import Annotations
+from hoi_jax.evaluation.analysis.baselines import box_distance_interactiveness, frequency_baseline
+from hoi_jax.evaluation.analysis.bootstrap import REPLICATES, intervals, resample, store_rankings
+from hoi_jax.evaluation.metrics.alignment import has_whole_action_labels, versions
+from hoi_jax.evaluation.metrics.annotated_pairs import has_people, pair_rankings
+from hoi_jax.evaluation.metrics.interactiveness import truth_from_published
+from hoi_jax.evaluation.metrics.protocols import hoi_protocol
+from hoi_jax.evaluation.metrics.resampling import ClassRanking
+from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.score import METRICS, EvaluationSettings, known_object_source, score
+from hoi_jax.formats.labels.detect import read_annotations
+from hoi_jax.formats.predictions.checks import prediction_counts
+from hoi_jax.formats.predictions.detect import detect_format, read_predictions
+from hoi_jax.predictions import PredictionStore, load_predictions
+from hoi_jax.settings import choice
+from hoi_jax.vocab import Vocabulary, get_vocabulary
+
+PathLike = str | os.PathLike[str]
+
+DATASETS = {
+    "hico_det": "hico_det",
+    "vcoco": "vcoco",
+    "hoi_scenes": "hoi_scenes",
+    "hoi_scenes_actions": "hoi_scenes_actions",
+    "hico": "hico_det",
+}
+"""Dataset to vocabulary; `hico` is image-level."""
+
+RANKED_METRICS = ("hoi", "actions", "role_pairs", "agent_pairs")
+"""Metrics that rank triplets, which the class-frequency baseline can be scored by."""
+
+DRAWN_METRICS = ("hoi", "actions", "role_pairs")
+"""Metrics that the bootstrap has intervals for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """Predictions for a split, its labels, and how they are scored.
+
+    Attributes:
+      protocol: named HOI protocol; actions have the official one only.
+      metrics: some of `score.METRICS`.
+      published: arrays of published interactiveness ground truth, or None.
+      train: training labels, for the class-frequency baseline and Few@k, or None.
+      subsets: parts of the split (`analysis.subsets.SUBSETS`) on which the model's metrics are taken too.
+    """
+
+    store: PredictionStore
+    annotations: Annotations
+    vocabulary: Vocabulary
+    metrics: tuple[str, ...]
+    protocol: str = "official"
+    split: str | None = None
+    dataset: str | None = None
+    published: dict[str, np.ndarray] | None = None
+    train: Annotations | None = None
+    subsets: tuple[str, ...] = ()
+
+    def results(self, *, draws: int | None = None) -> dict[str, EvaluationResult]:
+        """The model's result and, by name, those of what it is compared with.
+
+        - "model": the predictions as they are.
+        - "no_suppression": the same without non-interaction suppression (NIS), where any pair was suppressed.
+        - "class_frequency": all pairs of detections, ranked by how often the verb goes with the object in training;
+          needs `train` and detections.
+        - "distance_model_pairs", "distance_all_pairs": interactiveness from box distance, of the model's own pairs and
+          of all pairs of detections; where "interactiveness" is scored.
+
+        Args:
+          draws: bootstrap draws of the images, for intervals of the model and of the class-frequency baseline.
+        """
+        results = {"model": self._drawn(draws)}
+        if not self.store.pair_kept.all():
+            results["no_suppression"] = self.result(use_nis=False)
+        if "interactiveness" in self.metrics:
+            results["distance_model_pairs"] = self._by_distance(self.store).result()
+        baseline = self._class_frequency()
+        if baseline is None:
+            return results
+        if ranked := tuple(name for name in RANKED_METRICS if name in self.metrics):
+            results["class_frequency"] = dataclasses.replace(baseline, metrics=ranked)._drawn(draws)
+        if "interactiveness" in self.metrics:
+            results["distance_all_pairs"] = self._by_distance(baseline.store).result()
+        return results
+
+    def result(self, *, use_nis: bool = True) -> EvaluationResult:
+        """All metrics of the predictions, with what they were computed from."""
+        result = score(
+            EvaluationSettings(metrics=self.metrics, protocol=self.protocol, subsets=self.subsets),
+            self.store,
+            self.annotations,
+            self.vocabulary,
+            use_nis=use_nis,
+            published_interactiveness=self.published,
+            train=self.train,
+        )
+        return dataclasses.replace(result, manifest={**result.manifest, **self._about()})
+
+    def _drawn(self, draws: int | None) -> EvaluationResult:
+        result = self.result()
+        return self.with_intervals(result, replicates=draws) if draws else result
+
+    def _by_distance(self, store: PredictionStore) -> "Scorer":
+        near = box_distance_interactiveness(store)
+        return dataclasses.replace(self, store=near, metrics=("interactiveness",), subsets=())
+
+    def _class_frequency(self) -> "Scorer | None":
+        labelled = bool(self.vocabulary.hois) or self.annotations.vocabulary_name == self.vocabulary.name
+        wanted = set(self.metrics) & {*RANKED_METRICS, "interactiveness"}
+        if self.train is None or not labelled or not wanted or not len(self.annotations["detections_class"]):
+            return None
+        baseline = frequency_baseline(self.train, self.annotations, self.vocabulary)
+        return dataclasses.replace(self, store=baseline, subsets=())
+
+    def with_intervals(
+        self, result: EvaluationResult, *, replicates: int = REPLICATES, seed: int = 0, level: float = 0.95
+    ) -> EvaluationResult:
+        """`result` with intervals of its scores and the draws they come from, in the manifest.
+
+        `intervals` maps a metric to low, high and standard error; `bootstrap` lets `compare` pair this result with
+        another one without its predictions. The draws are of whole images (`bootstrap.resample`). Scores are the
+        official ones, or those over annotated pairs where "role_pairs" are asked for instead.
+
+        Raises:
+          ValueError: the labels say too little for the scores.
+        """
+        use_nis = bool(result.manifest.get("use_nis", True))
+        if "role_pairs" in self.metrics and "actions" not in self.metrics:
+            rankings = pair_rankings(self.store, self.annotations, self.vocabulary, use_nis=use_nis)
+        else:
+            rankings = self._official_rankings(use_nis)
+        drawn = resample(rankings, replicates=replicates, seed=seed)
+        found = {
+            name: {"low": interval.low, "high": interval.high, "standard_error": interval.standard_error}
+            for name, interval in intervals(drawn, level=level).items()
+        }
+        about = {"intervals": found, "interval_level": level, "bootstrap": drawn.to_json()}
+        return dataclasses.replace(result, manifest={**result.manifest, **about})
+
+    def _official_rankings(self, use_nis: bool) -> tuple[ClassRanking, ...]:
+        protocol = None
+        if not self.vocabulary.actions:
+            source = known_object_source(self.annotations, self.vocabulary)
+            protocol = dataclasses.replace(hoi_protocol(self.protocol), known_object_source=source)
+        return store_rankings(self.store, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
+
+    def _about(self) -> dict[str, object]:
+        about: dict[str, object] = {
+            "dataset": self.dataset or self.vocabulary.name,
+            "split": self.split,
+            "annotations_fingerprint": self.annotations.fingerprint,
+            "num_images": self.annotations.num_images,
+            "input_counts": prediction_counts(self.store, self.annotations, self.vocabulary),
+            "num_predictions": len(self.store.trip_score),
+            "detector": self.store.manifest.get("detector"),
+            "predictions": dict(self.store.manifest),
+            "versions": versions(),
+        }
+        if "hoi" in self.metrics:
+            about["known_object_source"] = known_object_source(self.annotations, self.vocabulary)
+        return about
+
+
+def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabulary, published: bool) -> tuple[str, ...]:
+    """The scores that papers report for a dataset, as far as the labels allow them."""
+    if dataset == "hico":
+        first = ("image",)
+    elif vocabulary.hois:
+        first = ("hoi",)
+    elif has_whole_action_labels(annotations):
+        first = ("actions",)
+    else:
+        first = ("role_pairs", "agent_pairs") if has_people(annotations, vocabulary) else ("role_pairs",)
+    return (*first, "interactiveness") if published else first
+
+
+def load_scorer(
+    predictions: PathLike,
+    annotations: PathLike,
+    *,
+    dataset: str | None = None,
+    format: str = "auto",
+    protocol: str = "official",
+    metrics: Sequence[str] | None = None,
+    split: str = "test",
+    coco_instances: Sequence[PathLike] = (),
+    image_labels: PathLike | None = None,
+    interactiveness_gt: PathLike | None = None,
+    train_annotations: PathLike | None = None,
+    subsets: Sequence[str] = (),
+) -> Scorer:
+    """Reads predictions and labels of any known layout.
+
+    Args:
+      dataset: one of `DATASETS`; None takes the vocabulary of a store, else that of the labels.
+      format: of the predictions, see `prediction_files`.
+      protocol: named HOI protocol.
+      metrics: some of `scoring.METRICS`; None takes `default_metrics`.
+      split, coco_instances, image_labels: see `annotation_files.read_annotations`.
+      interactiveness_gt: npz of published ground truth (`image_key`, `count`, `boxes`).
+      train_annotations: label file of the training split: class-frequency baseline, Few@k.
+      subsets: parts of the split that are scored as well.
+
+    Raises:
+      io.DataError: naming file, record and field. ValueError: names that do not exist, or do not fit each other.
+    """
+    hoi_protocol(protocol)
+    labels = read_annotations(annotations, coco_instances=coco_instances, image_labels=image_labels, split=split)
+    found = detect_format(predictions) if format == "auto" else format
+    if dataset is None:
+        dataset = load_predictions(predictions).vocabulary_name if found == "store" else labels.vocabulary_name
+    choice("dataset", dataset, DATASETS)
+    vocabulary = get_vocabulary(DATASETS[dataset])
+    if vocabulary.name not in (labels.vocabulary_name, labels.actions_vocabulary_name):
+        raise io.DataError(f"{annotations}: labels are of {labels.vocabulary_name!r}, not of {dataset!r}")
+    if vocabulary.actions and protocol != "official":
+        raise ValueError(f"{dataset} has one protocol, 'official'; {protocol!r} is for HOI classes")
+    published = None if interactiveness_gt is None else read_interactiveness_gt(interactiveness_gt)
+    chosen = tuple(metrics or default_metrics(dataset, labels, vocabulary, published is not None))
+    for name in chosen:
+        choice("metric", name, METRICS)
+    store = read_predictions(predictions, vocabulary, labels, format)
+    train = None
+    if train_annotations is not None:
+        train = read_annotations(train_annotations, image_labels=image_labels, split="train")
+    return Scorer(store, labels, vocabulary, chosen, protocol, split, dataset, published, train, tuple(subsets))
+
+
+def evaluate_files(
+    predictions: PathLike, annotations: PathLike, *, use_nis: bool = True, **options
+) -> EvaluationResult:
+    """Scores of a file against a file; `options` as of `load_scorer`.
+
+    `evaluate_files("predictions.npz", "instances_test2015.json.gz", protocol="qpic").metrics["default/full"]`
+    """
+    return load_scorer(predictions, annotations, **options).result(use_nis=use_nis)
+
+
+def read_interactiveness_gt(path: PathLike) -> dict[str, np.ndarray]:
+    """Arrays of published interactiveness ground truth: `image_key` [K], `count` [K], `boxes` [sum(count), 8].
+
+    Raises:
+      io.DataError: naming the file and field that is absent or malformed.
+    """
+    content = io.read_npz(path)
+    try:
+        truth_from_published(content, np.zeros(0, np.int64))
+    except io.DataError as error:
+        raise io.DataError(f"{path}: {error}") from error
+    return content

@@ -1,0 +1,114 @@
+"""A label file of any layout, opened: which pictures it speaks of, and the rows of each, read one at a time.
+
+Evaluation wants whole splits (`annotations`), builders want records with pictures beside them, and the doctor wants to
+go on after a broken record: all three read through this type.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+from hoi_jax.annotations import COLUMNS, Annotations
+from hoi_jax.formats.labels.rows import Columns, record_of
+from hoi_jax.io import CorruptFileError
+from hoi_jax.vocab import get_vocabulary
+
+
+def _no_notes(row: int) -> list[str]:
+    del row
+    return []
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFile:
+    """One split of labels.
+
+    Attributes:
+      path: the file, for messages.
+      layout: name of the layout, as in `annotation_files`.
+      vocabulary_name, actions_vocabulary_name: as in `Annotations`.
+      names: file name of every picture, without folders.
+      image_ids: the dataset's own number of every picture.
+      sizes_hw: height and width of every picture as the file says, (0, 0) = it does not.
+      read: row -> its tables; raises DataError or one of `FAULTS` where the record is broken.
+      notes: row -> what of the record is left out, one text each; for layouts whose files are known to be dirty.
+      whole: the split, where it is in memory already.
+    """
+
+    path: str
+    layout: str
+    vocabulary_name: str
+    actions_vocabulary_name: str | None
+    names: Sequence[str]
+    image_ids: Sequence[int]
+    sizes_hw: Sequence[tuple[int, int]]
+    read: Callable[[int], Columns]
+    notes: Callable[[int], list[str]] = _no_notes
+    whole: Annotations | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, row: int) -> str:
+        """Beginning of messages about a record."""
+        return f"{self.path}: record {row} ({self.names[row]})"
+
+    def columns(self, row: int) -> Columns:
+        """The tables of one picture. Raises DataError naming file, record and field."""
+        try:
+            return self.read(row)
+        except CorruptFileError:
+            raise
+        except FAULTS as error:
+            raise CorruptFileError(f"{self.where(row)}: malformed annotation ({error!r})") from error
+
+    def record(self, row: int, hw: tuple[int, int] | None = None) -> Columns:
+        """A raw record without its picture, whose size is `hw` or what the file says. Raises DataError."""
+        actions = self.actions_vocabulary_name
+        count = len(get_vocabulary(actions).actions) if actions else 1
+        size, number = self.sizes_hw[row] if hw is None else hw, int(self.image_ids[row])
+        for field, value in (("image number", number), ("height", size[0]), ("width", size[1])):
+            if not (-(2**31) if field == "image number" else 0) <= value < 2**31:
+                raise CorruptFileError(f"{self.where(row)}: {field} {str(value)[:20]} does not fit into 32 bits")
+        try:
+            return record_of(number, self.names[row], size, self.columns(row), count)
+        except UnicodeEncodeError as error:
+            raise CorruptFileError(f"{self.path}: record {row}: its file name is no text ({error})") from error
+
+    def annotations(self) -> Annotations:
+        """The whole split. Raises DataError for the first broken record."""
+        if self.whole is not None:
+            return self.whole
+        records = (self.record(row) for row in range(len(self)))
+        return Annotations.from_records(records, self.vocabulary_name, self.actions_vocabulary_name)
+
+
+FAULTS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
+"""What reading a malformed record may raise."""
+
+
+def label_file_of(annotations: Annotations, path: str | os.PathLike[str], layout: str) -> LabelFile:
+    """A split that is in memory already."""
+    tables = {**COLUMNS, "hoi_labels": ("hoi_labels",)}
+    ends = {table: annotations.counts[table].cumsum() for table in tables}
+
+    def read(row: int) -> Columns:
+        columns: Columns = {}
+        for table, names in tables.items():
+            stop = int(ends[table][row])
+            rows = slice(stop - int(annotations.counts[table][row]), stop)
+            columns |= {name: annotations[name][rows] for name in names}
+        return columns | {"instances_mask_png": [b""] * int(annotations.counts["instances"][row])}
+
+    sizes = [(int(height), int(width)) for height, width in annotations.original_hw_px]
+    return LabelFile(
+        os.fspath(path),
+        layout,
+        annotations.vocabulary_name,
+        annotations.actions_vocabulary_name,
+        [str(name) for name in annotations.file_name],
+        annotations.image_id.tolist(),
+        sizes,
+        read,
+        whole=annotations,
+    )

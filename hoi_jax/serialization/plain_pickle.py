@@ -1,0 +1,110 @@
+"""Reads pickles that hold data only: lists, dicts, numbers, texts and NumPy arrays.
+
+The published V-COCO tools exchange such files. A dozen harmless names are known; an array must bring its own bytes.
+See `pickle_machine` for why this is safe.
+"""
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from hoi_jax.serialization.pickle_machine import Dialect, Name, Unfinished, run
+
+
+class FilledEntry(dict):
+    """A dict of UPT's cache, whose absent keys stand for scores of zero."""
+
+
+_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+_ARRAY_FUNCTIONS = ("_reconstruct", "scalar", "_frombuffer")
+_DTYPE = re.compile(r"[biuf][1248]\Z")
+
+
+def find(module: str, name: str) -> str | None:
+    """What a global name stands for here, None for a name that is refused."""
+    if module in _ARRAY_MODULES and name in _ARRAY_FUNCTIONS:
+        return name
+    if name == "CacheTemplate":
+        return name  # UPT and PViC: a defaultdict defined in their own script, whatever module that was.
+    exact = {
+        "numpy.ndarray": "ndarray",
+        "numpy.dtype": "dtype",
+        "_codecs.encode": "encode",
+        "__builtin__.bytes": "bytes",
+        "builtins.bytes": "bytes",
+        "collections.OrderedDict": "dict",
+        "collections.defaultdict": "dict",
+    }
+    return exact.get(f"{module}.{name}")
+
+
+def _dtype(code: object) -> np.dtype:
+    if not isinstance(code, str) or not _DTYPE.match(code):
+        raise ValueError(f"dtype {code!r} is refused")
+    return np.dtype(code)
+
+
+def _bytes(value: object) -> bytes:
+    """Raw bytes; Python 2 wrote them as text."""
+    return value.encode("latin1") if isinstance(value, str) else bytes(value)  # type: ignore[arg-type]
+
+
+def _array(raw: object, dtype: object, shape: object, fortran: object) -> np.ndarray:
+    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
+        raise ValueError("malformed array")
+    data = _bytes(raw) if isinstance(raw, str | bytes) else None
+    if data is None or any(n < 0 for n in shape) or len(shape) > 8:
+        raise ValueError("malformed array")
+    array = np.frombuffer(data, dtype)
+    if array.shape != shape:
+        array = array.reshape(shape, order="F" if fortran else "C")
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def call(function: Name, arguments: tuple) -> Any:
+    """The value of a harmless call."""
+    if function == "_reconstruct":
+        return Unfinished()
+    if function == "dtype":
+        return Unfinished(_dtype(arguments[0]))
+    if function == "scalar":
+        dtype, raw = arguments
+        return _array(raw, dtype, (1,), False)[0].item()
+    if function == "_frombuffer":
+        raw, dtype, shape, order = arguments
+        return _array(raw, dtype, shape, order == "F")
+    if function == "encode" and len(arguments) == 2 and arguments[1] == "latin1":
+        return _bytes(arguments[0])
+    if function == "bytes" and arguments == ():
+        return b""
+    if function in ("dict", "CacheTemplate") and arguments in ((), (None,)):
+        return FilledEntry() if function == "CacheTemplate" else {}
+    raise ValueError(f"a call of {str(function)!r} with {len(arguments)} arguments is refused")
+
+
+def build(target: object, state: object) -> Any:
+    """`target` completed by its state: an array by its bytes, a dtype by its byte order."""
+    if not isinstance(target, Unfinished) or not isinstance(state, tuple):
+        raise ValueError(f"a state for {type(target).__name__} is refused")
+    if target.value is None:
+        _, shape, dtype, fortran, raw = state
+        target.value = _array(raw, dtype, shape, fortran)
+    elif len(state) > 1 and state[1] in ("<", ">", "|", "=") and isinstance(target.value, np.dtype):
+        target.value = target.value.newbyteorder("<" if state[1] == "<" else ">" if state[1] == ">" else "=")
+    else:
+        raise ValueError("malformed state")
+    return target.value
+
+
+PLAIN = Dialect(find, call, build)
+
+
+def loads(data: bytes, where: str | os.PathLike[str]) -> Any:
+    """The value of a pickle.
+
+    Raises:
+      io.CorruptFileError: naming `where`, the byte, and what is refused or broken there.
+    """
+    return run(data, where, PLAIN)[0]

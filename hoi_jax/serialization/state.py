@@ -1,0 +1,24 @@
+"""State dicts (tensor names to arrays) of any framework, told apart by content."""
+
+import os
+
+import numpy as np
+
+from hoi_jax import io
+from hoi_jax.serialization.torch_file import is_torch, read_torch
+
+WEIGHT_ENDINGS = (".npz", ".safetensors", ".pth", ".pt")
+
+
+def read_state(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT) -> dict[str, np.ndarray]:
+    """Names and arrays of a safetensors or npz file, or of a `.pth` or `.pt` file of PyTorch, whatever it is called.
+
+    Raises:
+      io.DataError: it is none of them, or damaged; the message names the file.
+    """
+    head = io.read_head(path, 64)
+    if is_torch(head, lambda: io.read_bytes(path, max_bytes=max_bytes)):
+        return read_torch(path, max_bytes=max_bytes)
+    if head[:4] == b"PK\x03\x04":
+        return io.read_npz(path, max_bytes=max_bytes)
+    return io.read_safetensors(path, max_bytes=max_bytes)

@@ -1,0 +1,77 @@
+"""Looks through a dataset in a web browser, on this machine only.
+
+    python -m hoi_jax.viewer --dataset hoi_scenes/small
+    python -m hoi_jax.viewer --dataset hico_det --split test --predictions runs/tin/predictions_test.npz
+
+Pictures by verb, object, number of people and, with predictions, by errors; the keys are explained beside a picture.
+"""
+
+import argparse
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+from hoi_jax.annotations import Annotations
+from hoi_jax.data.records import base_and_part, part_mask
+from hoi_jax.io import DataError
+from hoi_jax.predictions import load_predictions
+from hoi_jax.viewer.index import build_index
+from hoi_jax.viewer.server import Desk, make_server
+from hoi_jax.vocab import get_vocabulary
+
+
+def make_desk(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Desk:
+    """Reads labels, predictions and where the pictures lie. Raises DataError, ValueError."""
+    from hoi_jax.data.records import PictureReader, RecordFiles
+
+    files = RecordFiles(directory, split)
+    base, part = base_and_part(split)
+    annotations = Annotations.load(directory / f"annotations_{base}.npz")
+    if part:
+        annotations = annotations.select(part_mask(split, annotations.num_images))
+    store = load_predictions(predictions) if predictions else None
+    name = store.vocabulary_name if store else annotations.vocabulary_name
+    index = build_index(annotations, get_vocabulary(name), store, min_score=min_score)
+    return Desk(index, PictureReader(files), f"{directory.name}, {split}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; serves until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hoi_jax.viewer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True, help="a built dataset, such as hoi_scenes/small")
+    parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="default: data")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--predictions", type=Path, help="store of predictions that evaluate.py or train.py wrote")
+    parser.add_argument(
+        "--min-score", type=float, help="weaker predictions are not shown (default: the best, as many as are annotated)"
+    )
+    parser.add_argument("--port", type=int, default=8765, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    options = parser.parse_args(arguments)
+    try:
+        desk = make_desk(options.data_dir / options.dataset, options.split, options.predictions, options.min_score)
+        server = make_server(desk, options.port)
+    except (DataError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    address = f"http://{server.server_address[0]}:{server.server_address[1]}/"
+    print(f"{address}   (Ctrl-C ends it)", flush=True)
+    if not options.no_browser:
+        webbrowser.open(address)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Drawings of images with interactions, attention, poses and masks."""
