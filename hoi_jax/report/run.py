@@ -20,8 +20,8 @@ from hoi_jax.io import read_bytes
 from hoi_jax.predictions import PredictionStore
 from hoi_jax.report.analysis import Analysis, analyse
 from hoi_jax.report.breakdown import error_section
+from hoi_jax.report.calibration_chart import reliability_section
 from hoi_jax.report.cases import CaseGroup, best_and_worst, case_section, images_of, most_different
-from hoi_jax.report.charts import reliability_section
 from hoi_jax.report.classes import class_sections, two_runs_section
 from hoi_jax.report.elements import Section
 from hoi_jax.report.examples import Example, choose_examples, example_pictures

@@ -84,7 +84,7 @@ def test_the_command_compares_with_class_frequencies_draw_by_draw(tmp_path, caps
     arguments = [str(tmp_path / a) if a.endswith("npz") else a for a in arguments]
     assert evaluate.main([*arguments, "--bootstrap", "4", "--out", str(tmp_path / "out.json")]) == 0
     printed = capsys.readouterr().out
-    assert "model minus class frequency, paired by image:" in printed
+    assert "model minus class_frequency, paired by image:" in printed
     content = json.loads((tmp_path / "out.json").read_text())
     frequency = content["compared"]["class_frequency"]
     assert frequency == {"pairs_role_ap/24": 1.0, "pairs_agent_ap/22": 0.5}  # HOLDER holds; nobody is seen to cut

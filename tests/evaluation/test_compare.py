@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from hoi_jax.commands import compare as command
 from hoi_jax.evaluation.analysis import compare
 from hoi_jax.evaluation.analysis.bootstrap import difference, intervals, resample, store_rankings
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
-from hoi_jax.evaluation.metrics.result import EvaluationResult
+from hoi_jax.evaluation.metrics.result import EvaluationResult, read_result
 from hoi_jax.evaluation.score import evaluate
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers.scored_splits import hico_split, store_of, vcoco_split, vcoco_store
@@ -30,7 +31,7 @@ def pair(tmp_path):
 
 
 def run(folder, *arguments, a="a", b="b"):
-    return compare.main([str(folder / f"{a}.json"), str(folder / f"{b}.json"), *map(str, arguments)])
+    return command.main([str(folder / f"{a}.json"), str(folder / f"{b}.json"), *map(str, arguments)])
 
 
 def predictions(folder, a="a", b="b"):
@@ -64,7 +65,7 @@ def test_with_predictions_differences_have_paired_intervals(pair, capsys):
 
 def test_results_that_carry_their_draws_need_no_predictions(pair, capsys):
     for name in "ab":
-        result = compare.read_result(pair / f"{name}.json")
+        result = read_result(pair / f"{name}.json")
         path, annotations = pair / f"{name}.npz", hico_split(1)
         drawn = compare.resample_predictions(path, annotations, result, replicates=200, seed=0)
         compare.with_draws(result, drawn).write(pair / f"{name}.json")
@@ -93,7 +94,7 @@ CHANGES = {
 @pytest.mark.parametrize("field", CHANGES)
 def test_unlike_results_are_refused_with_the_reason_unless_allowed(pair, capsys, field):
     value, reason = CHANGES[field]
-    result = compare.read_result(pair / "b.json")
+    result = read_result(pair / "b.json")
     dataclasses.replace(result, manifest={**result.manifest, field: value}).write(pair / "b.json")
     assert run(pair) == 2
     error = capsys.readouterr().err
@@ -129,19 +130,19 @@ def test_labels_other_than_those_of_the_results_are_refused(pair, capsys):
 
 def test_a_protocol_of_another_version_is_refused(pair, capsys):
     for name in "ab":
-        result = compare.read_result(pair / f"{name}.json")
+        result = read_result(pair / f"{name}.json")
         dataclasses.replace(result, manifest={**result.manifest, "protocol": {"soft": 1}}).write(pair / f"{name}.json")
     assert run(pair, *predictions(pair)) == 2
     assert "names no protocol that this version knows" in capsys.readouterr().err
 
 
 def test_malformed_draws_and_draws_of_other_images_give_no_intervals(pair, capsys):
-    results = {name: compare.read_result(pair / f"{name}.json") for name in "ab"}
+    results = {name: read_result(pair / f"{name}.json") for name in "ab"}
     for name, result in results.items():
         compare.with_draws(
             result, resample(store_rankings(store_of(hico_split(1)), hico_split(1), HICO), replicates=5)
         ).write(pair / f"{name}.json")
-    changed = compare.read_result(pair / "b.json")
+    changed = read_result(pair / "b.json")
     dataclasses.replace(changed, manifest={**changed.manifest, "annotations_fingerprint": "0"}).write(pair / "b.json")
     assert run(pair, "--allow-unlike") == 0
     assert "the draws are of different images" in capsys.readouterr().out
@@ -189,7 +190,7 @@ def test_an_absent_file_is_named(tmp_path, capsys):
 def test_the_command_runs_without_jax_and_tensorflow(pair):
     code = (
         "import runpy, sys; sys.argv = ['compare', *sys.argv[1:]]\n"
-        "try: runpy.run_module('hoi_jax.evaluation.analysis.compare', run_name='__main__')\n"
+        "try: runpy.run_module('hoi_jax.commands.compare', run_name='__main__')\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code\n"
         "assert not {'jax', 'tensorflow'} & set(sys.modules)"
     )

@@ -9,8 +9,8 @@ from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.report.analysis import analyse
 from hoi_jax.report.breakdown import MEANINGS, error_section
+from hoi_jax.report.calibration_chart import reliability_section, short_count
 from hoi_jax.report.cases import best_and_worst, case_section, most_different
-from hoi_jax.report.charts import reliability_section, short_count
 from hoi_jax.report.classes import class_sections, hoi_class_rows, two_runs_section
 from hoi_jax.report.run import plan_report, short_names
 from hoi_jax.vocab import get_vocabulary
