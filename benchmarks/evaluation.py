@@ -1,6 +1,6 @@
 """How long evaluation takes on the real test labels, and what part is reading, matching and AP.
 
-    python benchmarks/evaluation.py --data ../shared/data --golden ../shared/golden --note "idle machine"
+    python benchmarks/evaluation.py --data DIR --note "idle machine"
 
 HICO-DET: 9,658 images with simulated pairs (half of them jittered annotations, half anywhere) and three scored verbs
 each, from 10 to 1,000 pairs an image, scored in both settings under the official protocol. The goal is 10 s and 2 GB
@@ -191,8 +191,8 @@ def report(content: Mapping[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help=f"folder of {HICO_LABELS}")
-    parser.add_argument("--golden", type=Path, default=ROOT.parent / "shared" / "golden", help="folder of V-COCO files")
+    parser.add_argument("--data", type=Path, required=True, help=f"folder of {HICO_LABELS}")
+    parser.add_argument("--golden", type=Path, default=ROOT / "tests" / "golden", help="folder of V-COCO files")
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS_PER_IMAGE, help="pairs per image to measure")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, the best counts (default: %(default)s)")
     parser.add_argument("--note", default="", help="what else the machine was doing")

@@ -1,6 +1,6 @@
 """How many pictures a second the training pipeline gives, what limits it, and what a PyTorch DataLoader gives.
 
-    python benchmarks/pipeline.py --data ../shared/data --note "idle machine" [--cores 1] [--peer OTHER_ENV/bin/python]
+    python benchmarks/pipeline.py --data DIR --note "idle machine" [--cores 1] [--peer OTHER_ENV/bin/python]
 
 The 100 photographs of COCO in `coco_tiny` (about 640 x 480, JPEG), built as own data with all their boxes, are read
 over and over. Two rows: "detr" is DETR's training (mirror, random crop, 11 scales, at most 800 x 1333) and "square"
@@ -171,7 +171,7 @@ def report(found: dict[str, dict[str, Any]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder with coco_tiny")
+    parser.add_argument("--data", type=Path, help="folder that holds coco_tiny/")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pipeline.json")
     parser.add_argument("--note", default="", help="about the machine, kept in the result")
     parser.add_argument("--cores", type=int, default=1)
@@ -185,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bind(int(cores))
         print(json.dumps(measure(batches(Path(folder), name, options.stage, int(cores)), int(pictures))))
         return 0
+    if options.data is None:
+        parser.error("give --data")
     with tempfile.TemporaryDirectory() as folder:
         build(options.data, Path(folder))
         bind(options.cores)

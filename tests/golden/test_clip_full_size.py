@@ -6,7 +6,6 @@ those of the public model definition.
 
 import math
 import zlib
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,7 +19,6 @@ from hoi_jax.backbones.vit_names import clip_rule
 from hoi_jax.serialization.conversion import convert_state
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
-FILE = Path(__file__).parent / "clip_full.npz"
 STAGES = {"RN50": (3, 4, 6, 3), "RN101": (3, 4, 23, 3)}
 OUTPUT = {"ViT-B-32": 512, "ViT-B-16": 512, "RN50": 1024, "RN101": 512}
 COUNTS = {
@@ -74,8 +72,10 @@ def test_shapes_at_full_size(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
-def test_features_equal_open_clip(name):
-    frozen = io.read_npz(FILE, max_bytes=io.MEGABYTE)
+def test_features_equal_open_clip(golden_dir, name):
+    frozen = io.read_npz(golden_dir / "clip_full.npz", max_bytes=io.MEGABYTE)
+    if f"{name}/image" not in frozen:
+        pytest.skip(f"the file lacks {name}/image")
     image, text = shapes_of(name)
     flat, _ = convert_state(state({**image, **text}), clip_rule)
     variables = tree(flat, np.float32)

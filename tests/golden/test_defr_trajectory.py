@@ -8,7 +8,6 @@ are 4e-7 apart in the loss and 2e-6 in the gradient's norm; the file gives the t
 import dataclasses
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,9 +34,7 @@ FILE = "defr_trajectory.npz"
 
 @pytest.fixture(scope="module")
 def golden(golden_dir):
-    """The file; where a folder of other goldens has none, the project's own."""
-    path = golden_dir / FILE
-    return io.read_npz(path if path.is_file() else Path(__file__).with_name(FILE), max_bytes=2**26)
+    return io.read_npz(golden_dir / FILE, max_bytes=2**26)
 
 
 @pytest.fixture(scope="module")

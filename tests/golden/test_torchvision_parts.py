@@ -2,6 +2,7 @@
 anchors, IoU, losses, box coder, RoIAlign, NMS, box and mask heads, pasting."""
 
 import json
+import re
 import zlib
 
 import jax
@@ -24,17 +25,9 @@ from hoi_jax.systems.cascade.convert import detector_rule
 from tests.helpers.rule_weights import tree_of
 
 NETWORK = {"rtol": 0, "atol": 1e-4}
+CHANNELS = 256
+"""Of every pyramid of torchvision's detectors."""
 PLACE = {"0": 0, "1": 1, "2": 2, "3": 3, "pool": -1, "p6": -2, "p7": -1}
-PYRAMIDS = [
-    "retinanet_v1/fpn_odd",
-    "retinanet_v1/96x160/fpn",
-    "retinanet_v1/128x256/fpn",
-    "retinanet_v2/96x160/fpn",
-    "retinanet_v2/fpn_odd",
-    "retinanet_v2/128x256/fpn",
-    "fasterrcnn/fpn_odd",
-    "fasterrcnn/96x160/fpn",
-]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +69,7 @@ def state_of(meta, model, prefixes=("",)):
     return {n: weight(meta, n, s) for n, s in meta["weights"][model].items() if n.startswith(prefixes)}
 
 
-def picture(meta, name):
+def image_of(meta, name):
     """[1, H, W, 3] of an image of the file, zeros right and below up to the size that its name gives."""
     if name == "odd":
         inner = outer = meta["cfg"]["odd"]
@@ -94,7 +87,7 @@ def test_rule_weights_are_those_of_the_file(golden, meta):
     conv, image = take(golden, "check/conv1_first8", "check/image_odd_first8")
     ours = weight(meta, "conv1.weight", meta["weights"]["resnet50"]["conv1.weight"])
     np.testing.assert_allclose(ours.ravel()[:8], conv, rtol=1e-6)
-    np.testing.assert_allclose(picture(meta, "odd")[0].transpose(2, 0, 1).ravel()[:8], image, rtol=1e-6)
+    np.testing.assert_allclose(image_of(meta, "odd")[0].transpose(2, 0, 1).ravel()[:8], image, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -104,7 +97,7 @@ def test_resnet_stages_equal_torchvision(golden, meta, name):
     assert set(unknown) == {"fc.weight", "fc.bias"}
     tree = {collection: values["net"] for collection, values in tree_of(flat).items()}
     net = ResNet(sizes, kind=kind, mask_padding=False)
-    image = picture(meta, "odd")
+    image = image_of(meta, "odd")
     maps = jax.jit(lambda v, x: net.apply(v, x, jnp.asarray([x.shape[1:3]]), method="stages"))(tree, image)
     for number, x in enumerate(maps):
         (stored,) = take(golden, f"backbone/{name}/layer{number + 1}")
@@ -112,15 +105,26 @@ def test_resnet_stages_equal_torchvision(golden, meta, name):
         np.testing.assert_allclose(ours[:, :: ours.shape[1] // stored.shape[1]], stored, **NETWORK)
 
 
-@pytest.mark.parametrize("case", PYRAMIDS)
-def test_pyramid_equals_torchvision(golden, meta, case):
-    model, _, rest = case.partition("/")
-    official = "maskrcnn" if model == "fasterrcnn" else model
-    state = state_of(meta, official, ("backbone.",)) if model != "fasterrcnn" else None
-    if state is None:
+def pyramid_cases(golden, model) -> dict[str, list[str]]:
+    """{name of the image: levels of its pyramid} of all images on which the file has a model's pyramid."""
+    cases: dict[str, list[str]] = {}
+    for key in golden:
+        if match := re.fullmatch(rf"{model}/(?:fpn_(odd)|(\d+x\d+)/fpn)/(\w+)", key):
+            cases.setdefault(match[1] or f"pad{match[2]}", []).append(key)
+    return cases
+
+
+@pytest.mark.parametrize("model", ["retinanet_v1", "retinanet_v2", "fasterrcnn"])
+def test_pyramids_equal_torchvision(golden, meta, model):
+    cases = pyramid_cases(golden, model)
+    if not cases:
+        pytest.skip(f"the file has no pyramid of {model}")
+    if model == "fasterrcnn":  # The file names its body as a ResNet and the rest as Mask R-CNN.
         shapes = {**meta["weights"]["maskrcnn"]}
         shapes |= {f"backbone.body.{n}": s for n, s in meta["weights"]["resnet50"].items()}
         state = {n: weight(meta, n, s) for n, s in shapes.items() if n.startswith("backbone.") and ".fc." not in n}
+    else:
+        state = state_of(meta, model, ("backbone.",))
     flat, unknown = convert_state(state, resnet_fpn_rule)
     assert not unknown
     tree = tree_of(flat)
@@ -130,19 +134,17 @@ def test_pyramid_equals_torchvision(golden, meta, case):
         extra="pool" if first == 0 else "p6p7", p6_source="c5" if model == "retinanet_v2" else "p5", mask_padding=False
     )
     net = ResNet(mask_padding=False)
-    image = picture(meta, "odd" if rest.startswith("fpn_odd") else f"pad{rest.split('/')[0]}")
 
     @jax.jit
     def pyramid(variables, x):
         hw = jnp.asarray([x.shape[1:3]])
         return fpn.apply(variables[1], net.apply(variables[0], x, hw, method="stages")[first:], hw, 4 * 2**first)
 
-    levels = pyramid(parts, image)
-    names = [key.rsplit("/", 1)[-1] for key in golden if key.startswith(f"{case}/")]
-    assert names
-    for name in names:
-        stored, ours = golden[f"{case}/{name}"], channels_first(levels[PLACE[name]])
-        np.testing.assert_allclose(ours[:, :: ours.shape[1] // stored.shape[1]], stored, **NETWORK, err_msg=name)
+    for name, keys in cases.items():
+        levels = pyramid(parts, image_of(meta, name))
+        for key in keys:
+            stored, ours = golden[key], channels_first(levels[PLACE[key.rsplit("/", 1)[-1]]])
+            np.testing.assert_allclose(ours[:, :: ours.shape[1] // stored.shape[1]], stored, **NETWORK, err_msg=key)
 
 
 def test_anchors_equal_torchvision(golden, meta):
@@ -213,55 +215,72 @@ def test_generalised_iou_loss_and_gradient_equal_torchvision(golden):
     assert_close(jax.grad(lambda x: jnp.sum(1 - generalized_iou(x, b)))(a), slope)
 
 
-def pooled(features, rois, **options):
-    """[N, r, r, C] from maps [B, h, w, C] and boxes (image, corners) on a single level of stride 1 / 0.25."""
+def pooled(features, rois, stride, **options):
+    """[N, r, r, C] from maps [B, h, w, C] of a single level and boxes (image, corners)."""
 
     def one(feature, boxes):
         size = jnp.asarray([feature.shape[:2]], jnp.int32)
-        return roi_align((feature,), boxes, jnp.zeros(len(boxes), jnp.int32), size, strides=(4.0,), **options)
+        return roi_align((feature,), boxes, jnp.zeros(len(boxes), jnp.int32), size, strides=(stride,), **options)
 
     boxes = jnp.asarray(rois[:, 1:])
     each = jax.vmap(lambda f: one(f, boxes))(features)
     return each[jnp.asarray(rois[:, 0].astype(int)), jnp.arange(len(rois))]
 
 
+def roi_settings(meta, rois, size):
+    """Stride of the map, and the most samples that a bin of a `size` x `size` grid takes along an axis."""
+    scale = meta["roi"]["spatial_scale"]
+    return 1 / scale, int(np.ceil((rois[:, 3:] - rois[:, 1:3]).max() * scale / size))
+
+
 @pytest.mark.parametrize("kind", ["aligned", "legacy"])
 @pytest.mark.parametrize("samples", [2, None])
-def test_roi_align_equals_torchvision(golden, kind, samples):
+def test_roi_align_equals_torchvision(golden, meta, kind, samples):
     """Also for boxes over the border, outside, tiny, without area and larger than the map."""
     feature, rois = take(golden, "roi/feature", "roi/rois")
     maps = jnp.asarray(feature.transpose(0, 2, 3, 1))
-    # The widest box has 33 cells; a bin of a 7 x 7 grid has at most this many of them.
-    limit = int(np.ceil((rois[:, 3:] - rois[:, 1:3]).max() * 0.25 / 7))
-    for size in (7, 14):
-        (stored,) = take(golden, f"roi/out_{kind}_{'sr2' if samples else 'srm1'}_{size}")
-        run = jax.jit(lambda m, n=size: pooled(
-            m, rois, size=n, samples=samples, max_samples=limit, aligned=kind == "aligned"
+    prefix = f"roi/out_{kind}_{'sr2' if samples else 'srm1'}_"
+    names = [key for key in golden if key.startswith(prefix)]
+    if not names:
+        pytest.skip(f"the file lacks {prefix}*")
+    for name in names:
+        size = golden[name].shape[-1]
+        stride, limit = roi_settings(meta, rois, size)
+        run = jax.jit(lambda m, n=size, stride=stride, limit=limit: pooled(
+            m, rois, stride, size=n, samples=samples, max_samples=limit, aligned=kind == "aligned"
         ))  # fmt: skip
-        np.testing.assert_allclose(channels_first(run(maps)), stored, rtol=0, atol=5e-5)
+        np.testing.assert_allclose(channels_first(run(maps)), golden[name], rtol=0, atol=5e-5)
 
 
-@pytest.mark.parametrize("name, samples", [("aligned_sr2_7", 2), ("legacy_srm1_7", None)])
-def test_gradient_of_roi_align_equals_torchvision(golden, name, samples):
-    feature, rois, weights, stored = take(golden, "roi/feature", "roi/rois", "roi/grad_output", f"roi/grad_{name}")
-    limit = int(np.ceil((rois[:, 3:] - rois[:, 1:3]).max() * 0.25 / 7))
+@pytest.mark.parametrize("kind, samples", [("aligned", 2), ("legacy", None)])
+def test_gradient_of_roi_align_equals_torchvision(golden, meta, kind, samples):
+    feature, rois, weights = take(golden, "roi/feature", "roi/rois", "roi/grad_output")
+    size = weights.shape[-1]
+    (stored,) = take(golden, f"roi/grad_{kind}_{'sr2' if samples else 'srm1'}_{size}")
+    stride, limit = roi_settings(meta, rois, size)
 
     def total(maps):
-        options = {"samples": samples, "max_samples": limit, "aligned": name.startswith("aligned")}
-        return jnp.sum(pooled(maps, rois, size=7, **options) * weights.transpose(0, 2, 3, 1))
+        options = {"samples": samples, "max_samples": limit, "aligned": kind == "aligned"}
+        return jnp.sum(pooled(maps, rois, stride, size=size, **options) * weights.transpose(0, 2, 3, 1))
 
     slope = jax.jit(jax.grad(total))(jnp.asarray(feature.transpose(0, 2, 3, 1)))
     np.testing.assert_allclose(channels_first(slope), stored, rtol=0, atol=5e-5)
+
+
+MULTI_SCALE_HW = (512, 640)
+"""The image of the pooling over a pyramid: part of the rule that draws its features, and not stored."""
 
 
 def test_levels_and_pooling_over_a_pyramid_equal_torchvision(golden, meta):
     boxes, levels, wanted = take(golden, "ms/boxes", "ms/levels", "ms/out")
     levels = levels - 2  # The file numbers P2 to P5.
     np.testing.assert_array_equal(pyramid_level(boxes, 4), levels)
-    maps = [normal(meta, f"ms/feat{i}", (1, 4, 128 >> i, 160 >> i))[0].transpose(1, 2, 0) for i in range(4)]
+    strides, (height, width) = (4, 8, 16, 32), MULTI_SCALE_HW
+    shapes = [(1, wanted.shape[1], height // stride, width // stride) for stride in strides]
+    maps = [normal(meta, f"ms/feat{i}", shape)[0].transpose(1, 2, 0) for i, shape in enumerate(shapes)]
     sizes = jnp.asarray([m.shape[:2] for m in maps], jnp.int32)
     out = jax.jit(lambda m: roi_align(
-        m, jnp.asarray(boxes), jnp.asarray(levels), sizes, strides=(4, 8, 16, 32), size=7, aligned=False
+        m, jnp.asarray(boxes), jnp.asarray(levels), sizes, strides=strides, size=wanted.shape[-1], aligned=False
     ))(tuple(map(jnp.asarray, maps)))  # fmt: skip
     np.testing.assert_allclose(channels_first(out), wanted, rtol=0, atol=5e-5)
     other, numbers = take(golden, "level/boxes", "level/k2_5")
@@ -283,7 +302,7 @@ def test_nms_keeps_what_torchvision_keeps(golden):
             if kind != "batched_tied":
                 np.testing.assert_array_equal(order[np.asarray(kept)[order]], golden[key], err_msg=key)
             seen += 1
-    assert seen >= 16
+    assert seen
     odd, keep = take(golden, "nms/degenerate_boxes", "nms/degenerate_keep_0.5")
     rank = -np.arange(len(odd), dtype=np.float32)
     kept = run(odd, rank, np.zeros(len(odd), np.int32), np.ones(len(odd), bool), overlap=0.5)
@@ -301,8 +320,10 @@ def mask_rcnn(meta):
 
 def test_box_head_equals_torchvision(golden, meta, mask_rcnn):
     scores, deltas = take(golden, "boxhead/cls_score", "boxhead/bbox_pred")
-    head = BoxHead(scores.shape[1] - 1, 1024, deltas.shape[1])
-    rois = normal(meta, "boxhead/roi", (6, 256, 7, 7)).transpose(0, 2, 3, 1)[None]
+    hidden, inputs = meta["weights"]["maskrcnn"]["roi_heads.box_head.fc6.weight"]
+    side = int(np.sqrt(inputs // CHANNELS))
+    head = BoxHead(scores.shape[1] - 1, hidden, deltas.shape[1])
+    rois = normal(meta, "boxhead/roi", (len(scores), CHANNELS, side, side)).transpose(0, 2, 3, 1)[None]
     ours = head.apply({"params": mask_rcnn["box_heads_0"]}, rois)
     np.testing.assert_allclose(ours[0][0], scores, **NETWORK)
     np.testing.assert_allclose(ours[1][0], deltas, **NETWORK)
@@ -310,10 +331,13 @@ def test_box_head_equals_torchvision(golden, meta, mask_rcnn):
 
 def test_mask_head_equals_torchvision(golden, meta, mask_rcnn):
     features, logits = take(golden, "maskhead/features", "maskhead/logits")
-    rois = normal(meta, "maskhead/roi", (3, 256, 14, 14)).transpose(0, 2, 3, 1)
-    ours = jax.jit(MaskHead(90).apply)({"params": mask_rcnn["mask_heads_0"]}, rois)
-    np.testing.assert_allclose(channels_first(ours[0])[:, :: 256 // features.shape[1]], features, **NETWORK)
-    np.testing.assert_allclose(channels_first(ours[1])[:, ::13], logits, **NETWORK)
+    classes = meta["weights"]["maskrcnn"]["roi_heads.mask_predictor.mask_fcn_logits.weight"][0]
+    shape = (len(features), CHANNELS, *features.shape[2:])
+    rois = normal(meta, "maskhead/roi", shape).transpose(0, 2, 3, 1)
+    ours = jax.jit(MaskHead(classes - 1).apply)({"params": mask_rcnn["mask_heads_0"]}, rois)
+    steps = CHANNELS // features.shape[1], -(-classes // logits.shape[1])
+    np.testing.assert_allclose(channels_first(ours[0])[:, :: steps[0]], features, **NETWORK)
+    np.testing.assert_allclose(channels_first(ours[1])[:, :: steps[1]], logits, **NETWORK)
 
 
 def test_pasted_masks_equal_torchvision(golden):
