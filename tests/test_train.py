@@ -11,6 +11,7 @@ import pytest
 from hoi_jax.commands import fit_suppression
 from hoi_jax.predictions import load_predictions
 from tests.helpers.paths import ROOT
+from tests.helpers.xla_flags import FAST
 from train import main, parse_arguments
 
 DEADLINE = 300.0
@@ -27,8 +28,7 @@ TINY = [
 
 
 def command(script, *arguments):
-    flags = "--xla_backend_optimization_level=0"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "PYTHONPATH": str(ROOT)}
     return {"args": [sys.executable, script, *map(str, arguments)], "cwd": ROOT, "env": environment}
 
 

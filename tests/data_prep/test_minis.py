@@ -17,6 +17,7 @@ from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import minis
 from tests.helpers.paths import ROOT
+from tests.helpers.xla_flags import FAST
 
 # Dataset -> (splits of its files, pairs per split, options of the build).
 DATASETS = {
@@ -152,7 +153,7 @@ def trained(tmp_path_factory):
     for name in DATASETS:
         (root / name).mkdir()
         make(name, root / name)
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.helpers.train_minis", str(root), str(root / "runs"), *DATASETS]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | flags, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

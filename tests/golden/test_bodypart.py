@@ -1,6 +1,5 @@
 """The body-part system in its release setting against numbers from the authors' code (bodypart.npz and its notes)."""
 
-import functools
 import json
 import re
 
@@ -23,7 +22,6 @@ from hoi_jax.systems.body_part.targets import match_layers
 from tests.helpers import rule_weights as rule
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RELEASE = PartsConfig(
     part_filter="per_query", merge_parts="all", part_query="affine", other_humans="xor", layer3_mask="same",
     cell_rule="floor", pose_failure="skip",
@@ -88,7 +86,7 @@ def forward(net):
 
         return net.apply(variables, *inputs, capture_intermediates=layer0, mutable=["intermediates"])
 
-    return fast_jit(run)
+    return jax.jit(run)
 
 
 def test_the_file_holds_a_known_case(meta):
@@ -236,7 +234,7 @@ def test_losses_and_matching_of_whole_batches(golden, case, net, meta):
     assert_same_matching(
         golden, name, "", np.asarray(match_layers(paired_layers(out), targets, net.config.matching)[-1])
     )
-    terms = fast_jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), net.config))(out)
+    terms = jax.jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), net.config))(out)
     assert_losses(golden, name, terms, net.config, 1e-4)
 
 
@@ -259,7 +257,7 @@ def test_losses_and_matching_of_given_outputs(golden, name):
     images, verbs = out["verb_logits"].shape[1], out["verb_logits"].shape[-1]
     config, targets = BodyPartConfig(), targets_of(golden, name, verbs, images)
     assert_same_matching(golden, name, "", np.asarray(match_layers(paired_layers(out), targets, config.matching)[-1]))
-    terms = fast_jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), config))(out)
+    terms = jax.jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), config))(out)
     assert_losses(golden, name, terms, config, 1e-5)
 
 
@@ -280,7 +278,7 @@ def test_gradients(golden, meta, params, net, variables, name):
         terms = loss_terms(out, targets, jnp.ones(len(pixels), bool), net.config)
         return sum(weights[term] * values.sum() for term, values in terms.items())
 
-    gradients = fast_jit(jax.grad(total))(variables["params"])
+    gradients = jax.jit(jax.grad(total))(variables["params"])
     flat = {
         "params/" + "/".join(k.key for k in path): np.asarray(x)
         for path, x in jax.tree_util.tree_leaves_with_path(gradients)
@@ -330,7 +328,7 @@ def test_interactiveness_module_alone_with_boxes_at_the_edges(golden, meta, net,
         seen = Memory(tokens, placed, valid, memory.grid)
         return head.apply(weights, query, seen, *cells, mutable=["intermediates"])
 
-    out, seen = jax.tree.map(np.asarray, fast_jit(run)(query, *memory[:3], human, obj, parts))
+    out, seen = jax.tree.map(np.asarray, jax.jit(run)(query, *memory[:3], human, obj, parts))
     kept = np.zeros(out["part_kept"].shape, bool)
     np.put_along_axis(kept, golden["M/part_top3_sorted"].astype(int), True, axis=-1)
     np.testing.assert_array_equal(out["part_kept"], kept)

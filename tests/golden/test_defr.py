@@ -21,8 +21,6 @@ from hoi_jax.systems.defr.model import cosine_logits, unit
 from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
 
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @pytest.fixture(scope="module")
 def golden(golden_dir):
@@ -78,7 +76,7 @@ def vit(meta):
         tokens = net.apply(variables, image, method="all_tokens")
         return tokens, net.apply(variables, image)
 
-    return net, {"params": params["backbone"]}, jnp.asarray(params["image_projection"]), fast_jit(run)
+    return net, {"params": params["backbone"]}, jnp.asarray(params["image_projection"]), jax.jit(run)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_the_file_holds_cases(golden):
 def test_every_block_of_the_vit(golden, vit):
     image, feature, out = take(golden, "vit_image", "vit_cls", "vit_out")
     net, variables, projection, run = vit
-    patches = fast_jit(lambda x: net.apply(variables, x, method=lambda m, x: m.patch_embed(x)))(channels_last(image))
+    patches = jax.jit(lambda x: net.apply(variables, x, method=lambda m, x: m.patch_embed(x)))(channels_last(image))
     assert_close(patches.reshape(golden["vit_patch_embed"].shape), golden["vit_patch_embed"])
     tokens, got = run(channels_last(image))
     assert_close(tokens[0], golden["vit_ln_pre"])
@@ -135,7 +133,7 @@ def regional(golden, meta, vit):
             options = {"blocks": blocks, "rule": rule, "exact": exact}
             return net.apply(variables, streams, visible[None], method="regional", **options)
 
-        return fast_jit(run)(streams, visible)[0]
+        return jax.jit(run)(streams, visible)[0]
 
     return visible, tokens
 
@@ -163,7 +161,7 @@ def test_text_features(golden, meta):
     shapes = text_shapes(s["context"], s["vocabulary"], s["width"], s["layers"], s["output"])
     params, _ = convert(shapes, meta["name_prefix"])
     net = TextTower(s["vocabulary"], s["context"], s["width"], s["layers"], s["heads"], s["output"])
-    assert_close(fast_jit(net.apply)({"params": params["text"]}, jnp.asarray(tokens)), features)
+    assert_close(jax.jit(net.apply)({"params": params["text"]}, jnp.asarray(tokens)), features)
 
 
 def test_cosine_head_on_text_weights_brought_back_through_the_projection(golden, vit):
@@ -179,7 +177,7 @@ def test_cosine_head_on_text_weights_brought_back_through_the_projection(golden,
 def test_every_stage_of_the_modified_resnet(golden, resnet):
     image, out = take(golden, "rn_image", "rn_out")
     net, variables = resnet
-    got, sown = fast_jit(lambda x: net.apply(variables, x, mutable=["intermediates"]))(channels_last(image))
+    got, sown = jax.jit(lambda x: net.apply(variables, x, mutable=["intermediates"]))(channels_last(image))
     for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
         assert_close(sown["intermediates"][name][0].transpose(0, 3, 1, 2), golden[f"rn_{name}"])
     assert_close(got, out)
@@ -190,7 +188,7 @@ def test_the_modified_resnet_at_another_resolution(golden, meta, resnet):
     net, variables = resnet
     table = jnp.asarray(variables["params"]["pool"]["positional_embedding"])
     assert_close(resize_positions(table, net.grid, (meta["resnet"]["big_resolution"] // 32,) * 2), positions)
-    assert_close(fast_jit(net.apply)(variables, channels_last(image)), out)
+    assert_close(jax.jit(net.apply)(variables, channels_last(image)), out)
 
 
 def test_lse_sign_loss_and_gradient(golden):

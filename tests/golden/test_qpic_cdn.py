@@ -24,7 +24,6 @@ from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OUTPUT = {"rtol": 0, "atol": 1e-4}
 TERMS = {
     "obj_ce": "object", "verb_ce": "verb", "sub_bbox": "human_box", "sub_giou": "human_giou",
@@ -118,7 +117,7 @@ def case(request, golden, meta, all_params):
     hw = np.array([image[1:] for image in meta[family]["images"]], np.int32)
     nobody = np.zeros((len(pixels), 1, 10, 4), np.float32), np.zeros((len(pixels), 1, 10), bool)
     inputs = pixels, hw, *nobody
-    outputs = jax.tree.map(np.asarray, fast_jit(net.apply)(variables, *inputs))
+    outputs = jax.tree.map(np.asarray, jax.jit(net.apply)(variables, *inputs))
     return name, net, params, variables, inputs, outputs
 
 
@@ -199,7 +198,7 @@ def solver(config: BodyPartConfig):
         used = jnp.ones(len(targets.valid), bool)
         return match_layers(paired_layers(out), targets, config.matching), loss_terms(out, targets, used, config)
 
-    return fast_jit(solve)
+    return jax.jit(solve)
 
 
 def assert_terms(golden, name, terms, config, rtol):
@@ -294,7 +293,7 @@ def test_gradients(golden, case):
         terms = loss_terms(out, targets, jnp.ones(len(inputs[0]), bool), net.config)
         return sum(weights[term] * values.sum() for term, values in terms.items())
 
-    gradients = fast_jit(jax.grad(total))(variables["params"])
+    gradients = jax.jit(jax.grad(total))(variables["params"])
     flat = {
         "params/" + "/".join(k.key for k in path): np.asarray(x)
         for path, x in jax.tree_util.tree_leaves_with_path(gradients)
@@ -330,7 +329,7 @@ def reweighted_solver(config: BodyPartConfig, counts: tuple):
         weights, state = class_weights(state, of_query, targets, used, config.loss.reweight, tables)
         return query, weights, state, terms_of_matched(out, targets, query, of_query, used, config, weights=weights)
 
-    return fast_jit(solve)
+    return jax.jit(solve)
 
 
 def counts_of(golden, dataset: str, kinds=("object", "verb")) -> tuple:

@@ -1,4 +1,4 @@
-"""Small vocabularies, configurations and random batches for the tests of TIN."""
+"""Small vocabularies of both styles of labels, and random batches."""
 
 import numpy as np
 
@@ -75,3 +75,37 @@ def random_batch(
         "persons_roles": roles.astype(np.int32),
         "persons_valid": np.ones((batch, 2), bool),
     }
+
+
+def with_every_field(
+    made: dict[str, np.ndarray], vocabulary: Vocabulary, size: int, seed: int
+) -> dict[str, np.ndarray]:
+    """A `random_batch` with the remaining fields of the schema that are made of records.
+
+    The first person of every image has no face; masks are ellipses in the boxes, on a grid of half the resolution.
+    """
+    rng = np.random.default_rng(seed + 1)
+    made, batch = dict(made), len(made["batch_valid"])
+    grid = (np.arange(32) + 0.5) * size / 32
+    for table in ("instances", "detections"):
+        boxes, label = made[f"{table}_xyxy_px"], made[f"{table}_class"]
+        low, side = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
+        face = np.concatenate([low + side * [0.3, 0.0], low + side * [0.7, 0.3]], axis=-1)
+        has = (label == 0) & (np.arange(label.shape[1]) > 0)[None]
+        made[f"{table}_face_xyxy_px"] = (face * has[..., None]).astype(np.float32)
+        centre, half = low + side / 2, side / 2
+        x = (grid[None, None] - centre[..., :1]) / half[..., :1]
+        y = (grid[None, None] - centre[..., 1:]) / half[..., 1:]
+        made[f"{table}_mask"] = x[:, :, None, :] ** 2 + y[:, :, :, None] ** 2 <= 1
+        parts = np.stack([random_boxes(rng, 10, size, size) for _ in range(label.size)])
+        made[f"{table}_parts_xyxy_px"] = parts.reshape(*label.shape, 10, 4)
+    made["faces_xyxy_px"] = np.concatenate([made[f"{t}_face_xyxy_px"] for t in ("instances", "detections")], axis=1)
+    made["pairs_part_states"] = rng.integers(-1, 2, (*made["pairs_valid"].shape, 6)).astype(np.int32)
+    made["hoi_labels"] = rng.integers(-2, 2, (batch, max(len(vocabulary.hois), 1))).astype(np.int32)
+    for end in ("human", "object"):
+        boxes = np.stack([random_boxes(rng, 3, size, size) for _ in range(batch)])
+        made[f"external_{end}_xyxy_px"] = boxes
+        made[f"external_{end}_score"] = rng.uniform(0.7, 1.0, (batch, 3)).astype(np.float32)
+    made["external_object_class"] = rng.integers(1, len(vocabulary.objects), (batch, 3)).astype(np.int32)
+    made["external_valid"] = np.ones((batch, 3), bool)
+    return made

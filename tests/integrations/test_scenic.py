@@ -31,14 +31,14 @@ from hoi_jax.systems.body_part.config import BackboneConfig, BodyPartConfig, Mat
 from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.targets import Targets, matching_cost
 from tests.helpers.paths import ROOT
+from tests.helpers.xla_flags import with_devices
 from tests.integrations import scenic_peer as peer
 
-FAST = {"xla_backend_optimization_level": 0}
 HERE = Path(__file__).resolve().parent
 
 
 def compiled(function, *arguments):
-    return jax.jit(function).lower(*arguments).compile(compiler_options=FAST)(*arguments)
+    return jax.jit(function)(*arguments)
 
 
 @pytest.fixture(scope="module", params=["frozen", "fresh"])
@@ -288,8 +288,7 @@ def test_scenics_own_loop_trains_a_system_continues_it_and_its_checkpoint_is_rea
     if not root:
         pytest.skip("HOI_JAX_SCENIC does not name a source tree of google-research/scenic")
     assert build.main(["hoi_scenes/tiny", "--data-dir", str(tmp_path / "data")]) == 0
-    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=2"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{root}", "XLA_FLAGS": flags}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{root}", "XLA_FLAGS": with_devices(2)}
     arguments = [str(tmp_path / "data"), "hoi_scenes/tiny", "defr_hoi_scenes", str(tmp_path / "run")]
     python = os.environ.get("HOI_JAX_SCENIC_PYTHON", sys.executable)
     command = [python, str(HERE / "scenic_train_peer.py"), *arguments]

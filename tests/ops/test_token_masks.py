@@ -31,7 +31,7 @@ def compiled(preset: str):
         options = {"other_humans": rules["other_humans"], "last_layer": rules["last_layer"]}
         return kept[0], progressive_masks(merged, any_part, human, obj, some, **options)[:, 0]
 
-    return jax.jit(masks, compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(masks)
 
 
 def covered(box, row, column, rule) -> bool:

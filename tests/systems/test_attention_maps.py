@@ -14,8 +14,6 @@ from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.systems import calipso as calipso_examples
 from tests.helpers.systems.defr import small_config as small_defr
 
-fast_jit = calipso_examples.fast_jit
-
 
 def without_padding(batch):
     """The same pictures, all of them as large as the batch."""
@@ -28,7 +26,7 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
     system = build_system("calipso", calipso_examples.small_config(), HOI_STYLE)
     batch = without_padding(random_batch(HOI_STYLE, batch=2, size=calipso_examples.SIZE))
     batch["image_hw_px"][1] = 48, 40
-    variables = calipso_examples.random_variables(system.init, batch)
+    variables = random_variables(system.init, batch)
     net, attention = CalipsoNet(config, len(HOI_STYLE.verbs)), system.attention
 
     def everything(variables, batch):
@@ -39,7 +37,7 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
             net.apply(variables, maps, method="dense"),
         )
 
-    seen, out, dense = jax.device_get(fast_jit(everything)(variables, batch))
+    seen, out, dense = jax.device_get(jax.jit(everything)(variables, batch))
     image, query = 0, int(np.flatnonzero(out["pair_valid"][0])[-1])
     anchors = anchors_of(config, (64, 64))
     index, share = jax.device_get(
@@ -77,7 +75,7 @@ def test_defr_shows_the_attention_to_patches_under_the_boxes(blocks):
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     seen, out = jax.device_get(
-        fast_jit(lambda v, b: (system.attention.explain(v, b), system.predict(v, b)))(variables, batch)
+        jax.jit(lambda v, b: (system.attention.explain(v, b), system.predict(v, b)))(variables, batch)
     )
     weights, allowed = seen["weights"], seen["allowed"]
     assert weights.shape == allowed.shape == (2, 18, 1, 4, 4)

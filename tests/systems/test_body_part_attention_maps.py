@@ -6,7 +6,8 @@ import pytest
 
 from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import HOI_STYLE, random_batch
-from tests.helpers.systems.body_part import fast_jit, only, random_variables, small_config
+from tests.helpers.systems.body_part import only, small_config
+from tests.helpers.variables import random_variables
 
 
 def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():
@@ -17,7 +18,7 @@ def test_attention_lies_in_the_masks_and_the_masks_narrow_down_to_the_pair():
     variables = random_variables(system.init, batch)
     attention = system.attention
     assert attention is not None and len(attention.titles) == 3
-    seen, found = fast_jit(lambda v, b: (attention.explain(v, b), system.predict(v, b)))(variables, batch)
+    seen, found = jax.jit(lambda v, b: (attention.explain(v, b), system.predict(v, b)))(variables, batch)
     weights, allowed = np.asarray(seen["weights"]), np.asarray(seen["allowed"])
     rows, columns = (-(-size // attention.cell_px) for size in batch["image"].shape[1:3])
     assert weights.shape == allowed.shape == (2, 7, 3, rows, columns)

@@ -15,7 +15,7 @@ from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training.optimizer import match_rules
 from tests.helpers.batches import HOI_STYLE, random_batch
-from tests.helpers.systems.body_part import fast_jit, only, small_config
+from tests.helpers.systems.body_part import only, small_config
 
 FIELDS = {"batch_valid", "example_id"}
 
@@ -35,7 +35,7 @@ def test_the_queue_on_two_devices_with_half_a_batch_each_is_that_of_one_device_w
     targets = pair_targets({k: jnp.asarray(v) for k, v in batch.items()}, HOI_STYLE, LossConfig())
     of_query = jnp.asarray([[[0, -1, 1], [-1, -1, -1], [2, 0, -1], [0, 1, 2]]] * 2)
     used = jnp.asarray(batch["batch_valid"])
-    one, after = fast_jit(lambda *a: class_weights(state, *a, reweight, tables))(of_query, targets, used)
+    one, after = jax.jit(lambda *a: class_weights(state, *a, reweight, tables))(of_query, targets, used)
     counts = np.asarray(after["reweight"]["object"]["counts"])
     np.testing.assert_allclose(counts.sum(axis=1), [9, 9, 0])  # three queries of three used images in both calls
     np.testing.assert_allclose(counts[:2, -1], 5)
@@ -44,7 +44,7 @@ def test_the_queue_on_two_devices_with_half_a_batch_each_is_that_of_one_device_w
     def device(of_query, targets, used):
         return class_weights(state, of_query, targets, used, reweight, tables, "d")
 
-    many = fast_jit(jax.vmap(device, axis_name="d"))(of_query.reshape((2, 2, 2, 3)).swapaxes(0, 1), *halves)
+    many = jax.jit(jax.vmap(device, axis_name="d"))(of_query.reshape((2, 2, 2, 3)).swapaxes(0, 1), *halves)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, np.stack([b, b]), rtol=1e-6), many, (one, after))
 
 

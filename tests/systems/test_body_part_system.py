@@ -21,7 +21,8 @@ from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training.optimizer import match_rules
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
-from tests.helpers.systems.body_part import fast_jit, only, random_variables, small_config
+from tests.helpers.systems.body_part import only, small_config
+from tests.helpers.variables import random_variables
 
 STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
 
@@ -31,14 +32,14 @@ def ready(style: str, query: str = "embedding"):
     """System, variables, batch and compiled predict of one style and one kind of queries."""
     system = build_system("body_part", small_config(query=query), STYLES[style])
     batch = random_batch(STYLES[style], batch=4)
-    return system, random_variables(system.init, batch), batch, fast_jit(system.predict)
+    return system, random_variables(system.init, batch), batch, jax.jit(system.predict)
 
 
 @functools.cache
 def loss_and_gradient():
     """Compiled (params, batch, key) -> ((loss, aux), gradient)."""
     system = ready("hoi")[0]
-    return fast_jit(jax.value_and_grad(lambda p, b, k: system.loss({"params": p}, b, k), has_aux=True))
+    return jax.jit(jax.value_and_grad(lambda p, b, k: system.loss({"params": p}, b, k), has_aux=True))
 
 
 def assert_close(a, b):
@@ -75,7 +76,7 @@ def test_padding_the_picture_and_the_tables_changes_no_score_and_no_loss(query):
             table = batch[name]
             grown[name] = np.pad(table, ((0, 0), (0, 3), *((0, 0),) * (table.ndim - 2)))
     assert_close(*(predict(variables, only(x, system.needs_predict)) for x in (batch, grown)))
-    loss = fast_jit(lambda b: system.loss(variables, b, jax.random.key(0), train=False)[0])
+    loss = jax.jit(lambda b: system.loss(variables, b, jax.random.key(0), train=False)[0])
     np.testing.assert_allclose(loss(batch), loss(grown), rtol=1e-5)
 
 
@@ -83,7 +84,7 @@ def test_the_release_setting_leaks_padding_as_the_authors_code_does():
     system = build_system("body_part", small_config(backbone={"mask_padding": False}), HOI_STYLE)
     _, variables, batch, _ = ready("hoi")
     grown = {**batch, "image": np.pad(batch["image"], ((0, 0), (0, 16), (0, 32), (0, 0)))}
-    predict = fast_jit(system.predict)
+    predict = jax.jit(system.predict)
     a, b = (predict(variables, only(x, system.needs_predict))["interactiveness"] for x in (batch, grown))
     assert np.abs(np.asarray(a) - np.asarray(b)).max() > 1e-5
 
@@ -120,11 +121,11 @@ def test_loss_and_gradient_are_the_same_on_one_device_and_on_two():
         found = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, key, axis_name=axis_name)[0])(params)
         return found if axis_name is None else jax.lax.pmean(found, axis_name)
 
-    one, gradient = fast_jit(value_and_gradient)(params, batch)
+    one, gradient = jax.jit(value_and_gradient)(params, batch)
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     run = functools.partial(value_and_gradient, axis_name="d")
     run = jax.shard_map(run, mesh=mesh, in_specs=(P(), P("d")), out_specs=P(), check_vma=False)
-    many, gradients = fast_jit(run)(params, batch)  # pmap takes no options for the compiler
+    many, gradients = jax.jit(run)(params, batch)  # pmap takes no options for the compiler
     np.testing.assert_allclose(many, one, rtol=1e-5)
     assert_same_gradients(gradients, gradient)
 
@@ -148,7 +149,7 @@ def test_terms_of_body_parts_are_the_same_on_one_device_and_on_two():
 
         return jax.value_and_grad(total, has_aux=True)(outputs)
 
-    (one, terms), gradient = fast_jit(value_and_gradient)(outputs, targets, batch["batch_valid"])
+    (one, terms), gradient = jax.jit(value_and_gradient)(outputs, targets, batch["batch_valid"])
     assert {"consistency", "parts"} <= set(terms)
     axes = {name: int(name != "part_logits") for name in outputs}
 
@@ -157,7 +158,7 @@ def test_terms_of_body_parts_are_the_same_on_one_device_and_on_two():
 
     split = {name: halved(value, axes[name]) for name, value in outputs.items()}
     run = jax.vmap(functools.partial(value_and_gradient, axis_name="d"), axis_name="d")
-    (many, _), gradients = fast_jit(run)(split, jax.tree.map(halved, targets), halved(batch["batch_valid"]))
+    (many, _), gradients = jax.jit(run)(split, jax.tree.map(halved, targets), halved(batch["batch_valid"]))
     np.testing.assert_allclose(many.mean(), one, rtol=1e-5)
     # The loss is the mean over devices, so that an example's gradient on its own device is twice that.
     assert_same_gradients(

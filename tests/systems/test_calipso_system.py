@@ -16,7 +16,8 @@ from hoi_jax.systems.calipso.predict import read_maps
 from hoi_jax.systems.calipso.subnet import LevelBatchNorm
 from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
-from tests.helpers.systems.calipso import SIZE, fast_jit, random_variables, small_config
+from tests.helpers.systems.calipso import SIZE, small_config
+from tests.helpers.variables import random_variables
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
@@ -31,7 +32,7 @@ def ready(style: str):
     """System, variables, batch and compiled predict of one style."""
     system = build_system("calipso", small_config(), STYLES[style])
     batch = a_batch(style)
-    return system, random_variables(system.init, batch), batch, fast_jit(system.predict)
+    return system, random_variables(system.init, batch), batch, jax.jit(system.predict)
 
 
 def objective(system):
@@ -44,7 +45,7 @@ def objective(system):
 @functools.cache
 def loss_and_gradient(style: str = "hoi"):
     """Compiled (params, rest, batch) -> ((loss, aux), gradient)."""
-    return fast_jit(jax.value_and_grad(objective(ready(style)[0]), has_aux=True))
+    return jax.jit(jax.value_and_grad(objective(ready(style)[0]), has_aux=True))
 
 
 def parts(variables):
@@ -148,7 +149,7 @@ def test_gathered_values_equal_the_dense_maps(share_levels):
     index = np.concatenate([[0, 8, 9, 9 * 31, 9 * 32 - 1, total - 1, total - 10], rng.integers(0, total, 200)])
     index = np.tile(index, (2, 1))
 
-    @fast_jit
+    @jax.jit
     def both(v, image, hw, index):
         maps = net.apply(v, image, hw, method="trunk")
         return read_maps(net, v, maps, index, True), read_maps(net, v, maps, index, False)
@@ -162,7 +163,7 @@ def test_gathered_values_equal_the_dense_maps(share_levels):
 def test_predictions_of_the_dense_path_are_the_same():
     _, variables, batch, predict = ready("hoi")
     dense = build_system("calipso", small_config(predict={"dense": True}), HOI_STYLE)
-    assert_same_pairs(fast_jit(dense.predict)(variables, batch), predict(variables, batch))
+    assert_same_pairs(jax.jit(dense.predict)(variables, batch), predict(variables, batch))
 
 
 def test_a_loose_threshold_of_the_mean_readout_reads_the_best_anchor():
@@ -170,7 +171,7 @@ def test_a_loose_threshold_of_the_mean_readout_reads_the_best_anchor():
     _, variables, batch, predict = ready("hoi")
     changes = {"loss": {"overlap": 1.0}, "predict": {"readout": "mean", "readout_anchors": 3}}
     mean = build_system("calipso", small_config(**changes), HOI_STYLE)
-    assert_same_pairs(fast_jit(mean.predict)(variables, batch), predict(variables, batch))
+    assert_same_pairs(jax.jit(mean.predict)(variables, batch), predict(variables, batch))
 
 
 @pytest.mark.parametrize("style", ["hoi", slow("action")])
@@ -185,7 +186,7 @@ def test_loss_ignores_padding_and_examples_that_fill_up_a_batch(style):
     for name in batch:
         if name.startswith(("instances_", "pairs_", "persons_")):
             wide[name] = np.pad(wide[name], [(0, 0), (0, 2)] + [(0, 0)] * (batch[name].ndim - 2))
-    other, other_aux = fast_jit(objective(ready(style)[0]))(params, rest, wide)
+    other, other_aux = jax.jit(objective(ready(style)[0]))(params, rest, wide)
     np.testing.assert_allclose(other, value, rtol=1e-5)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
     jax.tree.map(close, other_aux.state, aux.state)
@@ -195,7 +196,7 @@ def test_loss_ignores_padding_and_examples_that_fill_up_a_batch(style):
 def terms_of(groups, batch, variables=None, train=True):
     system = build_system("calipso", small_config(**groups), HOI_STYLE)
     variables = variables or random_variables(system.init, batch)
-    run = fast_jit(lambda v, b: system.loss(v, b, jax.random.key(0), train=train))
+    run = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0), train=train))
     value, aux = run(variables, batch)
     return float(value), {k: float(v) for k, v in aux.terms.items()}, aux.state, variables
 
@@ -225,7 +226,7 @@ def test_switches_train_and_predict(groups, terms):
     expected = terms or {"verb", "target", "pull", "push"} | ({"background"} if "background" in str(groups) else set())
     assert set(named) == expected and np.isfinite(value)
     system = build_system("calipso", small_config(**groups), HOI_STYLE)
-    out = fast_jit(system.predict)({**variables, **state}, batch)
+    out = jax.jit(system.predict)({**variables, **state}, batch)
     assert np.asarray(out["pair_valid"]).any() and np.isfinite(np.asarray(out["verb_scores"])).all()
 
 
@@ -234,7 +235,7 @@ def test_recomputing_activations_changes_neither_loss_nor_gradient():
     _, variables, batch, _ = ready("hoi")
     params, rest = parts(variables)
     system = build_system("calipso", small_config(subnet={"remat": True}), HOI_STYLE)
-    (value, _), gradient = fast_jit(jax.value_and_grad(objective(system), has_aux=True))(params, rest, batch)
+    (value, _), gradient = jax.jit(jax.value_and_grad(objective(system), has_aux=True))(params, rest, batch)
     (plain, _), wanted = loss_and_gradient()(params, rest, batch)
     np.testing.assert_allclose(value, plain, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, wanted)

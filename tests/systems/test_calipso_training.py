@@ -9,7 +9,8 @@ from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_t
 from hoi_jax.training.accumulate import AccumulationError
 from hoi_jax.training.state import make_state
 from tests.helpers.batches import HOI_STYLE, random_batch
-from tests.helpers.systems.calipso import SIZE, random_variables, small_config
+from tests.helpers.systems.calipso import SIZE, small_config
+from tests.helpers.variables import random_variables
 
 STEPS = 3
 SETTINGS = OptimizerSettings(name="momentum", learning_rate=0.01, clip="global", clip_norm=1.0)

@@ -9,7 +9,8 @@ import pytest
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE
-from tests.helpers.systems.cascade import cascade_batch, fast_jit, random_variables, small_config
+from tests.helpers.systems.cascade import cascade_batch, small_config
+from tests.helpers.variables import random_variables
 
 EXTERNAL = {"detector": "external", "stages": 2, "relation": {"mining_scale": 0.1}}
 OWN = {"stages": 2, "masks": {"enabled": True}, "relation": {"region": "mask", "mining_scale": 0.1}}
@@ -25,7 +26,7 @@ def ready(kind: str, style: str = "hoi"):
     if kind == "own":
         for stage in range(2):
             variables["params"][f"box_heads_{stage}"]["score"]["bias"] = np.array([0, 4, 2, 2], np.float32)
-    return system, variables, batch, fast_jit(system.predict)
+    return system, variables, batch, jax.jit(system.predict)
 
 
 def needed(system, batch, what="predict"):
@@ -107,7 +108,7 @@ def test_every_term_of_equation_18_is_positive_and_every_parameter_learns():
     """Own detector with masks: proposals, boxes, masks, ranking and three streams."""
     system, variables, batch, _ = ready("own")
     rest = {name: value for name, value in variables.items() if name != "params"}
-    run = fast_jit(jax.value_and_grad(objective(system), has_aux=True))
+    run = jax.jit(jax.value_and_grad(objective(system), has_aux=True))
     (value, aux), slope = run(variables["params"], rest, needed(system, batch, "train"))
     names = {"rpn_score", "rpn_box", "class", "box", "mask", "rank", "verb_s", "verb_g", "verb_v"}
     assert set(aux.terms) == names and all(float(term) > 0 for term in aux.terms.values())
@@ -127,8 +128,8 @@ def terms_of(groups, style=HOI_STYLE):
     system = build_system("cascade", small_config(**groups), style)
     batch = cascade_batch(style)
     variables = random_variables(system.init, batch)
-    value, aux = fast_jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, batch, "train"))
-    out = fast_jit(system.predict)(variables, needed(system, batch))
+    value, aux = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, batch, "train"))
+    out = jax.jit(system.predict)(variables, needed(system, batch))
     return float(value), set(aux.terms), {name: np.asarray(x) for name, x in out.items()}
 
 
@@ -194,7 +195,7 @@ def test_nobody_in_the_picture_gives_no_pair_and_a_finite_loss():
     empty = {**batch, "detections_class": np.ones_like(batch["detections_class"])}
     empty["instances_class"] = np.ones_like(batch["instances_class"])
     assert not np.asarray(predict(variables, needed(system, empty))["pair_valid"]).any()
-    value, _ = fast_jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, empty, "train"))
+    value, _ = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, empty, "train"))
     assert np.isfinite(float(value))
 
 

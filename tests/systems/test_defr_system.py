@@ -26,8 +26,6 @@ from hoi_jax.training.step import make_gradients
 from tests.helpers.batches import HOI_STYLE
 from tests.helpers.systems.defr import STYLES, make_batch, small_config
 
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @functools.cache
 def ready(style: str):
@@ -36,7 +34,7 @@ def ready(style: str):
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
-    return system, variables, batch, fast_jit(system.predict), fast_jit(system.loss)
+    return system, variables, batch, jax.jit(system.predict), jax.jit(system.loss)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -105,7 +103,7 @@ def test_pairs_may_see_another_interpolation_than_whole_pictures():
     detection, other = small_config()["detection"], {"kernel": "bilinear", "antialias": False}
     both = build_system("defr", small_config(detection={**detection, **other}), HOI_STYLE)
     throughout = build_system("defr", small_config(inputs={"size": 32, **other}), HOI_STYLE)
-    out, changed = (fast_jit(system.predict)(variables, batch) for system in (both, throughout))
+    out, changed = (jax.jit(system.predict)(variables, batch) for system in (both, throughout))
     plain = predict(variables, batch)
     np.testing.assert_allclose(out["hoi_scores"], plain["hoi_scores"], atol=1e-5)
     np.testing.assert_allclose(out["verb_scores"], changed["verb_scores"], atol=1e-6)
@@ -117,7 +115,7 @@ def test_prior_power_raises_the_detector_scores():
     released = build_system(
         "defr", small_config(detection={**small_config()["detection"], "prior_power": 2.8}), HOI_STYLE
     )
-    first, second = predict(variables, batch), fast_jit(released.predict)(variables, batch)
+    first, second = predict(variables, batch), jax.jit(released.predict)(variables, batch)
     prior = np.asarray(first["human_score"] * first["object_score"])[..., None]
     np.testing.assert_allclose(second["verb_scores"], first["verb_scores"] * prior**1.8, rtol=1e-4, atol=1e-7)
 
@@ -153,7 +151,7 @@ def test_two_devices_give_the_loss_and_gradient_of_one():
         each = jax.vmap(lambda part: gradient(part, "devices"), axis_name="devices")(halves)
         return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
 
-    one, two = fast_jit(gradient)(batch), fast_jit(both)(halves)
+    one, two = jax.jit(gradient)(batch), jax.jit(both)(halves)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * (1 + np.abs(a).max())), one, two)
 
 
@@ -185,7 +183,7 @@ def test_twenty_steps_lower_the_loss():
     system, _, batch, _, _ = ready("hoi")
     optimizer = optax.adam(3e-3)
 
-    @fast_jit
+    @jax.jit
     def run(params):
         def step(carry, _):
             params, state = carry

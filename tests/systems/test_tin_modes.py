@@ -69,17 +69,15 @@ def test_p_learns_from_each_of_several_datasets(data):
         given = {**batch, "batch_valid": valid}
         return jax.value_and_grad(lambda p: system.loss({"params": p}, given, jax.random.key(1))[0])(params)
 
-    options: dict[str, Any] = {"xla_backend_optimization_level": 0}
-    fast = losses.lower(variables["params"], batch["batch_valid"]).compile(options)
     grads = []
     for source in (0, 1):
-        value, grad = fast(variables["params"], batch["source_id"] == source)
+        value, grad = losses(variables["params"], batch["source_id"] == source)
         assert value > 0
         grads.append(grad)
     assert all(optax.tree.norm(grad) > 1e-4 for grad in grads)
     apart = jax.tree.map(lambda a, b: a - b, *grads)
     assert optax.tree.norm(apart) > 1e-3 * optax.tree.norm(grads[0])
     # One step on both lowers the loss of both together.
-    value, grad = fast(variables["params"], batch["batch_valid"])
+    value, grad = losses(variables["params"], batch["batch_valid"])
     moved = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], grad)
-    assert fast(moved, batch["batch_valid"])[0] < value
+    assert losses(moved, batch["batch_valid"])[0] < value

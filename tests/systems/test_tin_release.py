@@ -22,8 +22,8 @@ from hoi_jax.systems.tin.score_pairs import pair_scorer
 from hoi_jax.systems.tin.scores import best_objects, kept_pairs
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
 from tests.helpers.systems.tin import small_config
+from tests.helpers.variables import random_variables
 
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RELEASED = {
     "classifier": {"context": True, "spatial_human": True, "unit_norm": True},
     "interactiveness": {
@@ -38,18 +38,6 @@ EARLY = {
     "interactiveness": {"streams": ()},
     "context": {"channels": 6, "features": 5, "bias": False},
 }
-
-
-def random_variables(init, *args):
-    """Variables of the right shapes with random values, so that biases are not zero."""
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        scale = 0.2 if len(leaf.shape) < 2 else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
-        values = np.float32(scale) * rng.normal(size=leaf.shape).astype(np.float32)
-        return np.abs(values) + 0.5 if path[-1].key == "var" else (path[-1].key == "scale") + values
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0), *args))
 
 
 def inputs(config):
@@ -68,7 +56,7 @@ def test_one_pass_over_all_pairs_equals_one_pair_at_a_time(options):
     net = TinNet(config, 7, 3)
     picture, human, obj, keypoints, labels = inputs(config)
     index = jnp.asarray([[0, 0, 1, 1, 1]]), jnp.asarray([[0, 3, 1, 2, 0]])
-    apply = fast_jit(lambda v, *a: net.apply(v, *a[:7], None, a[7]))
+    apply = jax.jit(lambda v, *a: net.apply(v, *a[:7], None, a[7]))
     variables = random_variables(net.init, *picture, human, obj, keypoints, *index, None, labels)
     shared = apply(variables, *picture, human, obj, keypoints, *index, labels)
     zero = jnp.zeros((1, 1), jnp.int32)
@@ -80,7 +68,7 @@ def test_one_pass_over_all_pairs_equals_one_pair_at_a_time(options):
             np.testing.assert_allclose(shared[name][0, row], one[name][0, 0], atol=1e-5)
     instances = net.apply(variables, *picture, human, obj, labels, method="instances")
     valid = jnp.asarray([[True, True, True, False, False]])
-    chunks = logits_of_boxes(instances) | fast_jit(
+    chunks = logits_of_boxes(instances) | jax.jit(
         lambda v: pair_logits(net, v, instances, (human, obj, keypoints), *index, valid)
     )(variables)
     for name in shared:
@@ -175,10 +163,10 @@ def test_a_picture_without_pairs_falls_back_on_its_best_boxes():
     example["detections_score"] = jnp.asarray([0.3, 0.4, 0.35, 0.2, 0.1, 0.15])  # all below the thresholds
     for fallback, pairs in ((0, 0), (2, 4), (4, 8)):  # two people; never the person as an object
         config = from_config(TinConfig, small_config(score={"fallback": fallback}))
-        p = fast_jit(lambda e, c=config: propose_pairs(e, 0, c))(example)
+        p = jax.jit(lambda e, c=config: propose_pairs(e, 0, c))(example)
         assert int(p["pair_valid"].sum()) == pairs and bool(p["fallback"]) == (fallback > 0)
     usual = {**example, "detections_score": jnp.full(6, 0.9)}
-    p = fast_jit(lambda e: propose_pairs(e, 0, from_config(TinConfig, small_config(score={"fallback": 4}))))(usual)
+    p = jax.jit(lambda e: propose_pairs(e, 0, from_config(TinConfig, small_config(score={"fallback": 4}))))(usual)
     assert not bool(p["fallback"]) and int(p["pair_valid"].sum()) == 10
 
 
@@ -188,7 +176,7 @@ def test_scores_of_given_pairs_are_those_of_the_same_detections():
     config = small_config(**options)
     system, batch = build_system("tin", config, HOI_STYLE), random_batch(HOI_STYLE, batch=1)
     variables = random_variables(system.init, batch)
-    out = {name: np.asarray(value)[0] for name, value in fast_jit(system.predict)(variables, batch).items()}
+    out = {name: np.asarray(value)[0] for name, value in jax.jit(system.predict)(variables, batch).items()}
     rows = np.flatnonzero(out["pair_valid"])
     score_pairs = pair_scorer(config, HOI_STYLE, variables)
     keypoints = [
@@ -209,9 +197,9 @@ def test_early_fusion_learns_its_two_terms_and_scores_pairs_by_the_joint_stream(
     system = build_system("tin", small_config(**EARLY, loss={"human": 2.0, "weighting": "none"}), ACTION_STYLE)
     batch = random_batch(ACTION_STYLE)
     variables = random_variables(system.init, batch)
-    _, out = fast_jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, batch)
+    _, out = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, batch)
     assert set(out.terms) == {"human", "joint"}
-    predictions = fast_jit(system.predict)(variables, batch)
+    predictions = jax.jit(system.predict)(variables, batch)
     assert (np.asarray(predictions["verb_scores"]) <= 1).all() and "agent_scores" in predictions
 
 
@@ -239,7 +227,7 @@ def test_padding_changes_no_valid_feature_of_any_layout(layout):
     rng = np.random.default_rng(0)
     image, hw = rng.normal(size=(1, 45, 37, 3)).astype(np.float32), jnp.asarray([[45, 37]])
     variables = random_variables(net.init, jnp.asarray(image), hw)
-    apply = fast_jit(net.apply)
+    apply = jax.jit(net.apply)
     plain = np.asarray(apply(variables, jnp.asarray(image), hw))
     wide = np.asarray(apply(variables, jnp.asarray(np.pad(image, [(0, 0), (0, 19), (0, 27), (0, 0)])), hw))
     np.testing.assert_allclose(wide[:, : plain.shape[1], : plain.shape[2]], plain, atol=1e-4)

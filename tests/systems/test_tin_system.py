@@ -20,21 +20,9 @@ from hoi_jax.systems.tin.scores import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
 from tests.helpers.systems.tin import small_config
+from tests.helpers.variables import random_variables
 
-# Half the compile time, the same numbers to float32 accuracy.
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
-
-
-def random_variables(init, *args):
-    """Variables of the right shapes with random values; drawing them on the host spares a slow compilation."""
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        scale = 0.2 if len(leaf.shape) < 2 else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
-        return (path[-1].key == "scale") + np.float32(scale) * rng.normal(size=leaf.shape).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0), *args))
 
 
 @functools.cache
@@ -42,7 +30,7 @@ def ready(style: str):
     """System, variables, batch and compiled predict of one style."""
     system = build_system("tin", small_config(loss={"weighting": "none"}), STYLES[style])
     batch = random_batch(STYLES[style], batch=4)
-    return system, random_variables(system.init, batch), batch, fast_jit(system.predict)
+    return system, random_variables(system.init, batch), batch, jax.jit(system.predict)
 
 
 @functools.cache
@@ -53,7 +41,7 @@ def loss_and_gradient(style: str):
     def objective(params, rest, batch, key):
         return system.loss({**rest, "params": params}, batch, key)
 
-    return fast_jit(jax.value_and_grad(objective, has_aux=True))
+    return jax.jit(jax.value_and_grad(objective, has_aux=True))
 
 
 def pair_table(predictions, image: int) -> dict:
@@ -106,7 +94,7 @@ def test_jit_changes_no_score():
     system, batch = build_system("tin", small_config(**streams), HOI_STYLE), random_batch(HOI_STYLE)
     variables = random_variables(system.init, batch)
     plain = system.predict(variables, {name: jnp.asarray(value) for name, value in batch.items()})
-    assert_same_pairs(fast_jit(system.predict)(variables, batch), plain)
+    assert_same_pairs(jax.jit(system.predict)(variables, batch), plain)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -136,7 +124,7 @@ def test_features_shared_between_pairs_equal_one_pair_at_a_time():
     keypoints = jnp.asarray(batch["detections_keypoints_px"][:, :2])
     index = jnp.asarray([[0, 0, 1, 1, 1]]), jnp.asarray([[0, 3, 1, 2, 0]])
     picture = jnp.asarray(batch["image"]), jnp.asarray(batch["image_hw_px"])
-    apply = fast_jit(net.apply)
+    apply = jax.jit(net.apply)
     variables = random_variables(net.init, *picture, human, obj, keypoints, *index)
     shared = apply(variables, *picture, human, obj, keypoints, *index)
     zero = jnp.zeros((1, 1), jnp.int32)
@@ -193,7 +181,7 @@ def draw(vocabulary, example, **options):
         sample = sample_pairs(key, fields, vocabulary.human_class, config)
         return sample, targets(sample, fields, vocabulary, config)
 
-    return fast_jit(program)(jax.random.key(0), example)
+    return jax.jit(program)(jax.random.key(0), example)
 
 
 def one_example(vocabulary, seed=0):
@@ -270,7 +258,7 @@ def test_negatives_never_show_an_annotated_pair():
 def test_pairs_are_every_confident_person_with_every_other_confident_detection():
     config, example = from_config(TinConfig, small_config()), one_example(HOI_STYLE)
     score = jnp.asarray([0.9, 0.5, 0.95, 0.3, 0.45, 0.8])
-    pairs = fast_jit(lambda e: propose_pairs(e, 0, config))({**example, "detections_score": score})
+    pairs = jax.jit(lambda e: propose_pairs(e, 0, config))({**example, "detections_score": score})
     classes = np.asarray(example["detections_class"])
     humans = [i for i in range(6) if classes[i] == 0 and score[i] > 0.6]
     objects = [i for i in range(6) if score[i] > 0.4]
@@ -287,7 +275,7 @@ def test_scores_are_the_sum_of_streams_times_s_p_and_nis_only_marks():
     rules = {"nis": {"enabled": False}, "score": {"lis": "none", "spare_no_interaction": False}}
     plain_config = small_config(loss={"weighting": "none"}, **rules)
     plain = build_system("tin", plain_config, HOI_STYLE).predict
-    off = {name: np.asarray(value) for name, value in fast_jit(plain)(variables, batch).items()}
+    off = {name: np.asarray(value) for name, value in jax.jit(plain)(variables, batch).items()}
     weight = np.asarray(lis_weight(jnp.asarray(out["human_score"])) * lis_weight(jnp.asarray(out["object_score"])))
     valid = out["pair_valid"]
     np.testing.assert_allclose(out["interactiveness"][valid], (off["interactiveness"] * weight)[valid], rtol=1e-5)
@@ -317,7 +305,7 @@ def test_scores_are_the_probabilities_that_training_made():
     }.items():
         config = small_config(**streams, **{"score": {"lis": "none", **more.pop("score", {})}, **more})
         system = build_system("tin", config, HOI_STYLE)
-        found[name] = fast_jit(system.predict)(random_variables(system.init, batch), batch)
+        found[name] = jax.jit(system.predict)(random_variables(system.init, batch), batch)
     for name in ("loss_scale", "none"):
         np.testing.assert_array_equal(found[name]["verb_scores"], found["released"]["verb_scores"])
     plain, trained = (np.asarray(found[name]["verb_scores"], np.float64) for name in ("released", "trained"))
@@ -339,7 +327,7 @@ def test_several_images_in_one_update_pull_as_so_many_updates_of_one():
     for mean in ("image", "batch"):
         system = build_system("tin", small_config(**streams, loss={"mean": mean}), HOI_STYLE)
         variables = random_variables(system.init, batch)
-        program = fast_jit(
+        program = jax.jit(
             lambda valid, s=system, v=variables: dict(s.loss(v, batch | {"batch_valid": valid}, key)[1].terms)
         )
         together[mean] = program(np.ones(4, bool))
@@ -381,7 +369,7 @@ def test_a_probe_without_a_stream_has_no_parameters_for_it(c_streams, p_streams,
     trace = functools.partial(jax.eval_shape, lambda *args: dict(system.loss(*args)[1].terms))
     terms = trace(variables, batch, jax.random.key(0))
     assert set(terms) == set(c_streams) | ({"interactiveness"} if p_streams else set())
-    predict = fast_jit(system.predict)
+    predict = jax.jit(system.predict)
     black = {**batch, "image": np.zeros_like(batch["image"])}
     same = np.allclose(predict(variables, batch)["verb_scores"], predict(variables, black)["verb_scores"])
     assert same != sees_picture

@@ -1,7 +1,6 @@
 """Frozen means unchanged to the bit, for every config with a frozen part, and never random."""
 
 import collections
-import functools
 import importlib
 import itertools
 
@@ -150,7 +149,7 @@ def test_a_thousand_training_steps_leave_a_frozen_extractor_as_it_is():
     optimizer = make_optimizer(SETTINGS, variables["params"], STEPS, system.frozen)
     step = make_train_step(system, optimizer)
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def run(state):
         batched = jax.vmap(step, axis_name="batch")(*jax.tree.map(lambda x: jnp.asarray(x)[None], (state, batch)))
         return jax.tree.map(lambda x: x[0], batched[0])

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.xla_flags import with_devices
 
 STEPS = 12
 PAUSE = 0.05
@@ -25,7 +26,7 @@ def start(workdir, *extra, kind="pmap", pause=PAUSE, steps=STEPS):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": with_devices(2),
         "PYTHONPATH": str(ROOT),
     }
     program = ["-m", "tests.helpers.toy_program"]

@@ -1,12 +1,5 @@
 """A small body-part system and its variables for tests."""
 
-import functools
-
-import jax
-import numpy as np
-
-fast_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def small_config(**groups) -> dict:
     config = {
@@ -24,17 +17,6 @@ def small_config(**groups) -> dict:
     for name, values in groups.items():
         config[name] = {**config.get(name, {}), **values} if isinstance(values, dict) else values
     return config
-
-
-def random_variables(init, *args):
-    """Random values of the right shapes, drawn on the host to spare a slow compilation."""
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        scale = 0.2 if len(leaf.shape) < 2 else np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
-        return (path[-1].key == "scale") + np.float32(scale) * rng.normal(size=leaf.shape).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0), *args))
 
 
 def only(batch, names):
