@@ -16,18 +16,21 @@ class NamedFiles:
     Attributes:
       folder: where the files are; it need not exist.
       absent: what an absent file does to its test, "skip" or "fail".
+      advice: what to do about it, the end of the reason.
     """
 
     folder: Path
     absent: str
+    advice: str
 
     def __truediv__(self, name: str) -> Path:
         path = self.folder / name
         if path.exists():
             return path
+        reason = f"needs {name}: {self.advice}"
         if self.absent == "skip":
-            pytest.skip(f"needs {name}, which is not in {self.folder}")
-        pytest.fail(f"{name} is not in {self.folder}")
+            pytest.skip(reason)
+        pytest.fail(reason)
 
 
 def _in_ci() -> bool:
@@ -40,8 +43,8 @@ def golden_files(given: str | None) -> NamedFiles:
     A folder that is named may hold a few files only; what it lacks is skipped, but fails in CI (CI=true).
     """
     if given:
-        return NamedFiles(Path(given), "fail" if _in_ci() else "skip")
-    return NamedFiles(GOLDEN, "fail")
+        return NamedFiles(Path(given), "fail" if _in_ci() else "skip", f"it is not in {given}")
+    return NamedFiles(GOLDEN, "fail", f"it belongs in {GOLDEN}")
 
 
 def dataset_files(given: str | None, beside: Path) -> NamedFiles:
@@ -53,4 +56,6 @@ def dataset_files(given: str | None, beside: Path) -> NamedFiles:
         them; elsewhere the tests that need them are skipped, in CI too.
     """
     promised = given is not None or beside.parent.exists()
-    return NamedFiles(Path(given) if given else beside, "fail" if promised and _in_ci() else "skip")
+    folder = Path(given) if given else beside
+    advice = f"it is not in {folder}" if promised else "--data-dir names the folder of the datasets' own files"
+    return NamedFiles(folder, "fail" if promised and _in_ci() else "skip", advice)
