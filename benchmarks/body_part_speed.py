@@ -130,7 +130,7 @@ def measure(scheme: str, image_hw: tuple[int, int], batch_size: int, repeats: in
     def step(params, state, key):
         def loss(params):
             stopped = jax.tree.map(lambda p, name: jax.lax.stop_gradient(p) if name == "frozen" else p, params, labels)
-            return system.loss({"params": stopped, **rest}, batch, key)[0]
+            return system.loss({"params": stopped, **rest}, batch, key).value
 
         value, gradients = jax.value_and_grad(loss)(params)
         updates, state = tx.update(gradients, state, params)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
+
+from hoi_jax.losses.terms import Term
 
 Batch = Mapping[str, Array]
 """Fields of `schema.BATCH_FIELDS`, each with a leading batch axis."""
@@ -17,15 +20,26 @@ Predictions = Mapping[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class LossOutput:
-    """What a loss returns beside the scalar that is differentiated.
+    """What a loss returns.
 
     Attributes:
-      terms: named scalars whose sum is the loss, each normalised so that the mean over devices is its value.
+      terms: named terms, whose values add up to the loss. Each is a sum and a count over the examples that the loss was
+        given; whoever knows the rest of the batch divides (`losses.terms`).
       state: new values of the mutable collections (empty for models without any).
     """
 
-    terms: Mapping[str, Array]
+    terms: Mapping[str, Term]
     state: Mapping[str, Any]
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """The terms' values where the loss was given the whole batch."""
+        return {name: term.value for name, term in self.terms.items()}
+
+    @property
+    def value(self) -> Array:
+        """The loss where it was given the whole batch."""
+        return sum(self.values.values(), jnp.zeros(()))
 
 
 jax.tree_util.register_dataclass(LossOutput, data_fields=["terms", "state"], meta_fields=[])
@@ -77,8 +91,9 @@ class System:
       name: as in the registry and in configs.
       needs_train, needs_predict: names of `schema.BATCH_FIELDS`; the pipeline builds only these.
       init: (key, batch) -> variables. Uses shapes only, never values.
-      loss: (variables, batch, key, *, train, axis_name) -> (loss, LossOutput). Every random draw is keyed by
-        `fold_in(key, example_id)`; counts that normalise a term are averaged over `axis_name`.
+      loss: (variables, batch, key, *, train, axis_name) -> LossOutput. Every random draw is keyed by
+        `fold_in(key, example_id)`. `axis_name` is for what needs the whole batch before its terms (batch statistics);
+        a loss that uses it cannot be accumulated over micro-batches. Terms do not need it.
       predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
       features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
         when it is frozen (`data.feature_cache`); None for systems without such a part.
@@ -93,7 +108,7 @@ class System:
     needs_train: frozenset[str]
     needs_predict: frozenset[str]
     init: Callable[[Array, Batch], Variables]
-    loss: Callable[..., tuple[Array, LossOutput]]
+    loss: Callable[..., LossOutput]
     predict: Callable[[Variables, Batch], Predictions]
     features: Callable[[Variables, Batch], Array] | None = None
     attention: AttentionMaps | None = None

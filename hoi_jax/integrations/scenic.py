@@ -25,6 +25,7 @@ from hoi_jax import experiment as ex
 from hoi_jax.data.records import META_FILE
 from hoi_jax.integrations.scenic_weights import convert_scenic, read_scenic, scenic_variables
 from hoi_jax.io import DataError
+from hoi_jax.losses.terms import counts_of, shares
 from hoi_jax.system import Batch, System
 
 __all__ = [
@@ -165,7 +166,8 @@ class SystemModule:
     """A `System` with the two methods of a linen module that Scenic's trainer calls.
 
     What the network returns ("logits" in Scenic) is {"loss": scalar, "terms": {name: scalar}}: our losses look into
-    the batch, so that they are computed here and not in `loss_function`.
+    the batch, so that they are computed here and not in `loss_function`. Their mean over devices, which Scenic takes,
+    is the value of the whole batch.
     """
 
     def __init__(self, system: System, example: Batch):
@@ -183,8 +185,10 @@ class SystemModule:
         """The loss of a batch, and in training the new state."""
         variables = flax.core.unfreeze(flax.core.freeze(dict(variables)))
         key = _typed(jax.random.key(0) if rngs is None else rngs["dropout"])
-        loss, output = self.system.loss(variables, inputs, key, train=train, axis_name=AXIS)
-        result = {"loss": loss, "terms": dict(output.terms)}
+        output = self.system.loss(variables, inputs, key, train=train, axis_name=AXIS)
+        parts = shares(output.terms, jax.lax.psum(counts_of(output.terms), AXIS))
+        terms = {name: jax.lax.axis_size(AXIS) * part for name, part in parts.items()}
+        result = {"loss": sum(terms.values(), jnp.zeros(())), "terms": terms}
         if not mutable:
             return result
         state = {name: tree for name, tree in variables.items() if name != "params"}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.losses.elementwise import binary_cross_entropy
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import mean_term
 from hoi_jax.nn.mlp import MLP
 from hoi_jax.ops.boxes import area, pairwise_iou, xyxy_to_cxcywh
 from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
@@ -110,13 +110,15 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
     def init(key: Array, batch: Batch) -> Variables:
         return net.init(key, jnp.ones((1, 1, 4)), jnp.zeros((1, 1), jnp.int32))
 
-    def loss(variables: Variables, batch: Batch, key: Array, *, train: bool, axis_name: str | None = None):
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool, axis_name: str | None = None
+    ) -> LossOutput:
         logits = cast(Array, net.apply(dict(variables), batch["instances_xyxy_px"], batch["instances_class"]))
         tables = {name: batch[name] for name in TRAIN_FIELDS}
         verbs, known = jax.vmap(lambda example: pair_targets(example, vocabulary.human_class))(tables)
         known &= can_be[batch["instances_class"]][:, None] & batch["batch_valid"][:, None, None, None]
-        term = valid_mean(binary_cross_entropy(logits, verbs), known, axis_name)
-        return term, LossOutput(terms={"verbs": term}, state={})
+        term = mean_term(binary_cross_entropy(logits, verbs), known)
+        return LossOutput(terms={"verbs": term}, state={})
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
         tables = {name: batch[name] for name in PREDICT_FIELDS}

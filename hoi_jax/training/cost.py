@@ -57,7 +57,8 @@ def step_cost(
     state = jax.eval_shape(lambda variables: make_state(variables, optimizer.tx, 0, ema), variables)
 
     def loss(params: Any, model_state: Any, batch: Mapping[str, Any]) -> Any:
-        return make_loss(system, optimizer.frozen, jax.random.key(0))(params, model_state, batch, None)
+        output = make_loss(system, optimizer.frozen, jax.random.key(0))(params, model_state, batch, None)
+        return output.value, output
 
     arguments = (state.params, state.model_state, part)
     return StepCost(

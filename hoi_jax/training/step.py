@@ -1,5 +1,6 @@
 """One training step as one device sees it: loss, averaged gradients, update, and what was not finite."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from hoi_jax.system import Batch, System
-from hoi_jax.training.accumulate import accumulated_value_and_grad
+from hoi_jax.losses.terms import counts_of, shares
+from hoi_jax.system import Batch, LossOutput, System
+from hoi_jax.training.accumulate import accumulated_gradients
 from hoi_jax.training.optimizer import Optimizer, path_name
 from hoi_jax.training.state import TrainState
 
@@ -35,16 +37,19 @@ def _nonfinite_groups(tree: Any, depth: int = 2) -> dict[str, Array]:
     return flags
 
 
-def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., tuple[Array, tuple[Any, Any]]]:
-    """(params, model state, batch, axis names) -> (loss, (terms, new model state)), gradients stopped at `frozen`."""
+def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., LossOutput]:
+    """(params, model state, batch, axis name) -> LossOutput with all of the state, gradients stopped at `frozen`.
 
-    def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any) -> tuple[Array, tuple[Any, Any]]:
+    Raises TypeError where a term is not float32.
+    """
+
+    def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any) -> LossOutput:
         params = jax.tree.map(lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen)
-        variables = {"params": params, **model_state}
-        value, output = system.loss(variables, batch, key, train=True, axis_name=axis_name)
-        if value.dtype != jnp.float32:
-            raise TypeError(f"system {system.name!r}: the loss is {value.dtype}, expected float32")
-        return value, (dict(output.terms), {**model_state, **output.state})
+        output = system.loss({"params": params, **model_state}, batch, key, train=True, axis_name=axis_name)
+        for name, term in output.terms.items():
+            if term.total.dtype != jnp.float32:
+                raise TypeError(f"system {system.name!r}: loss term {name!r} is {term.total.dtype}, expected float32")
+        return dataclasses.replace(output, state={**model_state, **output.state})
 
     return loss
 
@@ -52,19 +57,24 @@ def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., tuple[Ar
 def make_gradients(
     system: System, optimizer: Optimizer, accumulate: int = 1, axis_name: str = AXIS
 ) -> Callable[[TrainState, Batch], tuple[Array, dict[str, Array], Any, Any]]:
-    """(state, the device's batch) -> (loss, terms, new model state, gradients), all averaged over devices."""
+    """(state, the device's batch) -> (loss, terms' values, new model state, gradients) of all devices' batches."""
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array], Any, Any]:
         loss = make_loss(system, optimizer.frozen, step_key(state.key, state.step))
+
+        def share(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            output = loss(params, state.model_state, batch, axis_name)
+            parts = shares(output.terms, jax.lax.psum(counts_of(output.terms), axis_name))
+            return sum(parts.values(), jnp.zeros(())), (parts, output.state)
+
         if accumulate > 1:
-            (value, terms, model_state), grads = accumulated_value_and_grad(
+            terms, model_state, grads = accumulated_gradients(
                 loss, state.params, state.model_state, batch, accumulate, axis_name
             )
         else:
-            (value, (terms, model_state)), grads = jax.value_and_grad(loss, has_aux=True)(
-                state.params, state.model_state, batch, axis_name
-            )
-        return jax.lax.pmean((value, terms, model_state, grads), axis_name)
+            grads, (terms, model_state) = jax.grad(share, has_aux=True)(state.params)
+        terms, grads = jax.lax.psum((terms, grads), axis_name)
+        return sum(terms.values(), jnp.zeros(())), terms, jax.lax.pmean(model_state, axis_name), grads
 
     return gradients
 

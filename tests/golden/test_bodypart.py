@@ -20,6 +20,7 @@ from hoi_jax.systems.body_part.model import HoiTransformer
 from hoi_jax.systems.body_part.predict import pair_scores
 from hoi_jax.systems.body_part.targets import match_layers
 from tests.helpers import rule_weights as rule
+from tests.helpers.losses import entries
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
 RELEASE = PartsConfig(
@@ -234,7 +235,7 @@ def test_losses_and_matching_of_whole_batches(golden, case, net, meta):
     assert_same_matching(
         golden, name, "", np.asarray(match_layers(paired_layers(out), targets, net.config.matching)[-1])
     )
-    terms = jax.jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), net.config))(out)
+    terms = jax.jit(lambda o: entries(loss_terms(o, targets, jnp.ones(images, bool), net.config)))(out)
     assert_losses(golden, name, terms, net.config, 1e-4)
 
 
@@ -257,7 +258,7 @@ def test_losses_and_matching_of_given_outputs(golden, name):
     images, verbs = out["verb_logits"].shape[1], out["verb_logits"].shape[-1]
     config, targets = BodyPartConfig(), targets_of(golden, name, verbs, images)
     assert_same_matching(golden, name, "", np.asarray(match_layers(paired_layers(out), targets, config.matching)[-1]))
-    terms = jax.jit(lambda o: loss_terms(o, targets, jnp.ones(images, bool), config))(out)
+    terms = jax.jit(lambda o: entries(loss_terms(o, targets, jnp.ones(images, bool), config)))(out)
     assert_losses(golden, name, terms, config, 1e-5)
 
 
@@ -276,7 +277,7 @@ def test_gradients(golden, meta, params, net, variables, name):
     def total(weights_of_net):
         out = net.apply({**variables, "params": weights_of_net}, *inputs)
         terms = loss_terms(out, targets, jnp.ones(len(pixels), bool), net.config)
-        return sum(weights[term] * values.sum() for term, values in terms.items())
+        return sum(weights[name] * term.value for name, term in terms.items())
 
     gradients = jax.jit(jax.grad(total))(variables["params"])
     flat = {

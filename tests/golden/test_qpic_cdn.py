@@ -22,6 +22,7 @@ from hoi_jax.systems.body_part.reweight import class_weights, initial_state, tra
 from hoi_jax.systems.body_part.targets import match_layers
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule
+from tests.helpers.losses import entries
 from tests.helpers.set_cases import assert_same_matching, by_official_name, targets_of
 
 OUTPUT = {"rtol": 0, "atol": 1e-4}
@@ -196,7 +197,9 @@ def solver(config: BodyPartConfig):
 
     def solve(out, targets):
         used = jnp.ones(len(targets.valid), bool)
-        return match_layers(paired_layers(out), targets, config.matching), loss_terms(out, targets, used, config)
+        return match_layers(paired_layers(out), targets, config.matching), entries(
+            loss_terms(out, targets, used, config)
+        )
 
     return jax.jit(solve)
 
@@ -291,7 +294,7 @@ def test_gradients(golden, case):
     def total(weights_of_net):
         out = net.apply({**variables, "params": weights_of_net}, *inputs)
         terms = loss_terms(out, targets, jnp.ones(len(inputs[0]), bool), net.config)
-        return sum(weights[term] * values.sum() for term, values in terms.items())
+        return sum(weights[name] * term.value for name, term in terms.items())
 
     gradients = jax.jit(jax.grad(total))(variables["params"])
     flat = {
@@ -327,7 +330,8 @@ def reweighted_solver(config: BodyPartConfig, counts: tuple):
         used = jnp.ones(len(targets.valid), bool)
         query, of_query = matched_queries(paired_layers(out), targets, config)
         weights, state = class_weights(state, of_query, targets, used, config.loss.reweight, tables)
-        return query, weights, state, terms_of_matched(out, targets, query, of_query, used, config, weights=weights)
+        terms = terms_of_matched(out, targets, query, of_query, used, config, weights=weights)
+        return query, weights, state, entries(terms)
 
     return jax.jit(solve)
 

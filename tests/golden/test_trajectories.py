@@ -37,6 +37,7 @@ from hoi_jax.training.state import make_state
 from hoi_jax.training.step import make_train_step
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule
+from tests.helpers.losses import entries
 from tests.helpers.set_cases import by_official_name, cut_to_layers, detections_with_parts, parts_in_poses
 
 FILE = "trajectories.npz"
@@ -202,7 +203,7 @@ def _train(golden, name: str, meta: dict, lists: dict, updates: int, patch, wide
 
     def recorded(outputs, targets, query, *rest, **named):
         terms = original(outputs, targets, query, *rest, **named)
-        jax.debug.callback(lambda q, t: (run.matches.append(np.asarray(q)), run.terms.append(t)), query, terms)
+        jax.debug.callback(lambda q, t: (run.matches.append(np.asarray(q)), run.terms.append(t)), query, entries(terms))
         return terms
 
     patch.setattr(loss_module, "terms_of_matched", recorded)

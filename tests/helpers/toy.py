@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hoi_jax.losses.terms import Term, mean_term
 from hoi_jax.system import LossOutput, System
 
 ITEMS, WIDTH, CLASSES = 6, 5, 3
@@ -47,12 +48,10 @@ def make_system(scale_at_nan: float = 1.0, poisoned: bool = False) -> System:
         valid = batch["valid"]
         total, count = jnp.sum(jnp.where(valid, per_item, 0.0)), jnp.sum(valid).astype(jnp.float32)
         mean = jnp.mean(batch["features"], axis=(0, 1))
-        if axis_name is not None:
-            count = jax.lax.pmean(count, axis_name)
-            mean = jax.lax.pmean(mean, axis_name)
-        terms = {"items": total / jnp.maximum(count, 1e-6), "size": 1e-3 * jnp.mean(jnp.square(logits))}
+        size = mean_term(1e-3 * jnp.square(logits), jnp.ones(logits.shape, bool))
+        terms = {"items": Term(total, count), "size": size}
         state = {"stats": {"mean": 0.9 * variables["stats"]["mean"] + 0.1 * mean}}
-        return terms["items"] + terms["size"], LossOutput(terms, state)
+        return LossOutput(terms, state)
 
     def predict(variables, batch):
         return {"hoi_scores": jnp.mean(model.apply(variables, batch["features"], None), axis=1)}

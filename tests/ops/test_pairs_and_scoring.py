@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, log_frequency_weights
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import mean_term, valid_mean
 from hoi_jax.ops import pairs, scoring
+from tests.helpers.losses import device_share
 
 
 def test_top_rows_ignores_invalid_rows_and_keeps_order():
@@ -64,7 +65,7 @@ def test_mean_over_devices_is_the_global_mean_with_unequal_counts():
     valid = jnp.asarray([[True, False, False, False], [True, True, True, False]])
 
     def local(v, m):
-        return jax.lax.pmean(valid_mean(v, m, axis_name="d"), "d")
+        return jax.lax.psum(device_share({"mean": mean_term(v, m)}, "d"), "d")
 
     got = jax.vmap(local, axis_name="d")(values, valid)
     np.testing.assert_allclose(got, np.asarray(values)[np.asarray(valid)].mean())

@@ -55,7 +55,7 @@ def test_the_loss_hands_the_queues_on_in_the_model_state_and_prediction_ignores_
     assert variables["reweight"]["object"]["counts"].shape == (3, len(HOI_STYLE.objects) + 1)
 
     def loss(variables, batch):
-        return system.loss(variables, batch, jax.random.key(0))[1].state["reweight"]
+        return system.loss(variables, batch, jax.random.key(0)).state["reweight"]
 
     state = jax.eval_shape(loss, variables, only(batch, system.needs_train | FIELDS))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(

@@ -21,6 +21,7 @@ from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training.optimizer import match_rules
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.losses import device_share, value_and_output
 from tests.helpers.systems.body_part import only, small_config
 from tests.helpers.variables import random_variables
 
@@ -39,7 +40,9 @@ def ready(style: str, query: str = "embedding"):
 def loss_and_gradient():
     """Compiled (params, batch, key) -> ((loss, aux), gradient)."""
     system = ready("hoi")[0]
-    return jax.jit(jax.value_and_grad(lambda p, b, k: system.loss({"params": p}, b, k), has_aux=True))
+    return jax.jit(
+        jax.value_and_grad(lambda p, b, k: value_and_output(system.loss({"params": p}, b, k)), has_aux=True)
+    )
 
 
 def assert_close(a, b):
@@ -76,7 +79,7 @@ def test_padding_the_picture_and_the_tables_changes_no_score_and_no_loss(query):
             table = batch[name]
             grown[name] = np.pad(table, ((0, 0), (0, 3), *((0, 0),) * (table.ndim - 2)))
     assert_close(*(predict(variables, only(x, system.needs_predict)) for x in (batch, grown)))
-    loss = jax.jit(lambda b: system.loss(variables, b, jax.random.key(0), train=False)[0])
+    loss = jax.jit(lambda b: system.loss(variables, b, jax.random.key(0), train=False).value)
     np.testing.assert_allclose(loss(batch), loss(grown), rtol=1e-5)
 
 
@@ -118,8 +121,11 @@ def test_loss_and_gradient_are_the_same_on_one_device_and_on_two():
     params, key = random_variables(system.init, batch)["params"], jax.random.key(3)
 
     def value_and_gradient(params, batch, axis_name=None):
-        found = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, key, axis_name=axis_name)[0])(params)
-        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+        def share(p):
+            return device_share(system.loss({"params": p}, batch, key, axis_name=axis_name).terms, axis_name)
+
+        found = jax.value_and_grad(share)(params)
+        return found if axis_name is None else jax.lax.psum(found, axis_name)
 
     one, gradient = jax.jit(value_and_gradient)(params, batch)
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
@@ -144,8 +150,8 @@ def test_terms_of_body_parts_are_the_same_on_one_device_and_on_two():
 
     def value_and_gradient(outputs, targets, used, axis_name=None):
         def total(outputs):
-            terms = loss_terms(outputs, targets, used, config, axis_name)
-            return sum(weights[name] * jnp.sum(value) for name, value in terms.items()), terms
+            terms = loss_terms(outputs, targets, used, config)
+            return device_share({k: term.scaled(weights[k]) for k, term in terms.items()}, axis_name), terms
 
         return jax.value_and_grad(total, has_aux=True)(outputs)
 
@@ -159,11 +165,8 @@ def test_terms_of_body_parts_are_the_same_on_one_device_and_on_two():
     split = {name: halved(value, axes[name]) for name, value in outputs.items()}
     run = jax.vmap(functools.partial(value_and_gradient, axis_name="d"), axis_name="d")
     (many, _), gradients = jax.jit(run)(split, jax.tree.map(halved, targets), halved(batch["batch_valid"]))
-    np.testing.assert_allclose(many.mean(), one, rtol=1e-5)
-    # The loss is the mean over devices, so that an example's gradient on its own device is twice that.
-    assert_same_gradients(
-        {k: v / 2 for k, v in gradients.items()}, {k: halved(v, axes[k]) for k, v in gradient.items()}
-    )
+    np.testing.assert_allclose(many.sum(), one, rtol=1e-5)
+    assert_same_gradients(gradients, {k: halved(v, axes[k]) for k, v in gradient.items()})
 
 
 def test_a_batch_without_any_pair_has_a_finite_loss_and_gradient():
@@ -171,7 +174,7 @@ def test_a_batch_without_any_pair_has_a_finite_loss_and_gradient():
     empty = {**batch, "pairs_valid": np.zeros_like(batch["pairs_valid"])}
     (loss, output), gradient = loss_and_gradient()(variables["params"], empty, jax.random.key(0))
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-    assert all(float(output.terms[name]) == 0 for name in ("human_box", "object_giou"))
+    assert all(float(output.values[name]) == 0 for name in ("human_box", "object_giou"))
 
 
 def test_terms_sum_to_the_loss_and_forty_steps_on_one_batch_lower_it():
@@ -181,7 +184,7 @@ def test_terms_sum_to_the_loss_and_forty_steps_on_one_batch_lower_it():
     losses = []
     for step in range(40):
         (loss, output), gradient = loss_and_gradient()(params, batch, jax.random.key(step))
-        np.testing.assert_allclose(sum(output.terms.values()), loss, rtol=1e-5)
+        np.testing.assert_allclose(sum(output.values.values()), loss, rtol=1e-5)
         updates, state = tx.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
         losses.append(float(loss))
@@ -218,7 +221,7 @@ def test_every_setting_of_table_5_and_the_ancestors_have_a_loss_and_predictions(
     loss = functools.partial(system.loss, key=jax.random.key(0))
     fields = system.needs_train | {"batch_valid", "example_id"}
     out = jax.eval_shape(lambda v, b: loss(v, b), variables, only(batch, fields))
-    assert out[0].shape == () and ("parts" in out[1].terms) == (name == "parts_labels")
+    assert out.value.shape == () and ("parts" in out.terms) == (name == "parts_labels")
     found = jax.eval_shape(system.predict, variables, only(batch, system.needs_predict))
     assert found["verb_scores"].shape == (2, 7, len(STYLES[style].verbs))
     assert ("interactiveness" in found) == (name != "qpic")

@@ -16,6 +16,7 @@ from hoi_jax.systems.calipso.predict import read_maps
 from hoi_jax.systems.calipso.subnet import LevelBatchNorm
 from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.losses import value_and_output
 from tests.helpers.systems.calipso import SIZE, small_config
 from tests.helpers.variables import random_variables
 
@@ -37,7 +38,7 @@ def ready(style: str):
 
 def objective(system):
     def loss(params, rest, batch):
-        return system.loss({**rest, "params": params}, batch, jax.random.key(0))
+        return value_and_output(system.loss({**rest, "params": params}, batch, jax.random.key(0)))
 
     return loss
 
@@ -78,7 +79,7 @@ def test_needs_name_exactly_the_fields_that_are_read(style):
     check_batch(batch, system.needs_train | system.needs_predict)
     # An argument that the program does not use is dropped when it is lowered.
     for fields, program in (
-        (system.needs_train | {"batch_valid"}, lambda b: system.loss(variables, b, jax.random.key(0))[0]),
+        (system.needs_train | {"batch_valid"}, lambda b: system.loss(variables, b, jax.random.key(0)).value),
         (system.needs_predict, lambda b: system.predict(variables, b)),
     ):
         lowered = jax.jit(program).lower({name: batch[name] for name in fields}).as_text()
@@ -190,15 +191,15 @@ def test_loss_ignores_padding_and_examples_that_fill_up_a_batch(style):
     np.testing.assert_allclose(other, value, rtol=1e-5)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
     jax.tree.map(close, other_aux.state, aux.state)
-    assert set(aux.terms) == {"verb", "target", "pull", "push"} and all(float(t) > 0 for t in aux.terms.values())
+    assert set(aux.terms) == {"verb", "target", "pull", "push"} and all(float(t) > 0 for t in aux.values.values())
 
 
 def terms_of(groups, batch, variables=None, train=True):
     system = build_system("calipso", small_config(**groups), HOI_STYLE)
     variables = variables or random_variables(system.init, batch)
-    run = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0), train=train))
+    run = jax.jit(lambda v, b: value_and_output(system.loss(v, b, jax.random.key(0), train=train)))
     value, aux = run(variables, batch)
-    return float(value), {k: float(v) for k, v in aux.terms.items()}, aux.state, variables
+    return float(value), {k: float(v) for k, v in aux.values.items()}, aux.state, variables
 
 
 @pytest.mark.slow

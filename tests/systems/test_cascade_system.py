@@ -9,6 +9,7 @@ import pytest
 from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE
+from tests.helpers.losses import value_and_output
 from tests.helpers.systems.cascade import cascade_batch, small_config
 from tests.helpers.variables import random_variables
 
@@ -99,7 +100,7 @@ def test_padding_detections_and_pictures_changes_no_score(kind):
 
 def objective(system):
     def loss(params, rest, batch):
-        return system.loss({**rest, "params": params}, batch, jax.random.key(0))
+        return value_and_output(system.loss({**rest, "params": params}, batch, jax.random.key(0)))
 
     return loss
 
@@ -111,8 +112,8 @@ def test_every_term_of_equation_18_is_positive_and_every_parameter_learns():
     run = jax.jit(jax.value_and_grad(objective(system), has_aux=True))
     (value, aux), slope = run(variables["params"], rest, needed(system, batch, "train"))
     names = {"rpn_score", "rpn_box", "class", "box", "mask", "rank", "verb_s", "verb_g", "verb_v"}
-    assert set(aux.terms) == names and all(float(term) > 0 for term in aux.terms.values())
-    assert float(value) == pytest.approx(sum(float(term) for term in aux.terms.values()), rel=1e-5)
+    assert set(aux.terms) == names and all(float(term) > 0 for term in aux.values.values())
+    assert float(value) == pytest.approx(sum(float(term) for term in aux.values.values()), rel=1e-5)
     still = [
         jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(slope)
         if not np.any(leaf) and "output1" not in jax.tree_util.keystr(path)
@@ -128,9 +129,9 @@ def terms_of(groups, style=HOI_STYLE):
     system = build_system("cascade", small_config(**groups), style)
     batch = cascade_batch(style)
     variables = random_variables(system.init, batch)
-    value, aux = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, batch, "train"))
+    aux = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, batch, "train"))
     out = jax.jit(system.predict)(variables, needed(system, batch))
-    return float(value), set(aux.terms), {name: np.asarray(x) for name, x in out.items()}
+    return float(aux.value), set(aux.terms), {name: np.asarray(x) for name, x in out.items()}
 
 
 RELEASE = {
@@ -195,7 +196,7 @@ def test_nobody_in_the_picture_gives_no_pair_and_a_finite_loss():
     empty = {**batch, "detections_class": np.ones_like(batch["detections_class"])}
     empty["instances_class"] = np.ones_like(batch["instances_class"])
     assert not np.asarray(predict(variables, needed(system, empty))["pair_valid"]).any()
-    value, _ = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)))(variables, needed(system, empty, "train"))
+    value = jax.jit(lambda v, b: system.loss(v, b, jax.random.key(0)).value)(variables, needed(system, empty, "train"))
     assert np.isfinite(float(value))
 
 

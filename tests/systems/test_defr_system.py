@@ -24,6 +24,7 @@ from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
 from hoi_jax.training.state import make_state
 from hoi_jax.training.step import make_gradients
 from tests.helpers.batches import HOI_STYLE
+from tests.helpers.losses import device_share
 from tests.helpers.systems.defr import STYLES, make_batch, small_config
 
 
@@ -42,7 +43,10 @@ def test_needs_name_exactly_the_fields_that_are_read(style):
     system, variables, batch, _, _ = ready(style)
     check_batch(batch, system.needs_train | system.needs_predict)
     for fields, program in (
-        (system.needs_train | {"example_id", "batch_valid"}, lambda b: system.loss(variables, b, jax.random.key(0))[0]),
+        (
+            system.needs_train | {"example_id", "batch_valid"},
+            lambda b: system.loss(variables, b, jax.random.key(0)).value,
+        ),
         (system.needs_predict, lambda b: system.predict(variables, b)),
     ):
         lowered = jax.jit(program).lower({name: batch[name] for name in fields}).as_text()
@@ -141,15 +145,16 @@ def test_two_devices_give_the_loss_and_gradient_of_one():
     batch = {**batch, "batch_valid": np.array([True, True, True, False])}
 
     def gradient(part, axis=None):
-        return jax.value_and_grad(lambda p: system.loss({"params": p}, part, jax.random.key(3), axis_name=axis)[0])(
-            variables["params"]
-        )
+        def share(params):
+            return device_share(system.loss({"params": params}, part, jax.random.key(3), axis_name=axis).terms, axis)
+
+        return jax.value_and_grad(share)(variables["params"])
 
     halves = {name: value.reshape((2, 2, *value.shape[1:])) for name, value in batch.items()}
 
     def both(halves):
         each = jax.vmap(lambda part: gradient(part, "devices"), axis_name="devices")(halves)
-        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), each)
 
     one, two = jax.jit(gradient)(batch), jax.jit(both)(halves)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4 * (1 + np.abs(a).max())), one, two)
@@ -159,9 +164,9 @@ def test_random_changes_follow_the_example_not_its_place():
     _, variables, batch, _, loss = ready("hoi")
     key = jax.random.key(1)
     turned = {name: value[::-1] for name, value in batch.items()}
-    first, second = loss(variables, batch, key)[0], loss(variables, turned, key)[0]
+    first, second = loss(variables, batch, key).value, loss(variables, turned, key).value
     np.testing.assert_allclose(first, second, rtol=1e-5)
-    assert abs(float(first) - float(loss(variables, batch, jax.random.key(2))[0])) > 1e-4
+    assert abs(float(first) - float(loss(variables, batch, jax.random.key(2)).value)) > 1e-4
 
 
 def test_augmentation_draws_windows_and_colours_within_their_bounds():
@@ -187,7 +192,7 @@ def test_twenty_steps_lower_the_loss():
     def run(params):
         def step(carry, _):
             params, state = carry
-            value, gradient = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, jax.random.key(0))[0])(
+            value, gradient = jax.value_and_grad(lambda p: system.loss({"params": p}, batch, jax.random.key(0)).value)(
                 params
             )
             updates, state = optimizer.update(gradient, state)
@@ -207,11 +212,11 @@ def test_losses_are_means_over_valid_pictures(kind):
     config = LossConfig(kind=kind, positive_weights=weights)
     settled = jnp.ones((3, 4), bool)
     all_of, two = (
-        classification_loss(logits, positive, settled, jnp.asarray(valid), config)
+        classification_loss(logits, positive, settled, jnp.asarray(valid), config).value
         for valid in ([True, True, True], [True, False, True])
     )
     single = [
-        classification_loss(logits[i : i + 1], positive[i : i + 1], settled[:1], jnp.ones(1, bool), config)
+        classification_loss(logits[i : i + 1], positive[i : i + 1], settled[:1], jnp.ones(1, bool), config).value
         for i in range(3)
     ]
     np.testing.assert_allclose([all_of, two], [np.mean(single), (single[0] + single[2]) / 2], rtol=1e-5)
@@ -244,7 +249,7 @@ def test_weights_are_counted_on_a_built_split_and_read_by_training_only(tmp_path
     logits, positive = jnp.asarray([[0.5, -1.0, 2.0, 0.0]]), jnp.asarray([[True, True, False, False]])
     ones = jnp.ones((1, 4), bool), jnp.ones(1, bool)
     from_file, given = (
-        classification_loss(logits, positive, *ones, LossConfig(kind="weighted_bce", positive_weights=weights))
+        classification_loss(logits, positive, *ones, LossConfig(kind="weighted_bce", positive_weights=weights)).value
         for weights in (str(path), tuple(expected))
     )
     np.testing.assert_allclose(from_file, given, rtol=1e-6)
@@ -258,8 +263,8 @@ def test_weights_are_counted_on_a_built_split_and_read_by_training_only(tmp_path
 def test_ambiguous_labels_are_negative_unless_masked():
     logits = jnp.asarray([[3.0, -2.0]])
     positive, settled, valid = jnp.asarray([[False, False]]), jnp.asarray([[False, True]]), jnp.ones(1, bool)
-    plain = classification_loss(logits, positive, settled, valid, LossConfig())
-    masked = classification_loss(logits, positive, settled, valid, LossConfig(mask_ambiguous=True))
+    plain = classification_loss(logits, positive, settled, valid, LossConfig()).value
+    masked = classification_loss(logits, positive, settled, valid, LossConfig(mask_ambiguous=True)).value
     np.testing.assert_allclose([plain, masked], np.log([1 + np.exp(3) + np.exp(-2), 1 + np.exp(-2)]), rtol=1e-5)
 
 

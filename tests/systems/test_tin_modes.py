@@ -67,7 +67,7 @@ def test_p_learns_from_each_of_several_datasets(data):
     @jax.jit
     def losses(params, valid):
         given = {**batch, "batch_valid": valid}
-        return jax.value_and_grad(lambda p: system.loss({"params": p}, given, jax.random.key(1))[0])(params)
+        return jax.value_and_grad(lambda p: system.loss({"params": p}, given, jax.random.key(1)).value)(params)
 
     grads = []
     for source in (0, 1):

@@ -19,6 +19,7 @@ from hoi_jax.systems.tin.sampling import sample_pairs
 from hoi_jax.systems.tin.scores import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
+from tests.helpers.losses import value_and_output
 from tests.helpers.systems.tin import small_config
 from tests.helpers.variables import random_variables
 
@@ -39,7 +40,7 @@ def loss_and_gradient(style: str):
     system = ready(style)[0]
 
     def objective(params, rest, batch, key):
-        return system.loss({**rest, "params": params}, batch, key)
+        return value_and_output(system.loss({**rest, "params": params}, batch, key))
 
     return jax.jit(jax.value_and_grad(objective, has_aux=True))
 
@@ -70,7 +71,7 @@ def test_needs_name_exactly_the_fields_that_are_read(style):
     key = jax.random.key(0)
     # An argument that the program does not use is dropped when it is lowered.
     for fields, program in (
-        (system.needs_train | {"example_id", "batch_valid"}, lambda b: system.loss(variables, b, key)[0]),
+        (system.needs_train | {"example_id", "batch_valid"}, lambda b: system.loss(variables, b, key).value),
         (system.needs_predict, lambda b: system.predict(variables, b)),
     ):
         lowered = jax.jit(program).lower({name: batch[name] for name in fields}).as_text()
@@ -147,8 +148,8 @@ def test_draws_and_loss_of_an_image_do_not_depend_on_its_batch(style):
         # The same image in the last place, among other pictures.
         moved = {name: np.concatenate([others[name][:3], value[only]]) for name, value in batch.items()}
         (_, there), _ = program(params, {}, {**moved, "batch_valid": np.arange(4) == 3}, key)
-        for name, value in here.terms.items():
-            np.testing.assert_allclose(value, there.terms[name], rtol=1e-5)
+        for name, value in here.values.items():
+            np.testing.assert_allclose(value, there.values[name], rtol=1e-5)
 
 
 def test_an_example_that_fills_up_a_batch_adds_nothing_to_the_gradient():
@@ -328,7 +329,7 @@ def test_several_images_in_one_update_pull_as_so_many_updates_of_one():
         system = build_system("tin", small_config(**streams, loss={"mean": mean}), HOI_STYLE)
         variables = random_variables(system.init, batch)
         program = jax.jit(
-            lambda valid, s=system, v=variables: dict(s.loss(v, batch | {"batch_valid": valid}, key)[1].terms)
+            lambda valid, s=system, v=variables: dict(s.loss(v, batch | {"batch_valid": valid}, key).values)
         )
         together[mean] = program(np.ones(4, bool))
         alone = [program(np.arange(4) == image) for image in range(4)]
@@ -366,7 +367,7 @@ def test_a_probe_without_a_stream_has_no_parameters_for_it(c_streams, p_streams,
     assert ("appearance" in variables["params"]) == sees_picture
     assert ("interactiveness" in variables["params"]) == bool(p_streams)
     assert ("image" in system.needs_train, "image" in system.needs_predict) == (sees_picture, sees_picture)
-    trace = functools.partial(jax.eval_shape, lambda *args: dict(system.loss(*args)[1].terms))
+    trace = functools.partial(jax.eval_shape, lambda *args: dict(system.loss(*args).values))
     terms = trace(variables, batch, jax.random.key(0))
     assert set(terms) == set(c_streams) | ({"interactiveness"} if p_streams else set())
     predict = jax.jit(system.predict)

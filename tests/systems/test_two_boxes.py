@@ -78,9 +78,9 @@ def test_the_loss_is_the_mean_over_pairs_and_verbs_of_a_literal_loop():
     variables = SYSTEM.init(jax.random.key(0), batch)
     net = TwoBoxesNet((16,), len(VOCABULARY.objects), VERBS)
     logits = net.apply(dict(variables), jnp.asarray(batch["instances_xyxy_px"]), jnp.asarray(batch["instances_class"]))
-    loss, out = SYSTEM.loss(variables, jax.tree.map(jnp.asarray, batch), jax.random.key(1), train=True, axis_name=None)
-    assert float(loss) == pytest.approx(literal_loss(batch, np.asarray(logits)), rel=1e-5)
-    assert float(out.terms["verbs"]) == float(loss)
+    out = SYSTEM.loss(variables, jax.tree.map(jnp.asarray, batch), jax.random.key(1), train=True, axis_name=None)
+    assert float(out.value) == pytest.approx(literal_loss(batch, np.asarray(logits)), rel=1e-5)
+    assert float(out.values["verbs"]) == float(out.value)
 
 
 def detections(rng, rows):

@@ -10,6 +10,7 @@ import pytest
 
 from hoi_jax.backbones.resnet import ResNet
 from hoi_jax.backbones.vit import ViT
+from hoi_jax.losses.terms import mean_term
 from hoi_jax.system import LossOutput, System
 from hoi_jax.training import OptimizerSettings
 from hoi_jax.training.cost import count_flops, step_cost
@@ -87,8 +88,7 @@ def toy(rows):
     def loss(variables, batch, key, *, train, axis_name):
         assert batch["image"].shape[0] == rows
         out = jnp.tanh(batch["image"].reshape(rows, -1).astype(jnp.float32) @ variables["params"]["w"])
-        value = jnp.mean(out**2)
-        return value, LossOutput(terms={"square": value}, state={})
+        return LossOutput(terms={"square": mean_term(out**2, jnp.ones(out.shape, bool))}, state={})
 
     def init(key, batch):
         return {"params": {"w": jnp.zeros((12, 5), jnp.float32)}}

@@ -5,6 +5,8 @@ Tolerance: values of order 1 are summed in another order over 8 devices, which m
 and move by up to 5e-2.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -66,7 +68,7 @@ def test_every_gradient_entry_on_eight_devices_equals_plain_jax_grad_of_the_whol
     key = jax.random.fold_in(jax.random.key(3), 0)
 
     def whole(params):
-        return SYSTEM.loss({**variables, "params": params}, batch, key, train=True, axis_name=None)[0]
+        return SYSTEM.loss({**variables, "params": params}, batch, key, train=True, axis_name=None).value
 
     expected = jax.grad(whole)(variables["params"])
     for kind, devices in [("pmap", 8), ("shard_map", 8)]:
@@ -85,7 +87,7 @@ def test_gradients_summed_by_a_slow_loop_over_examples_equal_the_step_on_eight_d
 
     def one(params, i):
         example = {name: value[i : i + 1] for name, value in batch.items()}
-        terms = SYSTEM.loss({**variables, "params": params}, example, key, train=True, axis_name=None)[1].terms
+        terms = SYSTEM.loss({**variables, "params": params}, example, key, train=True, axis_name=None).values
         return terms["items"] * max(example["valid"].sum(), 1e-6) / count + terms["size"] / 16
 
     expected = sum(float(one(variables["params"], i)) for i in range(16))
@@ -97,16 +99,16 @@ def test_accumulated_micro_batches_with_uneven_counts_equal_the_big_batch(kind, 
     assert_close(run(kind, devices, accumulate), one_device)
 
 
-def test_accumulation_refuses_averages_that_depend_on_parameters():
+def test_accumulation_refuses_losses_that_average_over_devices():
     plain = make_system()
 
     def loss(variables, batch, key, *, train, axis_name):
-        value, output = plain.loss(variables, batch, key, train=train, axis_name=axis_name)
-        scale = jax.numpy.sum(variables["params"]["head"]["bias"])
-        return value * jax.lax.pmean(scale, axis_name), output
+        output = plain.loss(variables, batch, key, train=train, axis_name=axis_name)
+        scale = jax.lax.pmean(jax.numpy.sum(variables["params"]["head"]["bias"]), axis_name)
+        return dataclasses.replace(output, terms={name: term.scaled(scale) for name, term in output.terms.items()})
 
     system = type(plain)("normalised", plain.needs_train, plain.needs_predict, plain.init, loss, plain.predict)
-    with pytest.raises(AccumulationError, match="parameters"):
+    with pytest.raises(AccumulationError, match="the whole batch at once"):
         run("pmap", 1, accumulate=2, steps=1, system=system)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, softmax_cross_entropy
-from hoi_jax.losses.reduce import global_count, valid_mean
+from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
@@ -65,9 +65,9 @@ def _sum(values: Array) -> Array:
 
 def detection_terms(
     outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
-    config: LossConfig, axis_name: str | None, class_weight: Float[Array, "layers classes"] | None = None,
-) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
-    """L_det: object classes of all queries, boxes of matched ones; unweighted, one value per layer.
+    config: LossConfig, class_weight: Float[Array, "layers classes"] | None = None,
+) -> dict[str, Term]:  # fmt: skip
+    """L_det: object classes of all queries, boxes of matched ones; unweighted, one entry per layer.
 
     Args:
       class_weight: of every object class, "no pair" last; None: 1, and `config.no_object` for "no pair".
@@ -80,18 +80,18 @@ def detection_terms(
     if class_weight is not None:
         weight = jnp.take_along_axis(class_weight[:, None], label, axis=2)
     weight = weight * used[None, :, None]
-    terms = {"object": _sum(entropy * weight) / global_count(_sum(weight), axis_name, at_least=1e-6)}
+    terms = {"object": Term(_sum(entropy * weight), _sum(weight))}
     served = query >= 0
     for name in ("human", "object"):
         exists = served if name == "human" else served & targets.has_object[None]
         count = _sum(exists.astype(jnp.float32))
         # As released: people by the pairs of the batch, at least one; objects by their number and a little.
-        rule = {"at_least": 1.0} if name == "human" else {"plus": 1e-4}
-        count = global_count(count, axis_name, **rule)
+        plus = 0.0 if name == "human" else 1e-4
         box, truth = _pick(outputs[f"{name}_cxcywh"], query), getattr(targets, f"{name}_cxcywh")[None]
+        distance = jnp.sum(jnp.abs(box - truth), axis=-1)
         overlap = generalized_iou(cxcywh_to_xyxy(box), cxcywh_to_xyxy(truth))
-        terms[f"{name}_box"] = _sum(jnp.where(exists, jnp.sum(jnp.abs(box - truth), axis=-1), 0.0)) / count
-        terms[f"{name}_giou"] = _sum(jnp.where(exists, 1.0 - overlap, 0.0)) / count
+        terms[f"{name}_box"] = Term(_sum(jnp.where(exists, distance, 0.0)), count, plus)
+        terms[f"{name}_giou"] = Term(_sum(jnp.where(exists, 1.0 - overlap, 0.0)), count, plus)
     return terms
 
 
@@ -104,8 +104,8 @@ def _rows(table: Shaped[Array, "batch pairs *rest"], of_query: Array) -> Array:
 
 def verb_term(
     logits: Float[Array, "layers batch queries verbs"], targets: Targets, of_query: Array, used: Array,
-    config: LossConfig, axis_name: str | None, positive_weight: Float[Array, "layers verbs"] | None = None,
-) -> Float[Array, "layers"]:  # fmt: skip
+    config: LossConfig, positive_weight: Float[Array, "layers verbs"] | None = None,
+) -> Term:  # fmt: skip
     """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb.
 
     Args:
@@ -115,19 +115,18 @@ def verb_term(
     labels = _rows(targets.verbs, of_query) & matched
     known = (_rows(targets.verbs_known, of_query) | ~matched) & used[None, :, None, None]
     if config.verb_loss == "bce":
-        count = global_count(_sum(known.astype(jnp.float32)), axis_name, at_least=1.0)
-        return _sum(jnp.where(known, binary_cross_entropy(logits, labels), 0.0)) / count
-    count = global_count(_sum((labels & known).astype(jnp.float32)), axis_name, at_least=1.0)
+        entropy = jnp.where(known, binary_cross_entropy(logits, labels), 0.0)
+        return Term(_sum(entropy), _sum(known.astype(jnp.float32)))
+    count = _sum((labels & known).astype(jnp.float32))
     entries = binary_focal(logits, labels, alpha=config.verb_alpha)
     if positive_weight is not None:
         entries = entries * jnp.where(labels, positive_weight[:, None, None], 1.0)
-    return _sum(jnp.where(known, entries, 0.0)) / count
+    return Term(_sum(jnp.where(known, entries, 0.0)), count)
 
 
 def interactiveness_terms(
-    outputs: Mapping[str, Array], targets: Targets, of_query: Array, used: Array, config: BodyPartConfig,
-    axis_name: str | None,
-) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    outputs: Mapping[str, Array], targets: Targets, of_query: Array, used: Array, config: BodyPartConfig
+) -> dict[str, Term]:  # fmt: skip
     """L_int: is the query a pair that interacts; its agreement with the best part; part labels where they are used."""
     logits = outputs["interactiveness_logits"]
     of_query = of_query[-logits.shape[0] :]
@@ -136,7 +135,7 @@ def interactiveness_terms(
     every = jnp.broadcast_to(used, of_query.shape[1:])
 
     def mean(values, valid=every):
-        return jnp.stack([valid_mean(layer, valid, axis_name) for layer in values])
+        return stacked([mean_term(layer, valid) for layer in values])
 
     terms = {"interactiveness": mean(softmax_cross_entropy(logits, label.astype(jnp.int32)))}
     if not config.scores_parts:
@@ -150,8 +149,7 @@ def interactiveness_terms(
         states = _rows(targets.part_states, of_query[-1:])[0]
         entropy = softmax_cross_entropy(parts, ((states == 1) & matched).astype(jnp.int32))
         known = ((states >= 0) | ~matched) & used[..., None]
-        per_part = [valid_mean(entropy[..., k], known[..., k], axis_name) for k in range(parts.shape[2])]
-        terms["parts"] = jnp.stack(per_part).sum()[None]
+        terms["parts"] = stacked([mean_term(entropy[..., k], known[..., k]) for k in range(parts.shape[2])])
     return terms
 
 
@@ -165,9 +163,9 @@ def matched_queries(
 
 def terms_of_matched(
     outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
-    config: BodyPartConfig, axis_name: str | None = None, weights: ClassWeights = NO_WEIGHTS,
-) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
-    """All terms, unweighted, one value per supervised layer (final last).
+    config: BodyPartConfig, weights: ClassWeights = NO_WEIGHTS,
+) -> dict[str, Term]:  # fmt: skip
+    """All terms, unweighted, one entry per supervised layer (final last) or body part.
 
     Args:
       outputs: of `HoiTransformer`.
@@ -176,21 +174,20 @@ def terms_of_matched(
       weights: of object and verb classes.
     """
     layered = paired_layers(outputs)
-    terms = detection_terms(layered, targets, query, of_query, used, config.loss, axis_name, weights.object)
+    terms = detection_terms(layered, targets, query, of_query, used, config.loss, weights.object)
     if "verb_logits" in layered:
-        terms["verb"] = verb_term(layered["verb_logits"], targets, of_query, used, config.loss, axis_name, weights.verb)
+        terms["verb"] = verb_term(layered["verb_logits"], targets, of_query, used, config.loss, weights.verb)
     if "interactiveness_logits" in layered:
-        terms |= interactiveness_terms({**outputs, **layered}, targets, of_query, used, config, axis_name)
+        terms |= interactiveness_terms({**outputs, **layered}, targets, of_query, used, config)
     return terms
 
 
 def loss_terms(
-    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig,
-    axis_name: str | None = None,
-) -> dict[str, Float[Array, "layers"]]:  # fmt: skip
+    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig
+) -> dict[str, Term]:  # fmt: skip
     """`terms_of_matched` with the queries' own matching and no class weights."""
     query, of_query = matched_queries(paired_layers(outputs), targets, config)
-    return terms_of_matched(outputs, targets, query, of_query, used, config, axis_name)
+    return terms_of_matched(outputs, targets, query, of_query, used, config)
 
 
 def term_weights(config: LossConfig) -> dict[str, float]:
@@ -206,7 +203,7 @@ def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabular
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> tuple[Array, LossOutput]:
+    ) -> LossOutput:
         keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(batch["example_id"]) if train else None
         outputs = cast(
             dict[str, Array], net.apply(dict(variables), *network_inputs(batch, config, vocabulary.human_class), keys)
@@ -215,9 +212,9 @@ def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabular
         used = batch["batch_valid"]
         query, of_query = matched_queries(paired_layers(outputs), targets, config)
         weights, queues = class_weights(variables, of_query, targets, used, config.loss.reweight, counts, axis_name)
-        terms = terms_of_matched(outputs, targets, query, of_query, used, config, axis_name, weights)
-        weighted = {name: factor[name] * jnp.sum(value) for name, value in terms.items()}
+        terms = terms_of_matched(outputs, targets, query, of_query, used, config, weights)
+        weighted = {name: term.scaled(factor[name]) for name, term in terms.items()}
         state = {name: value for name, value in variables.items() if name != "params"} | queues
-        return sum(weighted.values(), jnp.zeros(())), LossOutput(terms=weighted, state=state)
+        return LossOutput(terms=weighted, state=state)
 
     return loss

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal
 from hoi_jax.losses.metric_learning import pull_push_loss
-from hoi_jax.losses.reduce import global_count, valid_mean
+from hoi_jax.losses.terms import Term, mean_term
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.calipso.config import CalipsoConfig, LossConfig
 from hoi_jax.systems.calipso.model import CalipsoNet, Readout, anchors_of, usable_anchors
@@ -27,46 +27,42 @@ def training_fields(vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset(("image", "image_hw_px", *_BOX_FIELDS, *_PAIR_FIELDS, *style))
 
 
-def loss_terms(
-    readout: Readout, targets: Targets, valid: Array, config: LossConfig, axis_name: str | None = None
-) -> dict[str, Array]:
+def loss_terms(readout: Readout, targets: Targets, valid: Array, config: LossConfig) -> dict[str, Term]:
     """Named terms; `readout` at `targets.anchor`, both with a batch axis, `valid` [B] real examples.
 
     Cross-entropies are means over foreground anchors (`LossConfig.per`), embedding losses over verbs and images.
     """
-    mean = functools.partial(valid_mean, axis_name=axis_name)
     anchors = targets.used & valid[:, None]
 
-    def cross_entropy(logits: Array, labels: Array, known: Array) -> Array:
+    def cross_entropy(logits: Array, labels: Array, known: Array) -> Term:
         entropy, counted = binary_cross_entropy(logits, labels), known & valid[:, None, None, None]
         if config.per == "output":
-            return mean(entropy, counted)
-        return mean(jnp.sum(jnp.where(counted, entropy, 0.0), axis=(2, 3)), anchors)
+            return mean_term(entropy, counted)
+        return mean_term(jnp.sum(jnp.where(counted, entropy, 0.0), axis=(2, 3)), anchors)
 
-    terms = {"verb": config.verb * cross_entropy(readout["verb"], targets.verbs, targets.verbs_known)}
+    terms = {"verb": cross_entropy(readout["verb"], targets.verbs, targets.verbs_known).scaled(config.verb)}
     if "target" in readout:
-        terms["target"] = config.target * cross_entropy(readout["target"], targets.present, targets.present_known)
+        presence = cross_entropy(readout["target"], targets.present, targets.present_known)
+        terms["target"] = presence.scaled(config.target)
     pull_push = functools.partial(
         pull_push_loss, sigma=config.sigma, pull_weight=config.pull_weight, push_weight=config.push_weight
     )
     embedding = jax.vmap(pull_push)(
         readout["embedding"], targets.instance, targets.class_of_instance, targets.target_like
     )
-    terms["pull"] = config.embedding * mean(jnp.mean(embedding.pull, axis=1), valid)
-    terms["push"] = config.embedding * mean(jnp.mean(embedding.push, axis=1), valid)
+    terms["pull"] = mean_term(jnp.mean(embedding.pull, axis=1), valid).scaled(config.embedding)
+    terms["push"] = mean_term(jnp.mean(embedding.push, axis=1), valid).scaled(config.embedding)
     return terms
 
 
-def background_term(
-    logits: Array, targets: Targets, usable: Array, valid: Array, config: LossConfig, axis_name: str | None
-) -> Array:
+def background_term(logits: Array, targets: Targets, usable: Array, valid: Array, config: LossConfig) -> Term:
     """Focal loss of background anchors, which show no verb; per foreground anchor, like the other terms (RetinaNet)."""
     focal = binary_focal(logits, jnp.zeros(logits.shape, bool), alpha=config.focal_alpha, gamma=config.focal_gamma)
     background = (targets.row < 0) & usable & valid[:, None]
     total = jnp.sum(jnp.where(background[:, :, None, None], focal, 0.0))
     foreground = jnp.sum((targets.row >= 0) & valid[:, None]).astype(jnp.float32)
     per_anchor = logits.shape[-1] * logits.shape[-2] if config.per == "output" else 1
-    return config.verb * total / (per_anchor * global_count(foreground, axis_name, at_least=1.0))
+    return Term(config.verb * total / per_anchor, foreground)
 
 
 def make_loss(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
@@ -75,7 +71,7 @@ def make_loss(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> tuple[Array, LossOutput]:
+    ) -> LossOutput:
         del key
         valid = batch["batch_valid"]
         image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
@@ -98,9 +94,9 @@ def make_loss(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
             state |= updated
         else:
             readout, everywhere = cast(Any, apply())
-        terms = loss_terms(readout, targets, valid, config.loss, axis_name)
+        terms = loss_terms(readout, targets, valid, config.loss)
         if everywhere is not None:
-            terms["background"] = background_term(everywhere, targets, usable, valid, config.loss, axis_name)
-        return sum(terms.values(), jnp.zeros(())), LossOutput(terms=terms, state=state)
+            terms["background"] = background_term(everywhere, targets, usable, valid, config.loss)
+        return LossOutput(terms=terms, state=state)
 
     return loss

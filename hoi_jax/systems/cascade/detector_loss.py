@@ -1,6 +1,5 @@
 """What region proposals, box heads and mask heads learn (Eq. 18, L_LOC and L_SEG; Cascade R-CNN and HTC)."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, smooth_l1, softmax_cross_entropy
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import encode_boxes, pairwise_iou
 from hoi_jax.ops.matching import match_truth, quota_sample
 from hoi_jax.ops.pairs import random_rows
@@ -55,8 +54,8 @@ def sample_rois(
 
 def rpn_terms(
     score: Array, deltas: Array, batch: Batch, image_hw: tuple[int, int], keys: Array, valid: Array,
-    config: CascadeConfig, axis_name: str | None,
-) -> dict[str, Array]:  # fmt: skip
+    config: CascadeConfig,
+) -> dict[str, Term]:  # fmt: skip
     """Objectness and box offsets of sampled anchors, both per sampled anchor."""
     c = config.rpn
     anchors = jnp.asarray(detect.anchors_of(config, image_hw))
@@ -76,14 +75,12 @@ def rpn_terms(
     objectness, distance, used = jax.vmap(one)(
         keys, score, deltas, usable, batch["image_hw_px"], batch["instances_xyxy_px"], batch["instances_valid"], valid
     )
-    mean = functools.partial(valid_mean, axis_name=axis_name)
-    return {"rpn_score": mean(objectness, used), "rpn_box": mean(distance, used)}
+    return {"rpn_score": mean_term(objectness, used), "rpn_box": mean_term(distance, used)}
 
 
 def mask_loss(
-    net: CascadeNet, pyramid: Pyramid, boxes: Array, usable: Array, batch: Batch, keys: Array, stage: int,
-    axis_name: str | None,
-) -> Array:  # fmt: skip
+    net: CascadeNet, pyramid: Pyramid, boxes: Array, usable: Array, batch: Batch, keys: Array, stage: int
+) -> Term:  # fmt: skip
     """Cross-entropy of the annotated class's map on boxes that the stage's box head has just refined.
 
     Boxes are assigned again with the stage's threshold; targets are annotated masks cut to them.
@@ -108,20 +105,21 @@ def mask_loss(
 
     target = jax.vmap(cut)(batch["instances_mask"], row, places)
     entropy = binary_cross_entropy(own, target)
-    return valid_mean(jnp.mean(entropy, axis=(2, 3)), used, axis_name)
+    return mean_term(jnp.mean(entropy, axis=(2, 3)), used)
 
 
 def detector_terms(
-    net: CascadeNet, pyramid: Pyramid, proposals: Array, proposal_valid: Array, batch: Batch, key: Array, valid: Array,
-    axis_name: str | None,
-) -> dict[str, Array]:  # fmt: skip
+    net: CascadeNet, pyramid: Pyramid, proposals: Array, proposal_valid: Array, batch: Batch, key: Array, valid: Array
+) -> dict[str, Term]:  # fmt: skip
     """Sum over stages of beta_t times class, box and mask losses; classes and boxes per sampled RoI."""
     config = net.config
     truth, truth_valid = batch["instances_xyxy_px"], batch["instances_valid"] & valid[:, None]
     boxes = jnp.concatenate([proposals, truth], axis=1)
     usable = jnp.concatenate([proposal_valid & valid[:, None], truth_valid], axis=1)
     is_truth = jnp.concatenate([jnp.zeros_like(proposal_valid), truth_valid], axis=1)
-    terms = {name: jnp.zeros(()) for name in ("class", "box", *(("mask",) if config.masks.enabled else ()))}
+    stages: dict[str, list[Term]] = {
+        name: [] for name in ("class", "box", *(("mask",) if config.masks.enabled else ()))
+    }
     for stage in range(config.stages):
         beta, overlap = config.loss.beta[stage], config.boxes.overlaps[stage]
         keys = stage_keys(key, batch["example_id"], 10 + stage)
@@ -129,11 +127,11 @@ def detector_terms(
         logits, deltas = net.box_stage(pyramid, sample.boxes, stage)
         label = jnp.take_along_axis(batch["instances_class"], sample.row, axis=1)
         column = jnp.where(sample.positive, label + 1, 0)
-        terms["class"] += beta * valid_mean(softmax_cross_entropy(logits, column), sample.used, axis_name)
+        stages["class"].append(mean_term(softmax_cross_entropy(logits, column), sample.used).scaled(beta))
         goal = jnp.take_along_axis(truth, sample.row[:, :, None], axis=1)
         target = encode_boxes(sample.boxes, goal, detect.stage_stds(stage, config.boxes))
         distance = jnp.where(sample.positive, jnp.sum(smooth_l1(deltas, target), axis=-1), 0.0)
-        terms["box"] += beta * valid_mean(distance, sample.used, axis_name)
+        stages["box"].append(mean_term(distance, sample.used).scaled(beta))
         refined = detect.refine(sample.boxes, deltas, stage, batch["image_hw_px"], config.boxes)
         # Annotated boxes are taken out before they are refined and come back as they are.
         boxes = jnp.concatenate([refined, truth], axis=1)
@@ -141,6 +139,5 @@ def detector_terms(
         is_truth = jnp.concatenate([jnp.zeros_like(sample.used), truth_valid], axis=1)
         if config.masks.enabled:
             mask_keys = stage_keys(key, batch["example_id"], 20 + stage)
-            found = mask_loss(net, pyramid, boxes, usable, batch, mask_keys, stage, axis_name)
-            terms["mask"] += beta * found
-    return terms
+            stages["mask"].append(mask_loss(net, pyramid, boxes, usable, batch, mask_keys, stage).scaled(beta))
+    return {name: stacked(terms) for name, terms in stages.items()}

@@ -3,6 +3,7 @@
 L_RRM, the ranking of sampled pairs, is the paper's Eq. 14 or the loss of the authors' released head.
 """
 
+import collections
 import functools
 from typing import cast
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.metric_learning import draw_combinations, pair_ranking_loss, separated_ranking_loss
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.matching import quota_sample
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig, LossConfig
@@ -129,16 +130,15 @@ def sample_pairs(
 
 def relation_terms(
     net: CascadeNet, pyramid: Pyramid, found: Detections, batch: Batch, key: Array, valid: Array, prior: np.ndarray,
-    vocabulary: Vocabulary, axis_name: str | None,
-) -> dict[str, Array]:  # fmt: skip
+    vocabulary: Vocabulary,
+) -> dict[str, Term]:  # fmt: skip
     """Sum over stages of gamma_t (L_RRM + L_RCM); one entry per classifier."""
     config = net.config
     c = config.relation
     people, used_people = choose_people(found, vocabulary.human_class, config)
     used_people = used_people & valid[:, None]
-    mean = functools.partial(valid_mean, axis_name=axis_name)
     quota = int(config.loss.pairs * config.loss.pair_share)
-    terms: dict[str, Array] = {}
+    stages: dict[str, list[Term]] = collections.defaultdict(list)
     before = seen = None
     for stage in c.stages_of(config.stages):
         gamma = config.loss.gamma[stage]
@@ -154,7 +154,7 @@ def relation_terms(
             draws = stage_keys(key, batch["example_id"], 50 + stage)
             ranked = ranking_terms(net, features, stage, positive & used, used & ~positive, quota, draws, config.loss)
             for name, value in ranked.items():
-                terms[name] = terms.get(name, 0.0) + gamma * mean(value, valid)
+                stages[name].append(mean_term(value, valid).scaled(gamma))
         label = jnp.take_along_axis(found.label, row, axis=1)
         semantic = jnp.take(jnp.asarray(prior if c.background else prior[:, 1:]), label, axis=0)
         wanted, known = labels.verbs, labels.known
@@ -166,11 +166,11 @@ def relation_terms(
             weight = known & used[..., None]
             if config.loss.verb_mean == "images":
                 count = jnp.sum(weight, axis=(1, 2))
-                total = mean(jnp.sum(entropy * weight, axis=(1, 2)) / jnp.maximum(count, 1), valid & (count > 0))
+                term = mean_term(jnp.sum(entropy * weight, axis=(1, 2)) / jnp.maximum(count, 1), valid & (count > 0))
             else:
-                total = mean(entropy, weight)
-            terms[f"verb_{name}"] = terms.get(f"verb_{name}", 0.0) + gamma * total
-    return terms
+                term = mean_term(entropy, weight)
+            stages[f"verb_{name}"].append(term.scaled(gamma))
+    return {name: stacked(terms) for name, terms in stages.items()}
 
 
 def entropies(logits: dict[str, Array], wanted: Array) -> dict[str, Array]:
@@ -193,7 +193,7 @@ def entropies(logits: dict[str, Array], wanted: Array) -> dict[str, Array]:
 def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, prior: np.ndarray):
     """The `loss` function of a System (see `system.System`); draws are keyed by example."""
 
-    def forward(module: CascadeNet, batch: Batch, key: Array, axis_name: str | None) -> dict[str, Array]:
+    def forward(module: CascadeNet, batch: Batch, key: Array) -> dict[str, Term]:
         valid = batch["batch_valid"]
         parts = config.loss.parts
         image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
@@ -201,7 +201,7 @@ def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, pr
         if parts == "relations" and config.detector == "own":
             levels = jax.lax.stop_gradient(levels)
         pyramid = module.rois(levels, batch["image_hw_px"])
-        terms: dict[str, Array] = {}
+        terms: dict[str, Term] = {}
         proposals = None
         detected = config.loss.boxes == "detected" or parts == "detector"
         if config.detector == "own" and (detected or parts == "joint"):
@@ -209,22 +209,22 @@ def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, pr
             proposals = (boxes, usable)
             if parts != "relations":
                 keys = stage_keys(key, batch["example_id"], 0)
-                terms |= rpn_terms(score, deltas, batch, image_hw, keys, valid, config, axis_name)
-                terms |= detector_terms(module, pyramid, boxes, usable, batch, key, valid, axis_name)
+                terms |= rpn_terms(score, deltas, batch, image_hw, keys, valid, config)
+                terms |= detector_terms(module, pyramid, boxes, usable, batch, key, valid)
         if parts == "detector":
             return terms
         found = annotated_boxes(batch, vocabulary.human_class, config)
         if detected:
             found = joined(found, find_detections(module, pyramid, proposals, batch, vocabulary.human_class))
-        return terms | relation_terms(module, pyramid, found, batch, key, valid, prior, vocabulary, axis_name)
+        return terms | relation_terms(module, pyramid, found, batch, key, valid, prior, vocabulary)
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> tuple[Array, LossOutput]:
-        del train  # Statistics are frozen and nothing is dropped out.
-        method = functools.partial(forward, batch=batch, key=key, axis_name=axis_name)
-        terms = cast(dict[str, Array], net.apply(dict(variables), method=lambda module: method(module)))
+    ) -> LossOutput:
+        del train, axis_name  # Statistics are frozen and nothing is dropped out.
+        method = functools.partial(forward, batch=batch, key=key)
+        terms = cast(dict[str, Term], net.apply(dict(variables), method=lambda module: method(module)))
         state = {name: value for name, value in variables.items() if name != "params"}
-        return sum(terms.values(), jnp.zeros(())), LossOutput(terms=terms, state=state)
+        return LossOutput(terms=terms, state=state)
 
     return loss

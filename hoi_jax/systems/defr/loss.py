@@ -12,7 +12,7 @@ from hoi_jax.losses.elementwise import (
     softmax_cross_entropy,
     weighted_binary_cross_entropy,
 )
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import Term, mean_term
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.defr.config import DefrConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
@@ -27,14 +27,13 @@ def classification_loss(
     settled: Bool[Array, "batch classes"],
     valid: Bool[Array, "batch"],
     config: LossConfig,
-    axis_name: str | None = None,
-) -> Float[Array, ""]:
+) -> Term:
     """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (the others)."""
     known = settled if config.mask_ambiguous else jnp.ones_like(settled)
     if config.kind == "lse_sign":
-        return valid_mean(lse_sign_loss(logits, positive, known), valid, axis_name)
+        return mean_term(lse_sign_loss(logits, positive, known), valid)
     if config.kind == "softmax":
-        return valid_mean(softmax_cross_entropy(logits, jnp.argmax(positive, axis=-1)), valid, axis_name)
+        return mean_term(softmax_cross_entropy(logits, jnp.argmax(positive, axis=-1)), valid)
     if config.kind == "focal":
         values = binary_focal(logits, positive, alpha=config.focal_alpha, gamma=config.focal_gamma)
     elif config.kind == "weighted_bce":
@@ -45,7 +44,7 @@ def classification_loss(
         values = weighted_binary_cross_entropy(logits, positive, weights)
     else:
         values = binary_cross_entropy(logits, positive)
-    return valid_mean(values, known & valid[:, None], axis_name)
+    return mean_term(values, known & valid[:, None])
 
 
 def make_loss(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
@@ -53,15 +52,15 @@ def make_loss(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> tuple[Array, LossOutput]:
+    ) -> LossOutput:
         keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(batch["example_id"]) if train else None
         image = prepare(batch["image"], batch["image_hw_px"], config.inputs, keys)
         logits, state = net.apply(
             dict(variables), image, train=train, axis_name=axis_name, mutable=["batch_stats"]
         )  # fmt: skip
         positive, settled = image_labels(batch, vocabulary, config.labels)
-        value = classification_loss(logits, positive, settled, batch["batch_valid"], config.loss, axis_name)
+        term = classification_loss(logits, positive, settled, batch["batch_valid"], config.loss)
         state = {name: value for name, value in variables.items() if name != "params"} | dict(state)
-        return value, LossOutput(terms={config.loss.kind: value}, state=state)
+        return LossOutput(terms={config.loss.kind: term}, state=state)
 
     return loss

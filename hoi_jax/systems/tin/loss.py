@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, weighted_binary_cross_entropy
-from hoi_jax.losses.reduce import valid_mean
+from hoi_jax.losses.terms import Term, mean_term, valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.model import TinNet, picture_field, picture_of
@@ -46,16 +46,16 @@ def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[f
     return jnp.mean(binary_cross_entropy(logits, labels), axis=-1)
 
 
-def _mean(entropy: Array, known: Array, *, valid: Array, per_image: bool, axis_name: str | None) -> Array:
+def _mean(entropy: Array, known: Array, *, valid: Array, per_image: bool) -> Term:
     """Mean of `entropy` [B, P, ...] over known entries of valid examples [B], all at once or of each image first.
 
     An image without any known entry counts as 0 among the images' means: alone in an update it would change nothing.
     """
     used = valid.reshape(-1, *(1,) * (known.ndim - 1))
     if not per_image:
-        return valid_mean(entropy, known & used, axis_name)
+        return mean_term(entropy, known & used)
     of_image = jax.vmap(valid_mean)(entropy, jnp.broadcast_to(known, entropy.shape))
-    return valid_mean(of_image, valid, axis_name)
+    return mean_term(of_image, valid)
 
 
 def _terms(
@@ -64,11 +64,10 @@ def _terms(
     valid: Array,
     config: TinConfig,
     weights: Mapping[str, np.ndarray | None],
-    axis_name: str | None,
-) -> dict[str, Array]:
+) -> dict[str, Term]:
     """Named loss terms; `targets` with a batch axis, `valid` [B] for examples that only fill up a batch."""
     places = targets.human.shape[1]
-    mean = functools.partial(_mean, valid=valid, per_image=config.loss.mean == "image", axis_name=axis_name)
+    mean = functools.partial(_mean, valid=valid, per_image=config.loss.mean == "image")
     # The human and object streams learn on positives, the streams that see maps on all pairs.
     everything = (targets.pair, targets.pair_known)
     parts = {
@@ -81,11 +80,11 @@ def _terms(
     for name in config.classifier.streams:
         labels, known = parts[name]
         entropy = _stream_entropy(logits[name][:, : labels.shape[1]], labels, weights[name], config.loss.weighting)
-        terms[name] = getattr(config.loss, name) * mean(entropy, known)
+        terms[name] = mean(entropy, known).scaled(getattr(config.loss, name))
     if config.interactiveness.streams:
         p = config.interactiveness
         entropy = _interactiveness_entropy(logits["interactiveness"], targets.interactive, p.logit_weights)
-        terms["interactiveness"] = config.loss.interactiveness * mean(entropy, targets.interactive_known)
+        terms["interactiveness"] = mean(entropy, targets.interactive_known).scaled(config.loss.interactiveness)
     return terms
 
 
@@ -101,7 +100,7 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> tuple[Array, LossOutput]:
+    ) -> LossOutput:
         keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(batch["example_id"])
         examples = {name: batch[name] for name in fields}
         sample, targets = jax.vmap(draw)(keys[:, 0], examples)
@@ -121,8 +120,8 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
                 sample.negative,
             ),
         )
-        terms = _terms(logits, targets, batch["batch_valid"], config, weights, axis_name)
+        terms = _terms(logits, targets, batch["batch_valid"], config, weights)
         state = {name: value for name, value in variables.items() if name != "params"}
-        return sum(terms.values(), jnp.zeros(())), LossOutput(terms=terms, state=state)
+        return LossOutput(terms=terms, state=state)
 
     return loss
