@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import jax
-
-from hoi_jax.training.tensorboard import EventWriter
+from tensorboardX import SummaryWriter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,22 +114,27 @@ class TensorBoardHook(Hook):
 
     def __init__(self, workdir: Path, every: int):
         self._folder, self._every = workdir / "tensorboard", every
-        self._writer: EventWriter | None = None
+        self._writer: SummaryWriter | None = None
         self._window = _Window()
 
     def start(self, step: int, total_steps: int) -> None:
-        self._writer = EventWriter(self._folder, step)
+        # `purge_step`: TensorBoard hides what files of before the restart say about later steps.
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1, flush_secs=5)
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
 
     def after_step(self, info: StepInfo) -> None:
         self._window.add(info)
-        if self._writer is not None and (info.step % self._every == 0 or info.step == info.total_steps):
+        if info.step % self._every == 0 or info.step == info.total_steps:
             speed = {f"speed/{name}": value for name, value in self._window.rates().items()}
-            self._writer.scalars(info.step, {**info.metrics, **speed})
+            self._write(info.step, {**info.metrics, **speed})
             self._window = _Window()
 
     def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self._writer is not None:
-            self._writer.scalars(step, {f"evaluation/{name}": value for name, value in metrics.items()})
+        self._write(step, {f"evaluation/{name}": value for name, value in metrics.items()})
 
     def close(self) -> None:
         if self._writer is not None:

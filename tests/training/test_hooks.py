@@ -6,7 +6,6 @@ import struct
 import pytest
 
 from hoi_jax.training.hooks import JsonLinesHook, ProgressHook, StepInfo, TensorBoardHook, progress_text
-from hoi_jax.training.tensorboard import crc32c
 
 
 def info(step, **metrics):
@@ -35,11 +34,6 @@ def test_the_last_step_is_logged_even_when_it_is_not_a_multiple(tmp_path):
     assert steps == [4, 8, 10]
 
 
-def test_crc32c_of_the_check_string_is_that_of_the_standard():
-    assert crc32c(b"123456789") == 0xE3069283
-    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
-
-
 def test_event_files_are_read_by_tensorflow_with_checksums(tmp_path):
     tf = pytest.importorskip("tensorflow")
     from tensorflow.core.util.event_pb2 import Event, SessionLog
@@ -52,7 +46,7 @@ def test_event_files_are_read_by_tensorflow_with_checksums(tmp_path):
     (path,) = (tmp_path / "tensorboard").iterdir()
     events = [Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
     assert events[0].file_version == "brain.Event:2"
-    assert (events[1].step, events[1].session_log.status) == (301, SessionLog.START)
+    assert [event.step for event in events if event.session_log.status == SessionLog.START] == [301]
     scalars = {v.tag: (e.step, v.simple_value) for e in events for v in e.summary.value}
     assert scalars["loss"] == (301, 0.125)
     assert scalars["evaluation/mAP"] == (301, 31.5)
