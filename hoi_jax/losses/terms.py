@@ -6,16 +6,14 @@ So losses return both, and whoever knows all parts divides: `training.step`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-@flax.struct.dataclass
-class Term:
+class Term(NamedTuple):
     """One named part of a loss: the sum of `total / count` over its entries (decoder layers, stages; often just one).
 
     Attributes:
@@ -28,7 +26,7 @@ class Term:
 
     total: Float[Array, "*entries"]
     count: Float[Array, "*entries"]
-    plus: float = flax.struct.field(pytree_node=False, default=0.0)
+    plus: float | Float[Array, "*entries"] = 0.0
 
     def over(self, count: Float[Array, "*entries"]) -> Float[Array, "*entries"]:
         """The entries' quotients when the whole batch's count is `count`."""
@@ -47,7 +45,7 @@ class Term:
 
     def scaled(self, weight: float | Array) -> "Term":
         """The term times a weight."""
-        return self.replace(total=weight * self.total)  # type: ignore[attr-defined]
+        return self._replace(total=weight * self.total)
 
 
 def mean_term(values: Float[Array, "*shape"], valid: Bool[Array, "*shape"]) -> Term:

@@ -299,7 +299,7 @@ def test_a_clip_resnet_classifies_without_detections_and_updates_its_statistics(
     assert not any(name.startswith("detections") for name in system.needs_predict)
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, np.float32), shapes)
-    _, out = jax.eval_shape(system.loss, variables, batch, jax.random.key(0))
+    out = jax.eval_shape(system.loss, variables, batch, jax.random.key(0))
     assert jax.tree.structure(out.state["batch_stats"]) == jax.tree.structure(shapes["batch_stats"])
     assert set(jax.eval_shape(system.predict, variables, batch)) == {"hoi_scores"}
 
