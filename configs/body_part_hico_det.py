@@ -18,7 +18,7 @@ steps are for updates of 16 images, and are converted for any other `batch_size`
 
 from configs import common
 
-IMAGES = 37633
+IMAGES = common.TRAIN_IMAGES["hico_det"]
 BATCH = 16
 EPOCHS, DROP = 90, 60
 

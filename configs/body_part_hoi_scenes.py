@@ -40,10 +40,7 @@ def get_config(options=""):
         queries=32,
         query="point",
     )  # fmt: skip
-    config.optimizer = dict(
-        name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip="global", clip_norm=0.1,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw(learning_rate=1e-3, clip_norm=0.1)
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=1000, checkpoint_every=250,
         best_metric="interactiveness_complete/ap",

@@ -12,7 +12,7 @@ Expect:  interactiveness AP 43.61 in the paper; ours: not yet measured.
 
 from configs import body_part_hico_det, common
 
-IMAGES = 5400
+IMAGES = common.TRAIN_IMAGES["vcoco"]
 EPOCHS, DROP = 120, 60
 
 

@@ -51,10 +51,7 @@ def get_config(options=""):
         predict=dict(human_threshold=0.3, object_threshold=0.3, keep=chosen["keep"]),
         max_humans=8, max_objects=14,
     )  # fmt: skip
-    config.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw()
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=STEPS, checkpoint_every=400, best_metric="default/full"
     )

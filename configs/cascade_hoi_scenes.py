@@ -61,10 +61,7 @@ def get_config(options=""):
         loss=dict(parts=chosen["phase"], pairs=32, pair_share=0.5),
         predict=dict(top_pairs=24, human_score=0.3, object_score=0.3, chunk=128),
     )  # fmt: skip
-    config.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw()
     if chosen["phase"] != "detector":
         frozen = cascade_common.FROZEN_DETECTOR if own and chosen["phase"] == "relations" else (dict(pattern=".*"),)
         config.optimizer.rules = (SEMANTIC, *frozen)

@@ -18,9 +18,9 @@ multiplies by detector scores here. Without a counted prior, X_s is the table th
 29,842. Face boxes of any detector (COCO results JSON) will do; without=efra needs none.
 """
 
-from configs import cascade_common
+from configs import cascade_common, common
 
-IMAGES = {"ablation": 19_843, "challenge": 29_842}
+IMAGES = common.TRAIN_IMAGES["hoi_w"]
 
 
 def get_config(options=""):

@@ -17,11 +17,11 @@ and validation; masks come from them. Face boxes of any detector (COCO results J
 The vocabulary has no counts for X_s: without a counted prior every allowed combination is as likely.
 """
 
-from configs import cascade_common
+from configs import cascade_common, common
 
 
 def get_config(options=""):
-    config, _ = cascade_common.experiment(options, images=dict(trainval=5400))
+    config, _ = cascade_common.experiment(options, images=dict(trainval=common.TRAIN_IMAGES["vcoco"]))
     config.dataset = dict(
         name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test", detections="stored"
     )

@@ -11,6 +11,23 @@ DETR_SIZES = dict(
 """DETR's evaluation size for every image, in static shapes whose sides are multiples of 32. On HICO-DET's sizes 96 % of
 their cells are image in evaluation, 73 % in training, where small scales are drawn too (`docs/training.md`)."""
 
+TRAIN_IMAGES = {
+    "hico_det": 37633,  # with at least one annotated pair
+    "hico": 38116,
+    "vcoco": 5400,  # trainval
+    "hoi_w": {"ablation": 19_843, "challenge": 29_842},
+    "mpii": 8218,
+}
+"""Training images of every dataset: an epoch, where schedules are written in epochs."""
+
+
+def adamw(learning_rate: float = 2e-3, clip_norm: float = 10.0) -> dict:
+    """The optimizer of small networks trained from scratch: warm-up of 100 updates, then half a cosine to 0."""
+    return dict(
+        name="adamw", learning_rate=learning_rate, weight_decay=1e-4, clip="global", clip_norm=clip_norm,
+        schedule=dict(kind="cosine", warmup_steps=100),
+    )  # fmt: skip
+
 
 def base(**values) -> ConfigDict:
     """A config with the groups that every experiment has; keys that a config adds later are checked on loading."""

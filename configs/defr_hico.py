@@ -24,7 +24,7 @@ batch goes through in four parts and B/16 recomputes its blocks, so that one dev
 
 from configs import common
 
-IMAGES = 38116
+IMAGES = common.TRAIN_IMAGES["hico"]
 BATCH = 128
 EPOCH = IMAGES // BATCH  # without the copies of oversampling: how often is evaluated, not how long is trained
 BACKBONES = {

@@ -14,9 +14,9 @@ images, one a line (8,218 for training); the label file alone divides into train
 withheld.
 """
 
-from configs import defr_hico
+from configs import common, defr_hico
 
-IMAGES = 8218
+IMAGES = common.TRAIN_IMAGES["mpii"]
 
 
 def get_config(options=""):

@@ -16,9 +16,13 @@ Expect:  the paper's Default mAP is 17.03 Full / 13.42 Rare / 18.11 Non-Rare; ou
 
 from configs import common, tin_modes
 
-IMAGES = 37633
+IMAGES = common.TRAIN_IMAGES["hico_det"]
 EPOCHS = 25
 SIZES = dict(image_hw=(640, 640), buckets=((480, 640), (640, 480), (640, 640)))
+# The paper updates after every image: rate and steps are written for one image per update.
+OPTIMIZER = dict(
+    name="momentum", learning_rate=1e-4, momentum=0.9, weight_decay=1e-4, clip="leaf", clip_norm=1.0, base_batch_size=1
+)
 
 
 def get_config(options=""):
@@ -28,16 +32,7 @@ def get_config(options=""):
     # Images are not resized; the longest side of both datasets is 640.
     config.sizes = dict(**SIZES, instances=512, detections=64, pairs=256)
     config.model = dict()
-    config.optimizer = dict(
-        # The paper updates after every image: rate and steps are written for one image per update.
-        name="momentum",
-        learning_rate=1e-4,
-        momentum=0.9,
-        weight_decay=1e-4,
-        clip="leaf",
-        clip_norm=1.0,
-        base_batch_size=1,
-    )
+    config.optimizer = OPTIMIZER
     config.train = dict(
         seed=0, num_steps=IMAGES * EPOCHS, log_every=50, evaluate_every=20000, checkpoint_every=2000,
         best_metric="default/full",

@@ -34,10 +34,7 @@ def get_config():
         nis=dict(enabled=False),
         max_humans=32, max_objects=64, max_pairs=1024, pair_chunk=64,
     )  # fmt: skip
-    config.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw()
     config.train = dict(
         seed=0, num_steps=2_400, log_every=50, evaluate_every=2_400, checkpoint_every=400, best_metric="default/full"
     )

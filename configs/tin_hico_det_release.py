@@ -17,6 +17,8 @@ import math
 
 from configs import tin_hico_det
 
+FROZEN_STEM = (dict(pattern="appearance/backbone/(stem|stage0)/.*", frozen=True), dict(pattern=".*"))
+
 
 def get_config(options=""):
     config = tin_hico_det.get_config(options)
@@ -49,10 +51,7 @@ def get_config(options=""):
         name="momentum", learning_rate=1e-3, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
         schedule=dict(kind="cosine_restarts", restart_period=80_000, restart_growth=2.0),
         base_batch_size=1,  # one image per update there; batch_size=1 is their run to the letter
-        rules=(
-            dict(pattern="appearance/backbone/(stem|stage0)/.*", frozen=True),
-            dict(pattern=".*"),
-        ),
+        rules=FROZEN_STEM,
     )  # fmt: skip
     config.train.num_steps = 2_000_000
     return config

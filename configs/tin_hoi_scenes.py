@@ -23,7 +23,7 @@ PROBES = {
 
 def get_config(options=""):
     probe = options if options in PROBES else ""
-    chosen = tin_modes.parse("" if probe else options, modes=tin_modes.MODES, view=("hoi", "actions"))
+    arg = tin_modes.parse("" if probe else options, modes=tin_modes.MODES, view=("hoi", "actions"))
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="hoi_scenes/small", vocabulary="hoi_scenes", train_split="train")
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
@@ -46,10 +46,7 @@ def get_config(options=""):
         nis=dict(enabled=False),
         max_humans=8, max_objects=14, max_pairs=96,
     )  # fmt: skip
-    config.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw()
     config.train = dict(
         seed=0, num_steps=STEPS, log_every=20, evaluate_every=750, checkpoint_every=250, best_metric="default/full"
     )
@@ -57,24 +54,21 @@ def get_config(options=""):
     if probe:
         config.model.classifier.streams = PROBES[probe]["classifier"]
         config.model.interactiveness.streams = PROBES[probe]["interactiveness"]
-    return _with_options(config, chosen)
 
-
-def _with_options(config, chosen):
-    views = {"hoi": ("hoi_scenes/small", "hoi_scenes"), "actions": ("hoi_scenes/small", "hoi_scenes_actions")}
-    own, other = views[chosen["view"]], views["actions" if chosen["view"] == "hoi" else "hoi"]
-    if chosen["view"] == "actions":
-        config.dataset.vocabulary = own[1]
+    own, other = ("hoi_scenes/small", "hoi_scenes"), ("hoi_scenes/small", "hoi_scenes_actions")
+    if arg.view == "actions":
+        own, other = other, own
+        config.dataset.vocabulary = "hoi_scenes_actions"
         config.sizes.persons = 16
         config.evaluation.metrics = ("actions", "nis")
         config.train.best_metric = "role_s1/12"
-    if chosen["mode"] == "r":
+    if arg.mode == "p":
+        config.sizes.persons = 16
+    if arg.mode == "r":
         # What a detector gives the paper: features that tell objects, learned without any verb.
         config.dataset.update(vocabulary="objects_scenes", labels="hoi_scenes")
         config.model.classifier.streams = ("human", "object")
         config.model.interactiveness.streams = ()
         config.train.update(evaluate_every=0, best_metric=None)
         return config
-    if chosen["mode"] == "p":
-        config.sizes.persons = 16
-    return tin_modes.apply(config, chosen, view="interactive_scenes", own=own, other=other, epoch=EPOCH)
+    return tin_modes.apply(config, arg, view="interactive_scenes", own=own, other=other, epoch=EPOCH)

@@ -21,8 +21,6 @@ the product of the confidences in its place (section 4.3). No training differs, 
 where it is not cached, start as copies of that run's (or file's: `r=resnet50.npz`).
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from configs import common
@@ -34,96 +32,81 @@ P_STREAMS = {
     "object": ("object",),
     "spatial": ("spatial", "pose"),
 }
-WITHOUT: dict[str, dict[str, Any]] = {
-    "none": {},
-    "nis": {"model.nis.enabled": False},
-    "lis": {"model.score.lis": "none"},
-    "both": {"model.nis.enabled": False, "model.score.lis": "none"},
-    "product": {"model.score.lis": "product"},
-}
-NIS = {"config": {}, "on": {"model.nis.enabled": True}, "off": {"model.nis.enabled": False}}
 
 
-def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...]) -> dict[str, str]:
+def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...]) -> ConfigDict:
     """The options in `text`; `more` are those of one dataset."""
-    return common.choices(
+    options = common.choices(
         text,
         free=("r", "p", "c", "features"),
         mode=modes,
         on=("own", "other", "both"),
         p_streams=tuple(P_STREAMS),
-        without=tuple(WITHOUT),
-        nis=tuple(NIS),
+        without=("none", "nis", "lis", "both", "product"),
+        nis=("config", "on", "off"),
         **more,
     )
+    return ConfigDict(options)
 
 
 def apply(
-    config: ConfigDict, options: dict[str, str], *, view: str, own: tuple[str, str], other: tuple[str, str], epoch: int
+    config: ConfigDict, arg: ConfigDict, *, view: str, own: tuple[str, str], other: tuple[str, str], epoch: int
 ) -> ConfigDict:
     """`config`, changed as the options say.
 
     Args:
+      arg: of `parse`.
       view: vocabulary in which interactiveness is learned (`interactive_coco`, `interactive_scenes`).
       own, other: (dataset, vocabulary) of the labels of this dataset and of the one to transfer from.
       epoch: steps of one epoch, written as `train.num_steps` is; `tune` trains one and is scored at its end.
     """
-    mode = options["mode"]
-    for group in ("backbone", "classifier", "interactiveness"):
-        if group not in config.model:
-            config.model[group] = ConfigDict()
-    if options["features"]:
-        config.dataset.features = options["features"]
+    model, train = config.model, config.train
+    model.update(backbone={}, classifier={}, interactiveness={})  # adds what is absent, and empties nothing
+    train.init_from = ()
+    if arg.features:
+        config.dataset.features = arg.features
         config.sizes.buckets = ()  # stored maps have one shape
-        config.model.backbone.update(cached=True, frozen=True)
-    if options["p_streams"] != "all":
-        config.model.interactiveness.streams = P_STREAMS[options["p_streams"]]
-    config.train.init_from = _stages(options)
-    if mode in ("c", "tune"):
-        config.model.interactiveness.streams = ()
-    if mode == "p":
-        _interactiveness_only(config, options["on"], view, own, other)
-    if mode == "tune":
-        kept = (r"params/(?!classifier/\w+_scores).*", r"batch_stats/.*")
-        config.train.init_from = (dict(path=options["c"], include=kept),)
-        config.train.num_steps = epoch
-        config.train.evaluate_every = epoch
-    if mode == "join":
-        _join(config, options)
-    for key, value in (NIS[options["nis"]] | WITHOUT[options["without"]]).items():
-        group = key.split(".")[1]
-        if group not in config.model:
-            config.model[group] = ConfigDict()
-        config.model[group][key.split(".")[2]] = value
+        model.backbone.update(cached=True, frozen=True)
+    if arg.p_streams != "all":
+        model.interactiveness.streams = P_STREAMS[arg.p_streams]
+
+    if arg.mode in ("joint", "c") and arg.r:
+        train.init_from = (dict(path=arg.r, include=(r"(params|batch_stats)/appearance/.*",)),)
+    if arg.mode in ("c", "tune"):
+        model.interactiveness.streams = ()
+    if arg.mode == "tune":
+        all_but_scores = (r"params/(?!classifier/\w+_scores).*", r"batch_stats/.*")
+        train.update(init_from=(dict(path=arg.c, include=all_but_scores),), num_steps=epoch, evaluate_every=epoch)
+
+    if arg.mode == "p":
+        name, labels = other if arg.on == "other" else own
+        config.dataset.update(name=name, labels=labels, vocabulary=view)
+        if arg.on == "both":
+            split = config.dataset.get("train_split", "train")
+            config.dataset.mix = (dict(name=other[0], labels=other[1], split=split),)
+        model.classifier.streams = ()
+        model.interactiveness.own_stages = True
+        train.update(evaluate_every=0, best_metric=None)
+        if arg.r:  # P's own stages start as copies of the extractor run's.
+            stages = (r"(params|batch_stats)/interactiveness_stages/.*",)
+            rename = (("/appearance/", "/interactiveness_stages/"),)
+            train.init_from = (dict(path=arg.r, include=stages, rename=rename),)
+
+    if arg.mode == "join":
+        model.interactiveness.own_stages = True
+        c = (r"(params|batch_stats)/(appearance|classifier|context)/.*",)
+        p = (r"(params|batch_stats)/(interactiveness|interactiveness_stages)/.*",)
+        train.init_from = (dict(path=arg.c, include=c), dict(path=arg.p, include=p))
+        train.update(num_steps=1, evaluate_every=1, log_every=1)
+        # Nothing moves: every parameter is frozen.
+        config.optimizer = dict(name="sgd", learning_rate=1.0, rules=(dict(pattern=".*", frozen=True),))
+
+    if arg.nis != "config":
+        model.update(nis=dict(enabled=arg.nis == "on"))
+    if arg.without in ("nis", "both"):
+        model.update(nis=dict(enabled=False))
+    if arg.without in ("lis", "both"):
+        model.update(score=dict(lis="none"))
+    if arg.without == "product":
+        model.update(score=dict(lis="product"))
     return config
-
-
-def _stages(options: dict[str, str]) -> tuple[dict[str, Any], ...]:
-    """Residual stages start as copies of the extractor run's, C's and P's own alike."""
-    if not options["r"]:
-        return ()
-    shared = dict(path=options["r"], include=(r"(params|batch_stats)/appearance/.*",))
-    stages = (r"(params|batch_stats)/interactiveness_stages/.*",)
-    own = dict(path=options["r"], include=stages, rename=(("/appearance/", "/interactiveness_stages/"),))
-    return (own,) if options["mode"] == "p" else (shared,)
-
-
-def _interactiveness_only(config: ConfigDict, on: str, view: str, own: tuple[str, str], other: tuple[str, str]) -> None:
-    first = other if on == "other" else own
-    config.dataset.update(name=first[0], labels=first[1], vocabulary=view)
-    if on == "both":
-        config.dataset.mix = (dict(name=other[0], labels=other[1], split=config.dataset.get("train_split", "train")),)
-    config.model.classifier.streams = ()
-    config.model.interactiveness.own_stages = True
-    config.train.evaluate_every = 0
-    config.train.best_metric = None
-
-
-def _join(config: ConfigDict, options: dict[str, str]) -> None:
-    config.model.interactiveness.own_stages = True
-    c = (r"(params|batch_stats)/(appearance|classifier|context)/.*",)
-    p = (r"(params|batch_stats)/(interactiveness|interactiveness_stages)/.*",)
-    config.train.init_from = (dict(path=options["c"], include=c), dict(path=options["p"], include=p))
-    config.train.update(num_steps=1, evaluate_every=1, log_every=1)
-    # Nothing moves: every parameter is frozen.
-    config.optimizer = dict(name="sgd", learning_rate=1.0, rules=(dict(pattern=".*", frozen=True),))

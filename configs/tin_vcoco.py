@@ -15,7 +15,7 @@ Expect:  the paper's AP_role (scenario 1, 24 roles) is 47.8; ours: not yet measu
 
 from configs import common, tin_hico_det, tin_modes
 
-IMAGES = 5400
+IMAGES = common.TRAIN_IMAGES["vcoco"]
 EPOCHS = 25
 
 
@@ -25,32 +25,23 @@ def get_config(options=""):
     config.sizes = dict(**tin_hico_det.SIZES, instances=96, detections=64, pairs=96, persons=32)
     # The authors count the human stream twice on V-COCO. The vocabulary has no counts: nothing is weighted by class.
     config.model = dict(loss=dict(human=2.0))
-    config.optimizer = dict(
-        # The paper updates after every image: rate and steps are written for one image per update.
-        name="momentum",
-        learning_rate=1e-4,
-        momentum=0.9,
-        weight_decay=1e-4,
-        clip="leaf",
-        clip_norm=1.0,
-        base_batch_size=1,
-    )
+    config.optimizer = tin_hico_det.OPTIMIZER
     config.train = dict(
         seed=0, num_steps=IMAGES * EPOCHS, log_every=50, evaluate_every=5000, checkpoint_every=1000,
         best_metric="role_s1/24",
     )  # fmt: skip
     config.evaluation = dict(batch_size=8, metrics=("actions", "nis"))
-    chosen = tin_modes.parse(options)
+    arg = tin_modes.parse(options)
     tin_modes.apply(
         config,
-        chosen,
+        arg,
         view="interactive_coco",
         own=("vcoco", "vcoco"),
         other=("hico_det", "hico_det"),
         epoch=IMAGES,
     )
-    if chosen["mode"] == "p":  # HICO-DET's tables are longer, and its rows are merged.
+    if arg.mode == "p":  # HICO-DET's tables are longer, and its rows are merged.
         config.sizes = dict(**tin_hico_det.SIZES, instances=512, detections=64, pairs=256, persons=32)
-        config.dataset.merge_pairs = 0.25 if chosen["on"] == "other" else None
-        config.dataset.train_split = "train" if chosen["on"] == "other" else "trainval"
+        config.dataset.merge_pairs = 0.25 if arg.on == "other" else None
+        config.dataset.train_split = "train" if arg.on == "other" else "trainval"
     return config

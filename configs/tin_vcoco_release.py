@@ -33,10 +33,7 @@ def get_config(options=""):
         name="momentum", learning_rate=2e-6, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
         schedule=dict(kind="step", step_at=(20_000,), step_factor=0.96),
         base_batch_size=1,  # one image per update there
-        rules=(
-            dict(pattern="appearance/backbone/(stem|stage0)/.*", frozen=True),
-            dict(pattern=".*"),
-        ),
+        rules=tin_hico_det_release.FROZEN_STEM,
     )  # fmt: skip
     config.train.num_steps = 20_000
     return config

@@ -13,10 +13,7 @@ def get_config():
     config.sizes = dict(image_hw=(128, 128), instances=24, detections=24, pairs=48)
     config.augment = dict(flip=0.5)
     config.model = dict(layers=(256, 256))
-    config.optimizer = dict(
-        name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip="global", clip_norm=10.0,
-        schedule=dict(kind="cosine", warmup_steps=100),
-    )  # fmt: skip
+    config.optimizer = common.adamw()
     config.train = dict(
         seed=0, num_steps=2000, log_every=100, evaluate_every=1000, checkpoint_every=500, best_metric="default/full"
     )
