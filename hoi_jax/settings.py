@@ -124,7 +124,9 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert_union(args, value, path)
     if origin is typing.Literal:
         if value not in args:
-            raise SettingsError(f"key {path!r} is {value!r}, expected one of {list(args)}")
+            near = difflib.get_close_matches(str(value), [str(option) for option in args], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"key {path!r} is {value!r}, expected one of {list(args)}{hint}")
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         from_text = getattr(hint, "from_text", None)
@@ -182,17 +184,17 @@ def choice(name: str, value: str, options: Iterable[str]) -> None:
         raise ValueError(f"{name} is {value!r}, expected one of {options}{hint}")
 
 
-def check_positive(**values: float | int) -> None:
-    """Raises ValueError naming the first value that is not above 0."""
+def check_positive(**values: float | int | None) -> None:
+    """Raises ValueError naming the first value that is not above 0; None passes."""
     for name, value in values.items():
-        if value <= 0:
+        if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}, expected a number above 0")
 
 
-def check_not_negative(**values: float | int) -> None:
-    """Raises ValueError naming the first value below 0."""
+def check_not_negative(**values: float | int | None) -> None:
+    """Raises ValueError naming the first value below 0; None passes."""
     for name, value in values.items():
-        if value < 0:
+        if value is not None and not value >= 0:
             raise ValueError(f"{name} is {value}, expected 0 or more")
 
 

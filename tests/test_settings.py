@@ -1,6 +1,7 @@
 """Configs: what is not valid is refused, with the key's full name."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -51,6 +52,16 @@ def test_faults_name_the_key(config, message):
 def test_choice_names_the_nearest_option():
     with pytest.raises(ValueError, match="did you mean 'pmap'"):
         choice("parallel", "pmpa", ("pmap", "shard_map"))
+
+
+def test_a_literal_names_its_key_its_value_its_options_and_the_nearest():
+    @dataclasses.dataclass(frozen=True)
+    class Devices:
+        parallel: Literal["pmap", "shard_map"] = "pmap"
+
+    message = r"key 'train.parallel' is 'pmpa', expected one of \['pmap', 'shard_map'\]; did you mean 'pmap'\?"
+    with pytest.raises(SettingsError, match=message):
+        from_config(Devices, {"parallel": "pmpa"}, "train")
 
 
 @pytest.mark.parametrize(

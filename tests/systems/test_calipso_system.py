@@ -284,7 +284,7 @@ def test_a_picture_that_is_no_multiple_of_the_coarsest_stride_is_refused():
 @pytest.mark.parametrize(
     "groups, message",
     [
-        ({"subnet": {"statistics": "global"}}, "statistics is 'global'"),
+        ({"subnet": {"statistics": "global"}}, "'model.subnet.statistics' is 'global'"),
         ({"anchors": {"sizes": (32.0, 64.0)}}, "sizes has 2 entries"),
         ({"backbone": {"stage_strides": (1, 2, 1)}}, "must end with 2, 2"),
         ({"subnet": {"block": 8}}, "did you mean 'model.subnet.blocks'"),

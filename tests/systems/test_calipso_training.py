@@ -7,7 +7,7 @@ import pytest
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
 from hoi_jax.training.accumulate import AccumulationError
-from hoi_jax.training.state import make_state
+from hoi_jax.training.step import make_state
 from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.systems.calipso import SIZE, small_config
 from tests.helpers.variables import random_variables

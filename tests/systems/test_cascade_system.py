@@ -203,7 +203,7 @@ def test_nobody_in_the_picture_gives_no_pair_and_a_finite_loss():
 @pytest.mark.slow
 def test_two_devices_take_the_step_of_one():
     from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
-    from hoi_jax.training.state import make_state
+    from hoi_jax.training.step import make_state
 
     system, variables, batch, _ = ready("external")
     settings = OptimizerSettings(name="momentum", learning_rate=0.01, clip="global", clip_norm=1.0)

@@ -21,8 +21,7 @@ from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
 from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields, read_weights
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
-from hoi_jax.training.state import make_state
-from hoi_jax.training.step import make_gradients
+from hoi_jax.training.step import make_gradients, make_state
 from tests.helpers.batches import HOI_STYLE
 from tests.helpers.losses import device_share
 from tests.helpers.systems.defr import STYLES, make_batch, small_config

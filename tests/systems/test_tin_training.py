@@ -11,7 +11,7 @@ import pytest
 
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
-from hoi_jax.training.state import init_variables, make_state
+from hoi_jax.training.step import init_variables, make_state
 from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.systems.tin import small_config
 

@@ -5,9 +5,10 @@ which decoder feeds which head. Where the authors' released code leaves the pape
 """
 
 import dataclasses
+from typing import Literal
 
-from hoi_jax.backbones.settings import ResNetSettings
-from hoi_jax.settings import check_not_negative, check_positive, check_share, choice
+from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.settings import check_not_negative, check_positive, check_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +44,11 @@ class TransformerConfig:
 class VerbConfig:
     """source: "none" (stage 1); "box_decoder" (QPIC); "decoder": one of its own with `layers` layers (stage 2, CDN)."""
 
-    source: str = "none"
+    source: Literal["none", "box_decoder", "decoder"] = "none"
     layers: int = 6
     prior: float = 0.5
 
     def __post_init__(self):
-        choice("source", self.source, ("none", "box_decoder", "decoder"))
         check_positive(layers=self.layers)
         if not 0 < self.prior < 1:
             raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
@@ -72,29 +72,20 @@ class PartsConfig:
       person_score: detections below it give no body parts.
     """
 
-    scheme: str = "one_pass"
-    masks: str = "progressive"
-    part_filter: str = "global"
+    scheme: Literal["one_pass", "six_pass", "instance"] = "one_pass"
+    masks: Literal["progressive", "parts", "none"] = "progressive"
+    part_filter: Literal["global", "per_query"] = "global"
     keep_share: float = 0.25
     keep_count: int = 3
-    merge_parts: str = "selected"
-    part_query: str = "ffn"
-    other_humans: str = "minus"
-    layer3_mask: str = "target_human"
-    cell_rule: str = "corner"
-    pose_failure: str = "person_box"
+    merge_parts: Literal["selected", "all"] = "selected"
+    part_query: Literal["ffn", "affine"] = "ffn"
+    other_humans: Literal["minus", "xor"] = "minus"
+    layer3_mask: Literal["target_human", "same"] = "target_human"
+    cell_rule: Literal["corner", "floor"] = "corner"
+    pose_failure: Literal["person_box", "skip"] = "person_box"
     person_score: float = 0.3
 
     def __post_init__(self):
-        choice("scheme", self.scheme, ("one_pass", "six_pass", "instance"))
-        choice("masks", self.masks, ("progressive", "parts", "none"))
-        choice("part_filter", self.part_filter, ("global", "per_query"))
-        choice("merge_parts", self.merge_parts, ("selected", "all"))
-        choice("part_query", self.part_query, ("ffn", "affine"))
-        choice("other_humans", self.other_humans, ("minus", "xor"))
-        choice("layer3_mask", self.layer3_mask, ("target_human", "same"))
-        choice("cell_rule", self.cell_rule, ("corner", "floor"))
-        choice("pose_failure", self.pose_failure, ("person_box", "skip"))
         check_share(keep_share=self.keep_share, person_score=self.person_score)
         if not 1 <= self.keep_count <= 6:
             raise ValueError(f"keep_count is {self.keep_count}, expected 1 to 6")
@@ -112,12 +103,8 @@ class MatchingConfig:
     giou: float = 1.0
     verb: float = 0.0
     interactiveness: float = 1.0
-    interactiveness_score: str = "sigmoid"
-    aux: str = "final"
-
-    def __post_init__(self):
-        choice("interactiveness_score", self.interactiveness_score, ("sigmoid", "softmax"))
-        choice("aux", self.aux, ("final", "own"))
+    interactiveness_score: Literal["sigmoid", "softmax"] = "sigmoid"
+    aux: Literal["final", "own"] = "final"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +120,8 @@ class ReweightConfig:
       queue: calls of the loss (one per supervised layer and step) that dynamic weights look back on.
     """
 
-    object: str = "none"
-    verb: str = "none"
+    object: Literal["none", "static", "dynamic"] = "none"
+    verb: Literal["none", "static", "dynamic"] = "none"
     object_power: float = 0.7
     verb_power: float = 0.7
     object_counts: tuple[int, ...] = ()
@@ -143,8 +130,6 @@ class ReweightConfig:
     queue: int = 4704
 
     def __post_init__(self):
-        for name in ("object", "verb"):
-            choice(name, getattr(self, name), ("none", "static", "dynamic"))
         check_not_negative(object_power=self.object_power, verb_power=self.verb_power)
         check_positive(background=self.background, queue=self.queue)
 
@@ -170,13 +155,12 @@ class LossConfig:
     consistency: float = 1.0
     parts: float = 0.0
     no_object: float = 0.1
-    verb_loss: str = "focal"
+    verb_loss: Literal["focal", "bce"] = "focal"
     verb_alpha: float | None = 0.5
     no_interaction_negative: bool = False
     reweight: ReweightConfig = ReweightConfig()
 
     def __post_init__(self):
-        choice("verb_loss", self.verb_loss, ("focal", "bce"))
         if self.reweight.verb != "none" and self.verb_loss != "focal":
             raise ValueError("reweight.verb weighs the focal loss; verb_loss 'bce' has no such weights")
         check_not_negative(
@@ -199,11 +183,10 @@ class ProductNmsConfig:
     threshold: float | None = None
     human_power: float = 1.0
     object_power: float = 0.5
-    of: str = "triplet"
+    of: Literal["triplet", "pair"] = "triplet"
     best: int | None = 100
 
     def __post_init__(self):
-        choice("of", self.of, ("triplet", "pair"))
         check_not_negative(human_power=self.human_power, object_power=self.object_power)
         if self.best is not None:
             check_positive(best=self.best)
@@ -246,15 +229,12 @@ class BodyPartConfig:
     matching: MatchingConfig = MatchingConfig()
     loss: LossConfig = LossConfig()
     predict: PredictConfig = PredictConfig()
-    interactiveness: str = "parts"
+    interactiveness: Literal["parts", "box_decoder", "none"] = "parts"
     queries: int = 64
-    query: str = "embedding"
-    compute_dtype: str = "float32"
+    query: Literal["embedding", "point"] = "embedding"
+    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
-        choice("interactiveness", self.interactiveness, ("parts", "box_decoder", "none"))
-        choice("query", self.query, ("embedding", "point"))
-        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         check_positive(queries=self.queries)
         if self.interactiveness == "none" and self.predict.times_interactiveness:
             raise ValueError("times_interactiveness needs an interactiveness head")

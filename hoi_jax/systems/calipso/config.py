@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+from typing import Literal
 
-from hoi_jax.backbones.settings import ResNetSettings
-from hoi_jax.settings import check_positive, check_share, choice
+from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.settings import check_positive, check_share
 
 LEVELS = 5
 """P3 to P7."""
@@ -20,11 +21,10 @@ class BackboneConfig(ResNetSettings):
     """
 
     pyramid_width: int = 256
-    p6_source: str = "p5"
+    p6_source: Literal["p5", "c5"] = "p5"
 
     def __post_init__(self):
         super().__post_init__()
-        choice("p6_source", self.p6_source, ("p5", "c5"))
         check_positive(pyramid_width=self.pyramid_width)
         if len(self.stage_sizes) < 3:
             raise ValueError(f"stage_sizes is {self.stage_sizes}: the pyramid reads three stages")
@@ -78,14 +78,13 @@ class SubnetConfig:
     blocks: int = 8
     width: int = 256
     share_levels: bool = True
-    statistics: str = "per_level"
+    statistics: Literal["per_level", "joint", "frozen"] = "per_level"
     passive: bool = True
     target_presence: bool = True
     embedding_dim: int = 8
     remat: bool = False
 
     def __post_init__(self):
-        choice("statistics", self.statistics, ("per_level", "joint", "frozen"))
         check_positive(blocks=self.blocks, width=self.width, embedding_dim=self.embedding_dim)
 
     @property
@@ -113,11 +112,11 @@ class LossConfig:
     overlap: float = 0.5
     force_best: bool = False
     max_foreground: int = 2048
-    background: str = "none"
+    background: Literal["none", "focal"] = "none"
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
-    target_mask: str = "performed_only"
-    per: str = "anchor"
+    target_mask: Literal["all", "performed_only"] = "performed_only"
+    per: Literal["anchor", "output"] = "anchor"
     min_count: int = 1
     sigma: float = 2.0
     pull_weight: float = 10.0
@@ -127,9 +126,6 @@ class LossConfig:
     embedding: float = 1.0
 
     def __post_init__(self):
-        choice("background", self.background, ("none", "focal"))
-        choice("target_mask", self.target_mask, ("all", "performed_only"))
-        choice("per", self.per, ("anchor", "output"))
         check_share(overlap=self.overlap, focal_alpha=self.focal_alpha)
         check_positive(sigma=self.sigma, max_foreground=self.max_foreground)
 
@@ -151,18 +147,15 @@ class PredictConfig:
 
     human_threshold: float = 0.0
     object_threshold: float = 0.0
-    readout: str = "best"
+    readout: Literal["best", "mean"] = "best"
     readout_anchors: int = 16
-    norm: str = "l2"
-    keep: str = "best"
+    norm: Literal["l2", "l1"] = "l2"
+    keep: Literal["best", "all"] = "best"
     threshold: float = 0.0
     max_pairs: int = 256
     dense: bool = False
 
     def __post_init__(self):
-        choice("readout", self.readout, ("best", "mean"))
-        choice("norm", self.norm, ("l2", "l1"))
-        choice("keep", self.keep, ("best", "all"))
         check_share(
             human_threshold=self.human_threshold, object_threshold=self.object_threshold, threshold=self.threshold
         )
@@ -180,8 +173,7 @@ class CalipsoConfig:
     predict: PredictConfig = PredictConfig()
     max_humans: int = 16
     max_objects: int = 32
-    compute_dtype: str = "float32"
+    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
-        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         check_positive(max_humans=self.max_humans, max_objects=self.max_objects)

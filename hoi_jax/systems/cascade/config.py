@@ -5,9 +5,10 @@ the release is a set of values (`configs/cascade_common.py`, option `preset=rele
 """
 
 import dataclasses
+from typing import Literal
 
-from hoi_jax.backbones.settings import ResNetSettings
-from hoi_jax.settings import check_not_negative, check_positive, check_share, choice
+from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.settings import check_not_negative, check_positive, check_share
 
 MAX_STAGES = 5
 
@@ -101,14 +102,13 @@ class BoxConfig:
     stds: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067), (0.033, 0.067), (0.033, 0.067))
     samples: int = 512
     positive_share: float = 0.25
-    merge: str = "union"
+    merge: Literal["union", "mean_logits"] = "union"
     score: float = 0.3
     overlap: float = 0.5
     candidates: int = 512
     detections: int = 100
 
     def __post_init__(self):
-        choice("merge", self.merge, ("union", "mean_logits"))
         check_positive(
             width=self.width,
             size=self.size,
@@ -163,36 +163,29 @@ class RelationConfig:
       prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file (`relation_features.read_prior`).
     """
 
-    region: str = "box"
+    region: Literal["box", "mask", "box+mask_max", "box+mask_sum"] = "box"
     box_size: int = 7
     mask_size: int = 14
-    mining: str = "dot"
+    mining: Literal["dot", "nonlocal", "nonlocal_inverted", "none"] = "dot"
     mining_scale: float = 1.0
     face: bool = True
-    geometry: str = "maps"
-    semantic: str = "learned"
+    geometry: Literal["maps", "vector"] = "maps"
+    semantic: Literal["learned", "table"] = "learned"
     streams: tuple[str, ...] = ("s", "g", "v")
-    fusion: str = "(v+g)*s"
-    visual: str = "joint"
+    fusion: Literal["v+g+s", "v*g*s", "(v+g)*s"] = "(v+g)*s"
+    visual: Literal["joint", "mean3"] = "joint"
     width: int = 1024
     geometric_width: int = 256
     face_width: int = 1024
     map_features: tuple[int, ...] = (64, 32)
     map_size: int = 64
-    heads: str = "stages"
+    heads: Literal["stages", "last"] = "stages"
     ranking: bool = True
     rank_width: int = 0
     background: bool = False
     prior: str = "vocabulary"
 
     def __post_init__(self):
-        choice("region", self.region, ("box", "mask", "box+mask_max", "box+mask_sum"))
-        choice("mining", self.mining, ("dot", "nonlocal", "nonlocal_inverted", "none"))
-        choice("heads", self.heads, ("stages", "last"))
-        choice("geometry", self.geometry, ("maps", "vector"))
-        choice("semantic", self.semantic, ("learned", "table"))
-        choice("visual", self.visual, ("joint", "mean3"))
-        choice("fusion", self.fusion, ("v+g+s", "v*g*s", "(v+g)*s"))
         check_positive(
             width=self.width,
             geometric_width=self.geometric_width,
@@ -246,22 +239,18 @@ class LossConfig:
     beta: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
     gamma: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
     ranking_margin: float = 0.2
-    ranking_reduce: str = "mean"
-    boxes: str = "detected"
+    ranking_reduce: Literal["mean", "sum", "drawn"] = "mean"
+    boxes: Literal["detected", "annotated"] = "detected"
     pairs: int = 128
     pair_share: float = 0.25
     pair_overlap: float | None = None
-    verb_mean: str = "pairs"
+    verb_mean: Literal["pairs", "images"] = "pairs"
     reversed_verbs: tuple[tuple[str, str], ...] = ()
-    parts: str = "joint"
+    parts: Literal["joint", "detector", "relations"] = "joint"
 
     def __post_init__(self):
-        choice("ranking_reduce", self.ranking_reduce, ("mean", "sum", "drawn"))
-        choice("boxes", self.boxes, ("detected", "annotated"))
-        choice("verb_mean", self.verb_mean, ("pairs", "images"))
         if self.pair_overlap is not None:
             check_share(pair_overlap=self.pair_overlap)
-        choice("parts", self.parts, ("joint", "detector", "relations"))
         check_share(pair_share=self.pair_share)
         check_positive(pairs=self.pairs)
         if len(self.beta) != MAX_STAGES or len(self.gamma) != MAX_STAGES:
@@ -281,14 +270,13 @@ class PredictConfig:
     """
 
     top_pairs: int = 64
-    rank_by: str = "last"
+    rank_by: Literal["last", "mean"] = "last"
     times_detections: bool = True
     human_score: float = 0.3
     object_score: float = 0.3
     chunk: int = 256
 
     def __post_init__(self):
-        choice("rank_by", self.rank_by, ("last", "mean"))
         check_share(human_score=self.human_score, object_score=self.object_score)
         check_positive(top_pairs=self.top_pairs, chunk=self.chunk)
 
@@ -305,7 +293,7 @@ class CascadeConfig:
     """
 
     stages: int = 3
-    detector: str = "own"
+    detector: Literal["own", "external"] = "own"
     max_humans: int = 32
     backbone: BackboneConfig = BackboneConfig()
     rpn: RpnConfig = RpnConfig()
@@ -314,11 +302,9 @@ class CascadeConfig:
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
     predict: PredictConfig = PredictConfig()
-    compute_dtype: str = "float32"
+    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
-        choice("detector", self.detector, ("own", "external"))
-        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         check_positive(max_humans=self.max_humans)
         if not 1 <= self.stages <= MAX_STAGES:
             raise ValueError(f"stages is {self.stages}, expected 1 to {MAX_STAGES}")

@@ -2,8 +2,9 @@
 choice where the paper is silent."""
 
 import dataclasses
+from typing import Literal
 
-from hoi_jax.settings import choice
+from hoi_jax.backbones.settings import ComputeDtype
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -24,22 +25,19 @@ class BackboneConfig:
       remat: of a ViT, compute the inside of blocks again in the backward pass instead of keeping it.
     """
 
-    kind: str = "clip_vit"
+    kind: Literal["clip_vit", "imagenet_vit", "scenic_vit", "clip_resnet", "resnet"] = "clip_vit"
     patch: int = 16
     width: int = 768
     layers: int = 12
     heads: int = 12
-    stem: str = "patch"
+    stem: Literal["patch", "convolutions"] = "patch"
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
     output: int = 1024
-    norm: str = "frozen_batch"
+    norm: Literal["frozen_batch", "group", "none"] = "frozen_batch"
     freeze_bn: bool = False
     remat: bool = False
 
     def __post_init__(self):
-        choice("kind", self.kind, ("clip_vit", "imagenet_vit", "scenic_vit", "clip_resnet", "resnet"))
-        choice("norm", self.norm, ("frozen_batch", "group", "none"))
-        choice("stem", self.stem, ("patch", "convolutions"))
         for name in ("patch", "width", "layers", "heads", "output"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
@@ -74,7 +72,7 @@ class InputConfig:
     """
 
     size: int = 672
-    kernel: str = "bicubic"
+    kernel: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
@@ -83,11 +81,9 @@ class InputConfig:
     crop_area: float = 0.7
     crop_ratio: tuple[float, float] = (0.7, 1.3)
     crop_tries: int = 10
-    crop_kernel: str = "bilinear"
+    crop_kernel: Literal["bicubic", "bilinear"] = "bilinear"
 
     def __post_init__(self):
-        choice("kernel", self.kernel, ("bicubic", "bilinear"))
-        choice("crop_kernel", self.crop_kernel, ("bicubic", "bilinear"))
         if not 0 < self.crop_area <= 1 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(f"crop_area is {self.crop_area} and crop_ratio {self.crop_ratio}: no such windows")
         if not (0 <= self.brightness <= 1 and 0 <= self.contrast <= 1):
@@ -120,14 +116,13 @@ class LossConfig:
       focal_alpha, focal_gamma: of "focal".
     """
 
-    kind: str = "lse_sign"
+    kind: Literal["lse_sign", "bce", "weighted_bce", "focal", "softmax"] = "lse_sign"
     mask_ambiguous: bool = False
     positive_weights: tuple[float, ...] | str = ()
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
 
     def __post_init__(self):
-        choice("kind", self.kind, ("lse_sign", "bce", "weighted_bce", "focal", "softmax"))
         if (self.kind == "weighted_bce") != bool(self.positive_weights):
             raise ValueError(f"kind is {self.kind!r} and positive_weights has {len(self.positive_weights)} numbers")
 
@@ -155,18 +150,16 @@ class DetectionConfig:
     nms_overlap: float = 0.5
     max_humans: int = 15
     max_objects: int = 15
-    rule: str = "mask"
+    rule: Literal["mask", "average"] = "mask"
     blocks: int = 1
     exact: bool = True
     prior_power: float = 1.0
     box_noise: float = 0.0
-    kernel: str = ""
+    kernel: Literal["", "bicubic", "bilinear"] = ""
     antialias: bool = True
     pair_chunk: int = 16
 
     def __post_init__(self):
-        choice("rule", self.rule, ("mask", "average"))
-        choice("kernel", self.kernel, ("", "bicubic", "bilinear"))
         if min(self.max_humans, self.max_objects, self.blocks, self.pair_chunk) < 1:
             raise ValueError("max_humans, max_objects, blocks and pair_chunk must be at least 1")
         if self.box_noise < 0:
@@ -187,12 +180,10 @@ class DefrConfig:
     classifier: ClassifierConfig = ClassifierConfig()
     loss: LossConfig = LossConfig()
     detection: DetectionConfig = DetectionConfig()
-    labels: str = "image"
-    compute_dtype: str = "float32"
+    labels: Literal["image", "pairs"] = "image"
+    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
-        choice("labels", self.labels, ("image", "pairs"))
-        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         if self.inputs.size % self.backbone.stride:
             raise ValueError(f"inputs.size {self.inputs.size} is not a multiple of {self.backbone.stride} pixels")
         if self.backbone.is_vit and self.detection.blocks > self.backbone.layers:

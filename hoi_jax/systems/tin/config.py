@@ -1,16 +1,18 @@
 """What can be set about TIN. Defaults are the paper's, or the specification's choice where the paper is silent."""
 
 import dataclasses
+from typing import Literal
 
-from hoi_jax.settings import check_positive, check_share, choice
+from hoi_jax.backbones.settings import ComputeDtype
+from hoi_jax.settings import check_positive, check_share
 from hoi_jax.systems.tin.network_config import (
-    C_STREAMS,
     BackboneConfig,
     ClassifierConfig,
+    ClassifierStream,
     ContextConfig,
     InteractivenessConfig,
     MapConfig,
-    check_streams,
+    check_once,
 )
 
 
@@ -31,7 +33,7 @@ class SamplingConfig:
 
     group: int = 5
     augment: int = 15
-    copies: str = "jittered"
+    copies: Literal["jittered", "detected"] = "jittered"
     jitter_iou: float = 0.7
     jitter_tries: int = 4
     negatives: int = 45
@@ -40,7 +42,6 @@ class SamplingConfig:
     overlap: float = 0.8
 
     def __post_init__(self):
-        choice("copies", self.copies, ("jittered", "detected"))
         check_positive(group=self.group, jitter_tries=self.jitter_tries)
         if self.augment < 0 or self.negatives < 0:
             raise ValueError(f"augment {self.augment} and negatives {self.negatives} must not be negative")
@@ -71,21 +72,18 @@ class LossConfig:
         of one image do (image-centric training), or over all entries of the "batch", crowded images more.
     """
 
-    weighting: str = "logit_scale"
-    counts: str = "vocabulary"
-    weighted: tuple[str, ...] = C_STREAMS
+    weighting: Literal["logit_scale", "loss_scale", "none"] = "logit_scale"
+    counts: Literal["vocabulary", "released"] = "vocabulary"
+    weighted: tuple[ClassifierStream, ...] = ("human", "object", "spatial", "joint")
     human: float = 1.0
     object: float = 1.0
     spatial: float = 1.0
     joint: float = 1.0
     interactiveness: float = 1.0
-    mean: str = "image"
+    mean: Literal["image", "batch"] = "image"
 
     def __post_init__(self):
-        choice("mean", self.mean, ("image", "batch"))
-        choice("weighting", self.weighting, ("logit_scale", "loss_scale", "none"))
-        choice("counts", self.counts, ("vocabulary", "released"))
-        check_streams("weighted", self.weighted, C_STREAMS)
+        check_once("weighted", self.weighted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,24 +112,19 @@ class ScoreConfig:
     human_threshold: float = 0.6
     object_threshold: float = 0.4
     fallback: int = 0
-    fusion: str = "sum"
+    fusion: Literal["sum", "product"] = "sum"
     times_interactiveness: bool = True
     weighted_logits: bool = True
     spare_no_interaction: bool = True
-    lis: str = "paper"
+    lis: Literal["paper", "none", "product"] = "paper"
     lis_scale: float = 8.4
     lis_offset: float = 12.0
     lis_slope: float = 10.0
-    prior: tuple[str, ...] = ("vocabulary",)
-    agent: str = "human"
+    prior: tuple[Literal["vocabulary", "released"], ...] = ("vocabulary",)
+    agent: Literal["human", "pair"] = "human"
     best_object: bool = False
 
     def __post_init__(self):
-        choice("fusion", self.fusion, ("sum", "product"))
-        choice("lis", self.lis, ("paper", "none", "product"))
-        choice("agent", self.agent, ("human", "pair"))
-        for table in self.prior:
-            choice("prior", table, ("vocabulary", "released"))
         check_share(human_threshold=self.human_threshold, object_threshold=self.object_threshold)
 
 
@@ -148,16 +141,12 @@ class NisConfig:
     """
 
     enabled: bool = True
-    rule: str = "s_p"
+    rule: Literal["s_p", "two_sided"] = "s_p"
     threshold: float = 0.1
     interactive_below: float = 0.1
     non_interactive_above: float = 0.9
-    bounds: str = "global"
+    bounds: Literal["global", "released"] = "global"
     drop_person_objects: bool = False
-
-    def __post_init__(self):
-        choice("rule", self.rule, ("s_p", "two_sided"))
-        choice("bounds", self.bounds, ("global", "released"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,10 +171,9 @@ class TinConfig:
     max_objects: int = 32
     max_pairs: int = 256
     pair_chunk: int = 0
-    compute_dtype: str = "float32"
+    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
-        choice("compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         check_positive(max_humans=self.max_humans, max_objects=self.max_objects, max_pairs=self.max_pairs)
         if not self.classifier.streams and not self.interactiveness.streams:
             raise ValueError("classifier.streams and interactiveness.streams are both empty: nothing is left to learn")

@@ -2,17 +2,17 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 from hoi_jax.backbones.settings import ResNetSettings
-from hoi_jax.settings import check_positive, check_share, choice
+from hoi_jax.settings import check_positive, check_share
 
-STREAMS = ("human", "object", "spatial", "pose")
-C_STREAMS = ("human", "object", "spatial", "joint")
+InteractivenessStream = Literal["human", "object", "spatial", "pose"]
+ClassifierStream = Literal["human", "object", "spatial", "joint"]
 
 
-def check_streams(name: str, streams: tuple[str, ...], allowed: tuple[str, ...]) -> None:
-    for stream in streams:
-        choice(name, stream, allowed)
+def check_once(name: str, streams: tuple[str, ...]) -> None:
+    """Raises ValueError where a stream is named twice."""
     if len(set(streams)) != len(streams):
         raise ValueError(f"{name} names a stream twice: {streams}")
 
@@ -31,7 +31,7 @@ class BackboneConfig(ResNetSettings):
 
     stage_sizes: tuple[int, ...] = (3, 4, 6)
     stage_strides: tuple[int, ...] = (1, 2, 2)
-    layout: str = "torchvision"
+    layout: Literal["torchvision", "caffe", "slim"] = "torchvision"
     frozen: bool = True
     cached: bool = False
     roi_blocks: int = 3
@@ -40,7 +40,6 @@ class BackboneConfig(ResNetSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        choice("layout", self.layout, ("torchvision", "caffe", "slim"))
         check_positive(roi_blocks=self.roi_blocks, roi_width=self.roi_width)
         if self.roi_size < 2:
             raise ValueError(f"roi_size is {self.roi_size}, expected at least 2")
@@ -82,14 +81,13 @@ class MapConfig:
     """
 
     size: int = 64
-    fit: str = "letterbox"
+    fit: Literal["letterbox", "stretch"] = "letterbox"
     features: tuple[int, ...] = (64, 32)
     kernel: int = 5
     pose_min_score: float = 0.05
 
     def __post_init__(self):
         check_positive(size=self.size, kernel=self.kernel)
-        choice("fit", self.fit, ("letterbox", "stretch"))
         check_share(pose_min_score=self.pose_min_score)
         cells = self.size
         for _ in self.features:
@@ -114,7 +112,7 @@ class ClassifierConfig:
       unit_norm: layers as released, see `nn.mlp.MLP`.
     """
 
-    streams: tuple[str, ...] = ("human", "object", "spatial")
+    streams: tuple[ClassifierStream, ...] = ("human", "object", "spatial")
     appearance_layers: tuple[int, ...] = (1024, 1024, 1024, 1024)
     spatial_layers: tuple[int, ...] = (1024, 1024)
     dropout: float = 0.5
@@ -125,7 +123,7 @@ class ClassifierConfig:
     unit_norm: bool = False
 
     def __post_init__(self):
-        check_streams("streams", self.streams, C_STREAMS)
+        check_once("streams", self.streams)
         if not 0 < self.prior < 1:
             raise ValueError(f"prior is {self.prior}, expected a probability between 0 and 1")
         check_share(dropout=self.dropout)
@@ -152,10 +150,10 @@ class InteractivenessConfig:
       pose_features: channels of the pose convolutions in layout "joined".
     """
 
-    streams: tuple[str, ...] = STREAMS
-    layout: str = "separate"
+    streams: tuple[InteractivenessStream, ...] = STREAMS
+    layout: Literal["separate", "joined"] = "separate"
     context: bool = False
-    context_with: str = "human"
+    context_with: Literal["human", "object"] = "human"
     own_stages: bool = False
     logits: int = 1
     logit_weights: tuple[float, ...] = ()
@@ -167,9 +165,7 @@ class InteractivenessConfig:
     dropout: float = 0.2
 
     def __post_init__(self):
-        check_streams("streams", self.streams, STREAMS)
-        choice("layout", self.layout, ("separate", "joined"))
-        choice("context_with", self.context_with, ("human", "object"))
+        check_once("streams", self.streams)
         check_share(dropout=self.dropout)
         if self.logits not in (1, 2) or len(self.logit_weights) not in (0, self.logits):
             raise ValueError(
