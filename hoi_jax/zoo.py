@@ -34,7 +34,7 @@ from hoi_jax.serialization.exported import (
 
 if TYPE_CHECKING:
     from hoi_jax.system import System
-    from hoi_jax.training.metadata import Metadata
+    from hoi_jax.training.kept import Metadata
     from hoi_jax.vocab import Vocabulary
 
 SCORES = "scores.json"

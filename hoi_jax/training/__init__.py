@@ -3,24 +3,23 @@
     state = train(system, TrainSettings(num_steps=1000), OptimizerSettings(), make_batches, workdir,
                   config_text=..., dataset_fingerprint=..., init_batch=...)
 
-In reading order: `settings` (what a run can be told), `state`, `optimizer` and `schedules`, `step` (one update, per
-device),
+In reading order: `settings`, `optimizer` and `schedules`, `step` (the state, and one update of it per device),
 `accumulate`, `parallel` (the only file that speaks of devices), `checkpoint`, `init_from`, `hooks`, `failure`,
 `interrupt`, `lock`, and `loop`, which puts them together. For evaluation: `load_for_evaluation` gives a checkpoint's
 variables and `make_predictor` spreads a system's `predict` over the devices.
 """
 
 from hoi_jax.training.checkpoint import load_for_evaluation
-from hoi_jax.training.epochs import describe_schedule, in_steps
 from hoi_jax.training.failure import NonFiniteError
 from hoi_jax.training.hooks import Hook, StepInfo
 from hoi_jax.training.init_from import InitFromError, InitReport, init_from
 from hoi_jax.training.interrupt import TrainingInterrupted
+from hoi_jax.training.kept import CheckpointError, Metadata
 from hoi_jax.training.lock import WorkdirLock, WorkdirLockedError
 from hoi_jax.training.loop import DataEndedError, train
-from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import Optimizer, RuleError, make_optimizer
 from hoi_jax.training.parallel import HostBatch, Parallel, check_batch, make_predictor
+from hoi_jax.training.schedules import describe_schedule, in_steps
 from hoi_jax.training.settings import (
     InitFromSettings,
     OptimizerSettings,
@@ -28,8 +27,7 @@ from hoi_jax.training.settings import (
     ScheduleSettings,
     TrainSettings,
 )
-from hoi_jax.training.state import TrainState
-from hoi_jax.training.step import make_train_step
+from hoi_jax.training.step import TrainState, make_train_step
 
 __all__ = [
     "CheckpointError",

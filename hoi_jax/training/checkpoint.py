@@ -18,10 +18,10 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from hoi_jax.serialization.exported import find_folder
 from hoi_jax.training import kept
-from hoi_jax.training.metadata import CheckpointError, Metadata
+from hoi_jax.training.kept import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 from hoi_jax.training.settings import TrainSettings
-from hoi_jax.training.state import TrainState
+from hoi_jax.training.step import TrainState
 
 
 def _to_saved(state: TrainState) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from hoi_jax.system import System
 from hoi_jax.training.optimizer import make_optimizer
 from hoi_jax.training.settings import OptimizerSettings
-from hoi_jax.training.state import make_state
-from hoi_jax.training.step import AXIS, make_loss, make_train_step
+from hoi_jax.training.step import AXIS, make_loss, make_state, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,7 @@ import numpy as np
 
 from hoi_jax.io import write_bytes_atomic
 from hoi_jax.system import System
-from hoi_jax.training.state import TrainState
-from hoi_jax.training.step import step_key
+from hoi_jax.training.step import TrainState, step_key
 
 
 class NonFiniteError(FloatingPointError):

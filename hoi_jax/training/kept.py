@@ -17,10 +17,29 @@ from flax import traverse_util
 
 from hoi_jax import io
 from hoi_jax.serialization.exported import CONFIG, MANIFEST, WEIGHTS, changed_files, is_kept
-from hoi_jax.training.metadata import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 
 __all__ = ["is_kept", "load_kept", "write_kept"]
+
+
+class CheckpointError(RuntimeError):
+    """No usable checkpoint, or one of another run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """The JSON part of a checkpoint.
+
+    Attributes:
+      step: completed updates; data_position: the next batch to read.
+      metrics: of the evaluation at this step, {} without one.
+    """
+
+    step: int
+    data_position: int
+    config_text: str
+    dataset_fingerprint: str
+    metrics: dict[str, float]
 
 
 def write_kept(

@@ -17,13 +17,19 @@ from hoi_jax.training.failure import stop_on_nonfinite
 from hoi_jax.training.hooks import Hook, JsonLinesHook, ProfilerHook, ProgressHook, StepInfo, TensorBoardHook
 from hoi_jax.training.init_from import check_frozen_are_loaded, init_from
 from hoi_jax.training.interrupt import InterruptGuard, TrainingInterrupted
+from hoi_jax.training.kept import Metadata
 from hoi_jax.training.lock import WorkdirLock
-from hoi_jax.training.metadata import Metadata
 from hoi_jax.training.optimizer import make_optimizer
 from hoi_jax.training.parallel import HostBatch, Parallel
 from hoi_jax.training.settings import OptimizerSettings, TrainSettings
-from hoi_jax.training.state import TrainState, evaluation_variables, init_variables, make_state
-from hoi_jax.training.step import StepReport, make_train_step
+from hoi_jax.training.step import (
+    StepReport,
+    TrainState,
+    evaluation_variables,
+    init_variables,
+    make_state,
+    make_train_step,
+)
 
 Predict = Callable[[HostBatch], dict[str, np.ndarray]]
 Evaluate = Callable[[int, Predict], Mapping[str, float]]
@@ -127,9 +133,9 @@ def train(
       TrainingInterrupted (a SystemExit) after SIGINT or SIGTERM, when everything is saved.
     """
     if not settings.num_steps:
-        raise ValueError("num_steps is 0: turn num_epochs into steps first (`epochs.in_steps`)")
+        raise ValueError("num_steps is 0: turn num_epochs into steps first (`schedules.in_steps`)")
     if optimizer_settings.base_batch_size is not None:
-        raise ValueError("base_batch_size is not resolved: convert the schedule first (`epochs.in_steps`)")
+        raise ValueError("base_batch_size is not resolved: convert the schedule first (`schedules.in_steps`)")
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     first_process = jax.process_index() == 0

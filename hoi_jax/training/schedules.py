@@ -1,13 +1,17 @@
-"""Learning-rate schedules: functions step -> factor of the base learning rate."""
+"""Learning-rate schedules: functions step -> factor of the base learning rate, and what a config's mean for a run.
 
+A config may give lengths in epochs, and a paper's schedule for another batch; `in_steps` makes both this run's updates.
+"""
+
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hoi_jax.training.settings import ScheduleSettings
+from hoi_jax.training.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 
@@ -69,3 +73,119 @@ def _restarts(settings: ScheduleSettings, length: int) -> Callable[[Array], Arra
         return low + (1 - low) * height * _half_cosine(jnp.minimum((t - start) / period, 1.0))
 
     return shape
+
+
+def in_steps(
+    train: TrainSettings, optimizer: OptimizerSettings, steps_per_epoch: float, batch_size: int | None = None
+) -> tuple[TrainSettings, OptimizerSettings]:
+    """The same settings in updates of this run, with the learning rates that belong to its batch.
+
+    Lengths in epochs (`num_epochs`, `restart_epochs`) become updates where no steps are given: known only when the
+    stream is, because oversampled copies count. With `optimizer.base_batch_size`, steps and learning rates are those
+    of updates of that many images, and both are converted to updates of `batch_size` images (linear scaling, Goyal et
+    al. 2017): as many images between two events of the schedule, and the learning rates `batch_size / base` times as
+    large. `base_batch_size` of the result is None: there is nothing left to convert.
+
+    Args:
+      steps_per_epoch: updates of `batch_size` images in one epoch of the stream.
+
+    Raises:
+      ValueError: `steps_per_epoch` is not above 0; `base_batch_size` is given and `batch_size` is not; or two steps
+        of `step_at` fall on one update.
+    """
+    if not steps_per_epoch > 0:
+        raise ValueError(f"steps_per_epoch is {steps_per_epoch}, expected a number above 0")
+    train, optimizer = _for_batch(train, optimizer, batch_size)
+    if not train.num_steps:
+        train = dataclasses.replace(train, num_steps=max(round(train.num_epochs * steps_per_epoch), 1))
+    schedule = optimizer.schedule
+    if schedule.restart_epochs and not schedule.restart_period:
+        period = max(round(schedule.restart_epochs * steps_per_epoch), 1)
+        schedule = dataclasses.replace(schedule, restart_period=period)
+        optimizer = dataclasses.replace(optimizer, schedule=schedule)
+    return train, optimizer
+
+
+def _for_batch(
+    train: TrainSettings, optimizer: OptimizerSettings, batch_size: int | None
+) -> tuple[TrainSettings, OptimizerSettings]:
+    base = optimizer.base_batch_size
+    if base is None:
+        return train, optimizer
+    if batch_size is None:
+        raise ValueError(f"base_batch_size is {base}: the images per update of this run must be known to convert it")
+
+    def updates(steps: int) -> int:
+        # Half a step and more is one; what was asked for never becomes nothing.
+        return max((2 * steps * base + batch_size) // (2 * batch_size), 1) if steps else 0
+
+    def rate(value: float) -> float:
+        return value * batch_size / base
+
+    s = optimizer.schedule
+    schedule = dataclasses.replace(
+        s,
+        warmup_steps=updates(s.warmup_steps),
+        step_at=tuple(updates(step) for step in s.step_at),
+        restart_period=None if s.restart_period is None else updates(s.restart_period),
+    )
+    rules = tuple(
+        rule if rule.learning_rate is None else dataclasses.replace(rule, learning_rate=rate(rule.learning_rate))
+        for rule in optimizer.rules
+    )
+    optimizer = dataclasses.replace(
+        optimizer, learning_rate=rate(optimizer.learning_rate), rules=rules, schedule=schedule, base_batch_size=None
+    )
+    return dataclasses.replace(train, num_steps=updates(train.num_steps)), optimizer
+
+
+def describe_schedule(
+    written: OptimizerSettings,
+    train: TrainSettings,
+    optimizer: OptimizerSettings,
+    batch_size: int,
+    frozen: Sequence[str] = (),
+) -> str:
+    """What a run does, in lines to print at its start: images per update, updates, learning rates, where they change.
+
+    Args:
+      written: the optimiser's settings of the config. train, optimizer: what `in_steps` made of them.
+      frozen: patterns of parameters that the system freezes whatever the rules say.
+    """
+    base = written.base_batch_size
+    factor = "" if base in (None, batch_size) else f" x {batch_size / base:g}"
+
+    def rate(value: float, before: float) -> str:
+        return f"{value:g} (paper: {before:g}{factor})" if factor else f"{value:g}"
+
+    paper = f" (paper: {base})" if factor else ""
+    lines = [
+        f"{batch_size} image{'s' * (batch_size != 1)} per update{paper}, learning rate "
+        f"{rate(optimizer.learning_rate, written.learning_rate)}, {train.num_steps:,} updates; "
+        + _shape(optimizer.schedule)
+    ]
+    lines += [f"  {pattern}: frozen" for pattern in frozen]
+    for rule, before in zip(optimizer.rules, written.rules, strict=True):
+        if rule.frozen:
+            lines.append(f"  {rule.pattern}: frozen")
+        elif rule.learning_rate is not None or rule.multiplier != 1.0:
+            value = optimizer.learning_rate if rule.learning_rate is None else rule.learning_rate
+            first = written.learning_rate if before.learning_rate is None else before.learning_rate
+            lines.append(f"  {rule.pattern}: {rate(value * rule.multiplier, first * rule.multiplier)}")
+    return "\n".join(lines)
+
+
+def _shape(schedule: ScheduleSettings) -> str:
+    text = {
+        "constant": "constant",
+        "cosine": f"cosine to {schedule.final_factor:g} of it",
+        "step": f"x {schedule.step_factor:g} after {_few(schedule.step_at)} updates",
+        "cosine_restarts": f"cosine, restarting after {schedule.restart_period or 0:,} updates, then every "
+        f"{schedule.restart_growth:g} times as many",
+    }[schedule.kind]
+    return text + (f", warm-up of {schedule.warmup_steps:,} updates" if schedule.warmup_steps else "")
+
+
+def _few(steps: tuple[int, ...]) -> str:
+    shown = [f"{step:,}" for step in (steps if len(steps) <= 4 else (*steps[:2], steps[-1]))]
+    return ", ".join(shown) if len(steps) <= 4 else f"{shown[0]}, {shown[1]}, … {shown[2]}"

@@ -1,22 +1,10 @@
-"""What a training run can be told: frozen, checked settings, filled from a config by `settings.from_config`."""
+"""Training, optimizer and schedule settings, filled from a config by `settings.from_config`."""
 
 import dataclasses
 import re
-from typing import Any
+from typing import Literal
 
-from hoi_jax.settings import choice
-
-
-def _positive(**values: Any) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is {value}, expected a number above 0")
-
-
-def _not_negative(**values: Any) -> None:
-    for name, value in values.items():
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name} is {value}, expected 0 or more")
+from hoi_jax.settings import check_not_negative, check_positive
 
 
 def _patterns(name: str, patterns: tuple[str, ...]) -> None:
@@ -41,7 +29,7 @@ class ScheduleSettings:
       warmup_start: factor of its first update (mmdetection: 1/3); 0: the first update has 1 / warmup_steps already.
     """
 
-    kind: str = "constant"
+    kind: Literal["constant", "cosine", "step", "cosine_restarts"] = "constant"
     warmup_steps: int = 0
     warmup_start: float = 0.0
     final_factor: float = 0.0
@@ -54,11 +42,12 @@ class ScheduleSettings:
     delay: int = 0
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, ("constant", "cosine", "step", "cosine_restarts"))
-        _not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor, delay=self.delay)
+        check_not_negative(warmup_steps=self.warmup_steps, final_factor=self.final_factor, delay=self.delay)
         if not 0 <= self.warmup_start < 1:
             raise ValueError(f"warmup_start is {self.warmup_start}, expected a factor in [0, 1)")
-        _positive(step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs)
+        check_positive(
+            step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs
+        )
         if self.kind == "step" and not self.step_at:
             raise ValueError("step_at is empty, kind 'step' needs at least one step")
         if list(self.step_at) != sorted(set(self.step_at)):
@@ -91,7 +80,7 @@ class ParameterRule:
 
     def __post_init__(self) -> None:
         _patterns("pattern", (self.pattern,))
-        _not_negative(learning_rate=self.learning_rate, multiplier=self.multiplier, weight_decay=self.weight_decay)
+        check_not_negative(learning_rate=self.learning_rate, multiplier=self.multiplier, weight_decay=self.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +95,11 @@ class OptimizerSettings:
       ema_decay: keeps an exponential moving average of the parameters, used by evaluation; None = off.
       base_batch_size: images per update for which all learning rates (also those of `rules`), all steps of `schedule`
         and `train.num_steps` are written, such as 1 for a paper that updates after every image. With another
-        `batch_size` the rates are multiplied by batch_size / base and the steps divided by it (`epochs.in_steps`).
+        `batch_size` the rates are multiplied by batch_size / base and the steps divided by it (`schedules.in_steps`).
         None: all are as written, whatever the batch.
     """
 
-    name: str = "adamw"
+    name: Literal["sgd", "momentum", "adamw"] = "adamw"
     learning_rate: float = 1e-4
     momentum: float = 0.9
     nesterov: bool = False
@@ -120,17 +109,15 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     rules: tuple[ParameterRule, ...] = (ParameterRule(".*"),)
     schedule: ScheduleSettings = ScheduleSettings()
-    clip: str = "none"
+    clip: Literal["none", "global", "leaf"] = "none"
     clip_norm: float = 1.0
     ema_decay: float | None = None
     base_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        choice("name", self.name, ("sgd", "momentum", "adamw"))
-        choice("clip", self.clip, ("none", "global", "leaf"))
-        _positive(learning_rate=self.learning_rate, eps=self.eps, clip_norm=self.clip_norm)
-        _positive(base_batch_size=self.base_batch_size)
-        _not_negative(weight_decay=self.weight_decay)
+        check_positive(learning_rate=self.learning_rate, eps=self.eps, clip_norm=self.clip_norm)
+        check_positive(base_batch_size=self.base_batch_size)
+        check_not_negative(weight_decay=self.weight_decay)
         for name in ("momentum", "b1", "b2", "ema_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -175,7 +162,7 @@ class TrainSettings:
     Attributes:
       num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have. With
         `optimizer.base_batch_size`, updates of that many images.
-      num_epochs: length in epochs of the stream, oversampled copies counted (`epochs.in_steps`).
+      num_epochs: length in epochs of the stream, oversampled copies counted (`schedules.in_steps`).
       seed: of the first parameters and of every random draw.
       parallel: "pmap" or "shard_map"; `num_devices` None = all.
       accumulate: micro-batches per update on each device; must divide its share of the batch. Their mean gradient is
@@ -190,7 +177,7 @@ class TrainSettings:
     num_steps: int = 0
     num_epochs: float = 0.0
     seed: int = 0
-    parallel: str = "pmap"
+    parallel: Literal["pmap", "shard_map"] = "pmap"
     num_devices: int | None = None
     accumulate: int = 1
     log_every: int = 10
@@ -199,20 +186,18 @@ class TrainSettings:
     keep_last: int = 2
     keep_best: int = 1
     best_metric: str | None = None
-    best_mode: str = "max"
+    best_mode: Literal["max", "min"] = "max"
     init_from: tuple[InitFromSettings, ...] = ()
     profile_steps: tuple[int, int] | None = None
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        choice("parallel", self.parallel, ("pmap", "shard_map"))
-        choice("best_mode", self.best_mode, ("max", "min"))
-        _not_negative(num_steps=self.num_steps, num_epochs=self.num_epochs)
+        check_not_negative(num_steps=self.num_steps, num_epochs=self.num_epochs)
         if not self.num_steps and not self.num_epochs:
             raise ValueError("num_steps is 0, expected a number above 0, or num_epochs")
-        _positive(num_devices=self.num_devices, accumulate=self.accumulate)
-        _positive(keep_last=self.keep_last, log_every=self.log_every)
-        _not_negative(
+        check_positive(num_devices=self.num_devices, accumulate=self.accumulate)
+        check_positive(keep_last=self.keep_last, log_every=self.log_every)
+        check_not_negative(
             seed=self.seed,
             evaluate_every=self.evaluate_every,
             checkpoint_every=self.checkpoint_every,

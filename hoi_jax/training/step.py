@@ -1,9 +1,10 @@
-"""One training step as one device sees it: loss, averaged gradients, update, and what was not finite."""
+"""The training state, and one step of it as one device sees it: loss, gradients, update, and what was not finite."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, no_type_check
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,9 +14,67 @@ from hoi_jax.losses.terms import counts_of, shares
 from hoi_jax.system import Batch, LossOutput, System
 from hoi_jax.training.accumulate import accumulated_gradients
 from hoi_jax.training.optimizer import Optimizer, path_name
-from hoi_jax.training.state import TrainState
 
 AXIS = "batch"
+
+Params = Mapping[str, Any]
+"""Nested mappings of arrays by name, as linen makes them."""
+
+
+@no_type_check
+class TrainState(flax.struct.PyTreeNode):
+    """What a checkpoint holds and a step maps to its successor.
+
+    On the host its arrays are NumPy's, and tree functions put other things in their place: run-time checks are off.
+
+    Attributes:
+      step: int32[], completed updates; also the position in the data.
+      params: nested dict, float32.
+      model_state: the mutable collections, e.g. {"batch_stats": ...}; {} for models without any.
+      opt_state: of the optax transformation.
+      ema_params: like params, or None when no average is kept.
+      key: uint32[2], key data of the run's root key; step s draws from fold_in(root, s).
+      healthy: bool[]; False once a loss, gradient or parameter was not finite. From then on steps change nothing,
+        so the other fields stay those of the last good step.
+    """
+
+    step: Array
+    params: Params
+    model_state: Mapping[str, Params]
+    opt_state: optax.OptState
+    ema_params: Params | None
+    key: Array
+    healthy: Array
+
+
+def init_variables(system: System, seed: int, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """First variables, on one device from the seed alone, so that they do not depend on the device count."""
+    key = jax.random.fold_in(jax.random.key(seed), 0x1217)
+    return dict(jax.jit(system.init)(key, {name: jnp.asarray(value) for name, value in batch.items()}))
+
+
+def make_state(variables: dict[str, Any], tx: optax.GradientTransformation, seed: int, ema: bool) -> TrainState:
+    """The state before the first step. Raises ValueError when a parameter is not float32."""
+    params = variables["params"]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if leaf.dtype != jnp.float32:
+            raise ValueError(f"parameter {jax.tree_util.keystr(path)} is {leaf.dtype}, expected float32")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state={name: value for name, value in variables.items() if name != "params"},
+        opt_state=tx.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        key=jax.random.key_data(jax.random.key(seed)),
+        healthy=jnp.ones((), bool),
+    )
+
+
+def evaluation_variables(state: TrainState) -> dict[str, Any]:
+    """Variables to predict with: the averaged parameters where they are kept."""
+    params = state.params if state.ema_params is None else state.ema_params
+    return {"params": params, **state.model_state}
+
 
 StepReport = dict[str, Any]
 """{"metrics": {name: float32[]}, "nonfinite": {kind: {name: bool[]}}, "healthy": bool[]}."""

@@ -16,7 +16,7 @@ from hoi_jax.settings import from_config
 from hoi_jax.systems.cascade import regions
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer, make_train_step
-from hoi_jax.training.state import make_state
+from hoi_jax.training.step import make_state
 from hoi_jax.vocab import get_vocabulary
 from tests.golden.make_cascade_trajectory import feature_rule, images_of, weight
 

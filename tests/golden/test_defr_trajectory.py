@@ -25,7 +25,7 @@ from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, TrainSettings, in_steps, make_optimizer, make_train_step
-from hoi_jax.training.state import make_state
+from hoi_jax.training.step import make_state
 from hoi_jax.vocab import get_vocabulary
 from tests.golden import make_defr_trajectory as theirs
 

@@ -33,8 +33,7 @@ from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, TrainSettings, in_steps
 from hoi_jax.training.optimizer import make_optimizer
 from hoi_jax.training.parallel import Parallel
-from hoi_jax.training.state import make_state
-from hoi_jax.training.step import make_train_step
+from hoi_jax.training.step import make_state, make_train_step
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers import rule_weights as rule
 from tests.helpers.losses import entries

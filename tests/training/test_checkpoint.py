@@ -6,7 +6,7 @@ import pytest
 
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
-from hoi_jax.training.state import TrainState
+from hoi_jax.training.step import TrainState
 
 
 def state_at(step, healthy=True, shape=(2, 3)):

@@ -30,7 +30,7 @@ from hoi_jax.training import (
 )
 from hoi_jax.training.init_from import check_frozen_are_loaded, flatten
 from hoi_jax.training.optimizer import match_rules, path_name
-from hoi_jax.training.state import make_state
+from hoi_jax.training.step import make_state
 from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.paths import ROOT
 from tests.helpers.systems.tin import small_config

@@ -11,7 +11,7 @@ from hoi_jax.serialization.exported import is_kept
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
 from hoi_jax.training.kept import write_kept
-from hoi_jax.training.state import TrainState
+from hoi_jax.training.step import TrainState
 
 VARIABLES = {
     "params": {"layer": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.float32([0.5])}},

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from hoi_jax.settings import from_config
 from hoi_jax.training import OptimizerSettings, ParameterRule, RuleError, ScheduleSettings, make_optimizer
 from hoi_jax.training.optimizer import clip_by_leaf_norm, match_rules, scale_by_adam
 from hoi_jax.training.schedules import make_schedule
@@ -143,7 +144,7 @@ def test_schedules_at_points_computed_by_hand(settings, points):
 )
 def test_impossible_settings_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
-        OptimizerSettings(**arguments)
+        from_config(OptimizerSettings, arguments)
 
 
 def test_a_pattern_that_is_no_regular_expression_is_refused():

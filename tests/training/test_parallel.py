@@ -21,8 +21,7 @@ from hoi_jax.training import (
     make_train_step,
 )
 from hoi_jax.training.accumulate import AccumulationError
-from hoi_jax.training.state import init_variables, make_state
-from hoi_jax.training.step import make_gradients
+from hoi_jax.training.step import init_variables, make_gradients, make_state
 from tests.helpers.toy import batches, make_batch, make_system
 
 SYSTEM = make_system()
