@@ -40,9 +40,7 @@ def ready(style: str, query: str = "embedding"):
 def loss_and_gradient():
     """Compiled (params, batch, key) -> ((loss, aux), gradient)."""
     system = ready("hoi")[0]
-    return jax.jit(
-        jax.value_and_grad(lambda p, b, k: value_and_output(system.loss({"params": p}, b, k)), has_aux=True)
-    )
+    return jax.jit(jax.value_and_grad(lambda p, b, k: value_and_output(system.loss({"params": p}, b, k)), has_aux=True))
 
 
 def assert_close(a, b):
