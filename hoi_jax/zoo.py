@@ -1,9 +1,8 @@
 """The zoo: small trained checkpoints by name.
 
-    python -m hoi_jax.zoo list             # what there is
-    python -m hoi_jax.zoo check            # are all files still those that were kept
-    python -m hoi_jax.zoo table --write    # bring the tables of README.md and docs/zoo.md up to date
-    python -m hoi_jax.zoo seal NAME        # write SHA256SUMS anew, after adding a file to a kept folder
+    python -m hoi_jax.zoo list         # what there is
+    python -m hoi_jax.zoo check        # are all files still those that were kept
+    python -m hoi_jax.zoo seal NAME    # write SHA256SUMS anew, after adding a file to a kept folder
 
 In code `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name stands wherever a workdir does: `evaluate.py --workdir`,
 `predict.py --checkpoint`, `train.init_from`. Nothing is listed by hand: a folder in `checkpoints/` that
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from hoi_jax.vocab import Vocabulary
 
 SCORES = "scores.json"
-BEGIN, END = "<!-- zoo table: python -m hoi_jax.zoo table --write -->", "<!-- end of the zoo table -->"
-TABLE_FILES = ("README.md", "docs/zoo.md")
-_ROOT = Path(__file__).resolve().parents[1]
 _HEADLINES = {
     "default/full": "HOI mAP",
     "image/default": "image mAP",
@@ -166,59 +162,21 @@ def _scores(found: Mapping[str, Any], best_metric: str | None) -> tuple[Score, .
     return tuple(scores)
 
 
-def table(rows: Sequence[Entry]) -> str:
-    """Markdown: one line per model."""
-    lines = [
-        "| name | system | trained on | scores on its test split, percent | best trivial rival | parameters | file |",
-        "|---|---|---|---|---|--:|--:|",
-    ]
-    for row in rows:
-        scores = "<br>".join(str(score) for score in row.scores) or "none"
-        rivals = "<br>".join(f"{100 * s.baseline[1]:.2f} {s.baseline[0]}" if s.baseline else "" for s in row.scores)
-        lines.append(
-            f"| `{row.name}` | {row.system} | `{row.trained_on}`, {row.step:,} steps | {scores} | {rivals} "
-            f"| {_short(row.parameters)} | {row.size_bytes / 1e6:.2f} MB |"
-        )
-    return "\n".join(lines)
-
-
 def listing(rows: Sequence[Entry]) -> str:
     """For a terminal: two lines per model."""
     lines = []
     for row in rows:
-        lines.append(f"{row.name}: {row.system}, {_short(row.parameters)} parameters, {row.size_bytes / 1e6:.2f} MB")
+        lines.append(
+            f"{row.name}: {row.system}, {short_count(row.parameters)} parameters, {row.size_bytes / 1e6:.2f} MB"
+        )
         scores = "; ".join(str(score) for score in row.scores) or "no scores"
         lines.append(f"    trained on {row.trained_on}, {row.step:,} steps; {scores}")
     return "\n".join(lines)
 
 
-def with_table(text: str, new: str) -> str:
-    """`text` with `new` between the markers.
-
-    Raises:
-      ValueError: the text does not have both markers, once each and in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"needs one line {BEGIN!r} and one line {END!r} below it")
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"
-
-
-def _short(count: int) -> str:
+def short_count(count: int) -> str:
+    """A count of parameters in thousands or millions."""
     return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count / 1e3:.1f} k"
-
-
-def write_tables(root: Path = _ROOT) -> list[Path]:
-    """Brings the tables in the documents up to date; returns the files that changed."""
-    new, changed = table(entries()), []
-    for name in TABLE_FILES:
-        path = root / name
-        old = io.read_bytes(path).decode()
-        if (text := with_table(old, new)) != old:
-            io.write_bytes_atomic(path, text.encode())
-            changed.append(path)
-    return changed
 
 
 def _check(names: Sequence[str]) -> int:
@@ -239,8 +197,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="all kept checkpoints")
-    show = commands.add_parser("table", help="the same as a Markdown table")
-    show.add_argument("--write", action="store_true", help=f"into {' and '.join(TABLE_FILES)}")
     commands.add_parser("check", help="compare files with their digests").add_argument("names", nargs="*")
     commands.add_parser("seal", help="write the digests of a folder").add_argument("names", nargs="+")
     options = parser.parse_args(arguments)
@@ -249,16 +205,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(listing(entries()) or f"{zoo_folder()}: no kept checkpoints")
         elif options.command == "check":
             return _check(options.names)
-        elif options.command == "seal":
+        else:
             for name in options.names:
                 folder = find_folder(name)
                 if not is_kept(folder):
                     raise io.DataError(f"{folder}: not a kept checkpoint, it has no {WEIGHTS}")
                 write_sums(folder)
-        elif options.write:
-            print("\n".join(f"{path}: written" for path in write_tables()) or "all tables are up to date")
-        else:
-            print(table(entries()))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

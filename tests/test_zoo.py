@@ -14,6 +14,7 @@ from hoi_jax import io, zoo
 from hoi_jax.serialization import exported as kept_folder
 from hoi_jax.training import CheckpointError, InitFromSettings, Metadata, init_from, load_for_evaluation
 from hoi_jax.training.kept import write_kept
+from scripts import zoo_tables
 from tests.helpers.paths import ROOT
 
 NAMES = kept_folder.kept_names()
@@ -142,16 +143,20 @@ def test_scores_come_from_the_evaluation_else_from_the_run(small_zoo):
 
 def test_the_table_is_written_between_its_markers_only(small_zoo, tmp_path):
     (tmp_path / "docs").mkdir()
-    for name in zoo.TABLE_FILES:
-        (tmp_path / name).write_text(f"above\n{zoo.BEGIN}\nold\n{zoo.END}\nbelow\n")
-    assert zoo.write_tables(tmp_path) == [tmp_path / name for name in zoo.TABLE_FILES]
+    for name in zoo_tables.TABLE_FILES:
+        (tmp_path / name).write_text(f"above\n{zoo_tables.BEGIN}\nold\n{zoo_tables.END}\nbelow\n")
+    assert zoo_tables.write_tables(tmp_path) == [tmp_path / name for name in zoo_tables.TABLE_FILES]
     text = (tmp_path / "README.md").read_text()
-    assert text.startswith(f"above\n{zoo.BEGIN}\n| name |") and text.endswith(f"{zoo.END}\nbelow\n")
+    assert text.startswith(f"above\n{zoo_tables.BEGIN}\n| name |") and text.endswith(f"{zoo_tables.END}\nbelow\n")
     assert "`second` | tin" in text and "old" not in text
-    assert zoo.write_tables(tmp_path) == []
-    for bad in ("nothing", f"{zoo.END}{zoo.BEGIN}", f"{zoo.BEGIN}{zoo.BEGIN}{zoo.END}"):
+    assert zoo_tables.write_tables(tmp_path) == []
+    for bad in (
+        "nothing",
+        f"{zoo_tables.END}{zoo_tables.BEGIN}",
+        f"{zoo_tables.BEGIN}{zoo_tables.BEGIN}{zoo_tables.END}",
+    ):
         with pytest.raises(ValueError, match="needs one line"):
-            zoo.with_table(bad, "x")
+            zoo_tables.with_table(bad, "x")
 
 
 def test_the_command_lists_checks_and_seals(small_zoo, capsys):
@@ -185,11 +190,11 @@ def test_a_kept_checkpoint_is_whole_small_and_scored(name):
 
 
 def test_the_tables_of_the_documents_are_up_to_date():
-    """Otherwise: python -m hoi_jax.zoo table --write"""
-    new = zoo.table(zoo.entries())
-    for name in zoo.TABLE_FILES:
+    """Otherwise: python -m scripts.zoo_tables --write"""
+    new = zoo_tables.table(zoo.entries())
+    for name in zoo_tables.TABLE_FILES:
         text = (ROOT / name).read_text()
-        assert zoo.with_table(text, new) == text, f"{name}: run `python -m hoi_jax.zoo table --write`"
+        assert zoo_tables.with_table(text, new) == text, f"{name}: run `python -m scripts.zoo_tables --write`"
 
 
 _LOAD_ALL = """

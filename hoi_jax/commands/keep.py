@@ -3,7 +3,7 @@
     python -m hoi_jax.commands.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
 The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
-`predict.py --checkpoint`, `train.init_from`. Tables of kept checkpoints: `python -m hoi_jax.zoo table --write`.
+`predict.py --checkpoint`, `train.init_from`. Tables of kept checkpoints: `python -m scripts.zoo_tables --write`.
 """
 
 import argparse
