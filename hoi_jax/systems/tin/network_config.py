@@ -150,7 +150,7 @@ class InteractivenessConfig:
       pose_features: channels of the pose convolutions in layout "joined".
     """
 
-    streams: tuple[InteractivenessStream, ...] = STREAMS
+    streams: tuple[InteractivenessStream, ...] = ("human", "object", "spatial", "pose")
     layout: Literal["separate", "joined"] = "separate"
     context: bool = False
     context_with: Literal["human", "object"] = "human"
