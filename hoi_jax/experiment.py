@@ -14,8 +14,7 @@ import numpy as np
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.data.feature_cache import META, FeatureCache, cache_directory, open_cache
-from hoi_jax.data.mixture import Mixture
-from hoi_jax.data.pipeline import HostBatch, Pipeline, example_batch
+from hoi_jax.data.pipeline import HostBatch, Mixture, Pipeline, example_batch
 from hoi_jax.data.records import RecordFiles, base_and_part, content_counts, part_mask, read_meta
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.evaluation.score import EvaluationSettings

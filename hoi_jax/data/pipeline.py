@@ -8,25 +8,22 @@ starts at its step at once.
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
 from hoi_jax import schema
-from hoi_jax.data import plan, tables, transforms
+from hoi_jax.data import plan
 from hoi_jax.data.changes import Changes, plain_changes, random_changes
 from hoi_jax.data.feature_cache import FeatureCache
-from hoi_jax.data.label_cleaning import clean_labels
 from hoi_jax.data.numpy_batch import blank_batch
-from hoi_jax.data.pixels import change_image, change_mask, decode_of_size
+from hoi_jax.data.prepare import Preparation
 from hoi_jax.data.records import RecordFiles, Tensor, read_at, record_places
-from hoi_jax.data.sampling import copies_by_ratio, copies_by_replacement, copies_of_examples, sparse_examples
+from hoi_jax.data.sampling import TrainingCopies
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError, read_npz
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.tables import verb_map
 
 HostBatch = dict[str, np.ndarray]
 
@@ -62,30 +59,31 @@ class Pipeline:
         if absent:
             raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
         labels = {str(self.files.meta[f"{table}_vocabulary"]) for table in ("pairs", "persons")}
-        if self.label_vocabulary.name not in labels:
-            raise DataError(
-                f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {self.label_vocabulary.name!r}"
-            )
+        wanted = self.preparation.label_vocabulary.name
+        if wanted not in labels:
+            raise DataError(f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {wanted!r}")
         cut = self.augment.crop > 0 or self.augment.crop_area is not None
         if "image_features" in self.needs and (self.features is None or cut or len(self.sizes.shapes) > 1):
             raise ValueError(
                 "cached features need dataset.features, whole images (no augment.crop) and no sizes.buckets"
             )
-        if self.dataset.clean_labels != "none" and self.uses("persons"):
+        if self.dataset.clean_labels != "none" and self.preparation.uses("persons"):
             raise DataError(f"{self.dataset.name}: clean_labels is for labels of pairs; these are labels of persons")
         self._check_capacity()
 
     @functools.cached_property
-    def label_vocabulary(self) -> Vocabulary:
-        """The vocabulary that the records are labelled in: that of the batch, unless it is a view."""
-        return get_vocabulary(self.dataset.labels) if self.dataset.labels else self.vocabulary
+    def preparation(self) -> Preparation:
+        """How a record becomes an example."""
+        return Preparation(
+            self.files, self.vocabulary, self.dataset, self.sizes, self.augment, self.needs, self.features
+        )
 
     def _check_capacity(self) -> None:
         """A table that cannot hold the split's largest example is an error, not a silent loss."""
         limits = self.files.meta["splits"][self.files.base_split]["max_rows"]  # type: ignore[index]
         if self.dataset.detections == "ground_truth":
             limits = {**limits, "detections": limits["instances"]}
-        if self.files.meta["pairs_vocabulary"] != self.label_vocabulary.name:
+        if self.files.meta["pairs_vocabulary"] != self.preparation.label_vocabulary.name:
             limits = {**limits, "pairs": 0}  # Made from persons; never more than their roles.
         for table in ("instances", "detections", "pairs", "persons"):
             used = any(name.startswith(f"{table}_") for name in self.needs)
@@ -96,63 +94,15 @@ class Pipeline:
                 )
 
     @functools.cached_property
-    def copies(self) -> np.ndarray | None:
-        """Times that each example is shown in every training epoch, in file order.
-
-        None = once, or a number that changes from epoch to epoch (`options.sparsity` "replace").
-
-        Raises:
-          DataError: the split has no labels to count.
-        """
-        if self.options.sparsity == "ratio":
-            return copies_by_ratio(self._sparse, self.options.crowded_copies)
-        if not self.options.oversample_to:
-            return None
-        path, content = self._labels
-        labels = content.get("hoi_labels", np.zeros(0, np.int32))
-        if labels.size != self.files.num_examples * len(self.vocabulary.hois) or not labels.size:
-            raise DataError(f"{path}: no image-level labels, which pipeline.oversample_to counts")
-        return copies_of_examples(
-            labels.reshape(self.files.num_examples, -1),
-            self.options.oversample_to,
-            cap=self.options.oversample_cap,
-            skip_single=self.options.oversample_skip_single,
-        )
-
-    @property
-    def _labels(self) -> tuple[Path, dict[str, np.ndarray]]:
-        """The file with all labels of the split, and its columns."""
-        if self.files.positions is not None:
-            raise DataError(f"{self.files.directory}: copies of examples are counted for whole splits only")
-        path = self.files.directory / f"annotations_{self.files.split}.npz"
-        return path, read_npz(path)
-
-    @functools.cached_property
-    def _sparse(self) -> np.ndarray:
-        """[examples] bool: exactly one person is annotated."""
-        path, content = self._labels
-        count = content.get("instances_count", np.zeros(0, np.int64))
-        if len(count) != self.files.num_examples or len(content.get("instances_class", ())) != count.sum():
-            raise DataError(
-                f"{path}: no instances of {self.files.num_examples} pictures, which pipeline.sparsity counts"
-            )
-        boxes = content.get("instances_xyxy_px")
-        human, overlap = self.vocabulary.human_class, self.options.sparsity_overlap
-        sparse = sparse_examples(content["instances_class"], count, human, boxes, overlap)
-        if sparse.all():
-            raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
-        return sparse
-
-    def _copies_in(self, epoch: int) -> np.ndarray | None:
-        """Times that each example is shown in this epoch; None = once."""
-        if self.options.sparsity == "replace":
-            return copies_by_replacement(self._sparse, self.seed, epoch)
-        return self.copies
+    def copies(self) -> TrainingCopies:
+        """How often each example is shown in training."""
+        return TrainingCopies(self.files, self.options, self.vocabulary, self.seed)
 
     @property
     def epoch_size(self) -> int:
         """Examples of one training epoch, copies counted."""
-        return self.files.num_examples if self.copies is None else int(self.copies.sum())
+        fixed = self.copies.fixed
+        return self.files.num_examples if fixed is None else int(fixed.sum())
 
     @functools.cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +137,7 @@ class Pipeline:
 
     def stream(self, source: int = 0) -> Iterator[plan.Rows]:
         """The endless training stream of this dataset, an epoch at a time."""
-        return plan.epochs(self.files.num_examples, self.seed, self._copies_in, source)
+        return plan.epochs(self.files.num_examples, self.seed, self.copies.in_epoch, source)
 
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
         """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
@@ -211,7 +161,7 @@ class Pipeline:
         rows = plan.Rows(np.zeros_like(number), number, np.zeros_like(number))
         columns = row_columns((self,), plan.PlannedBatch(rows, 0, np.ones(len(number), bool)), train=False)
         # As a graph, like in the stream: mapping over an empty table is not the same when run eagerly.
-        prepare = tf.function(self.prepare, reduce_retracing=True)
+        prepare = tf.function(self.preparation.prepare, reduce_retracing=True)
         iterator = iter(self.files.serialized())
         while True:
             try:
@@ -227,122 +177,6 @@ class Pipeline:
                 ) from error
             position += 1
 
-    def prepare(self, row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
-        """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis.
-
-        Args:
-          row: what was planned for it (`row_columns`).
-        """
-        raw = dict(self.files.parse(record))
-        if self.dataset.clean_labels != "none":
-            raw = self._clean_labels(raw)
-        example = self._moved({**raw, "image_hw_px": raw["original_hw_px"]}, row)
-        if self._uses_masks():
-            example["instances_mask"] = self._masks(raw, row)
-        built = self._build_tables(example)
-        built |= {
-            "image_hw_px": row["hw"],
-            "original_hw_px": raw["original_hw_px"],
-            "image_id": tf.cast(raw["image_id"], tf.int32),
-            "example_id": row["example_id"],
-            "source_id": row["source"],
-            "batch_valid": row["valid"],
-        }
-        if "image" in self.needs:
-            built["image"] = self._pixels(raw, row)
-        if "image_features" in self.needs:
-            built["image_features"] = self._cached_map(row["example"], row["flip"])
-        wanted = self.needs | schema.ALWAYS_PRESENT
-        missing = sorted(wanted - set(built))
-        if missing:
-            raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from these records")
-        return {name: built[name] for name in wanted}
-
-    def _moved(self, example: tables.Example, row: Mapping[str, Tensor]) -> tables.Example:
-        """The tables after the changes that the image goes through."""
-        same = example
-        # One branch runs: most images are not mirrored or cut.
-        example = tf.cond(row["flip"], lambda: transforms.flip_horizontal(same), lambda: dict(same))
-        example = transforms.resize(example, row["first_hw"])
-        if self.augment.crop > 0 or self.augment.crop_area is not None:
-            example = transforms.crop(example, row["window"], min_visible=self.augment.crop_min_visible)
-        return transforms.resize(example, row["hw"])
-
-    def _pixels(self, raw: tables.Example, row: Mapping[str, Tensor]) -> Tensor:
-        interpolation = self.sizes.interpolation
-
-        def read(encoded, original_hw, flip, colours, order, first_hw, window, hw, shape_hw):
-            image = decode_of_size(encoded, original_hw)
-            return change_image(
-                image, flip=flip, colours=colours, colour_order=order, first_hw=first_hw, window=window, hw=hw,
-                shape_hw=shape_hw, interpolation=interpolation,
-            )  # fmt: skip
-
-        names = ("flip", "colours", "colour_order", "first_hw", "window", "hw", "shape_hw")
-        inputs = [raw["image"], raw["original_hw_px"], *(row[name] for name in names)]
-        return tf.ensure_shape(tf.numpy_function(read, inputs, tf.uint8, stateful=False), (None, None, 3))
-
-    def _masks(self, raw: tables.Example, row: Mapping[str, Tensor]) -> Tensor:
-        def read(files, original_hw, flip, first_hw, window, hw, shape_hw, grid_hw):
-            masks = [
-                change_mask(
-                    file, original_hw, flip=flip, first_hw=first_hw, window=window, hw=hw, shape_hw=shape_hw,
-                    grid_hw=grid_hw,
-                )
-                for file in files
-            ]  # fmt: skip
-            return np.stack(masks) if masks else np.zeros((0, *grid_hw), bool)
-
-        names = ("flip", "first_hw", "window", "hw", "shape_hw", "grid_hw")
-        inputs = [raw["instances_mask_png"], raw["original_hw_px"], *(row[name] for name in names)]
-        return tf.ensure_shape(tf.numpy_function(read, inputs, tf.bool, stateful=False), (None, None, None))
-
-    def _clean_labels(self, raw: tables.Example) -> tables.Example:
-        # A detector's opinion is not asked for where labels are only to be clustered.
-        seen = slice(None) if self.dataset.clean_labels == "detections" else slice(0, 0)
-        columns = ("detections_xyxy_px", "detections_class")
-        view = {**raw, **{name: raw[name][seen] for name in columns}}
-        cleaned = clean_labels(view, keep_unmatched=self.dataset.clean_unmatched == "keep")
-        return {**cleaned, **{name: raw[name] for name in columns}}
-
-    def _cached_map(self, example_id: Tensor, flipped: Tensor) -> Tensor:
-        """The stored feature map of an example, of its mirror image where it was mirrored."""
-        cache = self.features
-        assert cache is not None  # checked when the pipeline was made
-        position = example_id
-        if self.files.positions is not None:
-            position = tf.gather(tf.constant(self.files.positions), position)
-        return tf.ensure_shape(tf.numpy_function(cache.row, [position, flipped], tf.float16), cache.maps.shape[2:])
-
-    def _build_tables(self, example: tables.Example) -> tables.Example:
-        built: tables.Example = {}
-        if self.dataset.detections == "ground_truth":
-            example = tables.detections_from_instances(example)
-        if self.uses("instances") or self.uses("pairs") or self.uses("persons"):
-            built |= tables.build_boxes(example, "instances", self.sizes.instances)
-        if self.uses("detections"):
-            built |= tables.build_boxes(example, "detections", self.sizes.detections)
-        if self.uses("faces"):
-            built |= tables.build_faces(example, self.sizes.faces)
-        if self.uses("pairs"):
-            if self.files.meta["pairs_vocabulary"] != self.label_vocabulary.name:
-                example = tables.pair_rows_from_persons(example, self.label_vocabulary)
-            if self.label_vocabulary is not self.vocabulary:
-                example = tables.collapse_verbs(example, verb_map(self.label_vocabulary, self.vocabulary))
-            built |= tables.build_pairs(example, self.sizes, self.vocabulary, self.dataset.merge_pairs)
-        if self.uses("persons"):
-            built |= tables.build_persons(example, self.sizes)
-        if "hoi_labels" in self.needs:
-            built["hoi_labels"] = tf.ensure_shape(example["hoi_labels"], (len(self.vocabulary.hois),))
-        return built
-
-    def _uses_masks(self) -> bool:
-        return bool({"instances_mask", "detections_mask"} & self.needs)
-
-    def uses(self, table: str) -> bool:
-        """Whether the system needs a column of the table."""
-        return any(name.startswith(f"{table}_") for name in self.needs)
-
 
 def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
     """A batch of zeros of the pipeline's first static shape, for initialising parameters; reads nothing."""
@@ -353,7 +187,7 @@ def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
 
 
 def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bool) -> dict[str, np.ndarray]:
-    """What `Pipeline.prepare` is told of every row of a batch, [n, ...] per column, and where its record lies."""
+    """What `Preparation.prepare` is told of every row of a batch, [n, ...] per column, and where its record lies."""
     count = len(batch.rows)
     columns: dict[str, np.ndarray] = {
         "source": batch.rows.source.astype(np.int32),
@@ -429,8 +263,10 @@ def read_batches(
 
     def prepare(row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
         if len(sources) == 1:
-            return one.prepare(row, record)
-        return tf.switch_case(row["source"], [lambda source=source: source.prepare(row, record) for source in sources])
+            return one.preparation.prepare(row, record)
+        return tf.switch_case(
+            row["source"], [lambda source=source: source.preparation.prepare(row, record) for source in sources]
+        )
 
     stream = stream.map(prepare, threads, deterministic=True)
     stream = stream.batch(share, drop_remainder=True).prefetch(one.options.prefetch)
@@ -443,3 +279,49 @@ def read_batches(
         for source in sources:
             source.name_fault()
         raise DataError(f"{where}: reading failed: {error.message}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Training on several datasets at once: like `Pipeline`, over several of them with the same fields and shapes.
+
+    The sequence of examples is deterministic and known from its position (`plan.mixed`).
+
+    Attributes:
+      sources: pipelines of the same sizes and needs; their own batch size and host do not count.
+      shares: of the stream that each source gets.
+      batch_size, host, num_hosts: of the mixed stream.
+    """
+
+    sources: tuple[Pipeline, ...]
+    shares: tuple[float, ...]
+    batch_size: int
+    host: int = 0
+    num_hosts: int = 1
+
+    def __post_init__(self):
+        if len(self.sources) != len(self.shares) or abs(sum(self.shares) - 1.0) > 1e-9:
+            raise ValueError(f"shares {self.shares} of {len(self.sources)} sources do not sum to one")
+        if self.batch_size % self.num_hosts:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.num_hosts} hosts")
+
+    @property
+    def epoch_size(self) -> int:
+        """Examples of all sources together."""
+        return sum(source.epoch_size for source in self.sources)
+
+    def train_batches(self, start_step: int) -> Iterator[HostBatch]:
+        """Endless batches from `start_step` on; `source_id` says where an example comes from."""
+        streams = [source.stream(number) for number, source in enumerate(self.sources)]
+        rows = plan.mixed(streams, self.shares, max(self.epoch_size, self.batch_size))
+        planned = plan.training_batches(rows, self.batch_size, self._shapes_of, start_step)
+        return read_batches(
+            self.sources, planned, self.batch_size, train=True, host=self.host, num_hosts=self.num_hosts
+        )
+
+    def _shapes_of(self, rows: plan.Rows) -> np.ndarray:
+        shapes = np.zeros(len(rows), np.int64)
+        for number, source in enumerate(self.sources):
+            mine = np.flatnonzero(rows.source == number)
+            shapes[mine] = source.shapes_of(rows.take(mine), True)
+        return shapes

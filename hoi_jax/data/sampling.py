@@ -6,11 +6,19 @@ crowded. In the released sampler every annotated box counts, also a second one a
 rows of several HOI classes have; `overlap` counts people instead.
 """
 
+import dataclasses
+import functools
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hoi_jax.data.draws import uniform
+from hoi_jax.data.records import RecordFiles
+from hoi_jax.data.settings import PipelineSettings
 from hoi_jax.data.tables import iou_one_to_many
+from hoi_jax.io import DataError, read_npz
+from hoi_jax.vocab import Vocabulary
 
 
 def copies_of_examples(
@@ -108,3 +116,67 @@ def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: int, epoc
     replaced = sparse & (draw[:, 0] < REPLACE_PROBABILITY)
     chosen = crowded[(draw[:, 1] * len(crowded)).astype(np.int64)] if len(crowded) else number
     return np.bincount(np.where(replaced, chosen, number), minlength=len(sparse)).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCopies:
+    """How often each example of a split is shown in training, from its labels and the options of the pipeline."""
+
+    files: RecordFiles
+    options: PipelineSettings
+    vocabulary: Vocabulary
+    seed: int
+
+    @functools.cached_property
+    def fixed(self) -> np.ndarray | None:
+        """Times that each example is shown in every training epoch, in file order.
+
+        None = once, or a number that changes from epoch to epoch (`options.sparsity` "replace").
+
+        Raises:
+          DataError: the split has no labels to count.
+        """
+        if self.options.sparsity == "ratio":
+            return copies_by_ratio(self._sparse, self.options.crowded_copies)
+        if not self.options.oversample_to:
+            return None
+        path, content = self._labels
+        labels = content.get("hoi_labels", np.zeros(0, np.int32))
+        if labels.size != self.files.num_examples * len(self.vocabulary.hois) or not labels.size:
+            raise DataError(f"{path}: no image-level labels, which pipeline.oversample_to counts")
+        return copies_of_examples(
+            labels.reshape(self.files.num_examples, -1),
+            self.options.oversample_to,
+            cap=self.options.oversample_cap,
+            skip_single=self.options.oversample_skip_single,
+        )
+
+    @property
+    def _labels(self) -> tuple[Path, dict[str, np.ndarray]]:
+        """The file with all labels of the split, and its columns."""
+        if self.files.positions is not None:
+            raise DataError(f"{self.files.directory}: copies of examples are counted for whole splits only")
+        path = self.files.directory / f"annotations_{self.files.split}.npz"
+        return path, read_npz(path)
+
+    @functools.cached_property
+    def _sparse(self) -> np.ndarray:
+        """[examples] bool: exactly one person is annotated."""
+        path, content = self._labels
+        count = content.get("instances_count", np.zeros(0, np.int64))
+        if len(count) != self.files.num_examples or len(content.get("instances_class", ())) != count.sum():
+            raise DataError(
+                f"{path}: no instances of {self.files.num_examples} pictures, which pipeline.sparsity counts"
+            )
+        boxes = content.get("instances_xyxy_px")
+        human, overlap = self.vocabulary.human_class, self.options.sparsity_overlap
+        sparse = sparse_examples(content["instances_class"], count, human, boxes, overlap)
+        if sparse.all():
+            raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
+        return sparse
+
+    def in_epoch(self, epoch: int) -> np.ndarray | None:
+        """Times that each example is shown in this epoch; None = once."""
+        if self.options.sparsity == "replace":
+            return copies_by_replacement(self._sparse, self.seed, epoch)
+        return self.fixed

@@ -11,8 +11,7 @@ from data_prep.builder import DatasetSource, build
 from data_prep.labels import distinct_boxes
 from hoi_jax import vocab
 from hoi_jax.data.feature_cache import META, cache_directory, open_cache
-from hoi_jax.data.mixture import Mixture
-from hoi_jax.data.pipeline import Pipeline
+from hoi_jax.data.pipeline import Mixture, Pipeline
 from hoi_jax.data.plan import source_of
 from hoi_jax.data.records import RecordFiles, base_and_part, part_mask
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings

@@ -246,15 +246,15 @@ def test_oversampling_lifts_every_class_by_copies_of_its_examples():
 def test_an_oversampled_epoch_holds_every_copy_once_each_changed_in_its_own_way(directory):
     options = PipelineSettings(threads=2, oversample_to=3, oversample_cap=2)
     stream = pipeline(directory, options=options, needs=frozenset({"image"}), batch_size=1)
-    assert stream.copies is not None and set(stream.copies) <= {1, 2, 3} and stream.copies.max() > 1
-    total = int(stream.copies.sum())
+    assert stream.copies.fixed is not None and set(stream.copies.fixed) <= {1, 2, 3} and stream.copies.fixed.max() > 1
+    total = int(stream.copies.fixed.sum())
     batches = take(stream.train_batches(0), 2 * total)
     for epoch in (batches[:total], batches[total:]):
         ids = [int(b["example_id"][0]) for b in epoch]
-        np.testing.assert_array_equal(np.bincount(ids, minlength=COUNT), stream.copies)
-    first = int(np.argmax(stream.copies))
+        np.testing.assert_array_equal(np.bincount(ids, minlength=COUNT), stream.copies.fixed)
+    first = int(np.argmax(stream.copies.fixed))
     pictures = {b["image"].tobytes() for b in batches if b["example_id"][0] == first}
-    assert len(pictures) > stream.copies[first]
+    assert len(pictures) > stream.copies.fixed[first]
     assert_same(take(stream.train_batches(total + 2), 1)[0], batches[total + 2])
     assert len(list(stream.eval_batches())) == COUNT
 
@@ -285,7 +285,7 @@ def mixed(tmp_path_factory):
 
 
 def shown_per_epoch(stream, epochs):
-    size = COUNT if stream.copies is None else int(stream.copies.sum())
+    size = COUNT if stream.copies.fixed is None else int(stream.copies.fixed.sum())
     ids = np.concatenate([b["example_id"] for b in take(stream.train_batches(0), epochs * size)])
     return np.stack([np.bincount(epoch, minlength=COUNT) for epoch in ids.reshape(epochs, size)])
 
@@ -304,7 +304,7 @@ def test_by_ratio_every_epoch_shows_pictures_with_one_person_once_and_all_others
     np.testing.assert_array_equal(shown_per_epoch(stream, 2), np.stack([expected, expected]))
     # Evaluation divides a split into sparse and crowded pictures in the same way.
     sparse = sparse_images(Annotations.load(mixed[0] / "annotations_train.npz"))
-    np.testing.assert_array_equal(stream.copies == 1, sparse)
+    np.testing.assert_array_equal(stream.copies.fixed == 1, sparse)
 
 
 def test_boxes_around_one_person_can_count_once():
