@@ -1,12 +1,48 @@
-"""What configs say about a backbone; systems add their own values to these."""
+"""Settings of networks that several systems share: arithmetic, ResNet, transformer. Systems add their own values."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-from hoi_jax.settings import check_positive
+import jax.numpy as jnp
 
-ComputeDtype = Literal["float32", "bfloat16"]
-"""What a network computes in; parameters and losses are float32 either way."""
+from hoi_jax.settings import check_positive, check_share
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raises ValueError unless `width` channels can be split among `heads` attention heads."""
+    if width % heads:
+        raise ValueError(f"width {width} is not a multiple of heads {heads}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeSettings:
+    """Arithmetic of a network.
+
+    Attributes:
+      compute_dtype: of activations; parameters, losses and scores stay in float32.
+    """
+
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def dtype(self) -> Any:
+        """The `dtype` of linen layers: None, or bfloat16."""
+        return jnp.bfloat16 if self.compute_dtype == "bfloat16" else None
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerSettings:
+    """Widths of all attention layers of a transformer as DETR has it (`nn.transformer`)."""
+
+    hidden: int = 256
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        check_positive(hidden=self.hidden, heads=self.heads, feedforward=self.feedforward)
+        check_share(dropout=self.dropout)
+        check_heads(self.hidden, self.heads)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,11 +113,6 @@ class ViT(nn.Module):
         """[B, D] of a normalised picture whose sides are whole numbers of patches."""
         return self.feature(self.streams(image))
 
-    def all_tokens(self, image: Float[Array, "batch height width 3"]) -> list[Array]:
-        """Tokens after `embed` and after each block."""
-        streams = self.streams(image)
-        return [*streams, self.blocks[-1](streams[-1])]
-
     def regional(
         self, streams: Sequence[Array], visible: Bool[Array, "batch pairs patches"], *, blocks: int = 1,
         rule: str = "mask", exact: bool = True,

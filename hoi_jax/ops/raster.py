@@ -6,8 +6,7 @@ the last term vanishes on the long axis. A high corner then loses one, because m
 rounded to the nearest integer, halves to even.
 
 float32 gets some of these roundings wrong. On device, coordinates are taken as whole multiples of 1/256 pixel and
-the rest is exact integer arithmetic (coordinates up to 16,384 px fit); `*_float64` are the same steps in NumPy, in
-the order of the authors' code, for bit-for-bit comparison with it.
+the rest is exact integer arithmetic (coordinates up to 16,384 px fit). It equals the authors' float64 code bit for bit.
 
 Boxes are continuous corners. Grid boxes are inclusive integers x1, y1, x2, y2.
 """
@@ -29,43 +28,6 @@ LIMB_GRAY = tuple(0.15 + 0.05 * limb for limb in range(len(LIMBS)))
 
 # A joint further away than this keeps its direction roughly but is pulled in, so that products fit into int32.
 _FARTHEST = 16_384
-
-
-def letterbox_float64(
-    human_xyxy: np.ndarray, object_xyxy: np.ndarray, size: int = MAP_SIZE
-) -> tuple[np.ndarray, np.ndarray]:
-    """Grid boxes [N, 4] (int64) of pairs of boxes [N, 4] on the host, by the authors' order of operations."""
-    human, obj = (np.array(box, np.float64) for box in (human_xyxy, object_xyxy))
-    low = np.minimum(human[:, :2], obj[:, :2])
-    extent = np.maximum(human[:, 2:], obj[:, 2:]) - low
-    longest = extent.max(axis=1, keepdims=True)
-    tall = extent[:, 1] > extent[:, 0]
-    for box in (human, obj):
-        box[:, :2] = size * (box[:, :2] - low) / longest
-        box[:, 2:] = size * (box[:, 2:] - low) / longest - 1
-    rows, long_axis = np.arange(len(human)), tall.astype(int)
-    human_last = human[rows, 2 + long_axis] > obj[rows, 2 + long_axis]
-    human[rows[human_last], 2 + long_axis[human_last]] = size - 1
-    obj[rows[~human_last], 2 + long_axis[~human_last]] = size - 1
-    short = 1 - long_axis
-    shift = size / 2 - (np.maximum(human[rows, 2 + short], obj[rows, 2 + short]) + 1) / 2
-    for box in (human, obj):
-        box[rows, short] += shift
-        box[rows, 2 + short] += shift
-    return np.rint(human).astype(np.int64), np.rint(obj).astype(np.int64)
-
-
-def pose_joints_float64(
-    keypoints_px: np.ndarray, human_xyxy: np.ndarray, human_grid: np.ndarray, size: int = MAP_SIZE
-) -> np.ndarray:
-    """Joint pixels [N, 18, 2] (int64) on the host; see `pose_joints`."""
-    corner, extent = human_xyxy[:, None, :2], human_xyxy[:, None, 2:] - human_xyxy[:, None, :2]
-    grid_extent = human_grid[:, None, 2:] - human_grid[:, None, :2] + 1
-    at = (keypoints_px[..., :2] - corner) / extent * grid_extent + human_grid[:, None, :2]
-    away = np.copysign(np.floor(np.abs(at) + 0.5), at)
-    joints = np.clip(away, -_FARTHEST, size - 1).astype(np.int64)
-    neck = np.trunc((joints[:, 5] + joints[:, 6]) / 2).astype(np.int64)
-    return np.concatenate([joints, neck[:, None]], axis=1)
 
 
 def _divide_half_even(numerator: Array, denominator: Array) -> Array:
@@ -232,12 +194,6 @@ def line_profiles(
     row_step = (cells - first[..., 1, None]) * sign[..., None]
     columns = profile(row_step, rise, run, first[..., 0], jnp.ones_like(sign)[..., None], visible & ~flat)
     return rows, columns
-
-
-def line_maps(segments_xyxy: Int[Array, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
-    """One-pixel lines between integer end points (x1, y1, x2, y2), which may lie off the map; axes (y, x)."""
-    rows, columns = line_profiles(segments_xyxy, size)
-    return _hits(rows, columns, size)
 
 
 def _hits(rows: Array, columns: Array, size: int) -> Array:

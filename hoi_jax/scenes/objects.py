@@ -118,9 +118,6 @@ KINDS: dict[str, Kind] = {
     ),
 }  # fmt: skip
 
-FRONT_PULL: tuple[Point, Point] = ((0.47, -0.12), (0.47, 0.02))
-"""Where a helper at the front of a cart or bench takes hold of it."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Thing:

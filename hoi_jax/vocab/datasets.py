@@ -56,9 +56,6 @@ def _action_and_slot(verb: str) -> tuple[int, int]:
 HEADLINE_EXCLUDES: tuple[str, ...] = ("point_instr",)
 """Verbs that papers leave out of the mean role AP."""
 
-ROLE24: tuple[int, ...] = tuple(_VCOCO_TABLE["verbs"].index(name) for name in _VCOCO_TABLE["role24"])
-"""Verb index of the classes 0..23 of the JSON layout that lists pairs only (instances_vcoco_*.json)."""
-
 VCOCO = Vocabulary(
     name="vcoco",
     objects=HICO.objects,

@@ -20,6 +20,7 @@ from hoi_jax.serialization.conversion import convert_state
 from hoi_jax.systems.defr.model import cosine_logits, unit
 from hoi_jax.systems.defr.tokenizers import TextError, clip_tokenizer
 from tests.helpers.clip_rule_weights import resnet_shapes, state, text_shapes, tree, vit_shapes
+from tests.helpers.vit import all_tokens
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def vit(meta):
 
     def run(image):
         variables = {"params": params["backbone"]}
-        tokens = net.apply(variables, image, method="all_tokens")
+        tokens = net.apply(variables, image, method=all_tokens)
         return tokens, net.apply(variables, image)
 
     return net, {"params": params["backbone"]}, jnp.asarray(params["image_projection"]), jax.jit(run)

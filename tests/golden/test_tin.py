@@ -21,6 +21,7 @@ from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.network_config import InteractivenessConfig
 from hoi_jax.systems.tin.targets import hoi_targets
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers.raster_float64 import letterbox_float64, pose_joints_float64
 
 ACCEPTED = re.compile(r"aug_accept_in_(\d+)_tries")
 NO_RULE = {"hico_images_without_pairs", "aug_len_normal_box"}
@@ -72,7 +73,7 @@ def test_every_key_is_either_tested_here_or_named_as_belonging_elsewhere(golden)
 
 def test_grid_boxes_equal_the_authors_bit_for_bit(golden):
     human, obj = take(golden, "pair_human_xyxy", "pair_object_xyxy")
-    got = raster.letterbox_float64(continuous(human), continuous(obj))
+    got = letterbox_float64(continuous(human), continuous(obj))
     np.testing.assert_array_equal(got[0], golden["spatial_human_box64"])
     np.testing.assert_array_equal(got[1], golden["spatial_object_box64"])
 
@@ -86,7 +87,7 @@ def test_box_maps_equal_the_authors_bit_for_bit(golden):
 def test_joint_pixels_equal_the_authors(golden):
     keypoints, human, joints = take(golden, "pose_keypoints51", "pair_human_xyxy", "pose_joints_px")
     grid = np.asarray(golden["spatial_human_box64"], np.int64)
-    got = raster.pose_joints_float64(keypoints.reshape(len(keypoints), -1, 3), continuous(human), grid)
+    got = pose_joints_float64(keypoints.reshape(len(keypoints), -1, 3), continuous(human), grid)
     np.testing.assert_array_equal(got, joints)
 
 
@@ -112,7 +113,10 @@ def test_limb_table_and_grays_are_the_authors(golden):
 
 def test_lines_equal_opencv_bit_for_bit(golden):
     segments, maps = take(golden, "line_segments_xyxy", "line_maps")
-    np.testing.assert_array_equal(raster.line_maps(jnp.asarray(segments), maps.shape[1]), maps > 0)
+    rows, columns = (np.asarray(table) for table in raster.line_profiles(jnp.asarray(segments), maps.shape[1]))
+    cells = np.arange(maps.shape[1])
+    drawn = (rows[..., None, :] == cells[:, None]) | (columns[..., :, None] == cells)
+    np.testing.assert_array_equal(drawn, maps > 0)
 
 
 @pytest.mark.parametrize(

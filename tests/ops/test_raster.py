@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hoi_jax.ops import raster
+from tests.helpers.raster_float64 import letterbox_float64, pose_joints_float64
 
 
 def random_boxes(rng, rows: int, unit: int) -> np.ndarray:
@@ -29,7 +30,7 @@ def test_device_grid_boxes_equal_float64_on_20000_random_pairs(unit):
     """Apart from exact halves, where float64 itself may fall on either side."""
     rng = np.random.default_rng(unit)
     human, obj = random_boxes(rng, 20_000, unit), random_boxes(rng, 20_000, unit)
-    host = raster.letterbox_float64(human, obj)
+    host = letterbox_float64(human, obj)
     device = raster.letterbox(jnp.asarray(human, jnp.float32), jnp.asarray(obj, jnp.float32))
     clear = ~ties(human, obj)
     assert clear.mean() > 0.95
@@ -72,7 +73,7 @@ def test_device_joints_equal_float64_on_random_people():
     grid = rng.integers(0, 32, (5_000, 2))
     grid = np.concatenate([grid, grid + rng.integers(0, 32, (5_000, 2))], axis=1)
     keypoints = np.concatenate([rng.integers(0, 640 * 16, (5_000, 17, 2)) / 16, np.ones((5_000, 17, 1))], axis=2)
-    host = raster.pose_joints_float64(keypoints, human, grid)
+    host = pose_joints_float64(keypoints, human, grid)
     device = np.asarray(
         raster.pose_joints(
             jnp.asarray(keypoints, jnp.float32), jnp.asarray(human, jnp.float32), jnp.asarray(grid, jnp.int32)

@@ -14,6 +14,7 @@ from hoi_jax.losses.terms import mean_term
 from hoi_jax.system import LossOutput, System
 from hoi_jax.training import OptimizerSettings
 from hoi_jax.training.cost import count_flops, step_cost
+from tests.helpers.vit import all_tokens
 
 
 def shaped(*shape, dtype=jnp.float32):
@@ -61,10 +62,10 @@ def test_known_networks_cost_what_torchvision_says():
     # "GFLOPS" of its model table, multiply-adds at 224 x 224, with a classifier of 1,000 classes that ours have not.
     image, hw = shaped(1, 224, 224, 3), shaped(1, 2, dtype=jnp.int32)
     networks = [
-        (ResNet(stage_sizes=(3, 4, 6, 3)), (image, hw), "__call__", 2048, 4.089),
-        (ResNet(stage_sizes=(3, 4, 23, 3)), (image, hw), "__call__", 2048, 7.801),
-        (ViT(16, grid=(14, 14), kind="imagenet"), (image,), "all_tokens", 768, 17.564),
-        (ViT(32, grid=(7, 7), kind="imagenet"), (image,), "all_tokens", 768, 4.409),
+        (ResNet(stage_sizes=(3, 4, 6, 3)), (image, hw), None, 2048, 4.089),
+        (ResNet(stage_sizes=(3, 4, 23, 3)), (image, hw), None, 2048, 7.801),
+        (ViT(16, grid=(14, 14), kind="imagenet"), (image,), all_tokens, 768, 17.564),
+        (ViT(32, grid=(7, 7), kind="imagenet"), (image,), all_tokens, 768, 4.409),
     ]
     for net, arguments, method, features, published in networks:
         variables = jax.eval_shape(net.init, jax.random.key(0), *arguments)

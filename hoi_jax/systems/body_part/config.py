@@ -7,7 +7,7 @@ which decoder feeds which head. Where the authors' released code leaves the pape
 import dataclasses
 from typing import Literal
 
-from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.backbones.settings import ComputeSettings, ResNetSettings, TransformerSettings
 from hoi_jax.settings import check_not_negative, check_positive, check_share
 
 
@@ -22,22 +22,15 @@ class BackboneConfig(ResNetSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-    """Widths of all attention layers, and how many the encoder and the box decoder have."""
+class TransformerConfig(TransformerSettings):
+    """The transformer, with the layers of its encoder and of its box decoder."""
 
-    hidden: int = 256
-    heads: int = 8
-    feedforward: int = 2048
-    dropout: float = 0.1
     encoder_layers: int = 6
     box_layers: int = 6
 
     def __post_init__(self):
-        check_positive(hidden=self.hidden, heads=self.heads, feedforward=self.feedforward)
+        super().__post_init__()
         check_positive(box_layers=self.box_layers)
-        check_share(dropout=self.dropout)
-        if self.hidden % (4 * self.heads) and self.hidden % self.heads:
-            raise ValueError(f"hidden {self.hidden} cannot be split among {self.heads} heads")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +205,7 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class BodyPartConfig:
+class BodyPartConfig(ComputeSettings):
     """The whole system.
 
     Attributes:
@@ -232,7 +225,6 @@ class BodyPartConfig:
     interactiveness: Literal["parts", "box_decoder", "none"] = "parts"
     queries: int = 64
     query: Literal["embedding", "point"] = "embedding"
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
         check_positive(queries=self.queries)

@@ -100,7 +100,7 @@ class HoiTransformer(nn.Module):
           "verb_states", "human_cells", "object_cells", "part_cells".
         """
         c, t = self.config, self.config.transformer
-        dtype = jnp.bfloat16 if c.compute_dtype == "bfloat16" else None
+        dtype = c.dtype
         out: dict[str, Array] = {}
         memory, stride = self._encode(pixels, image_hw_px, dropout_keys, dtype, out)
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.backbones.settings import ComputeSettings, ResNetSettings
 from hoi_jax.settings import check_positive, check_share
 
 LEVELS = 5
@@ -163,7 +163,7 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CalipsoConfig:
+class CalipsoConfig(ComputeSettings):
     """CALIPSO. `max_humans`, `max_objects`: detections taken as people who act, and as what they act on."""
 
     backbone: BackboneConfig = BackboneConfig()
@@ -173,7 +173,6 @@ class CalipsoConfig:
     predict: PredictConfig = PredictConfig()
     max_humans: int = 16
     max_objects: int = 32
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
         check_positive(max_humans=self.max_humans, max_objects=self.max_objects)

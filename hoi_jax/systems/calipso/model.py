@@ -65,7 +65,7 @@ class CalipsoNet(nn.Module):
 
     def setup(self):
         c, s = self.config.backbone, self.config.subnet
-        dtype = jnp.bfloat16 if self.config.compute_dtype == "bfloat16" else None
+        dtype = self.config.dtype
         self.backbone = make_resnet(c, dtype)
         self.fpn = FPN(c.pyramid_width, "p6p7", cast(Any, c.p6_source), c.mask_padding, dtype)
         copies = 1 if s.share_levels else len(c.strides)

@@ -7,7 +7,7 @@ the release is a set of values (`configs/cascade_common.py`, option `preset=rele
 import dataclasses
 from typing import Literal
 
-from hoi_jax.backbones.settings import ComputeDtype, ResNetSettings
+from hoi_jax.backbones.settings import ComputeSettings, ResNetSettings
 from hoi_jax.settings import check_not_negative, check_positive, check_share
 
 MAX_STAGES = 5
@@ -282,7 +282,7 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CascadeConfig:
+class CascadeConfig(ComputeSettings):
     """The cascade.
 
     Attributes:
@@ -302,7 +302,6 @@ class CascadeConfig:
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
     predict: PredictConfig = PredictConfig()
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
         check_positive(max_humans=self.max_humans)

@@ -4,7 +4,7 @@ choice where the paper is silent."""
 import dataclasses
 from typing import Literal
 
-from hoi_jax.backbones.settings import ComputeDtype
+from hoi_jax.backbones.settings import ComputeSettings, check_heads
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -43,8 +43,8 @@ class BackboneConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.remat and not self.is_vit:
             raise ValueError(f"remat is for ViTs, kind is {self.kind!r}")
-        if self.is_vit and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.is_vit:
+            check_heads(self.width, self.heads)
 
     @property
     def is_vit(self) -> bool:
@@ -169,7 +169,7 @@ class DetectionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DefrConfig:
+class DefrConfig(ComputeSettings):
     """DEFR.
 
     labels: "image", the records' image-level labels, or "pairs", what annotated pairs imply (HICO-DET files).
@@ -181,7 +181,6 @@ class DefrConfig:
     loss: LossConfig = LossConfig()
     detection: DetectionConfig = DetectionConfig()
     labels: Literal["image", "pairs"] = "image"
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
         if self.inputs.size % self.backbone.stride:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from hoi_jax.backbones.settings import ComputeDtype
+from hoi_jax.backbones.settings import ComputeSettings
 from hoi_jax.settings import check_positive, check_share
 from hoi_jax.systems.tin.network_config import (
     BackboneConfig,
@@ -150,7 +150,7 @@ class NisConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TinConfig:
+class TinConfig(ComputeSettings):
     """TIN, and iCAN as a setting of it (no P).
 
     Attributes:
@@ -171,7 +171,6 @@ class TinConfig:
     max_objects: int = 32
     max_pairs: int = 256
     pair_chunk: int = 0
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self):
         check_positive(max_humans=self.max_humans, max_objects=self.max_objects, max_pairs=self.max_pairs)
