@@ -22,7 +22,7 @@ from timing import seconds
 from configs import tin_hico_det
 from hoi_jax.settings import from_config
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
+from hoi_jax.systems.tin.model import PairInputs, TinNet, chunked_logits
 
 PAIRS = (10, 50, 100, 200, 400, 1000)
 HUMANS, OBJECTS = 16, 64
@@ -42,14 +42,15 @@ def measure(config: TinConfig, pairs: Sequence[int], side: int, repeats: int) ->
     image, hw = jnp.zeros((1, side, side, 3), jnp.uint8) + 127, jnp.full((1, 2), side)
     one = jnp.asarray([[[10.0, 10.0, side / 2, side / 2]]])
     zero, pose = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, 17, 3))
-    shapes = jax.eval_shape(net.init, jax.random.key(0), image, hw, one, one, pose, zero, zero)
+    single = PairInputs(image, hw, one, pose, one, zero, zero, zero)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), single)
     variables = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), shapes)
 
     @jax.jit
     def per_pair(human, obj):
-        return net.apply(variables, image, hw, human, obj, pose, zero, zero)
+        return net.apply(variables, single._replace(human_xyxy_px=human, object_xyxy_px=obj))
 
-    alone = seconds(functools.partial(per_pair, one, one), repeats)
+    one_pair = seconds(functools.partial(per_pair, one, one), repeats)
     rows = []
     for count in pairs:
         human, obj = boxes_of(side)
@@ -59,13 +60,14 @@ def measure(config: TinConfig, pairs: Sequence[int], side: int, repeats: int) ->
 
         @jax.jit
         def shared(human, obj, which=which, poses=poses, count=count):
-            instances = dict(net.apply(variables, image, hw, human, obj, method="instances"))  # type: ignore[arg-type]
-            chunks = pair_logits(net, variables, instances, (human, obj, poses), *which, jnp.ones((1, count), bool))
-            return logits_of_boxes(instances) | chunks
+            inputs = PairInputs(image, hw, human, poses, obj, jnp.zeros(obj.shape[:2], jnp.int32), *which)
+            return chunked_logits(net, variables, inputs, jnp.ones((1, count), bool))
 
         both = seconds(functools.partial(shared, human, obj), repeats)
-        rows.append({"pairs": count, "factorised_s": both, "per_pair_s": alone * count, "times": alone * count / both})
-        print(f"{count:>6} pairs: factorised {both:8.3f} s, per pair {alone * count:9.2f} s", flush=True)
+        rows.append(
+            {"pairs": count, "factorised_s": both, "per_pair_s": one_pair * count, "times": one_pair * count / both}
+        )
+        print(f"{count:>6} pairs: factorised {both:8.3f} s, per pair {one_pair * count:9.2f} s", flush=True)
     return rows
 
 

@@ -70,7 +70,7 @@ def load_predictor(
 def load_zero_shot(
     weights: Path, phrases: Sequence[str], objects: Vocabulary | None, *, size: int | None, text_weights: Path | None
 ) -> tuple[Predict, Vocabulary, Mapping[str, Any]]:
-    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `zero_shot.from_clip`.
+    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `open_vocabulary.from_clip`.
 
     Raises:
       ValueError, DataError: see there.

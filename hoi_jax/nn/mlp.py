@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+from hoi_jax.ops.pairs import gather_rows
 
 
 def example_dropout(
@@ -28,11 +30,6 @@ def example_dropout(
         return jax.random.bernoulli(jax.random.fold_in(key, number), 1.0 - rate, x.shape[1:])
 
     return jnp.where(jax.vmap(mask)(keys), x / (1.0 - rate), jnp.zeros_like(x))
-
-
-def gather_rows(rows: Float[Array, "batch rows dim"], index: Int[Array, "batch pairs"]) -> Array:
-    """[B, P, dim]: the row of each pair's person or object."""
-    return jnp.take_along_axis(rows, index[:, :, None], axis=1)
 
 
 Blocks = Sequence[tuple[Array, Array | None]]

@@ -79,8 +79,8 @@ def assign_anchors(
     if force_best:
         reach = jnp.max(shared, axis=0)
         rows = jnp.arange(boxes_xyxy.shape[0], dtype=row.dtype)
-        asked = jnp.where(reach > 0, jnp.argmax(shared, axis=0), anchors_xyxy.shape[0])
-        wish = jnp.full_like(row, -1).at[asked].max(rows, mode="drop")
+        requested = jnp.where(reach > 0, jnp.argmax(shared, axis=0), anchors_xyxy.shape[0])
+        wish = jnp.full_like(row, -1).at[requested].max(rows, mode="drop")
         row = jnp.where(wish >= 0, wish, row)
     return row, best
 

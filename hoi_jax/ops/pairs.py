@@ -1,8 +1,11 @@
-"""Fixed-size choice of people, objects and their pairs, with masks instead of ragged lists."""
+"""Tables of fixed size: choice and gathering of rows, and pairing of people with objects; masks mark unused places."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hoi_jax.ops.boxes import pairwise_iou
 
@@ -21,10 +24,32 @@ def top_rows(
     return jnp.where(used, index, 0), used
 
 
-def take_rows(table: Array, index: Int[Array, "chosen"], used: Bool[Array, "chosen"]) -> Array:
-    """Rows `index` of `table`, zeros where not `used`."""
-    rows = jnp.take(table, index, axis=0)
-    return jnp.where(used.reshape(used.shape + (1,) * (rows.ndim - 1)), rows, jnp.zeros_like(rows))
+def random_rows(
+    key: Array, valid: Bool[Array, "rows"], limit: int
+) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
+    """A uniform draw without replacement of at most `limit` valid rows (all of them if there are fewer)."""
+    return top_rows(jax.random.uniform(key, valid.shape), valid, limit)
+
+
+def zero_unused(table: Shaped[Array, "*table"], used: Bool[Array, "*rows"]) -> Shaped[Array, "*table"]:
+    """Zeros in the rows that are not `used`, whose axes are the first ones of `table`."""
+    return jnp.where(used.reshape(used.shape + (1,) * (table.ndim - used.ndim)), table, jnp.zeros_like(table))
+
+
+def gather_rows(
+    table: Shaped[Array, "..."], index: Int[Array, "*batch chosen"], used: Bool[Array, "*batch chosen"] | None = None
+) -> Shaped[Array, "..."]:
+    """Rows `index` of tables, zeros where not `used`.
+
+    Args:
+      table: [*batch, rows, ...]; batch axes of length 1 are shared by all of `index`.
+
+    Returns:
+      [*batch, chosen, ...].
+    """
+    rest = (1,) * (table.ndim - index.ndim)
+    rows = jnp.take_along_axis(table, index.reshape(index.shape + rest), axis=index.ndim - 1)
+    return rows if used is None else zero_unused(rows, used)
 
 
 def enumerate_pairs(
@@ -33,9 +58,52 @@ def enumerate_pairs(
     human_used: Bool[Array, "humans"],
     object_used: Bool[Array, "objects"],
 ) -> Bool[Array, "humans objects"]:
-    """True for every person with every thing whose box is not the person's own (people can be objects)."""
+    """True for every person with every object whose box is not the person's own (people can be objects)."""
     same = jnp.all(human_xyxy[:, None, :] == object_xyxy[None, :, :], axis=-1)
     return human_used[:, None] & object_used[None, :] & ~same
+
+
+class Boxes(NamedTuple):
+    """Detections of one image that are paired: corners in pixels [N, 4], confidences [N], used places [N]."""
+
+    xyxy_px: Array
+    score: Array
+    used: Array
+
+
+class Pairs(NamedTuple):
+    """Pairs of one image: rows of people and of objects, used places, product of both confidences; [P] each."""
+
+    human: Array
+    object: Array
+    used: Array
+    score: Array
+
+
+def propose_pairs(humans: Boxes, objects: Boxes, *, limit: int | None = None, humans_first: bool = False) -> Pairs:
+    """Every person with every object.
+
+    Args:
+      limit: only the pairs with the largest products of confidences, best first, in exactly so many places. None: all
+        pairs, person by person.
+      humans_first: `objects` begins with the rows of `humans`, and nobody is paired with their own row. Otherwise
+        nobody is paired with an object of the same box.
+    """
+    count = len(objects.used)
+    human, obj = np.divmod(np.arange(len(humans.used) * count), count)
+    used = humans.used[:, None] & objects.used[None]
+    if not humans_first:
+        used = enumerate_pairs(humans.xyxy_px, objects.xyxy_px, humans.used, objects.used)
+    used, score = used.reshape(-1), (humans.score[:, None] * objects.score[None]).reshape(-1)
+    if humans_first:
+        others = np.flatnonzero(human != obj)
+        human, obj, used, score = human[others], obj[others], used[others], score[others]
+    if limit is None:
+        return Pairs(jnp.asarray(human, jnp.int32), jnp.asarray(obj, jnp.int32), used, score)
+    row, chosen = top_rows(score, used, limit)
+    table = Pairs(jnp.asarray(human, jnp.int32)[row], jnp.asarray(obj, jnp.int32)[row], chosen, score[row])
+    fill = limit - len(row)
+    return table if fill == 0 else Pairs(*(jnp.pad(column, (0, fill)) for column in table))
 
 
 def unannotated_pairs(
@@ -56,10 +124,3 @@ def unannotated_pairs(
     object_hit = pairwise_iou(object_xyxy, truth_object_xyxy) > overlap
     hit = human_hit[:, None, :] & object_hit[None, :, :] & truth_valid[None, None, :]
     return ~jnp.any(hit, axis=-1)
-
-
-def random_rows(
-    key: Array, valid: Bool[Array, "rows"], limit: int
-) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
-    """A uniform draw without replacement of at most `limit` valid rows (all of them if there are fewer)."""
-    return top_rows(jax.random.uniform(key, valid.shape), valid, limit)

@@ -1,5 +1,9 @@
 """Scores of human-object pairs: detector weights, non-interaction suppression, and suppression of repeated pairs."""
 
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -45,6 +49,36 @@ def verb_scores_of_class(
     hoi = jnp.take(hoi_table.T, object_class, axis=0)
     scores = jnp.take_along_axis(hoi_scores, jnp.maximum(hoi, 0), axis=-1)
     return jnp.where(hoi >= 0, scores, 0.0)
+
+
+def fuse_scores(
+    streams: Sequence[Float[Array, "*shape"]],
+    weight: Float[Array, "*shape"] | None,
+    rule: Literal["sum", "product", "weighted_sum"],
+) -> Float[Array, "*shape"]:
+    """Scores of several streams joined: their sum or product, or the sum of `streams` times `weight`.
+
+    Args:
+      weight: the stream that weighs the others in "weighted_sum" and is one of them otherwise; None = there is none.
+    """
+    every = [*streams] if weight is None else [*streams, weight]
+    if rule == "product":
+        return functools.reduce(jnp.multiply, every)
+    if rule == "weighted_sum" and streams and weight is not None:
+        return functools.reduce(jnp.add, streams) * weight
+    return functools.reduce(jnp.add, every)
+
+
+def agent_scores(
+    scores: Float[Array, "pairs verbs"], human: Int[Array, "pairs"], used: Bool[Array, "pairs"], humans: int
+) -> Float[Array, "humans verbs"]:
+    """Each person's best pair score per verb; 0 for a person without pairs (one image).
+
+    Args:
+      scores: at least 0. human: the person of each pair, a row of the `humans` people.
+    """
+    best = jax.ops.segment_max(jnp.where(used[:, None], scores, 0.0), human, num_segments=humans)
+    return jnp.maximum(best, 0.0)
 
 
 def pair_nms(

@@ -95,7 +95,7 @@ def write_converted(source: Path, target: Path, convert: Callable[[], Converted]
 
 
 def run_converter(
-    description: str,
+    description: str | None,
     convert: Callable[[argparse.Namespace], Converted],
     arguments: Sequence[str] | None = None,
     *,

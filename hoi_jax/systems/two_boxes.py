@@ -16,7 +16,7 @@ from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.terms import mean_term
 from hoi_jax.nn.mlp import MLP
 from hoi_jax.ops.boxes import area, pairwise_iou, xyxy_to_cxcywh
-from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
+from hoi_jax.ops.pairs import Boxes, enumerate_pairs, gather_rows, propose_pairs, zero_unused
 from hoi_jax.settings import check_positive, from_config
 from hoi_jax.system import Batch, LossOutput, Predictions, System, Variables
 from hoi_jax.vocab.tables import Vocabulary
@@ -83,21 +83,19 @@ def pair_targets(example: Batch, human_class: int) -> tuple[Bool[Array, "n n ver
 
 
 def best_pairs(example: Batch, verbs: Float[Array, "n n verbs"], human_class: int, limit: int) -> dict[str, Array]:
-    """The `limit` best pairs of one picture as the rows of a table, best first by the product of confidences."""
+    """The `limit` best pairs of one image as the rows of a table, best first by the product of confidences."""
     boxes, valid, score = (example[f"detections_{name}"] for name in ("xyxy_px", "valid", "score"))
-    grid = enumerate_pairs(boxes, boxes, valid & (example["detections_class"] == human_class), valid)
-    confidence = (score[:, None] * score[None, :]).reshape(-1)
-    rows, used = top_rows(confidence, grid.reshape(-1), limit)
-    human, obj = rows // len(boxes), rows % len(boxes)
-    verb_scores = verbs.reshape(-1, verbs.shape[-1])[rows] * confidence[rows][:, None]
+    people = valid & (example["detections_class"] == human_class)
+    pairs = propose_pairs(Boxes(boxes, score, people), Boxes(boxes, score, valid), limit=limit)
+    verb_scores = verbs[pairs.human, pairs.object] * pairs.score[:, None]
     return {
-        "human_xyxy_px": take_rows(boxes, human, used),
-        "object_xyxy_px": take_rows(boxes, obj, used),
-        "object_class": take_rows(example["detections_class"], obj, used),
-        "human_score": take_rows(score, human, used),
-        "object_score": take_rows(score, obj, used),
-        "verb_scores": jnp.where(used[:, None], verb_scores, 0.0),
-        "pair_valid": used,
+        "human_xyxy_px": gather_rows(boxes, pairs.human, pairs.used),
+        "object_xyxy_px": gather_rows(boxes, pairs.object, pairs.used),
+        "object_class": gather_rows(example["detections_class"], pairs.object, pairs.used),
+        "human_score": gather_rows(score, pairs.human, pairs.used),
+        "object_score": gather_rows(score, pairs.object, pairs.used),
+        "verb_scores": zero_unused(verb_scores, pairs.used),
+        "pair_valid": pairs.used,
     }
 
 

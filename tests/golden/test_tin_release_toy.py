@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
+from hoi_jax.ops.scoring import agent_scores
 from hoi_jax.systems.tin.config import NisConfig, ScoreConfig
 from hoi_jax.systems.tin.scores import (
-    agents_of_pairs,
     allowed_objects,
     best_objects,
     detector_weight,
@@ -112,7 +112,7 @@ def test_vcoco_best_objects_priors_and_suppression(toy, flag):
         scores = jnp.asarray(scores * np.asarray(weight, np.float64)[:, None])
         human, valid = jnp.zeros(len(classes), jnp.int32), jnp.ones(len(classes), bool)
         best = np.asarray(best_objects(scores, human, valid, 1))
-        agents = np.asarray(agents_of_pairs(scores, human, valid, 1))[0]
+        agents = np.asarray(agent_scores(scores, human, valid, 1))[0]
         inter, silent = jnp.asarray(person["binary_score"], jnp.float32).reshape(-1, 2).T
         kept = np.asarray(kept_pairs(config, inter, inter, silent, jnp.asarray(classes - 1), bounds, 0))
         human_weight = float(detector_weight(jnp.asarray(person["H_det"]), VCOCO_LIS))

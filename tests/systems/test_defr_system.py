@@ -17,7 +17,7 @@ from hoi_jax.systems.defr import inputs as inputs_module
 from hoi_jax.systems.defr.config import DefrConfig, DetectionConfig, InputConfig, LossConfig
 from hoi_jax.systems.defr.inputs import prepare
 from hoi_jax.systems.defr.loss import classification_loss
-from hoi_jax.systems.defr.predict import noisy_boxes, propose_pairs
+from hoi_jax.systems.defr.predict import detected_pairs, noisy_boxes
 from hoi_jax.systems.defr.targets import class_weights, image_labels, label_fields, read_weights
 from hoi_jax.systems.registry import build_system
 from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
@@ -131,7 +131,7 @@ def test_pairs_join_each_person_with_every_other_box_but_not_itself():
         "detections_score": jnp.asarray([0.9, 0.8, 0.7, 0.6, 0.85, 0.1]),  # row 4 repeats row 0, row 5 is too weak
         "detections_valid": jnp.ones(6, bool),
     }
-    out = propose_pairs(example, 0, DetectionConfig(max_humans=4, max_objects=3))
+    out = detected_pairs(example, 0, DetectionConfig(max_humans=4, max_objects=3))
     used = np.asarray(out["pair_valid"])
     got = {
         (float(h[0]), float(o[0])) for h, o in zip(out["human_xyxy_px"][used], out["object_xyxy_px"][used], strict=True)

@@ -15,9 +15,10 @@ from hoi_jax.settings import from_config
 from hoi_jax.systems.registry import build_system
 from hoi_jax.systems.tin.appearance import Context
 from hoi_jax.systems.tin.config import NisConfig, TinConfig
-from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
+from hoi_jax.systems.tin.heads import BoxFeatures, Sides
+from hoi_jax.systems.tin.model import PairInputs, TinNet, chunked_logits
 from hoi_jax.systems.tin.network_config import ContextConfig
-from hoi_jax.systems.tin.predict import propose_pairs
+from hoi_jax.systems.tin.predict import detected_pairs
 from hoi_jax.systems.tin.score_pairs import pair_scorer
 from hoi_jax.systems.tin.scores import best_objects, kept_pairs
 from tests.helpers.batches import ACTION_STYLE, HOI_STYLE, random_batch
@@ -40,13 +41,18 @@ EARLY = {
 }
 
 
-def inputs(config):
-    batch = random_batch(HOI_STYLE, batch=1)
-    human, obj = jnp.asarray(batch["detections_xyxy_px"][:, :2]), jnp.asarray(batch["detections_xyxy_px"][:, 2:])
-    keypoints = jnp.asarray(batch["detections_keypoints_px"][:, :2])
-    labels = jnp.asarray(batch["detections_class"][:, 2:])
-    picture = jnp.asarray(batch["image"]), jnp.asarray(batch["image_hw_px"])
-    return picture, human, obj, keypoints, labels
+def toy_inputs(**pairs) -> PairInputs:
+    """Two people and four objects of a random image."""
+    batch = {name: jnp.asarray(value) for name, value in random_batch(HOI_STYLE, batch=1).items()}
+    return PairInputs(
+        image=batch["image"],
+        image_hw_px=batch["image_hw_px"],
+        human_xyxy_px=batch["detections_xyxy_px"][:, :2],
+        human_keypoints_px=batch["detections_keypoints_px"][:, :2],
+        object_xyxy_px=batch["detections_xyxy_px"][:, 2:],
+        object_class=batch["detections_class"][:, 2:],
+        **pairs,
+    )
 
 
 @pytest.mark.parametrize("options", [RELEASED, EARLY], ids=["released", "early"])
@@ -54,23 +60,28 @@ def test_one_pass_over_all_pairs_equals_one_pair_at_a_time(options):
     """The factorised head against the literal one: one human, one object, one pair per call (and in chunks)."""
     config = from_config(TinConfig, small_config(**options, pair_chunk=2))
     net = TinNet(config, 7, 3)
-    picture, human, obj, keypoints, labels = inputs(config)
-    index = jnp.asarray([[0, 0, 1, 1, 1]]), jnp.asarray([[0, 3, 1, 2, 0]])
-    apply = jax.jit(lambda v, *a: net.apply(v, *a[:7], None, a[7]))
-    variables = random_variables(net.init, *picture, human, obj, keypoints, *index, None, labels)
-    shared = apply(variables, *picture, human, obj, keypoints, *index, labels)
+    inputs = toy_inputs(human_index=jnp.asarray([[0, 0, 1, 1, 1]]), object_index=jnp.asarray([[0, 3, 1, 2, 0]]))
+    apply = jax.jit(net.apply)
+    variables = random_variables(net.init, inputs)
+    shared = apply(variables, inputs)
     zero = jnp.zeros((1, 1), jnp.int32)
-    for pair, (h, o) in enumerate(zip(*(np.asarray(i[0]) for i in index), strict=True)):
-        boxes = human[:, h : h + 1], obj[:, o : o + 1], keypoints[:, h : h + 1]
-        one = apply(variables, *picture, *boxes, zero, zero, labels[:, o : o + 1])
+    for pair, (h, o) in enumerate(
+        zip(np.asarray(inputs.human_index[0]), np.asarray(inputs.object_index[0]), strict=True)
+    ):
+        single = inputs._replace(
+            human_xyxy_px=inputs.human_xyxy_px[:, h : h + 1],
+            human_keypoints_px=inputs.human_keypoints_px[:, h : h + 1],
+            object_xyxy_px=inputs.object_xyxy_px[:, o : o + 1],
+            object_class=inputs.object_class[:, o : o + 1],
+            human_index=zero,
+            object_index=zero,
+        )
+        one = apply(variables, single)
         for name in shared:
             row = {"human": h, "object": o}.get(name, pair)
             np.testing.assert_allclose(shared[name][0, row], one[name][0, 0], atol=1e-5)
-    instances = net.apply(variables, *picture, human, obj, labels, method="instances")
     valid = jnp.asarray([[True, True, True, False, False]])
-    chunks = logits_of_boxes(instances) | jax.jit(
-        lambda v: pair_logits(net, v, instances, (human, obj, keypoints), *index, valid)
-    )(variables)
+    chunks = jax.jit(lambda v: chunked_logits(net, v, inputs, valid))(variables)
     for name in shared:
         used = slice(None) if name in ("human", "object") else slice(0, 3)
         np.testing.assert_allclose(chunks[name][0, used], shared[name][0, used], atol=1e-5)
@@ -107,17 +118,23 @@ def test_context_attention_equals_its_definition(bias):
 
 def test_a_negative_sees_its_human_branch_twice_only_with_the_legacy_copy():
     rng = np.random.default_rng(0)
-    names = {"human": 8, "object": 8, "human_context": 5, "object_context": 5}
-    instances = {n: jnp.asarray(rng.normal(size=(1, 2, d)), jnp.float32) for n, d in names.items()}
-    boxes = [jnp.asarray(rng.uniform(0, 40, (1, 2, 4)) + [0, 0, 40, 40], jnp.float32) for _ in range(2)]
-    index = jnp.asarray([[0, 1]]), jnp.asarray([[0, 1]])
-    args = (instances, *boxes, jnp.zeros((1, 2, 17, 3)), *index)
+
+    def rows(width):
+        return Sides(*(jnp.asarray(rng.normal(size=(1, 2, width)), jnp.float32) for _ in range(2)))
+
+    boxes = BoxFeatures(vectors=rows(8), context=rows(5))
+    corners = [jnp.asarray(rng.uniform(0, 40, (1, 2, 4)) + [0, 0, 40, 40], jnp.float32) for _ in range(2)]
+    index = jnp.asarray([[0, 1]])
+    inputs = toy_inputs(human_index=index, object_index=index)._replace(
+        human_xyxy_px=corners[0], object_xyxy_px=corners[1], human_keypoints_px=jnp.zeros((1, 2, 17, 3))
+    )
 
     def logits(legacy, negative):
         options = {**RELEASED, "interactiveness": {**RELEASED["interactiveness"], "legacy_negative_copy": legacy}}
         net = TinNet(from_config(TinConfig, small_config(**options)), 7, 3)
-        variables = random_variables(functools.partial(net.init, method="pairs"), *args)
-        return np.asarray(net.apply(variables, *args, jnp.asarray(negative), method="pairs")["interactiveness"])
+        variables = random_variables(functools.partial(net.init, method="pairs"), boxes, inputs)
+        chosen = inputs._replace(negative=jnp.asarray(negative))
+        return np.asarray(net.apply(variables, boxes, chosen, method="pairs")["interactiveness"])
 
     plain, copied = logits(True, [[False, False]]), logits(True, [[True, False]])
     assert np.abs(plain[0, 0] - copied[0, 0]).max() > 1e-4
@@ -163,10 +180,10 @@ def test_a_picture_without_pairs_falls_back_on_its_best_boxes():
     example["detections_score"] = jnp.asarray([0.3, 0.4, 0.35, 0.2, 0.1, 0.15])  # all below the thresholds
     for fallback, pairs in ((0, 0), (2, 4), (4, 8)):  # two people; never the person as an object
         config = from_config(TinConfig, small_config(score={"fallback": fallback}))
-        p = jax.jit(lambda e, c=config: propose_pairs(e, 0, c))(example)
+        p = jax.jit(lambda e, c=config: detected_pairs(e, 0, c))(example)
         assert int(p["pair_valid"].sum()) == pairs and bool(p["fallback"]) == (fallback > 0)
     usual = {**example, "detections_score": jnp.full(6, 0.9)}
-    p = jax.jit(lambda e: propose_pairs(e, 0, from_config(TinConfig, small_config(score={"fallback": 4}))))(usual)
+    p = jax.jit(lambda e: detected_pairs(e, 0, from_config(TinConfig, small_config(score={"fallback": 4}))))(usual)
     assert not bool(p["fallback"]) and int(p["pair_valid"].sum()) == 10
 
 

@@ -13,8 +13,8 @@ from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.registry import build_system, system_names
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet
-from hoi_jax.systems.tin.predict import propose_pairs
+from hoi_jax.systems.tin.model import PairInputs, TinNet
+from hoi_jax.systems.tin.predict import detected_pairs
 from hoi_jax.systems.tin.sampling import sample_pairs
 from hoi_jax.systems.tin.scores import fuse
 from hoi_jax.systems.tin.targets import action_targets, hoi_targets
@@ -121,16 +121,32 @@ def test_the_order_of_detections_changes_no_score(style):
 def test_features_shared_between_pairs_equal_one_pair_at_a_time():
     config = from_config(TinConfig, small_config())
     net, batch = TinNet(config, 5), random_batch(HOI_STYLE, batch=1)
-    human, obj = jnp.asarray(batch["detections_xyxy_px"][:, :2]), jnp.asarray(batch["detections_xyxy_px"][:, 2:])
-    keypoints = jnp.asarray(batch["detections_keypoints_px"][:, :2])
-    index = jnp.asarray([[0, 0, 1, 1, 1]]), jnp.asarray([[0, 3, 1, 2, 0]])
-    picture = jnp.asarray(batch["image"]), jnp.asarray(batch["image_hw_px"])
+    batch = {name: jnp.asarray(value) for name, value in batch.items()}
+    inputs = PairInputs(
+        image=batch["image"],
+        image_hw_px=batch["image_hw_px"],
+        human_xyxy_px=batch["detections_xyxy_px"][:, :2],
+        human_keypoints_px=batch["detections_keypoints_px"][:, :2],
+        object_xyxy_px=batch["detections_xyxy_px"][:, 2:],
+        object_class=batch["detections_class"][:, 2:],
+        human_index=jnp.asarray([[0, 0, 1, 1, 1]]),
+        object_index=jnp.asarray([[0, 3, 1, 2, 0]]),
+    )
     apply = jax.jit(net.apply)
-    variables = random_variables(net.init, *picture, human, obj, keypoints, *index)
-    shared = apply(variables, *picture, human, obj, keypoints, *index)
+    variables = random_variables(net.init, inputs)
+    shared = apply(variables, inputs)
     zero = jnp.zeros((1, 1), jnp.int32)
-    for pair, (h, o) in enumerate(zip(*(np.asarray(i[0]) for i in index), strict=True)):
-        one = apply(variables, *picture, human[:, h : h + 1], obj[:, o : o + 1], keypoints[:, h : h + 1], zero, zero)
+    pairs = zip(np.asarray(inputs.human_index[0]), np.asarray(inputs.object_index[0]), strict=True)
+    for pair, (h, o) in enumerate(pairs):
+        single = inputs._replace(
+            human_xyxy_px=inputs.human_xyxy_px[:, h : h + 1],
+            human_keypoints_px=inputs.human_keypoints_px[:, h : h + 1],
+            object_xyxy_px=inputs.object_xyxy_px[:, o : o + 1],
+            object_class=inputs.object_class[:, o : o + 1],
+            human_index=zero,
+            object_index=zero,
+        )
+        one = apply(variables, single)
         for name, row in (("human", h), ("object", o), ("spatial", pair), ("interactiveness", pair)):
             np.testing.assert_allclose(shared[name][0, row], one[name][0, 0], atol=1e-5)
 
@@ -259,7 +275,7 @@ def test_negatives_never_show_an_annotated_pair():
 def test_pairs_are_every_confident_person_with_every_other_confident_detection():
     config, example = from_config(TinConfig, small_config()), one_example(HOI_STYLE)
     score = jnp.asarray([0.9, 0.5, 0.95, 0.3, 0.45, 0.8])
-    pairs = jax.jit(lambda e: propose_pairs(e, 0, config))({**example, "detections_score": score})
+    pairs = jax.jit(lambda e: detected_pairs(e, 0, config))({**example, "detections_score": score})
     classes = np.asarray(example["detections_class"])
     humans = [i for i in range(6) if classes[i] == 0 and score[i] > 0.6]
     objects = [i for i in range(6) if score[i] > 0.4]
@@ -381,7 +397,8 @@ def test_the_paper_network_has_the_papers_sizes():
     box, row = jnp.zeros((1, 2, 4)), jnp.zeros((1, 3), jnp.int32)
     image, hw = jnp.zeros((1, 64, 64, 3), jnp.uint8), jnp.full((1, 2), 64)
     init = functools.partial(net.init, jax.random.key(0))
-    params = jax.eval_shape(init, image, hw, box, box, jnp.zeros((1, 2, 17, 3)), row, row)["params"]
+    inputs = PairInputs(image, hw, box, jnp.zeros((1, 2, 17, 3)), box, jnp.zeros((1, 2), jnp.int32), row, row)
+    params = jax.eval_shape(init, inputs)["params"]
     c, p = params["classifier"], params["interactiveness"]
     assert [c["human"][f"fc{i}"]["kernel"].shape for i in range(4)] == [(2048, 1024)] + [(1024, 1024)] * 3
     assert c["spatial"]["fc0"]["kernel"].shape == (5408, 1024) and "fc2" not in c["spatial"]

@@ -5,11 +5,12 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, softmax_cross_entropy
 from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
 from hoi_jax.systems.body_part.model import HoiTransformer, network_inputs, person_fields
@@ -41,12 +42,6 @@ def paired_layers(outputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: outputs[name][-layers:] for name in LAYERED if name in outputs}
 
 
-def _pick(table: Shaped[Array, "layers batch queries *rest"], query: Array) -> Array:
-    """[L, B, T, ...]: rows of the matched queries; anything where there is none."""
-    index = jnp.maximum(query, 0)
-    return jnp.take_along_axis(table, index.reshape((*index.shape, *(1,) * (table.ndim - 3))), axis=2)
-
-
 def _target_of_query(query: Array, num_queries: int) -> Array:
     """[L, B, Q]: the pair that each query answers for, -1 = none."""
 
@@ -74,7 +69,7 @@ def detection_terms(
     """
     classes = outputs["object_logits"].shape[-1]
     matched = of_query >= 0
-    label = jnp.where(matched, _rows(targets.object_class, of_query), classes - 1)
+    label = jnp.where(matched, gather_rows(targets.object_class[None], jnp.maximum(of_query, 0)), classes - 1)
     entropy = softmax_cross_entropy(outputs["object_logits"], label)
     weight = jnp.where(matched, 1.0, config.no_object)
     if class_weight is not None:
@@ -87,19 +82,13 @@ def detection_terms(
         count = _sum(exists.astype(jnp.float32))
         # As released: people by the pairs of the batch, at least one; objects by their number and a little.
         plus = 0.0 if name == "human" else 1e-4
-        box, truth = _pick(outputs[f"{name}_cxcywh"], query), getattr(targets, f"{name}_cxcywh")[None]
+        box = gather_rows(outputs[f"{name}_cxcywh"], jnp.maximum(query, 0))
+        truth = getattr(targets, f"{name}_cxcywh")[None]
         distance = jnp.sum(jnp.abs(box - truth), axis=-1)
         overlap = generalized_iou(cxcywh_to_xyxy(box), cxcywh_to_xyxy(truth))
         terms[f"{name}_box"] = Term(_sum(jnp.where(exists, distance, 0.0)), count, plus)
         terms[f"{name}_giou"] = Term(_sum(jnp.where(exists, 1.0 - overlap, 0.0)), count, plus)
     return terms
-
-
-def _rows(table: Shaped[Array, "batch pairs *rest"], of_query: Array) -> Array:
-    """[L, B, Q, ...]: the matched pair's row of a table; any row where there is none."""
-    index = jnp.maximum(of_query, 0)
-    index = index.reshape((*index.shape, *(1,) * (table.ndim - 2)))
-    return jnp.take_along_axis(table[None], index, axis=2)
 
 
 def verb_term(
@@ -111,9 +100,9 @@ def verb_term(
     Args:
       positive_weight: factor of a verb's positives (focal loss only).
     """
-    matched = (of_query >= 0)[..., None]
-    labels = _rows(targets.verbs, of_query) & matched
-    known = (_rows(targets.verbs_known, of_query) | ~matched) & used[None, :, None, None]
+    matched, pair = (of_query >= 0)[..., None], jnp.maximum(of_query, 0)
+    labels = gather_rows(targets.verbs[None], pair) & matched
+    known = (gather_rows(targets.verbs_known[None], pair) | ~matched) & used[None, :, None, None]
     if config.verb_loss == "bce":
         entropy = jnp.where(known, binary_cross_entropy(logits, labels), 0.0)
         return Term(_sum(entropy), _sum(known.astype(jnp.float32)))
@@ -130,7 +119,7 @@ def interactiveness_terms(
     """L_int: is the query a pair that interacts; its agreement with the best part; part labels where they are used."""
     logits = outputs["interactiveness_logits"]
     of_query = of_query[-logits.shape[0] :]
-    label = _rows(targets.interactive, of_query) & (of_query >= 0)
+    label = gather_rows(targets.interactive[None], jnp.maximum(of_query, 0)) & (of_query >= 0)
     used = used[:, None]
     every = jnp.broadcast_to(used, of_query.shape[1:])
 
@@ -146,7 +135,7 @@ def interactiveness_terms(
     terms["consistency"] = mean(agreement[None])
     if config.loss.parts:
         matched = (of_query[-1] >= 0)[..., None]
-        states = _rows(targets.part_states, of_query[-1:])[0]
+        states = gather_rows(targets.part_states[None], jnp.maximum(of_query[-1:], 0))[0]
         entropy = softmax_cross_entropy(parts, ((states == 1) & matched).astype(jnp.int32))
         known = ((states >= 0) | ~matched) & used[..., None]
         terms["parts"] = stacked([mean_term(entropy[..., k], known[..., k]) for k in range(parts.shape[2])])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.systems.body_part.config import ReweightConfig
 from hoi_jax.systems.body_part.targets import Targets, has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
@@ -164,10 +165,10 @@ def _counts(kind: str, of_query: Array, targets: Targets, used: Array, columns: 
     matched = of_query >= 0
     index = jnp.maximum(of_query, 0)
     if kind == "object":
-        label = jnp.take_along_axis(targets.object_class[None], index, axis=2)
+        label = gather_rows(targets.object_class[None], index)
         present = jax.nn.one_hot(label, columns - 1) * matched[..., None]
     else:
-        verbs = jnp.take_along_axis(targets.verbs[None], index[..., None], axis=2) & matched[..., None]
+        verbs = gather_rows(targets.verbs[None], index) & matched[..., None]
         present = verbs.astype(jnp.float32)
     nothing = ~jnp.any(present > 0, axis=-1, keepdims=True)
     present = jnp.concatenate([present, nothing.astype(jnp.float32)], axis=-1)

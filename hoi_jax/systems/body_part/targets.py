@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from hoi_jax.ops.matching import assign_targets
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.system import Batch
 from hoi_jax.systems.body_part.config import LossConfig, MatchingConfig
 from hoi_jax.vocab.tables import Vocabulary
@@ -58,10 +59,7 @@ def pair_targets(batch: Batch, vocabulary: Vocabulary, config: LossConfig) -> Ta
     if not has_absent_class(vocabulary):
         valid = valid & has_object
 
-    def rows(table: Array, index: Array) -> Array:
-        index = jnp.maximum(index, 0)
-        return jnp.take_along_axis(table, index.reshape((*index.shape, *(1,) * (table.ndim - 2))), axis=1)
-
+    human_row, object_row = jnp.maximum(human, 0), jnp.maximum(obj, 0)
     boxes, hw = batch["instances_xyxy_px"], batch["image_hw_px"]
     verbs = batch["pairs_verbs"] & valid[..., None]
     interactive = valid
@@ -70,9 +68,9 @@ def pair_targets(batch: Batch, vocabulary: Vocabulary, config: LossConfig) -> Ta
         interactive = jnp.any(verbs & real[None, None], axis=-1)
     states = batch.get("pairs_part_states")
     return Targets(
-        human_cxcywh=_relative(rows(boxes, human), hw, valid),
-        object_cxcywh=_relative(rows(boxes, obj), hw, valid & has_object),
-        object_class=jnp.where(has_object, rows(batch["instances_class"], obj), len(vocabulary.objects)),
+        human_cxcywh=_relative(gather_rows(boxes, human_row), hw, valid),
+        object_cxcywh=_relative(gather_rows(boxes, object_row), hw, valid & has_object),
+        object_class=jnp.where(has_object, gather_rows(batch["instances_class"], object_row), len(vocabulary.objects)),
         has_object=has_object & valid,
         verbs=verbs,
         verbs_known=batch["pairs_verbs_known"],

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool
 
 from hoi_jax.ops.anchors import nearest_anchor
 from hoi_jax.ops.boxes import pairwise_iou
-from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
+from hoi_jax.ops.pairs import enumerate_pairs, gather_rows, top_rows
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.calipso import scores
 from hoi_jax.systems.calipso.config import CalipsoConfig
@@ -53,8 +53,8 @@ def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -
     things = top_rows(score, valid & (score >= config.predict.object_threshold), config.max_objects)
     boxes = example["detections_xyxy_px"]
     return Candidates(
-        take_rows(boxes, *people), take_rows(score, *people), people[1],
-        take_rows(boxes, *things), take_rows(score, *things), take_rows(example["detections_class"], *things),
+        gather_rows(boxes, *people), gather_rows(score, *people), people[1],
+        gather_rows(boxes, *things), gather_rows(score, *things), gather_rows(example["detections_class"], *things),
         things[1],
     )  # fmt: skip
 
@@ -99,12 +99,12 @@ def score_pairs(
     presence = None if human.target is None else human.target[:, 0]
     passive = obj.verb[:, 1] if config.subnet.passive else None
     triplet = scores.triplet_scores(c.human_score, human.verb[:, 0], c.object_score, passive, presence, distance)
-    alone = scores.pair_scores(c.human_score, human.verb[:, 0], presence)
+    single = scores.pair_scores(c.human_score, human.verb[:, 0], presence)
     pairs = enumerate_pairs(c.human_xyxy_px, c.object_xyxy_px, c.human_used, c.object_used)
     candidate = pairs[:, None, :] & jnp.asarray(takes_object)[None, :, None]
     # Without target presence there is no pair score to compete with; verbs that take no object have nothing else.
     allowed = jnp.asarray(~takes_object) if presence is None else jnp.ones(takes_object.shape, bool)
-    winner = scores.select(triplet, alone, candidate, allowed)
+    winner = scores.select(triplet, single, candidate, allowed)
     done = jnp.where(c.human_used[:, None], winner.score, 0.0)
     done = jnp.where(done >= config.predict.threshold, done, 0.0)
     with_object = winner.object_index >= 0
@@ -135,19 +135,19 @@ def result_rows(
     row, used = top_rows(best, best > 0, min(config.predict.max_pairs, flat.shape[0]))
     human, obj = row // objects, row % objects
     out = {
-        "human_xyxy_px": take_rows(c.human_xyxy_px, human, used),
-        "object_xyxy_px": take_rows(c.object_xyxy_px, obj, used),
-        "object_class": take_rows(c.object_class, obj, used),
-        "human_score": take_rows(c.human_score, human, used),
-        "object_score": take_rows(c.object_score, obj, used),
-        "verb_scores": take_rows(flat, row, used),
+        "human_xyxy_px": gather_rows(c.human_xyxy_px, human, used),
+        "object_xyxy_px": gather_rows(c.object_xyxy_px, obj, used),
+        "object_class": gather_rows(c.object_class, obj, used),
+        "human_score": gather_rows(c.human_score, human, used),
+        "object_score": gather_rows(c.object_score, obj, used),
+        "verb_scores": gather_rows(flat, row, used),
         "pair_valid": used,
     }
     if vocabulary.hois:
         return out
     has_role = jnp.asarray(np.asarray(vocabulary.verb_role) >= 0)[None]
-    alone = jnp.where(has_role, empty, 0.0)
-    lonely = c.human_used & jnp.any(alone > 0, axis=1)
+    single = jnp.where(has_role, empty, 0.0)
+    lonely = c.human_used & jnp.any(single > 0, axis=1)
     nowhere = jnp.full((humans, 4), jnp.nan)
     people = {
         "human_xyxy_px": c.human_xyxy_px,
@@ -155,7 +155,7 @@ def result_rows(
         "object_class": jnp.where(lonely, -1, 0).astype(c.object_class.dtype),
         "human_score": c.human_score,
         "object_score": jnp.zeros(humans),
-        "verb_scores": alone,
+        "verb_scores": single,
         "pair_valid": lonely,
     }
     return {name: jnp.concatenate([value, people[name].astype(value.dtype)]) for name, value in out.items()}

@@ -80,7 +80,7 @@ def select(
     """Per person and verb the best of all candidate triplets and the pair score; (-1, 0) where nothing is allowed."""
     scores = jnp.where(candidate, triplet, -1.0)
     best = jnp.max(scores, axis=-1)
-    alone = jnp.where(pair_allowed[None], pair, -1.0)
-    with_object = best > alone
+    single = jnp.where(pair_allowed[None], pair, -1.0)
+    with_object = best > single
     winner = jnp.where(with_object, jnp.argmax(scores, axis=-1), -1)
-    return Selection(winner, jnp.maximum(jnp.where(with_object, best, alone), 0.0))
+    return Selection(winner, jnp.maximum(jnp.where(with_object, best, single), 0.0))

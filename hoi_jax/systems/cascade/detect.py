@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.ops.boxes import area, class_nms, clip_boxes, decode_boxes
-from hoi_jax.ops.pairs import take_rows, top_rows
+from hoi_jax.ops.pairs import gather_rows, top_rows
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade.config import BoxConfig, CascadeConfig, RpnConfig
 
@@ -108,7 +108,7 @@ def choose_proposals(
     kept = jax.vmap(lambda b, p, u: suppress(b, p, valid=u))(boxes, points, used)
     boxes, points, kept = boxes.reshape((-1, 4)), points.ravel(), kept.ravel()
     chosen = top_rows(points, kept, config.total)
-    return jax.lax.stop_gradient(take_rows(boxes, *chosen)), chosen[1]
+    return jax.lax.stop_gradient(gather_rows(boxes, *chosen)), chosen[1]
 
 
 def refine(
@@ -166,7 +166,7 @@ def merge_stages(
     lineage = boxes[path, row[:, None]]
 
     def table(values: Array) -> Array:
-        rows = take_rows(values, *final)
+        rows = gather_rows(values, *final)
         return jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
 
     return table(lineage), table(label), table(points), jnp.pad(final[1], (0, missing))

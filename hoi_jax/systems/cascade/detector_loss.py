@@ -10,7 +10,7 @@ from hoi_jax.losses.elementwise import binary_cross_entropy, smooth_l1, softmax_
 from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import encode_boxes, pairwise_iou
 from hoi_jax.ops.matching import match_truth, quota_sample
-from hoi_jax.ops.pairs import random_rows
+from hoi_jax.ops.pairs import gather_rows, random_rows
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade import detect
@@ -95,7 +95,7 @@ def mask_loss(
 
     places, row, used = jax.vmap(choose)(keys, boxes, usable, batch["instances_xyxy_px"], batch["instances_valid"])
     logits = net.mask_logits(pyramid, places, stage)
-    label = jnp.take_along_axis(batch["instances_class"], row, axis=1)
+    label = gather_rows(batch["instances_class"], row)
     own = jnp.take_along_axis(logits, (label + 1)[:, :, None, None, None], axis=-1)[..., 0]
     whole = jnp.asarray([0.0, 0.0, batch["image"].shape[2], batch["image"].shape[1]])
 
@@ -125,10 +125,10 @@ def detector_terms(
         keys = stage_keys(key, batch["example_id"], 10 + stage)
         sample = sample_rois(keys, boxes, usable, is_truth, batch, overlap, config)
         logits, deltas = net.box_stage(pyramid, sample.boxes, stage)
-        label = jnp.take_along_axis(batch["instances_class"], sample.row, axis=1)
+        label = gather_rows(batch["instances_class"], sample.row)
         column = jnp.where(sample.positive, label + 1, 0)
         stages["class"].append(mean_term(softmax_cross_entropy(logits, column), sample.used).scaled(beta))
-        goal = jnp.take_along_axis(truth, sample.row[:, :, None], axis=1)
+        goal = gather_rows(truth, sample.row)
         target = encode_boxes(sample.boxes, goal, detect.stage_stds(stage, config.boxes))
         distance = jnp.where(sample.positive, jnp.sum(smooth_l1(deltas, target), axis=-1), 0.0)
         stages["box"].append(mean_term(distance, sample.used).scaled(beta))

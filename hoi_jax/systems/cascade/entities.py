@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hoi_jax.ops.pairs import enumerate_pairs, top_rows
+from hoi_jax.ops.pairs import gather_rows, top_rows
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch
 from hoi_jax.systems.cascade.config import CascadeConfig
@@ -106,15 +106,6 @@ def choose_people(
 
 def at_stage(found: Detections, human_row: Int[Array, "batch humans"], stage: int) -> Entities:
     """Rows with their boxes of `stage`."""
-    faces = jnp.take_along_axis(found.faces, human_row[:, :, None], axis=1)
+    faces = gather_rows(found.faces, human_row)
     mask_boxes = None if found.masks is None else found.boxes[:, :, -1]
     return Entities(found.boxes[:, :, stage], found.label, human_row, faces, found.masks, mask_boxes)
-
-
-def all_pairs(
-    found: Detections, human_row: Array, human_used: Array, object_used: Array, stage: int
-) -> Bool[Array, "batch humans objects"]:
-    """Every person with every thing whose box is not the person's own."""
-    boxes = found.boxes[:, :, stage]
-    people = jnp.take_along_axis(boxes, human_row[:, :, None], axis=1)
-    return jax.vmap(enumerate_pairs)(people, boxes, human_used, object_used)

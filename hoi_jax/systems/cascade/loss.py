@@ -16,12 +16,12 @@ from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.metric_learning import draw_combinations, pair_ranking_loss, separated_ranking_loss
 from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.matching import quota_sample
+from hoi_jax.ops.pairs import enumerate_pairs, gather_rows
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig, LossConfig
 from hoi_jax.systems.cascade.detect import Detections
 from hoi_jax.systems.cascade.detector_loss import detector_terms, rpn_terms, stage_keys
 from hoi_jax.systems.cascade.entities import (
-    all_pairs,
     annotated_boxes,
     at_stage,
     choose_people,
@@ -104,8 +104,8 @@ def sample_pairs(
     Returns:
       human slot, object row, "is annotated", "is used" [B, K], and labels [B, K, ...]; annotated pairs come first.
     """
-    candidates = all_pairs(found, human_row, human_used, found.valid, stage)
     boxes = found.boxes[:, :, stage]
+    candidates = jax.vmap(enumerate_pairs)(gather_rows(boxes, human_row), boxes, human_used, found.valid)
     overlap = config.loss.pair_overlap or config.boxes.overlaps[stage]
     total, objects = config.loss.pairs, boxes.shape[1]
     fields = {name: batch[name] for name in (*_INSTANCES, *_PAIRS)}
@@ -155,7 +155,7 @@ def relation_terms(
             ranked = ranking_terms(net, features, stage, positive & used, used & ~positive, quota, draws, config.loss)
             for name, value in ranked.items():
                 stages[name].append(mean_term(value, valid).scaled(gamma))
-        label = jnp.take_along_axis(found.label, row, axis=1)
+        label = gather_rows(found.label, row)
         semantic = jnp.take(jnp.asarray(prior if c.background else prior[:, 1:]), label, axis=0)
         wanted, known = labels.verbs, labels.known
         if c.background:

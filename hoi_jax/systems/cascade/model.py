@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from hoi_jax.backbones.fpn import FPN
 from hoi_jax.backbones.resnet import make_resnet, normalised_pixels
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead, RpnHead
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.ops.roi_align import pyramid_roi_align
 from hoi_jax.systems.cascade import detect
 from hoi_jax.systems.cascade.config import CascadeConfig
@@ -37,7 +38,7 @@ class CascadeNet(nn.Module):
     def setup(self):
         c = self.config
         b = c.backbone
-        dtype = jnp.bfloat16 if c.compute_dtype == "bfloat16" else None
+        dtype = c.dtype
         self.backbone = make_resnet(b, dtype, groups=b.groups, group_width=b.group_width)
         self.fpn = FPN(b.pyramid_width, "pool", mask_padding=b.mask_padding, dtype=dtype)
         if c.detector == "own":
@@ -200,9 +201,9 @@ class CascadeNet(nn.Module):
         relation = self.relation(stage)
         out = relation.classify(features, semantic)
         if self.config.relation.visual == "mean3" and raw is not None:
-            alone = relation.classify_alone(raw)
+            single = relation.classify_single(raw)
             for side, index in (("human", human_slot), ("object", object_row)):
-                out[side] = jnp.take_along_axis(alone[side], index[:, :, None], axis=1)
+                out[side] = gather_rows(single[side], index)
         return out
 
     def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Array:

@@ -1,22 +1,23 @@
 """From a picture to scored triplets: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoi_jax.ops.pairs import top_rows
+from hoi_jax.ops.pairs import Boxes, Pairs, gather_rows, propose_pairs, top_rows, zero_unused
 from hoi_jax.ops.resample import resample_masks
+from hoi_jax.ops.scoring import agent_scores, fuse_scores
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.cascade.config import CascadeConfig, RelationConfig
 from hoi_jax.systems.cascade.detect import Detections
-from hoi_jax.systems.cascade.entities import all_pairs, at_stage, choose_people, find_detections
+from hoi_jax.systems.cascade.entities import at_stage, choose_people, find_detections
 from hoi_jax.systems.cascade.model import CascadeNet
-from hoi_jax.systems.cascade.regions import Pyramid, take
+from hoi_jax.systems.cascade.regions import Pyramid
 from hoi_jax.systems.cascade.relation import PairFeatures, Raw
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -36,17 +37,13 @@ def prediction_fields(config: CascadeConfig) -> frozenset[str]:
     return frozenset(fields)
 
 
-def fuse(scores: dict[str, Array], config: RelationConfig) -> Array:
+def fuse(scores: Mapping[str, Array], config: RelationConfig) -> Array:
     """Joins the scores of the streams in use (Eq. 16 and Table 7): semantic scores weigh what the others say."""
+    rules: dict[str, Literal["sum", "product", "weighted_sum"]] = {
+        "v+g+s": "sum", "v*g*s": "product", "(v+g)*s": "weighted_sum",
+    }  # fmt: skip
     others = [scores[name] for name in ("v", "g") if name in scores]
-    semantic = scores.get("s")
-    if config.fusion == "(v+g)*s" and others and semantic is not None:
-        return sum(others[1:], others[0]) * semantic
-    parts = others + ([] if semantic is None else [semantic])
-    total = parts[0]
-    for part in parts[1:]:
-        total = total * part if config.fusion == "v*g*s" else total + part
-    return total
+    return fuse_scores(others, scores.get("s"), rules[config.fusion])
 
 
 def stream_scores(logits: dict[str, Array], semantic: Array, config: RelationConfig) -> dict[str, Array]:
@@ -65,16 +62,12 @@ class Candidates(NamedTuple):
 
     Attributes:
       people: [B, M] rows of people; people_used [B, M].
-      slot, row: [B, K] person (column of `people`) and thing (row of the detections); valid [B, K].
-      product: [B, K] of both detection scores.
+      pairs: [B, K] persons (columns of `people`) and objects (rows of the detections).
     """
 
     people: Array
     people_used: Array
-    slot: Array
-    row: Array
-    valid: Array
-    product: Array
+    pairs: Pairs
 
 
 class Chosen(NamedTuple):
@@ -97,15 +90,15 @@ def make_predict(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary,
         out = instances(found, cast(tuple[int, int], batch["image"].shape[1:3]))
         if config.loss.parts == "detector":
             return out
-        pairs = candidate_pairs(found, vocabulary.human_class, config)
+        candidates = candidate_pairs(found, vocabulary.human_class, config)
         chosen = choose_ranked if config.relation.ranking else choose_by_detections
-        best = chosen(call, config, pyramid, found, pairs)
-        scores = verb_scores(call, config, found, pairs, best, prior)
-        out |= pair_table(found, pairs, best, scores)
+        best = chosen(call, config, pyramid, found, candidates)
+        scores = verb_scores(call, config, found, candidates, best, prior)
+        out |= pair_table(found, candidates, best, scores)
         if vocabulary.actions:
-            people = take(found.boxes[:, :, -1], pairs.people)
-            slot = jnp.take_along_axis(pairs.slot, best.index, axis=1)
-            out |= agents(out["verb_scores"], slot, best.kept, people, pairs.people_used)
+            people = gather_rows(found.boxes[:, :, -1], candidates.people)
+            slot = gather_rows(candidates.pairs.human, best.index)
+            out |= agents(out["verb_scores"], slot, best.kept, people, candidates.people_used)
         return out
 
     return predict
@@ -129,15 +122,12 @@ def localise(call: Call, config: CascadeConfig, batch: Batch, human_class: int) 
 
 
 def candidate_pairs(found: Detections, human_class: int, config: CascadeConfig) -> Candidates:
-    """Every person with every thing, both above their least scores."""
+    """Every person with every object, both above their least scores."""
     people, used = choose_people(found, human_class, config, config.predict.human_score)
-    objects = found.valid & (found.score >= config.predict.object_score)
-    valid = all_pairs(found, people, used, objects, config.stages - 1)
-    images, humans, things = valid.shape
-    slot, row = (jnp.broadcast_to(x.ravel()[None], (images, humans * things)) for x in jnp.indices((humans, things)))
-    human_score = jnp.take_along_axis(jnp.take_along_axis(found.score, people, axis=1), slot, axis=1)
-    product = human_score * jnp.take_along_axis(found.score, row, axis=1)
-    return Candidates(people, used, slot, row, valid.reshape((images, -1)), product)
+    boxes = found.boxes[:, :, -1]
+    humans = Boxes(gather_rows(boxes, people), gather_rows(found.score, people), used)
+    objects = Boxes(boxes, found.score, found.valid & (found.score >= config.predict.object_score))
+    return Candidates(people, used, jax.vmap(propose_pairs)(humans, objects))
 
 
 def features_of(
@@ -172,76 +162,68 @@ def choose(points: Array, valid: Array, limit: int) -> tuple[Array, Array]:
     return jax.vmap(lambda p, v: top_rows(p, v, min(limit, points.shape[1])))(points, valid)
 
 
-def choose_ranked(call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, pairs: Candidates) -> Chosen:
+def choose_ranked(
+    call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, candidates: Candidates
+) -> Chosen:
     """The pairs that the ranking module puts first: that of the last stage, or the mean over stages."""
     stages = config.relation.stages_of(config.stages)
     stages = stages[-1:] if config.predict.rank_by == "last" else stages
-    points, features, raw = jnp.zeros(pairs.valid.shape), None, None
+    pairs = candidates.pairs
+    points, features, raw = jnp.zeros(pairs.used.shape), None, None
     for stage in stages:
-        features, raw = features_of(call, config, pyramid, found, pairs.people, stage, pairs.slot, pairs.row)
+        features, raw = features_of(call, config, pyramid, found, candidates.people, stage, pairs.human, pairs.object)
         points += jax.nn.sigmoid(call(features, stage, method="rank")) / len(stages)
-    index, kept = choose(points, pairs.valid, config.predict.top_pairs)
-    return Chosen(
-        index, kept, jnp.take_along_axis(points, index, axis=1), jax.tree.map(lambda x: take(x, index), features), raw
-    )
+    index, kept = choose(points, pairs.used, config.predict.top_pairs)
+    return Chosen(index, kept, gather_rows(points, index), jax.tree.map(lambda x: gather_rows(x, index), features), raw)
 
 
 def choose_by_detections(
-    call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, pairs: Candidates
+    call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, candidates: Candidates
 ) -> Chosen:
     """Without ranking: the pairs whose detection scores have the largest product."""
-    index, kept = choose(pairs.product, pairs.valid, config.predict.top_pairs)
-    slot, row = (jnp.take_along_axis(x, index, axis=1) for x in (pairs.slot, pairs.row))
-    features, raw = features_of(call, config, pyramid, found, pairs.people, config.stages - 1, slot, row)
-    return Chosen(index, kept, jnp.take_along_axis(pairs.product, index, axis=1), features, raw)
+    index, kept = choose(candidates.pairs.score, candidates.pairs.used, config.predict.top_pairs)
+    slot, row = (gather_rows(x, index) for x in (candidates.pairs.human, candidates.pairs.object))
+    features, raw = features_of(call, config, pyramid, found, candidates.people, config.stages - 1, slot, row)
+    return Chosen(index, kept, gather_rows(candidates.pairs.score, index), features, raw)
 
 
 def verb_scores(
-    call: Call, config: CascadeConfig, found: Detections, pairs: Candidates, best: Chosen, prior: np.ndarray
+    call: Call, config: CascadeConfig, found: Detections, candidates: Candidates, best: Chosen, prior: np.ndarray
 ) -> Float[Array, "batch pairs verbs"]:
     """Joined scores of the streams of the last stage (Eqs. 15 and 16), times detection scores where asked for."""
-    slot, row = (jnp.take_along_axis(x, best.index, axis=1) for x in (pairs.slot, pairs.row))
-    label = jnp.take_along_axis(found.label, row, axis=1)
+    slot, row = (gather_rows(x, best.index) for x in (candidates.pairs.human, candidates.pairs.object))
+    label = gather_rows(found.label, row)
     columns = prior if config.relation.background else prior[:, 1:]
     semantic = jnp.take(jnp.asarray(columns), label, axis=0)
     logits = call(best.features, semantic, best.raw, slot, row, config.stages - 1, method="classify")
     scores = fuse(stream_scores(logits, semantic, config.relation), config.relation)
     if not config.predict.times_detections:
         return scores
-    return scores * jnp.take_along_axis(pairs.product, best.index, axis=1)[..., None]
+    return scores * gather_rows(candidates.pairs.score, best.index)[..., None]
 
 
-def pair_table(found: Detections, pairs: Candidates, best: Chosen, scores: Array) -> dict[str, Array]:
+def pair_table(found: Detections, candidates: Candidates, best: Chosen, scores: Array) -> dict[str, Array]:
     """The table of pairs of `schema.PREDICTION_FIELDS`; unused rows are zeros."""
-    slot, row = (jnp.take_along_axis(x, best.index, axis=1) for x in (pairs.slot, pairs.row))
-    human_row = jnp.take_along_axis(pairs.people, slot, axis=1)
+    slot, row = (gather_rows(x, best.index) for x in (candidates.pairs.human, candidates.pairs.object))
+    human_row = gather_rows(candidates.people, slot)
     boxes = found.boxes[:, :, -1]
 
-    def shown(x: Array) -> Array:
-        return jnp.where(best.kept.reshape(best.kept.shape + (1,) * (x.ndim - 2)), x, jnp.zeros_like(x))
-
     return {
-        "human_xyxy_px": shown(take(boxes, human_row)),
-        "object_xyxy_px": shown(take(boxes, row)),
-        "object_class": shown(jnp.take_along_axis(found.label, row, axis=1)).astype(jnp.int32),
-        "human_score": shown(jnp.take_along_axis(found.score, human_row, axis=1)),
-        "object_score": shown(jnp.take_along_axis(found.score, row, axis=1)),
-        "verb_scores": shown(scores),
-        "interactiveness": shown(best.points),
+        "human_xyxy_px": gather_rows(boxes, human_row, best.kept),
+        "object_xyxy_px": gather_rows(boxes, row, best.kept),
+        "object_class": gather_rows(found.label, row, best.kept).astype(jnp.int32),
+        "human_score": gather_rows(found.score, human_row, best.kept),
+        "object_score": gather_rows(found.score, row, best.kept),
+        "verb_scores": zero_unused(scores, best.kept),
+        "interactiveness": zero_unused(best.points, best.kept),
         "pair_valid": best.kept,
     }
 
 
 def agents(scores: Array, slot: Array, kept: Array, boxes: Array, used: Array) -> dict[str, Array]:
     """Per person and verb the best of the person's pairs (action style: what people do, without objects)."""
-    own = (slot[:, None] == jnp.arange(boxes.shape[1])[None, :, None]) & kept[:, None]  # [B, M, P]
-    best = jax.vmap(lambda o, s: jnp.max(jnp.where(o[:, :, None], s[None], 0.0), axis=1))(own, scores)
-    clear = used[..., None]
-    return {
-        "agent_xyxy_px": jnp.where(clear, boxes, 0.0),
-        "agent_scores": jnp.where(clear, best, 0.0),
-        "agent_valid": used,
-    }
+    best = jax.vmap(lambda s, person, ok: agent_scores(s, person, ok, boxes.shape[1]))(scores, slot, kept)
+    return {"agent_xyxy_px": zero_unused(boxes, used), "agent_scores": zero_unused(best, used), "agent_valid": used}
 
 
 def instances(found: Detections, image_hw: tuple[int, int]) -> dict[str, Array]:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.ops.boxes import union_box
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.ops.roi_align import pyramid_roi_align
 from hoi_jax.systems.cascade.config import RelationConfig
@@ -90,12 +90,6 @@ def masks_inside(entities: Entities, config: RelationConfig) -> Float[Array, "ba
     return resample_masks(entities.masks, entities.mask_boxes, entities.boxes, config.mask_size)
 
 
-def take(table: Array, index: Int[Array, "batch chosen"]) -> Array:
-    """Rows of tables of any shape, image by image."""
-    flat = table.reshape((*table.shape[:2], -1))
-    return gather_rows(flat, index).reshape((*index.shape, *table.shape[2:]))
-
-
 class PairBoxes(NamedTuple):
     """Boxes, masks and mask rectangles of the two members of P pairs, [B, P, ...]."""
 
@@ -109,13 +103,13 @@ class PairBoxes(NamedTuple):
 
 def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> PairBoxes:
     """Members of pairs: `human_slot` counts people (columns of `human_row`), `object_row` all entities."""
-    row = jnp.take_along_axis(entities.human_row, human_slot, axis=1)
+    row = gather_rows(entities.human_row, human_slot)
 
     def both(table: Array | None) -> tuple[Array | None, Array | None]:
-        return (None, None) if table is None else (take(table, row), take(table, object_row))
+        return (None, None) if table is None else (gather_rows(table, row), gather_rows(table, object_row))
 
     masks, mask_boxes = both(entities.masks), both(entities.mask_boxes)
-    return PairBoxes(take(entities.boxes, row), take(entities.boxes, object_row), *masks, *mask_boxes)
+    return PairBoxes(gather_rows(entities.boxes, row), gather_rows(entities.boxes, object_row), *masks, *mask_boxes)
 
 
 def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], config: RelationConfig) -> Array:

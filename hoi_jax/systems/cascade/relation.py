@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoi_jax.nn.mlp import gather_rows
 from hoi_jax.nn.streams import PairMapStream
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.systems.cascade.config import RelationConfig
-from hoi_jax.systems.cascade.regions import Entities, PairBoxes, Pyramid, masks_inside, region_features, take
+from hoi_jax.systems.cascade.regions import Entities, PairBoxes, Pyramid, masks_inside, region_features
 from hoi_jax.systems.cascade.relation_features import (
     NonLocal,
     pair_vector,
@@ -129,7 +129,7 @@ class RelationStage(nn.Module):
         """Pooled features of all entities, people enhanced by semantic mining (Eqs. 3, 5 to 7)."""
         c = self.config
         maps, face, bare = self._pooled(pyramid, entities)
-        human = take(maps, entities.human_row)
+        human = gather_rows(maps, entities.human_row)
         if c.mining == "dot":
             human = human + semantic_context(human, c.mining_scale)
         elif c.mining != "none":
@@ -150,9 +150,9 @@ class RelationStage(nn.Module):
         inside = masks_inside(entities, self.config)
         if not self.config.face:
             return region_features(pyramid, entities.boxes, inside, self.config), None, None
-        faces, people = entities.faces, take(entities.boxes, entities.human_row)
+        faces, people = entities.faces, gather_rows(entities.boxes, entities.human_row)
         if inside is not None:
-            person = take(inside, entities.human_row)
+            person = gather_rows(inside, entities.human_row)
             inside = jnp.concatenate([inside, jnp.ones_like(person), person], axis=1)
         boxes = jnp.concatenate([entities.boxes, faces, people], axis=1)
         holes = jnp.concatenate([jnp.zeros_like(entities.boxes), jnp.zeros_like(faces), faces], axis=1)
@@ -193,7 +193,7 @@ class RelationStage(nn.Module):
 
         face = score(tables.face_human, tables.face_object, self.face_bias, self.face_score)
         bare = score(tables.bare_human, tables.bare_object, self.bare_bias, self.bare_score)
-        return jnp.where(jnp.take_along_axis(tables.has_face, human_slot, axis=1), face, 0.0), bare
+        return jnp.where(gather_rows(tables.has_face, human_slot), face, 0.0), bare
 
     def visual(
         self, tables: Tables, attention: tuple[tuple[Array, Array], ...], union: Array, human_slot: Array,
@@ -245,8 +245,8 @@ class RelationStage(nn.Module):
             out["s"] = self.verb_s(semantic)
         return out
 
-    def classify_alone(self, raw: Raw) -> dict[str, Array]:
-        """The release's classifiers on people and on things alone: logits [B, M or N, verbs]."""
+    def classify_single(self, raw: Raw) -> dict[str, Array]:
+        """The release's classifiers on people and on objects by themselves: logits [B, M or N, verbs]."""
         out = {}
         for side, rows in (("human", raw.human), ("object", raw.obj)):
             out[side] = self.alone[side](rows.astype(jnp.float32))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from hoi_jax.ops.boxes import class_nms
-from hoi_jax.ops.pairs import take_rows, top_rows
+from hoi_jax.ops.pairs import Boxes, gather_rows, propose_pairs, top_rows, zero_unused
 from hoi_jax.ops.scoring import verb_scores_of_class
 from hoi_jax.ops.token_masks import pair_patches
 from hoi_jax.system import AttentionMaps, Batch, Predictions, Variables
@@ -36,7 +36,7 @@ def noisy_boxes(key: Array, boxes_xyxy: Float[Array, "rows 4"], share: float) ->
     return jnp.concatenate([low, high], axis=1)
 
 
-def propose_pairs(example: Batch, human_class: int, config: DetectionConfig) -> dict[str, Array]:
+def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) -> dict[str, Array]:
     """All pairs of one image: each of the best people with every other chosen box (fields without batch axis).
 
     Returns:
@@ -49,21 +49,21 @@ def propose_pairs(example: Batch, human_class: int, config: DetectionConfig) -> 
     humans = top_rows(score, used & (label == human_class), config.max_humans)
     things = top_rows(score, used & (label != human_class), config.max_objects)
     rows, valid = (jnp.concatenate([h, t]) for h, t in zip(humans, things, strict=True))
-    count, total = humans[0].shape[0], rows.shape[0]
-    first = np.repeat(np.arange(count), total - 1)
-    second = np.concatenate([np.delete(np.arange(total), human) for human in range(count)])
     table = {
-        "xyxy_px": take_rows(boxes, rows, valid),
-        "score": take_rows(score, rows, valid),
-        "class": take_rows(label, rows, valid),
+        "xyxy_px": gather_rows(boxes, rows, valid),
+        "score": gather_rows(score, rows, valid),
+        "class": gather_rows(label, rows, valid),
     }
+    every, count = Boxes(table["xyxy_px"], table["score"], valid), humans[0].shape[0]
+    people = Boxes(*(column[:count] for column in every))
+    pairs = propose_pairs(people, every, humans_first=True)
     return {
-        **{f"human_{name}": table[name][first] for name in ("xyxy_px", "score")},
-        **{f"object_{name}": table[name][second] for name in ("xyxy_px", "score", "class")},
-        "pair_valid": valid[first] & valid[second],
-        "agent_xyxy_px": table["xyxy_px"][:count],
-        "agent_score": table["score"][:count],
-        "agent_valid": valid[:count],
+        **{f"human_{name}": table[name][pairs.human] for name in ("xyxy_px", "score")},
+        **{f"object_{name}": table[name][pairs.object] for name in ("xyxy_px", "score", "class")},
+        "pair_valid": pairs.used,
+        "agent_xyxy_px": people.xyxy_px,
+        "agent_score": people.score,
+        "agent_valid": people.used,
     }
 
 
@@ -117,7 +117,7 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
             keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0), number))(batch["example_id"])
             moved = jax.vmap(lambda key, boxes: noisy_boxes(key, boxes, d.box_noise))
             examples["detections_xyxy_px"] = moved(keys, examples["detections_xyxy_px"])
-        p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, d))(examples)
+        p = jax.vmap(lambda example: detected_pairs(example, vocabulary.human_class, d))(examples)
         hw, count = batch["image_hw_px"], p["pair_valid"].shape[1]
         visible = patches(p["human_xyxy_px"], p["object_xyxy_px"], hw)
         if not vocabulary.hois:
@@ -129,12 +129,12 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
         out = {
             name: p[name] for name in ("human_xyxy_px", "object_xyxy_px", "object_class", "human_score", "object_score")
         }
-        out = {name: _blank(value, valid) for name, value in out.items()}
-        out["verb_scores"] = _blank(verbs * prior[:, :, None], valid)
+        out = {name: zero_unused(value, valid) for name, value in out.items()}
+        out["verb_scores"] = zero_unused(verbs * prior[:, :, None], valid)
         out["pair_valid"] = valid
         if not vocabulary.hois:
             scores = probability[:, count:] * (p["agent_score"] ** d.prior_power)[:, :, None]
-            out["agent_scores"] = _blank(scores, p["agent_valid"])
+            out["agent_scores"] = zero_unused(scores, p["agent_valid"])
             out |= {name: p[name] for name in ("agent_xyxy_px", "agent_valid")}
         return out
 
@@ -152,11 +152,6 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
         return whole | detect(variables, batch, streams)
 
     return predict
-
-
-def _blank(table: Array, valid: Array) -> Array:
-    """Zeros in unused rows."""
-    return jnp.where(valid.reshape(valid.shape + (1,) * (table.ndim - 2)), table, jnp.zeros_like(table))
 
 
 TITLES = ("patches under either box",)

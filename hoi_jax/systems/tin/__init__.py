@@ -13,7 +13,7 @@ from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Batch, Requirement, System, Variables
 from hoi_jax.systems.tin.config import TinConfig
 from hoi_jax.systems.tin.loss import make_loss, training_fields
-from hoi_jax.systems.tin.model import TinNet, picture_field
+from hoi_jax.systems.tin.model import PairInputs, TinNet, image_field
 from hoi_jax.systems.tin.predict import make_predict, prediction_fields
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -70,9 +70,19 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         size = 2 * 2 ** (len(config.backbone.stage_sizes) + 2)
         box, row = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), jnp.int32)
         image, hw = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32)
-        for name in picture_field(config):
+        for name in image_field(config):
             image = jnp.zeros((1, *batch[name].shape[1:])) if name == "image_features" else image
-        return net.init(key, image, hw, box, box, jnp.zeros((1, 1, 17, 3)), row, row)
+        inputs = PairInputs(
+            image=image,
+            image_hw_px=hw,
+            human_xyxy_px=box,
+            human_keypoints_px=jnp.zeros((1, 1, 17, 3)),
+            object_xyxy_px=box,
+            object_class=row,
+            human_index=row,
+            object_index=row,
+        )
+        return net.init(key, inputs)
 
     def features(variables: Variables, batch: Batch) -> Array:
         return cast(Array, net.apply(dict(variables), batch["image"], batch["image_hw_px"], method="features"))

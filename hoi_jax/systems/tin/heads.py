@@ -5,8 +5,7 @@ multiplied once per person or object, and a pair costs its map convolutions and 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,9 +15,61 @@ from hoi_jax.nn.mlp import MLP
 from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.systems.tin.config import TinConfig
 
-Instances = Mapping[str, Array]
-"""Vectors by name: "human" [B, N, D], "object" [B, M, D], "human_context", "object_context", "object_class" (one-hot),
-with "p_" before them those of P's own stages, and what C and P computed from them once per box."""
+Block = tuple[Array, Array | None]
+"""A part of a concatenation: rows, and the row of every pair (None: the rows are the pairs), see `nn.mlp.Blocks`."""
+
+
+class Sides(NamedTuple):
+    """Rows [B, N, D] of people and [B, M, D] of objects; None where the network does not compute them."""
+
+    human: Array | None = None
+    object: Array | None = None
+
+
+class BoxFeatures(NamedTuple):
+    """Everything that is computed once per person or object.
+
+    Attributes:
+      vectors: of C's residual stages, which P shares unless it has stages of its own.
+      own_vectors: of P's own stages.
+      context: iCAN's context vectors.
+      object_class: [B, M, objects] one-hot.
+      logits: of C's human and object streams, [B, N, K] and [B, M, K].
+      streams: P's human and object streams (layout "separate").
+    """
+
+    vectors: Sides = Sides()
+    own_vectors: Sides = Sides()
+    context: Sides = Sides()
+    object_class: Array | None = None
+    logits: Sides = Sides()
+    streams: Sides = Sides()
+
+
+class PairIndex(NamedTuple):
+    """Rows of the person and of the object of every pair, [B, P] each."""
+
+    human: Int[Array, "batch pairs"]
+    object: Int[Array, "batch pairs"]
+
+
+def _block(rows: Array | None, index: Array | None = None) -> Block:
+    if rows is None:
+        raise ValueError("a stream reads features that this configuration does not compute")
+    return rows, index
+
+
+def _with_context(vectors: Array | None, context: Array | None, wanted: bool) -> Array:
+    """Vectors, with the context vectors behind them where they are wanted."""
+    parts = [_block(vectors)[0], _block(context)[0]] if wanted else [_block(vectors)[0]]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _map_channels(streams: tuple[str, ...]) -> slice | None:
+    """Channels of the pair maps that streams see: 0 and 1 are the boxes ("spatial"), 2 is the pose ("pose")."""
+    if "spatial" in streams:
+        return slice(0, 3) if "pose" in streams else slice(0, 2)
+    return slice(2, 3) if "pose" in streams else None
 
 
 class Classifier(nn.Module):
@@ -30,61 +81,52 @@ class Classifier(nn.Module):
 
     def setup(self):
         c, maps = self.config.classifier, self.config.maps
-        if {"spatial", "joint"} & {*c.streams}:
+        if "spatial" in c.streams or "joint" in c.streams:
             self.maps = PairMapStream(maps.features, maps.kernel, self.dtype)
-        for name in c.streams:
-            layers = c.appearance_layers if name in ("human", "object") else c.spatial_layers
-            setattr(self, name, MLP(layers, c.dropout, unit_norm=c.unit_norm))
-            head = nn.Dense(
-                self.num_outputs,
-                kernel_init=nn.initializers.normal(0.01),
-                bias_init=nn.initializers.constant(math.log(c.prior / (1 - c.prior))),
-            )
-            setattr(self, f"{name}_scores", head)
+        if "human" in c.streams:
+            self.human, self.human_scores = self._stream(c.appearance_layers)
+        if "object" in c.streams:
+            self.object, self.object_scores = self._stream(c.appearance_layers)
+        if "spatial" in c.streams:
+            self.spatial, self.spatial_scores = self._stream(c.spatial_layers)
+        if "joint" in c.streams:
+            self.joint, self.joint_scores = self._stream(c.spatial_layers)
 
-    def _logits(self, name: str, x: Any, keys: Array | None) -> Array:
-        return getattr(self, f"{name}_scores")(getattr(self, name)(x, keys))
+    def _stream(self, layers: tuple[int, ...]) -> tuple[MLP, nn.Dense]:
+        c = self.config.classifier
+        prior = nn.initializers.constant(math.log(c.prior / (1 - c.prior)))
+        scores = nn.Dense(self.num_outputs, kernel_init=nn.initializers.normal(0.01), bias_init=prior)
+        return MLP(layers, c.dropout, unit_norm=c.unit_norm), scores
 
-    def of_instances(self, instances: Instances, keys: Array | None) -> dict[str, Array]:
+    def of_boxes(self, boxes: BoxFeatures, keys: Array | None) -> Sides:
         """Logits of the human stream [B, N, K] and of the object stream [B, M, K]."""
-        out = {}
-        for name in ("human", "object"):
-            if name in self.config.classifier.streams:
-                x = instances[name]
-                if self.config.classifier.context:
-                    x = jnp.concatenate([x, instances[f"{name}_context"]], axis=-1)
-                out[name] = self._logits(name, x, keys)
-        return out
+        c, vectors, context = self.config.classifier, boxes.vectors, boxes.context
+        human = obj = None
+        if "human" in c.streams:
+            human = self.human_scores(self.human(_with_context(vectors.human, context.human, c.context), keys))
+        if "object" in c.streams:
+            obj = self.object_scores(self.object(_with_context(vectors.object, context.object, c.context), keys))
+        return Sides(human, obj)
 
     def of_pairs(
-        self,
-        instances: Instances,
-        maps: Array | None,
-        human_index: Int[Array, "batch pairs"],
-        object_index: Int[Array, "batch pairs"],
-        keys: Array | None,
+        self, boxes: BoxFeatures, maps: Array | None, index: PairIndex, keys: Array | None
     ) -> tuple[dict[str, Array], Array | None]:
         """Logits [B, P, K] of the streams over pairs, and the features of the box maps, which P may share."""
         c = self.config.classifier
-        if maps is None or not {"spatial", "joint"} & {*c.streams}:
+        if maps is None or not ("spatial" in c.streams or "joint" in c.streams):
             return {}, None
-        spatial = self.maps(maps[..., :2]).astype(jnp.float32)
-        shape: list[Any] = [(spatial, None)]
-        if c.object_class:
-            shape.append((instances["object_class"], object_index))
-        out = {}
+        shape = self.maps(maps[..., :2]).astype(jnp.float32)
+        kind = [_block(boxes.object_class, index.object)] if c.object_class else []
+        logits = {}
         if "spatial" in c.streams:
-            first = [(instances["human"], human_index)] if c.spatial_human else []
-            out["spatial"] = self._logits("spatial", [*first, *shape], keys)
+            person = [_block(boxes.vectors.human, index.human)] if c.spatial_human else []
+            logits["spatial"] = self.spatial_scores(self.spatial([*person, (shape, None), *kind], keys))
         if "joint" in c.streams:
-            blocks = [(instances["human"], human_index), (instances["object"], object_index)]
+            seen = [_block(boxes.vectors.human, index.human), _block(boxes.vectors.object, index.object)]
             if c.context:
-                blocks += [
-                    (instances["human_context"], human_index),
-                    (instances["object_context"], object_index),
-                ]
-            out["joint"] = self._logits("joint", [*blocks, *shape], keys)
-        return out, spatial
+                seen += [_block(boxes.context.human, index.human), _block(boxes.context.object, index.object)]
+            logits["joint"] = self.joint_scores(self.joint([*seen, (shape, None), *kind], keys))
+        return logits, shape
 
 
 class Interactiveness(nn.Module):
@@ -97,10 +139,11 @@ class Interactiveness(nn.Module):
         p, maps = self.config.interactiveness, self.config.maps
         init = nn.initializers.he_normal() if p.layout == "separate" else nn.initializers.xavier_uniform()
         if p.layout == "separate":
-            for name in ("human", "object"):
-                if name in p.streams:
-                    setattr(self, name, MLP(p.stream_layers, p.dropout, kernel_init=init))
-            if {"spatial", "pose"} & {*p.streams}:
+            if "human" in p.streams:
+                self.human = MLP(p.stream_layers, p.dropout, kernel_init=init)
+            if "object" in p.streams:
+                self.object = MLP(p.stream_layers, p.dropout, kernel_init=init)
+            if _map_channels(p.streams):
                 self.maps = PairMapStream(maps.features, maps.kernel, self.dtype)
                 self.spatial_pose = MLP(p.stream_layers, p.dropout, kernel_init=init)
         else:
@@ -113,76 +156,90 @@ class Interactiveness(nn.Module):
         self.pair = MLP(p.pair_layers, p.dropout, kernel_init=init)
         self.score = nn.Dense(p.logits)
 
-    def of_instances(self, instances: Instances, keys: Array | None) -> dict[str, Array]:
-        """What is computed once per box: the human and object streams of layout "separate"."""
-        p, own = self.config.interactiveness, "p_" * self.config.interactiveness.own_stages
-        if p.layout != "separate":
-            return {}
-        out = {}
-        for name in ("human", "object"):
-            if name in p.streams:
-                x = instances[own + name]
-                if p.context:
-                    x = jnp.concatenate([x, instances[f"{name}_context"]], axis=-1)
-                out[f"stream_{name}"] = getattr(self, name)(x, keys)
-        return out
+    def _vectors(self, boxes: BoxFeatures) -> Sides:
+        return boxes.own_vectors if self.config.interactiveness.own_stages else boxes.vectors
+
+    def of_boxes(self, boxes: BoxFeatures, keys: Array | None) -> Sides:
+        """The human and object streams of layout "separate"."""
+        p, vectors, context = self.config.interactiveness, self._vectors(boxes), boxes.context
+        human = obj = None
+        if p.layout == "separate" and "human" in p.streams:
+            human = self.human(_with_context(vectors.human, context.human, p.context), keys)
+        if p.layout == "separate" and "object" in p.streams:
+            obj = self.object(_with_context(vectors.object, context.object, p.context), keys)
+        return Sides(human, obj)
 
     def of_pairs(
         self,
-        instances: Instances,
+        boxes: BoxFeatures,
         maps: Array | None,
-        spatial: Array | None,
-        human_index: Int[Array, "batch pairs"],
-        object_index: Int[Array, "batch pairs"],
+        shape: Array | None,
+        index: PairIndex,
         negative: Array | None,
         keys: Array | None,
     ) -> Array:
-        """[B, P, logits]. `spatial`: C's map features. `negative` [B, P]: training pairs without annotation."""
-        p = self.config.interactiveness
-        if p.layout == "separate":
-            joined = self._separate(instances, maps, human_index, object_index, keys)
+        """[B, P, logits].
+
+        Args:
+          shape: C's features of the box maps. negative: [B, P] training pairs without annotation.
+        """
+        if self.config.interactiveness.layout == "separate":
+            blocks = self._separate(boxes, maps, index, keys)
         else:
-            joined = self._joined(instances, maps, spatial, human_index, object_index, negative, keys)
-        return self.score(self.pair(joined, keys))
+            blocks = self._joined(boxes, maps, shape, index, negative, keys)
+        return self.score(self.pair(blocks, keys))
 
-    def _separate(self, instances: Instances, maps, human_index, object_index, keys) -> list[Any]:
+    def _separate(self, boxes: BoxFeatures, maps: Array | None, index: PairIndex, keys: Array | None) -> list[Block]:
+        """Human, object and maps, each through layers of its own."""
         streams = self.config.interactiveness.streams
-        joined = [
-            (instances[f"stream_{name}"], index)
-            for name, index in (("human", human_index), ("object", object_index))
-            if name in streams
-        ]
-        channels = [0, 1] * ("spatial" in streams) + [2] * ("pose" in streams)
-        if channels:
-            x = self.maps(maps[..., channels[0] : channels[-1] + 1]).astype(jnp.float32)
-            joined.append((self.spatial_pose(x, keys), None))
-        return joined
+        blocks: list[Block] = []
+        if "human" in streams:
+            blocks.append(_block(boxes.streams.human, index.human))
+        if "object" in streams:
+            blocks.append(_block(boxes.streams.object, index.object))
+        channels = _map_channels(streams)
+        if channels and maps is not None:
+            drawn = self.maps(maps[..., channels]).astype(jnp.float32)
+            blocks.append((self.spatial_pose(drawn, keys), None))
+        return blocks
 
-    def _joined(self, instances: Instances, maps, spatial, human_index, object_index, negative, keys) -> list[Any]:
-        p, own = self.config.interactiveness, "p_" * self.config.interactiveness.own_stages
-        first, second = [], []
+    def _joined(
+        self,
+        boxes: BoxFeatures,
+        maps: Array | None,
+        shape: Array | None,
+        index: PairIndex,
+        negative: Array | None,
+        keys: Array | None,
+    ) -> list[Block]:
+        """The human with the maps in one branch, the object in the other (released)."""
+        p, vectors = self.config.interactiveness, self._vectors(boxes)
+        human_blocks: list[Block] = []
+        object_blocks: list[Block] = []
+        human_context = p.context and "human" in p.streams
         if "human" in p.streams:
-            first.append((instances[f"{own}human"], human_index))
-            if p.context:
-                branch = first if p.context_with == "human" else second
-                branch.append((instances["human_context"], human_index))
-        if "spatial" in p.streams:
-            shared = spatial if shares_maps(self.config) else self.maps(maps[..., :2]).astype(jnp.float32)
-            first.append((shared, None))
-        if "pose" in p.streams:
-            first.append((self.pose_maps(maps[..., 2:]).astype(jnp.float32), None))
+            human_blocks.append(_block(vectors.human, index.human))
+        if human_context and p.context_with == "human":
+            human_blocks.append(_block(boxes.context.human, index.human))
+        if "spatial" in p.streams and maps is not None:
+            own = None if shares_maps(self.config) else self.maps(maps[..., :2]).astype(jnp.float32)
+            human_blocks.append(_block(shape if own is None else own))
+        if "pose" in p.streams and maps is not None:
+            human_blocks.append((self.pose_maps(maps[..., 2:]).astype(jnp.float32), None))
         if "object" in p.streams:
-            second.insert(0, (instances[f"{own}object"], object_index))
-            if p.context:
-                second.append((instances["object_context"], object_index))
-        branches = [(first, self.human_branch), (second, self.object_branch)]
-        joined = [mlp(blocks, keys) for blocks, mlp in branches if blocks]
-        if p.legacy_negative_copy and negative is not None and len(joined) == 2:
-            joined[1] = jnp.where(negative[:, :, None], joined[0], joined[1])
-        return [(x, None) for x in joined]
+            object_blocks.append(_block(vectors.object, index.object))
+        if human_context and p.context_with == "object":
+            object_blocks.append(_block(boxes.context.human, index.human))
+        if p.context and "object" in p.streams:
+            object_blocks.append(_block(boxes.context.object, index.object))
+        human = self.human_branch(human_blocks, keys) if human_blocks else None
+        obj = self.object_branch(object_blocks, keys) if object_blocks else None
+        if p.legacy_negative_copy and negative is not None and human is not None and obj is not None:
+            obj = jnp.where(negative[:, :, None], human, obj)
+        return [(rows, None) for rows in (human, obj) if rows is not None]
 
 
 def shares_maps(config: TinConfig) -> bool:
     """Whether P takes the features of the box maps from C: layout "joined", nothing of its own, and C has them."""
-    p = config.interactiveness
-    return p.layout == "joined" and not p.own_stages and bool({"spatial", "joint"} & {*config.classifier.streams})
+    p, streams = config.interactiveness, config.classifier.streams
+    return p.layout == "joined" and not p.own_stages and ("spatial" in streams or "joint" in streams)

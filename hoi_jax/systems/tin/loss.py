@@ -13,7 +13,7 @@ from hoi_jax.losses.elementwise import binary_cross_entropy, weighted_binary_cro
 from hoi_jax.losses.terms import Term, mean_term, valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet, picture_field, picture_of
+from hoi_jax.systems.tin.model import PairInputs, TinNet, image_field, image_of
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, sample_pairs
 from hoi_jax.systems.tin.scores import class_weights
 from hoi_jax.systems.tin.targets import Targets, action_targets, hoi_targets
@@ -27,7 +27,7 @@ _BOX_FIELDS = ("instances_xyxy_px", "instances_class", "instances_keypoints_px",
 def training_fields(vocabulary: Vocabulary, config: TinConfig) -> frozenset[str]:
     """Batch fields that the loss reads."""
     style = () if vocabulary.hois else _PERSON_FIELDS
-    return frozenset(("image_hw_px", *picture_field(config), *_BOX_FIELDS, *_PAIR_FIELDS, *style))
+    return frozenset(("image_hw_px", *image_field(config), *_BOX_FIELDS, *_PAIR_FIELDS, *style))
 
 
 def _stream_entropy(logits: Array, labels: Array, weights: np.ndarray | None, weighting: str) -> Array:
@@ -91,7 +91,7 @@ def _terms(
 def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     """The `loss` function of a System (see `system.System`)."""
     weights = {name: class_weights(config, vocabulary, name) for name in config.classifier.streams}
-    fields = training_fields(vocabulary, config) - {*picture_field(config)}
+    fields = training_fields(vocabulary, config) - {*image_field(config)}
     make_targets = hoi_targets if vocabulary.hois else action_targets
 
     def draw(key, example):
@@ -104,22 +104,18 @@ def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
         keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(batch["example_id"])
         examples = {name: batch[name] for name in fields}
         sample, targets = jax.vmap(draw)(keys[:, 0], examples)
-        logits = cast(
-            dict[str, Array],
-            net.apply(
-                dict(variables),
-                picture_of(batch, config),
-                batch["image_hw_px"],
-                sample.human_xyxy_px,
-                sample.object_xyxy_px,
-                sample.human_keypoints_px,
-                sample.human_index,
-                sample.object_index,
-                keys[:, 1] if train else None,
-                sample.table_class,
-                sample.negative,
-            ),
+        inputs = PairInputs(
+            image=image_of(batch, config),
+            image_hw_px=batch["image_hw_px"],
+            human_xyxy_px=sample.human_xyxy_px,
+            human_keypoints_px=sample.human_keypoints_px,
+            object_xyxy_px=sample.object_xyxy_px,
+            object_class=sample.table_class,
+            human_index=sample.human_index,
+            object_index=sample.object_index,
+            negative=sample.negative,
         )
+        logits = cast(dict[str, Array], net.apply(dict(variables), inputs, keys[:, 1] if train else None))
         terms = _terms(logits, targets, batch["batch_valid"], config, weights)
         state = {name: value for name, value in variables.items() if name != "params"}
         return LossOutput(terms=terms, state=state)

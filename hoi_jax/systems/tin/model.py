@@ -1,38 +1,61 @@
 """The network of TIN (Li et al., CVPR 2019): C classifies interactions, P says whether a pair interacts at all.
 
-Everything that belongs to one person or one object is computed once per person or object (`instances`) and then
-gathered to pairs (`pairs`), so that any number of pairs can be scored in chunks after one look at the picture.
+Everything that belongs to one person or one object is computed once per person or object (`TinNet.boxes`) and then
+gathered to pairs (`TinNet.pairs`), so that any number of pairs can be scored in chunks after one pass over the image.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.backbones.resnet import valid_cells
-from hoi_jax.nn.mlp import gather_rows
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.ops.raster import pair_maps
 from hoi_jax.system import Batch
 from hoi_jax.systems.tin.appearance import Appearance, Context
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.heads import Classifier, Instances, Interactiveness
+from hoi_jax.systems.tin.heads import BoxFeatures, Classifier, Interactiveness, PairIndex, Sides
 
 
-def picture_field(config: TinConfig) -> tuple[str, ...]:
-    """The batch field that the network sees: the picture, R's stored map of it, or nothing."""
+def image_field(config: TinConfig) -> tuple[str, ...]:
+    """The batch field that the network sees: the image, R's stored map of it, or nothing."""
     if not config.uses_pixels:
         return ()
     return ("image_features",) if config.backbone.cached else ("image",)
 
 
-def picture_of(batch: Batch, config: TinConfig) -> Array:
-    """That field, or a black pixel per example for a network that never looks at it."""
-    for name in picture_field(config):
+def image_of(batch: Batch, config: TinConfig) -> Array:
+    """That field, or a black pixel per example for a network that never sees it."""
+    for name in image_field(config):
         return batch[name]
     return jnp.zeros((batch["detections_valid"].shape[0], 1, 1, 3), jnp.uint8)
+
+
+class PairInputs(NamedTuple):
+    """Inputs of `TinNet`: an image batch, tables of people and objects, and pairs of their rows.
+
+    Attributes:
+      image: [B, H, W, 3] uint8, or R's map where it is cached; any shape for a network without appearance streams.
+      image_hw_px: [B, 2].
+      human_xyxy_px, human_keypoints_px: [B, N, 4], [B, N, 17, 3].
+      object_xyxy_px, object_class: [B, M, 4], [B, M].
+      human_index, object_index: [B, P] rows of these tables.
+      negative: [B, P] training pairs without annotation (`legacy_negative_copy` only).
+    """
+
+    image: Array
+    image_hw_px: Array
+    human_xyxy_px: Array
+    human_keypoints_px: Array
+    object_xyxy_px: Array
+    object_class: Array
+    human_index: Array
+    object_index: Array
+    negative: Array | None = None
 
 
 class TinNet(nn.Module):
@@ -47,7 +70,7 @@ class TinNet(nn.Module):
 
     def setup(self):
         c = self.config
-        dtype = jnp.bfloat16 if c.compute_dtype == "bfloat16" else None
+        dtype = c.dtype
         if c.shares_stages:
             self.appearance = Appearance(c.backbone, not c.backbone.cached, dtype)
         if c.interactiveness_pixels and c.interactiveness.own_stages:
@@ -65,145 +88,102 @@ class TinNet(nn.Module):
         extractor = self.appearance if self.config.shares_stages else self.interactiveness_stages
         return extractor.features(image, image_hw_px)
 
-    def instances(
-        self,
-        image: Array,
-        image_hw_px: Int[Array, "batch 2"],
-        human_xyxy_px: Float[Array, "batch humans 4"],
-        object_xyxy_px: Float[Array, "batch objects 4"],
-        object_class: Int[Array, "batch objects"] | None = None,
-        dropout_keys: Array | None = None,
-    ) -> dict[str, Array]:
-        """Everything that is computed once per person or object (`heads.Instances`).
-
-        Among it the logits of C's streams over boxes: "logits_human" [B, N, K], "logits_object" [B, M, K].
-        """
+    def boxes(self, inputs: PairInputs, dropout_keys: Array | None = None) -> BoxFeatures:
+        """Everything that is computed once per person or object; pairs of `inputs` are not read."""
         c = self.config
-        out: dict[str, Array] = {}
-        if c.uses_pixels:
-            features = image.astype(jnp.float32) if c.backbone.cached else self.features(image, image_hw_px)
-            if c.backbone.frozen:
-                features = jax.lax.stop_gradient(features)
-            boxes = image_hw_px, human_xyxy_px, object_xyxy_px
-            if c.shares_stages:
-                out["human"], out["object"] = self.appearance.vectors(features, *boxes)
-            if c.interactiveness_pixels and c.interactiveness.own_stages:
-                out["p_human"], out["p_object"] = self.interactiveness_stages.vectors(features, *boxes)
-            if c.uses_context:
-                valid = valid_cells(image_hw_px, c.backbone.stride, features.shape[1], features.shape[2])
-                valid = valid | (not c.backbone.mask_padding)
-                own = "" if c.shares_stages else "p_"
-                context = self.context(features, valid, out[f"{own}human"], out[f"{own}object"], dropout_keys)
-                out["human_context"], out["object_context"] = context
+        out = self._appearance(inputs, dropout_keys) if c.uses_pixels else BoxFeatures()
         if c.classifier.object_class:
-            if object_class is None:
-                object_class = jnp.zeros(object_xyxy_px.shape[:2], jnp.int32)
-            out["object_class"] = jax.nn.one_hot(object_class, self.num_objects)
+            out = out._replace(object_class=jax.nn.one_hot(inputs.object_class, self.num_objects))
         if c.classifier.streams:
-            logits = self.classifier.of_instances(out, dropout_keys)
-            out |= {f"logits_{name}": value for name, value in logits.items()}
+            out = out._replace(logits=self.classifier.of_boxes(out, dropout_keys))
         if c.interactiveness.streams:
-            out |= self.interactiveness.of_instances(out, dropout_keys)
+            out = out._replace(streams=self.interactiveness.of_boxes(out, dropout_keys))
         return out
 
-    def pairs(
-        self,
-        instances: Instances,
-        human_xyxy_px: Float[Array, "batch humans 4"],
-        object_xyxy_px: Float[Array, "batch objects 4"],
-        human_keypoints_px: Float[Array, "batch humans 17 3"],
-        human_index: Int[Array, "batch pairs"],
-        object_index: Int[Array, "batch pairs"],
-        negative: Array | None = None,
-        dropout_keys: Array | None = None,
-    ) -> dict[str, Array]:
+    def _appearance(self, inputs: PairInputs, dropout_keys: Array | None) -> BoxFeatures:
+        """Vectors of people and objects, and their context."""
+        c, hw = self.config, inputs.image_hw_px
+        features = inputs.image.astype(jnp.float32) if c.backbone.cached else self.features(inputs.image, hw)
+        if c.backbone.frozen:
+            features = jax.lax.stop_gradient(features)
+        tables = hw, inputs.human_xyxy_px, inputs.object_xyxy_px
+        out = BoxFeatures()
+        if c.shares_stages:
+            out = out._replace(vectors=Sides(*self.appearance.vectors(features, *tables)))
+        if c.interactiveness_pixels and c.interactiveness.own_stages:
+            out = out._replace(own_vectors=Sides(*self.interactiveness_stages.vectors(features, *tables)))
+        if c.uses_context:
+            valid = valid_cells(hw, c.backbone.stride, features.shape[1], features.shape[2])
+            valid = valid | (not c.backbone.mask_padding)
+            human, obj = cast(tuple[Array, Array], out.vectors if c.shares_stages else out.own_vectors)
+            out = out._replace(context=Sides(*self.context(features, valid, human, obj, dropout_keys)))
+        return out
+
+    def pairs(self, boxes: BoxFeatures, inputs: PairInputs, dropout_keys: Array | None = None) -> dict[str, Array]:
         """Logits of pairs: "spatial", "joint" [B, P, K] as far as C has them, "interactiveness" [B, P, 1 or 2]."""
-        c, maps = self.config, None
-        if {"spatial", "pose", "joint"} & {*c.classifier.streams, *c.interactiveness.streams}:
-            maps = self._pair_maps(human_xyxy_px, object_xyxy_px, human_keypoints_px, human_index, object_index)
-        out: dict[str, Array] = {}
-        spatial = None
+        c, index = self.config, PairIndex(inputs.human_index, inputs.object_index)
+        streams = {*c.classifier.streams, *c.interactiveness.streams}
+        maps = self._pair_maps(inputs) if {"spatial", "pose", "joint"} & streams else None
+        logits: dict[str, Array] = {}
+        shape = None
         if c.classifier.streams:
-            out, spatial = self.classifier.of_pairs(instances, maps, human_index, object_index, dropout_keys)
+            logits, shape = self.classifier.of_pairs(boxes, maps, index, dropout_keys)
         if c.interactiveness.streams:
-            out["interactiveness"] = self.interactiveness.of_pairs(
-                instances, maps, spatial, human_index, object_index, negative, dropout_keys
-            )
-        return out
+            interactive = self.interactiveness.of_pairs(boxes, maps, shape, index, inputs.negative, dropout_keys)
+            logits["interactiveness"] = interactive
+        return logits
 
-    def __call__(
-        self,
-        image: Array,
-        image_hw_px: Int[Array, "batch 2"],
-        human_xyxy_px: Float[Array, "batch humans 4"],
-        object_xyxy_px: Float[Array, "batch objects 4"],
-        human_keypoints_px: Float[Array, "batch humans 17 3"],
-        human_index: Int[Array, "batch pairs"],
-        object_index: Int[Array, "batch pairs"],
-        dropout_keys: Array | None = None,
-        object_class: Int[Array, "batch objects"] | None = None,
-        negative: Array | None = None,
-    ) -> dict[str, Array]:
+    def __call__(self, inputs: PairInputs, dropout_keys: Array | None = None) -> dict[str, Array]:
         """Logits of an image's people, objects and pairs.
 
         Args:
-          image: [B, H, W, 3] uint8, or R's map where it is cached; unused, and may be any shape, for a network without
-            appearance streams.
-          human_index, object_index: rows of the box tables that make up each pair.
           dropout_keys: one key per example in training, None otherwise.
-          object_class: class of every object, for a classifier that sees it.
-          negative: [B, P] training pairs without annotation (`legacy_negative_copy` only).
 
         Returns:
           "human" [B, N, K], "object" [B, M, K], "spatial" and "joint" [B, P, K] as far as C has these streams, and
           "interactiveness" [B, P, 1 or 2] if P is on. All float32 and before the sigmoid.
         """
-        instances = self.instances(image, image_hw_px, human_xyxy_px, object_xyxy_px, object_class, dropout_keys)
-        out = logits_of_boxes(instances)
-        boxes = human_xyxy_px, object_xyxy_px, human_keypoints_px
-        return out | self.pairs(instances, *boxes, human_index, object_index, negative, dropout_keys)
+        boxes = self.boxes(inputs, dropout_keys)
+        return logits_of_boxes(boxes) | self.pairs(boxes, inputs, dropout_keys)
 
-    def _pair_maps(self, human, obj, keypoints, human_index, object_index) -> Array:
-        human_of_pair, object_of_pair = gather_rows(human, human_index), gather_rows(obj, object_index)
+    def _pair_maps(self, inputs: PairInputs) -> Array:
+        human = gather_rows(inputs.human_xyxy_px, inputs.human_index)
+        obj = gather_rows(inputs.object_xyxy_px, inputs.object_index)
         pose = None
         if "pose" in self.config.interactiveness.streams:
-            pose = jnp.take_along_axis(keypoints, human_index[:, :, None, None], axis=1)
+            pose = gather_rows(inputs.human_keypoints_px, inputs.human_index)
         maps = self.config.maps
-        boxes = human_of_pair, object_of_pair
-        return pair_maps(*boxes, pose, min_score=maps.pose_min_score, size=maps.size, fit=maps.fit)
+        return pair_maps(human, obj, pose, min_score=maps.pose_min_score, size=maps.size, fit=maps.fit)
 
 
-def logits_of_boxes(instances: Mapping[str, Array]) -> dict[str, Array]:
+def logits_of_boxes(boxes: BoxFeatures) -> dict[str, Array]:
     """The logits of C's streams over boxes, under the streams' names."""
-    return {n.removeprefix("logits_"): value for n, value in instances.items() if n.startswith("logits_")}
+    logits = {"human": boxes.logits.human, "object": boxes.logits.object}
+    return {name: rows for name, rows in logits.items() if rows is not None}
 
 
-def pair_logits(
-    net: TinNet,
-    variables: Mapping[str, Any],
-    instances: Instances,
-    boxes: tuple[Array, Array, Array],
-    human_index: Int[Array, "batch pairs"],
-    object_index: Int[Array, "batch pairs"],
-    pair_valid: Array,
+def chunked_logits(
+    net: TinNet, variables: Mapping[str, Any], inputs: PairInputs, pair_valid: Bool[Array, "batch pairs"]
 ) -> dict[str, Array]:
-    """`TinNet.pairs` in chunks of `config.pair_chunk` pairs; a chunk without any valid pair costs nothing.
+    """Logits as of `TinNet.__call__` for prediction, with pairs in chunks of `config.pair_chunk`.
 
-    Args:
-      boxes: people, objects and keypoints. pair_valid: [B, P], used pairs; the others get zeros, or anything.
+    A chunk without any valid pair costs nothing; unused pairs get zeros, or anything.
     """
+    boxes = cast(BoxFeatures, net.apply(dict(variables), inputs, method="boxes"))
 
     def some(human: Array, obj: Array) -> dict[str, Array]:
-        return cast(dict[str, Array], net.apply(dict(variables), instances, *boxes, human, obj, method="pairs"))
+        chosen = inputs._replace(human_index=human, object_index=obj)
+        return cast(dict[str, Array], net.apply(dict(variables), boxes, chosen, method="pairs"))
 
-    batch, pairs = human_index.shape
+    of_boxes = logits_of_boxes(boxes)
+    batch, pairs = inputs.human_index.shape
     chunk = net.config.pair_chunk
     if not chunk or chunk >= pairs:
-        return some(human_index, object_index)
+        return of_boxes | some(inputs.human_index, inputs.object_index)
     fill = -pairs % chunk
     parts = [
         jnp.moveaxis(jnp.pad(table, [(0, 0), (0, fill)]).reshape(batch, -1, chunk), 1, 0)
-        for table in (human_index, object_index, pair_valid)
+        for table in (inputs.human_index, inputs.object_index, pair_valid)
     ]
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(some, parts[0][0], parts[1][0]))
 
@@ -212,4 +192,5 @@ def pair_logits(
         return jax.lax.cond(jnp.any(valid), lambda: some(human, obj), lambda: empty)
 
     out = jax.lax.map(one, tuple(parts))
-    return {name: jnp.moveaxis(x, 0, 1).reshape((batch, -1, *x.shape[3:]))[:, :pairs] for name, x in out.items()}
+    of_pairs = {name: jnp.moveaxis(x, 0, 1).reshape((batch, -1, *x.shape[3:]))[:, :pairs] for name, x in out.items()}
+    return of_boxes | of_pairs

@@ -1,21 +1,19 @@
 """From detections to ranked interactions: pairing, LIS, fusion and NIS (TIN, sections 3.3 to 3.5)."""
 
 from collections.abc import Mapping
-from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoi_jax.ops.pairs import enumerate_pairs, take_rows, top_rows
-from hoi_jax.ops.scoring import verb_scores_of_class
+from hoi_jax.ops.pairs import Boxes, enumerate_pairs, gather_rows, propose_pairs, top_rows, zero_unused
+from hoi_jax.ops.scoring import agent_scores, verb_scores_of_class
 from hoi_jax.system import Batch, Predictions, Variables
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits, picture_field, picture_of
+from hoi_jax.systems.tin.model import PairInputs, TinNet, chunked_logits, image_field, image_of
 from hoi_jax.systems.tin.sampling import DETECTION_FIELDS, choose_detections
 from hoi_jax.systems.tin.scores import (
-    agents_of_pairs,
     allowed_objects,
     best_objects,
     detector_weight,
@@ -32,12 +30,8 @@ _Rows = tuple[Array, Array]
 
 def prediction_fields(config: TinConfig) -> frozenset[str]:
     """Batch fields that prediction reads."""
-    picture = picture_field(config)
-    return frozenset((*DETECTION_FIELDS, *picture, *(("image_hw_px",) if picture else ())))
-
-
-def _pad_rows(table: Array, length: int) -> Array:
-    return jnp.pad(table, [(0, length - table.shape[0])] + [(0, 0)] * (table.ndim - 1))
+    image = image_field(config)
+    return frozenset((*DETECTION_FIELDS, *image, *(("image_hw_px",) if image else ())))
 
 
 def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows, _Rows, Array]:
@@ -47,7 +41,7 @@ def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows,
     if not score.fallback:
         return humans, objects, jnp.zeros((), bool)
     boxes = example["detections_xyxy_px"]
-    candidates = enumerate_pairs(take_rows(boxes, *humans), take_rows(boxes, *objects), humans[1], objects[1])
+    candidates = enumerate_pairs(gather_rows(boxes, *humans), gather_rows(boxes, *objects), humans[1], objects[1])
     none = ~jnp.any(candidates)
     valid, person = example["detections_valid"], example["detections_class"] == human_class
     limit = config.score.fallback
@@ -59,7 +53,7 @@ def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows,
     return chosen[0], chosen[1], none
 
 
-def propose_pairs(example: Batch, human_class: int, config: TinConfig) -> dict[str, Array]:
+def detected_pairs(example: Batch, human_class: int, config: TinConfig) -> dict[str, Array]:
     """People, objects and the best pairs of one image (fields without batch axis).
 
     Every person above the human threshold is paired with every other detection above the object threshold, and the
@@ -74,24 +68,21 @@ def propose_pairs(example: Batch, human_class: int, config: TinConfig) -> dict[s
     for name, (rows, used) in (("human", humans), ("object", objects)):
         out[f"{name}_used"] = used
         for column in ("xyxy_px", "score"):
-            out[f"{name}_{column}"] = take_rows(example[f"detections_{column}"], rows, used)
-    out["human_keypoints_px"] = take_rows(example["detections_keypoints_px"], *humans)
-    out["object_class"] = take_rows(example["detections_class"], *objects)
-    candidates = enumerate_pairs(out["human_xyxy_px"], out["object_xyxy_px"], out["human_used"], out["object_used"])
-    product = out["human_score"][:, None] * out["object_score"][None, :]
-    rows, valid = top_rows(product.reshape(-1), candidates.reshape(-1), config.max_pairs)
-    columns = out["object_used"].shape[0]
-    out["human_index"] = _pad_rows(rows // columns, config.max_pairs)
-    out["object_index"] = _pad_rows(rows % columns, config.max_pairs)
-    out["pair_valid"] = _pad_rows(valid, config.max_pairs)
-    return out
+            out[f"{name}_{column}"] = gather_rows(example[f"detections_{column}"], rows, used)
+    out["human_keypoints_px"] = gather_rows(example["detections_keypoints_px"], *humans)
+    out["object_class"] = gather_rows(example["detections_class"], *objects)
+    people, others = (
+        Boxes(out[f"{name}_xyxy_px"], out[f"{name}_score"], out[f"{name}_used"]) for name in ("human", "object")
+    )
+    pairs = propose_pairs(people, others, limit=config.max_pairs)
+    return out | {"human_index": pairs.human, "object_index": pairs.object, "pair_valid": pairs.used}
 
 
 def class_scores(config: TinConfig, probability: Mapping[str, Array], human: Array, obj: Array) -> Array:
     """[B, P, K]: fused probabilities of C's streams per pair; ones where C has no streams at all."""
     rows = {"human": human, "object": obj}
     streams = {
-        name: rows_of(probability[name], rows[name]) if name in rows else probability[name]
+        name: gather_rows(probability[name], rows[name]) if name in rows else probability[name]
         for name in config.classifier.streams
     }
     return fuse(streams, config.score.fusion) if streams else jnp.ones((*human.shape, 1))
@@ -109,30 +100,10 @@ def by_verb(fused: Array, object_class: Array, config: TinConfig, vocabulary: Vo
     return jnp.where(jnp.take(jnp.asarray(allowed.T), object_class, axis=0), fused, 0.0)
 
 
-def rows_of(table: Array, index: Array) -> Array:
-    """Rows `index` [B, P] of a table [B, N, ...]."""
-    return jax.vmap(lambda rows, at: jnp.take(rows, at, axis=0))(table, index)
-
-
-def network_logits(
-    net: TinNet, variables: Variables, picture: Array, hw: Array, p: Mapping[str, Array]
-) -> dict[str, Array]:
-    """All logits for the tables of `propose_pairs` with a batch axis; pairs in chunks."""
-    instances = cast(
-        dict[str, Array],
-        net.apply(
-            dict(variables),
-            picture,
-            hw,
-            p["human_xyxy_px"],
-            p["object_xyxy_px"],
-            p["object_class"],
-            method="instances",
-        ),
-    )
-    boxes = p["human_xyxy_px"], p["object_xyxy_px"], p["human_keypoints_px"]
-    index = p["human_index"], p["object_index"], p["pair_valid"]
-    return logits_of_boxes(instances) | pair_logits(net, variables, instances, boxes, *index)
+def network_inputs(image: Array, image_hw_px: Array, detected: Mapping[str, Array]) -> PairInputs:
+    """The tables of `detected_pairs`, with a batch axis, for the network."""
+    tables = ("human_xyxy_px", "human_keypoints_px", "object_xyxy_px", "object_class", "human_index", "object_index")
+    return PairInputs(image, image_hw_px, **{name: detected[name] for name in tables})
 
 
 def interaction_scores(probability: Array | None, pairs: tuple[int, ...]) -> tuple[Array, Array]:
@@ -152,25 +123,26 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
     suppressed. `ScoreConfig` and `NisConfig` change this as they say.
     """
     bounds = jnp.asarray(nis_bounds(config.nis, vocabulary))
-    spared = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
-    spared = spared & config.score.spare_no_interaction
+    exempt = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
+    exempt = exempt & config.score.spare_no_interaction
     has_p = bool(config.interactiveness.streams)
     scales = logit_scales(config, vocabulary)
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
         examples = {name: batch[name] for name in DETECTION_FIELDS}
-        p = jax.vmap(lambda example: propose_pairs(example, vocabulary.human_class, config))(examples)
+        p = jax.vmap(lambda example: detected_pairs(example, vocabulary.human_class, config))(examples)
         hw = batch["image_hw_px"] if config.uses_pixels else jnp.ones((len(p["pair_valid"]), 2), jnp.int32)
         human, obj, valid = p["human_index"], p["object_index"], p["pair_valid"]
-        probability = probabilities(network_logits(net, variables, picture_of(batch, config), hw, p), scales)
+        inputs = network_inputs(image_of(batch, config), hw, p)
+        probability = probabilities(chunked_logits(net, variables, inputs, valid), scales)
         f_pair, non_interactive = interaction_scores(probability.get("interactiveness"), valid.shape)
 
-        object_class = rows_of(p["object_class"], obj)
-        human_score, object_score = rows_of(p["human_score"], human), rows_of(p["object_score"], obj)
+        object_class = gather_rows(p["object_class"], obj)
+        human_score, object_score = gather_rows(p["human_score"], human), gather_rows(p["object_score"], obj)
         confidence = detector_weight(human_score, config.score) * detector_weight(object_score, config.score)
         s_pair = f_pair * confidence
         times = f_pair if config.score.times_interactiveness else jnp.ones_like(f_pair)
-        weight = jnp.where(spared[None, None], 1.0, times[:, :, None]) * confidence[:, :, None]
+        weight = jnp.where(exempt[None, None], 1.0, times[:, :, None]) * confidence[:, :, None]
         verbs = by_verb(class_scores(config, probability, human, obj), object_class, config, vocabulary) * weight
         if config.score.best_object:
             people = p["human_used"].shape[1]
@@ -184,29 +156,24 @@ def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
             )
             kept = valid & (stays | p["fallback"][:, None])
         out = {
-            "human_xyxy_px": rows_of(p["human_xyxy_px"], human),
-            "object_xyxy_px": rows_of(p["object_xyxy_px"], obj),
+            "human_xyxy_px": gather_rows(p["human_xyxy_px"], human),
+            "object_xyxy_px": gather_rows(p["object_xyxy_px"], obj),
             "object_class": object_class,
             "human_score": human_score,
             "object_score": object_score,
             "verb_scores": verbs,
             "interactiveness": s_pair,
         }
-        out = {name: _blank(value, valid) for name, value in out.items()} | {"kept": kept, "pair_valid": valid}
+        out = {name: zero_unused(value, valid) for name, value in out.items()} | {"kept": kept, "pair_valid": valid}
         if not vocabulary.hois and "human" in config.classifier.streams:
             agent = probability["human"] * detector_weight(p["human_score"], config.score)[:, :, None]
             if config.score.agent == "pair":
                 people = p["human_used"].shape[1]
-                pairs = jax.vmap(lambda v, h, ok: agents_of_pairs(v, h, ok, people))(verbs, human, valid)
+                pairs = jax.vmap(lambda v, h, ok: agent_scores(v, h, ok, people))(verbs, human, valid)
                 agent = jnp.where((np.asarray(vocabulary.verb_role) >= 0)[None, None], pairs, agent)
             out["agent_xyxy_px"] = p["human_xyxy_px"]
-            out["agent_scores"] = _blank(agent, p["human_used"])
+            out["agent_scores"] = zero_unused(agent, p["human_used"])
             out["agent_valid"] = p["human_used"]
         return out
 
     return predict
-
-
-def _blank(table: Array, valid: Array) -> Array:
-    """Zeros in unused rows."""
-    return jnp.where(valid.reshape(valid.shape + (1,) * (table.ndim - 2)), table, jnp.zeros_like(table))

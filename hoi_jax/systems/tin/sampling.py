@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax.ops.boxes import clip_boxes, iou, pairwise_iou
-from hoi_jax.ops.pairs import enumerate_pairs, random_rows, take_rows, top_rows, unannotated_pairs
+from hoi_jax.ops.pairs import enumerate_pairs, gather_rows, random_rows, top_rows, unannotated_pairs
 from hoi_jax.system import Batch
 from hoi_jax.systems.tin.config import SamplingConfig, TinConfig
 
@@ -136,11 +136,11 @@ def _found(example: Batch, human_class: int, config: TinConfig) -> _Found:
     s = config.sampling
     humans, objects = choose_detections(example, human_class, s.human_score, s.object_score, config)
     return _Found(
-        take_rows(example["detections_xyxy_px"], *humans),
-        take_rows(example["detections_keypoints_px"], *humans),
+        gather_rows(example["detections_xyxy_px"], *humans),
+        gather_rows(example["detections_keypoints_px"], *humans),
         humans[1],
-        take_rows(example["detections_xyxy_px"], *objects),
-        take_rows(example["detections_class"], *objects),
+        gather_rows(example["detections_xyxy_px"], *objects),
+        gather_rows(example["detections_class"], *objects),
         objects[1],
     )
 
@@ -160,8 +160,8 @@ def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig
     obj = jnp.take(example["pairs_object"], truth)
     has_object = used & (obj >= 0)
     boxes = example["instances_xyxy_px"]
-    human_xyxy = take_rows(boxes, jnp.maximum(human, 0), used)
-    object_xyxy = take_rows(boxes, jnp.maximum(obj, 0), has_object)
+    human_xyxy = gather_rows(boxes, jnp.maximum(human, 0), used)
+    object_xyxy = gather_rows(boxes, jnp.maximum(obj, 0), has_object)
     both = jnp.concatenate([human_xyxy, object_xyxy])
     jittered = jitter_boxes(
         jitter_key, both, example["image_hw_px"], min_iou=config.jitter_iou, tries=config.jitter_tries
@@ -170,7 +170,7 @@ def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig
     # would tell P which is which.
     person, person_found = detection_of(human_xyxy, found.human_xyxy_px, found.human_used, config.overlap)
     estimated = jnp.take(found.human_keypoints_px, person, axis=0)
-    annotated = take_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
+    annotated = gather_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
     keypoints = jnp.where((person_found & used)[:, None, None], estimated, annotated)
     if config.copies == "detected":
         thing, thing_found = detection_of(object_xyxy, found.object_xyxy_px, found.object_used, config.overlap)
@@ -181,15 +181,15 @@ def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig
         jittered = jnp.where(hit[:, None], detected, jittered)
     keep = jnp.concatenate([original, original])[:, None]
     human_xyxy, object_xyxy = jnp.split(jnp.where(keep, both, jittered), 2)
-    object_class = take_rows(example["instances_class"], jnp.maximum(obj, 0), has_object)
+    object_class = gather_rows(example["instances_class"], jnp.maximum(obj, 0), has_object)
     return human_xyxy, object_xyxy, keypoints, truth, used, has_object, object_class
 
 
 def _truth_boxes(example: Batch) -> tuple[Array, Array, Array]:
     valid = example["pairs_valid"] & (example["pairs_object"] >= 0)
     boxes = example["instances_xyxy_px"]
-    human = take_rows(boxes, jnp.maximum(example["pairs_human"], 0), valid)
-    obj = take_rows(boxes, jnp.maximum(example["pairs_object"], 0), valid)
+    human = gather_rows(boxes, jnp.maximum(example["pairs_human"], 0), valid)
+    obj = gather_rows(boxes, jnp.maximum(example["pairs_object"], 0), valid)
     return human, obj, valid
 
 

@@ -5,16 +5,17 @@ confidences. Boxes that occur in several pairs are looked at once.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.settings import from_config
 from hoi_jax.systems.tin.config import TinConfig
-from hoi_jax.systems.tin.model import TinNet, logits_of_boxes, pair_logits
+from hoi_jax.systems.tin.model import PairInputs, TinNet, chunked_logits
 from hoi_jax.systems.tin.predict import by_verb, class_scores, interaction_scores
 from hoi_jax.systems.tin.scores import logit_scales, probabilities
 from hoi_jax.vocab.tables import Vocabulary
@@ -39,20 +40,15 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
     @jax.jit
     def run(variables, image, human, obj, object_class, keypoints, human_index, object_index, valid):
         hw = jnp.asarray([image.shape[1:3]], jnp.int32)
-        instances = cast(
-            dict[str, jax.Array], net.apply(variables, image, hw, human, obj, object_class, method="instances")
-        )
-        boxes = human, obj, keypoints
-        logits = logits_of_boxes(instances)
-        logits |= pair_logits(net, variables, instances, boxes, human_index, object_index, valid)
-        probability = probabilities(logits, scales)
+        inputs = PairInputs(image, hw, human, keypoints, obj, object_class, human_index, object_index)
+        probability = probabilities(chunked_logits(net, variables, inputs, valid), scales)
         fused = class_scores(config, probability, human_index, object_index)
-        verbs = by_verb(fused, jnp.take_along_axis(object_class, object_index, axis=1), config, vocabulary)
+        verbs = by_verb(fused, gather_rows(object_class, object_index), config, vocabulary)
         interactive, _ = interaction_scores(probability.get("interactiveness"), valid.shape)
-        spared = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
-        spared = spared & config.score.spare_no_interaction
+        exempt = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction
+        exempt = exempt & config.score.spare_no_interaction
         if config.score.times_interactiveness:
-            verbs = verbs * jnp.where(spared[None, None], 1.0, interactive[:, :, None])
+            verbs = verbs * jnp.where(exempt[None, None], 1.0, interactive[:, :, None])
         return verbs[0]
 
     def score_pairs(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hoi_jax import io
 from hoi_jax.losses.elementwise import log_frequency_weights
-from hoi_jax.ops.scoring import lis_weight, suppress_pairs
+from hoi_jax.ops.scoring import fuse_scores, lis_weight, suppress_pairs
 from hoi_jax.systems.tin.config import NisConfig, ScoreConfig, TinConfig
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -82,12 +82,8 @@ def fuse(streams: Mapping[str, Array], fusion: str) -> Float[Array, "*batch clas
     """The classifier's score of every pair from the scores of its streams; a joint stream (early fusion) is alone."""
     if "joint" in streams:
         return streams["joint"]
-    spatial = streams.get("spatial")
-    appearance = [value for name, value in streams.items() if name != "spatial"]
-    if spatial is None or not appearance:
-        return functools.reduce(jnp.add, streams.values())
-    summed = functools.reduce(jnp.add, appearance)
-    return summed * spatial if fusion == "product" else summed + spatial
+    appearance = [scores for name, scores in streams.items() if name != "spatial"]
+    return fuse_scores(appearance, streams.get("spatial"), "weighted_sum" if fusion == "product" else "sum")
 
 
 def kept_pairs(
@@ -126,14 +122,6 @@ def best_objects(
     at_best = usable & (ranked == best)
     first = jax.ops.segment_min(jnp.where(at_best, row, scores.shape[0]), human_index, num_segments=humans)
     return at_best & (row == first[human_index])
-
-
-def agents_of_pairs(
-    scores: Float[Array, "pairs verbs"], human_index: Int[Array, "pairs"], valid: Bool[Array, "pairs"], humans: int
-) -> Float[Array, "humans verbs"]:
-    """Each person's best pair score per verb; 0 for a person without pairs (one image)."""
-    best = jax.ops.segment_max(jnp.where(valid[:, None], scores, 0.0), human_index, num_segments=humans)
-    return jnp.maximum(best, 0.0)
 
 
 @functools.cache
