@@ -3,7 +3,7 @@
 The file holds one struct RELEASE: `annolist(i).image.name`, `img_train(i)` (1 = training) and `act(i)` with `cat_name`,
 `act_name` and `act_id` (-1 = no label, as for the withheld test set). Classes are the activities that a labelled
 picture has, in the order of their ids; the list is written beside the dataset, where configs name it
-(`hoi_jax.vocab.activities`).
+(`hoi_jax.vocab.custom`).
 """
 
 import dataclasses

@@ -12,7 +12,7 @@
 
 `object` is null for what is done without one. Files that COCO's tools know stay readable for them. Where the categories
 and verbs are those of a dataset (HICO-DET, V-COCO, HOI-W, PIC), the labels are in its vocabulary; else the file
-itself is the class table ("file:PATH", `hoi_jax.vocab.own`); a build writes a small copy for configs to name.
+itself is the class table ("file:PATH", `hoi_jax.vocab.custom`); a build writes a small copy for configs to name.
 """
 
 import os
