@@ -93,7 +93,8 @@ class System:
       init: (key, batch) -> variables. Uses shapes only, never values.
       loss: (variables, batch, key, *, train, axis_name) -> LossOutput. Every random draw is keyed by
         `fold_in(key, example_id)`. `axis_name` is for what needs the whole batch before its terms (batch statistics);
-        a loss that uses it cannot be accumulated over micro-batches. Terms do not need it.
+        a loss that uses it cannot be accumulated over micro-batches, unless there are `batch_sums`. Terms do not
+        need it.
       predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
       features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
         when it is frozen (`data.feature_cache`); None for systems without such a part.
@@ -101,6 +102,9 @@ class System:
       requires: inputs that must have content; checked against the records before the first step.
       frozen: patterns of whole parameter paths ("backbone/.*") that the model passes no gradient to. The optimiser
         leaves them alone too (weight decay would move them), and a run must load them: random numbers teach nothing.
+      batch_sums: (variables, batch, key, *, train) -> sums over examples that the loss needs of the whole batch before
+        any term, such as counts that make class weights. Accumulation adds them up and hands them to the loss as
+        `sums`, which then leaves `axis_name` alone. None: the terms' counts are all that is shared.
       start_from: how to get weights to start from, in a sentence or two; part of the error when they are missing.
     """
 
@@ -115,3 +119,4 @@ class System:
     requires: tuple[Requirement, ...] = ()
     frozen: tuple[str, ...] = ()
     start_from: str = ""
+    batch_sums: Callable[..., Any] | None = None

@@ -2,11 +2,13 @@
 
 Terms of a loss are sums and counts (`losses.terms`). A first pass adds up the counts of all micro-batches of all
 devices; where they depend on labels alone, the network of that pass is dead code to the compiler. The second pass adds
-up every micro-batch's share of the loss, and of its gradient, under these counts.
+up every micro-batch's share of the loss, and of its gradient, under these counts. A loss whose terms need more of the
+whole batch than counts, such as class weights that follow it, says what to add up before either
+(`System.batch_sums`).
 
-Exact as long as examples meet in the counts only. A loss that uses the device axis itself (synchronised batch
-statistics, weights from counts of the whole batch) would see one micro-batch at a time and is refused. Every
-micro-batch starts from the same mutable collections, and the new ones are averaged: exact where they are averages.
+Exact as long as examples meet in these sums only. A loss that uses the device axis itself (synchronised batch
+statistics) would see one micro-batch at a time and is refused. Every micro-batch starts from the same mutable
+collections, and the new ones are averaged: exact where they are averages.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,12 +44,14 @@ def accumulated_gradients(
     batch: Batch,
     count: int,
     axis_name: str,
+    batch_sums: Callable[..., Any] | None = None,
 ) -> tuple[dict[str, Any], Any, Any]:
     """(shares of the terms' values, new model state, gradients) of this device's batch in `count` micro-batches.
 
     Args:
-      loss: (params, model state, batch, axis name) -> LossOutput.
+      loss: (params, model state, batch, axis name, batch sums) -> LossOutput.
       batch: [b, ...] per field, b divisible by count.
+      batch_sums: batch -> what the loss needs of the whole batch (`System.batch_sums`), of a part of it.
     Returns:
       Shares and gradients are to be added over devices, the model state averaged.
     Raises:
@@ -57,13 +61,13 @@ def accumulated_gradients(
 
     def output_of(params: Any, part: Batch) -> LossOutput:
         try:
-            return loss(params, model_state, part, UPDATE)
+            return loss(params, model_state, part, UPDATE, sums)
         except NameError as error:
             if UPDATE not in str(error):
                 raise
             raise AccumulationError(
-                "train.accumulate: the loss needs the whole batch at once, for batch statistics or for weights that "
-                "depend on its counts, and micro-batches are seen one after the other"
+                "train.accumulate: the loss needs the whole batch at once, as synchronised batch statistics do, and "
+                "micro-batches are seen one after the other"
             ) from error
 
     def share(params: Any, part: Batch, counts: Mapping[str, Any]) -> tuple[Any, tuple[dict[str, Any], Any]]:
@@ -71,15 +75,16 @@ def accumulated_gradients(
         parts = shares(output.terms, counts)
         return sum(parts.values()), (parts, output.state)
 
-    def add_counts(_: None, part: Batch) -> tuple[None, dict[str, Any]]:
-        return None, counts_of(output_of(params, part).terms)
+    def total(of_part: Callable[[Batch], Any]) -> Any:
+        _, parts = jax.lax.scan(lambda _, part: (None, of_part(part)), None, micro)
+        return jax.lax.psum(jax.tree.map(lambda x: jnp.sum(x, axis=0), parts), axis_name)
 
-    def add_gradients(total: Any, part: Batch) -> tuple[Any, tuple[dict[str, Any], Any]]:
+    def add_gradients(summed: Any, part: Batch) -> tuple[Any, tuple[dict[str, Any], Any]]:
         gradients, output = jax.grad(share, has_aux=True)(params, part, counts)
-        return jax.tree.map(jnp.add, total, gradients), output
+        return jax.tree.map(jnp.add, summed, gradients), output
 
-    _, counts = jax.lax.scan(add_counts, None, micro)
-    counts = jax.lax.psum(jax.tree.map(lambda c: jnp.sum(c, axis=0), counts), axis_name)
+    sums = None if batch_sums is None else total(batch_sums)
+    counts = total(lambda part: counts_of(output_of(params, part).terms))
     gradients, (parts, states) = jax.lax.scan(add_gradients, jax.tree.map(jnp.zeros_like, params), micro)
     state = jax.tree.map(lambda x: jnp.mean(x, axis=0).astype(x.dtype), states)
     return jax.tree.map(lambda x: jnp.sum(x, axis=0), parts), state, gradients

@@ -1,6 +1,7 @@
 """The training state, and one step of it as one device sees it: loss, gradients, update, and what was not finite."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, no_type_check
 
@@ -97,14 +98,15 @@ def _nonfinite_groups(tree: Any, depth: int = 2) -> dict[str, Array]:
 
 
 def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., LossOutput]:
-    """(params, model state, batch, axis name) -> LossOutput with all of the state, gradients stopped at `frozen`.
+    """(params, model state, batch, axis name, sums) -> LossOutput with all of the state, no gradient to `frozen`.
 
     Raises TypeError where a term is not float32.
     """
 
-    def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any) -> LossOutput:
+    def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any, sums: Any = None) -> LossOutput:
         params = jax.tree.map(lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen)
-        output = system.loss({"params": params, **model_state}, batch, key, train=True, axis_name=axis_name)
+        more = {} if sums is None else {"sums": sums}
+        output = system.loss({"params": params, **model_state}, batch, key, train=True, axis_name=axis_name, **more)
         for name, term in output.terms.items():
             if term.total.dtype != jnp.float32:
                 raise TypeError(f"system {system.name!r}: loss term {name!r} is {term.total.dtype}, expected float32")
@@ -119,7 +121,8 @@ def make_gradients(
     """(state, the device's batch) -> (loss, terms' values, new model state, gradients) of all devices' batches."""
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array], Any, Any]:
-        loss = make_loss(system, optimizer.frozen, step_key(state.key, state.step))
+        key = step_key(state.key, state.step)
+        loss = make_loss(system, optimizer.frozen, key)
 
         def share(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
             output = loss(params, state.model_state, batch, axis_name)
@@ -127,8 +130,11 @@ def make_gradients(
             return sum(parts.values(), jnp.zeros(())), (parts, output.state)
 
         if accumulate > 1:
+            sums = system.batch_sums and functools.partial(
+                system.batch_sums, {"params": state.params, **state.model_state}, key=key, train=True
+            )
             terms, model_state, grads = accumulated_gradients(
-                loss, state.params, state.model_state, batch, accumulate, axis_name
+                loss, state.params, state.model_state, batch, accumulate, axis_name, sums
             )
         else:
             grads, (terms, model_state) = jax.grad(share, has_aux=True)(state.params)

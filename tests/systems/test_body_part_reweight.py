@@ -13,9 +13,12 @@ from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
 from hoi_jax.systems.body_part.reweight import class_weights, initial_state, training_counts
 from hoi_jax.systems.body_part.targets import pair_targets
 from hoi_jax.systems.registry import build_system
+from hoi_jax.training import OptimizerSettings, Parallel, make_optimizer
 from hoi_jax.training.optimizer import match_rules
+from hoi_jax.training.step import make_gradients, make_state
 from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.systems.body_part import only, small_config
+from tests.helpers.variables import random_variables
 
 FIELDS = {"batch_valid", "example_id"}
 
@@ -62,6 +65,32 @@ def test_the_loss_hands_the_queues_on_in_the_model_state_and_prediction_ignores_
         lambda x: (x.shape, x.dtype), variables["reweight"]
     )
     assert "verb_scores" in jax.eval_shape(system.predict, variables, only(batch, system.needs_predict))
+
+
+def test_micro_batches_have_the_class_weights_the_queues_and_the_gradient_of_the_whole_batch():
+    config = dynamic_config(queue=4)
+    config["transformer"] |= {"encoder_layers": 0, "box_layers": 1}
+    config["backbone"] |= {"stage_sizes": (1,), "stage_strides": (2,)}
+    system = build_system("body_part", {**config, "verbs": {"source": "box_decoder"}}, HOI_STYLE)
+    batch = random_batch(HOI_STYLE, batch=4, pairs=4)
+    batch["batch_valid"] = np.array([True, True, True, False])
+    batch = only(batch, system.needs_train | FIELDS)
+    variables = random_variables(system.init, batch)
+    variables["reweight"] = jax.tree.map(jnp.zeros_like, variables["reweight"])
+    optimizer = make_optimizer(OptimizerSettings(), variables["params"], 10)
+    state = make_state(variables, optimizer.tx, 3, ema=False)
+    parallel = Parallel("pmap", 1)
+
+    def run(parts):
+        gradients = make_gradients(system, optimizer, parts)
+        step = parallel.compile_step(lambda state, batch: (state, gradients(state, batch)))
+        return parallel.unreplicate(step(parallel.replicate(state), parallel.shard_batch(batch))[1])
+
+    whole, parts = run(1), run(2)
+    assert whole[2]["reweight"]["verb"]["counts"].any()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * (1 + np.abs(b).max())), parts, whole
+    )
 
 
 def test_a_wrong_number_of_counts_is_refused_by_name():

@@ -76,14 +76,16 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
         variables = net.init(key, jnp.zeros((1, size, size, 3)), jnp.full((1, 2), size, jnp.int32), *parts)
         return {**variables, **initial_state(reweight, training_counts(reweight, vocabulary))}
 
+    loss, batch_sums = make_loss(net, config, vocabulary)
     return System(
         name="body_part",
         needs_train=training_fields(config),
         needs_predict=prediction_fields(config),
         init=init,
-        loss=make_loss(net, config, vocabulary),
+        loss=loss,
         predict=make_predict(net, config, vocabulary),
         attention=make_attention_maps(net, config, vocabulary),
         requires=requirements(config),
         start_from=START_FROM,
+        batch_sums=batch_sums,
     )

@@ -1,6 +1,6 @@
 """The joint loss L_det + L_int (+ L_verb) over matched queries (paper, section 3.5; QPIC's and CDN's by settings)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import jax
@@ -14,7 +14,7 @@ from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.system import Batch, LossOutput, Variables
 from hoi_jax.systems.body_part.config import BodyPartConfig, LossConfig
 from hoi_jax.systems.body_part.model import HoiTransformer, network_inputs, person_fields
-from hoi_jax.systems.body_part.reweight import NO_WEIGHTS, ClassWeights, class_weights, training_counts
+from hoi_jax.systems.body_part.reweight import NO_WEIGHTS, ClassWeights, batch_counts, class_weights, training_counts
 from hoi_jax.systems.body_part.targets import Targets, match_layers, pair_targets
 from hoi_jax.vocab.tables import Vocabulary
 
@@ -186,24 +186,37 @@ def term_weights(config: LossConfig) -> dict[str, float]:
     return {**boxes, **{name: getattr(config, name) for name in names}}
 
 
-def make_loss(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary):
-    """The `loss` function of a System."""
+def make_loss(
+    net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary
+) -> tuple[Callable[..., LossOutput], Callable[..., dict[str, Array]] | None]:
+    """The `loss` and `batch_sums` functions of a System; only dynamic class weights have the latter."""
     factor, counts = term_weights(config.loss), training_counts(config.loss.reweight, vocabulary)
 
-    def loss(
-        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
-    ) -> LossOutput:
+    def matched(variables: Variables, batch: Batch, key: Array, train: bool):
         keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(batch["example_id"]) if train else None
         outputs = cast(
             dict[str, Array], net.apply(dict(variables), *network_inputs(batch, config, vocabulary.human_class), keys)
         )
         targets = pair_targets(batch, vocabulary, config.loss)
+        return outputs, targets, *matched_queries(paired_layers(outputs), targets, config)
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None,
+        sums: Mapping[str, Array] | None = None,
+    ) -> LossOutput:  # fmt: skip
+        outputs, targets, query, of_query = matched(variables, batch, key, train)
         used = batch["batch_valid"]
-        query, of_query = matched_queries(paired_layers(outputs), targets, config)
-        weights, queues = class_weights(variables, of_query, targets, used, config.loss.reweight, counts, axis_name)
+        weights, queues = class_weights(
+            variables, of_query, targets, used, config.loss.reweight, counts, axis_name, sums
+        )
         terms = terms_of_matched(outputs, targets, query, of_query, used, config, weights)
         weighted = {name: term.scaled(factor[name]) for name, term in terms.items()}
         state = {name: value for name, value in variables.items() if name != "params"} | queues
         return LossOutput(terms=weighted, state=state)
 
-    return loss
+    def batch_sums(variables: Variables, batch: Batch, key: Array, *, train: bool = True) -> dict[str, Array]:
+        _, targets, _, of_query = matched(variables, batch, key, train)
+        return batch_counts(of_query, targets, batch["batch_valid"], config.loss.reweight, counts)
+
+    dynamic = "dynamic" in (config.loss.reweight.object, config.loss.reweight.verb)
+    return loss, batch_sums if dynamic else None

@@ -129,6 +129,7 @@ def class_weights(
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
     axis_name: str | None = None,
+    sums: Mapping[str, Array] | None = None,
 ) -> tuple[ClassWeights, dict[str, Any]]:
     """Weights of all layers, and the collection after these calls.
 
@@ -137,6 +138,7 @@ def class_weights(
       of_query: the pair that each query answers for, -1 = none; final layer last.
       used: False for examples that only fill up a batch: nothing of them is counted.
       tables: of `training_counts`.
+      sums: `batch_counts` of the whole batch where this is a part of it; None: they are added over `axis_name`.
     """
     found: dict[str, Array] = {}
     queues: dict[str, Any] = {}
@@ -146,9 +148,11 @@ def class_weights(
         if getattr(config, kind) == "static":
             found[kind] = jnp.broadcast_to(static[None], (of_query.shape[0], len(static)))
             continue
-        counts = _counts(kind, of_query, targets, used, len(table))
-        if axis_name is not None:
-            counts = jax.lax.psum(counts, axis_name)
+        if sums is not None:
+            counts = sums[kind]
+        else:
+            counts = _counts(kind, of_query, targets, used, len(table))
+            counts = counts if axis_name is None else jax.lax.psum(counts, axis_name)
         # The released code computes the final layer's loss first, then those of the others.
         weights, queue = queue_weights(
             CountQueue(**state[COLLECTION][kind]), jnp.roll(counts, 1, axis=0), static, power
@@ -158,6 +162,18 @@ def class_weights(
     if "verb" in found:
         found["verb"] = found["verb"][:, :-1]  # queries without a verb have no positive entry to weigh
     return ClassWeights(**found), {COLLECTION: queues} if queues else {}
+
+
+def batch_counts(
+    of_query: Int[Array, "layers batch queries"],
+    targets: Targets,
+    used: Bool[Array, "batch"],
+    config: ReweightConfig,
+    tables: Mapping[str, np.ndarray],
+) -> dict[str, Float[Array, "layers classes_1"]]:
+    """What dynamic weights count of a batch; the counts of two parts of a batch add up to its own."""
+    dynamic = [kind for kind in tables if getattr(config, kind) == "dynamic"]
+    return {kind: _counts(kind, of_query, targets, used, len(tables[kind])) for kind in dynamic}
 
 
 def _counts(kind: str, of_query: Array, targets: Targets, used: Array, columns: int) -> Array:
