@@ -13,6 +13,7 @@ from hoi_jax.systems.registry import build_system
 from tests.helpers.batches import HOI_STYLE, random_batch
 from tests.helpers.systems import calipso as calipso_examples
 from tests.helpers.systems.defr import small_config as small_defr
+from tests.helpers.variables import random_variables
 
 
 def without_padding(batch):

@@ -218,8 +218,8 @@ def test_every_setting_of_table_5_and_the_ancestors_have_a_loss_and_predictions(
     variables = jax.eval_shape(system.init, jax.random.key(0), batch)
     loss = functools.partial(system.loss, key=jax.random.key(0))
     fields = system.needs_train | {"batch_valid", "example_id"}
-    out = jax.eval_shape(lambda v, b: loss(v, b), variables, only(batch, fields))
-    assert out.value.shape == () and ("parts" in out.terms) == (name == "parts_labels")
+    value, out = jax.eval_shape(lambda v, b: value_and_output(loss(v, b)), variables, only(batch, fields))
+    assert value.shape == () and ("parts" in out.terms) == (name == "parts_labels")
     found = jax.eval_shape(system.predict, variables, only(batch, system.needs_predict))
     assert found["verb_scores"].shape == (2, 7, len(STYLES[style].verbs))
     assert ("interactiveness" in found) == (name != "qpic")
