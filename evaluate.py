@@ -58,7 +58,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--workdir", type=Path, help="folder of a training run, or (name of) a kept checkpoint: predict, then score"
+        "--workdir",
+        type=Path,
+        help="folder of a training run, or (name of) an exported checkpoint: predict, then score",
     )
     what.add_argument("--predictions", type=Path, help="file (or folder of .mat files) to score; no model is loaded")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
@@ -93,7 +95,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
 
     files.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="pictures for --report (default: the records beside the labels)"
+        "--images", type=Path, metavar="FOLDER", help="images for --report (default: the records beside the labels)"
     )
 
     run = parser.add_argument_group("with --workdir")

@@ -1,4 +1,4 @@
-"""Finds what people do in pictures: writes predictions.json and a drawn picture each.
+"""Finds what people do in images: writes predictions.json and a drawn image each.
 
 Examples:
   python predict.py photo.jpg                        # needs requirements-photos.txt, once; see docs/photos.md
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.side_inputs import FaceFile, PoseFile, nearest_pose
-from hoi_jax.commands.pictures import Boxes, Options, classify_pictures, collect_pictures, predict_pictures
+from hoi_jax.commands.images import Boxes, Options, classify_images, collect_images, predict_images
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.photos.prior import PRIORS, origin_of_scores, with_detector_scores
@@ -36,9 +36,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="The detections file is a list in the COCO results format: {image_id or file_name, category_id, "
         "bbox [x, y, width,\nheight], score, optional keypoints [17 x (x, y, score)]}. image_id is the number at "
         "the end of the file name. For\nhico_det and vcoco category_id is COCO's (1 to 90), else the object class. "
-        "Exit status: 0 all done, 1 some pictures\ncould not be read, 2 nothing could be done.",
+        "Exit status: 0 all done, 1 some images\ncould not be read, 2 nothing could be done.",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture, or folder of pictures")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, or folder of images")
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir of train.py, or (name of) a kept one")
     model.add_argument(
@@ -54,7 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--text-weights", type=Path, metavar="FILE", help="with --verbs: CLIP weights (default: --weights)"
     )
-    parser.add_argument("--size", type=int, help="with --weights: side of the squared picture (default: as trained)")
+    parser.add_argument("--size", type=int, help="with --weights: side of the squared image (default: as trained)")
     parser.add_argument("--objects", default="hico_det", help="with --weights: classes of the boxes (%(default)s)")
     parser.add_argument("--which", default="best", help="best, last, or a step (default: %(default)s)")
     parser.add_argument(
@@ -69,9 +69,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
     parser.add_argument("--min-score", type=float, default=0.1, help="leave out weaker verbs (default: %(default)s)")
-    parser.add_argument("--top", type=int, default=12, help="most verbs per picture (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=12, help="most verbs per image (default: %(default)s)")
     parser.add_argument("--per-person", type=int, metavar="N", help="most verbs per person (default: 3 with a prior)")
-    parser.add_argument("--batch-size", type=int, default=4, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=4, help="images at a time (default: %(default)s)")
     parser.add_argument("--no-drawing", action="store_true", help="write predictions.json only")
     parsed = parser.parse_args(arguments)
     if parsed.top < 1 or parsed.batch_size < 1:
@@ -134,17 +134,17 @@ class _BoxesAndMore:
     poses: PoseFile | None
     faces: FaceFile | None
 
-    def of(self, picture: Path) -> Mapping[str, np.ndarray]:
-        table = dict(self.boxes.of(picture))
+    def of(self, image: Path) -> Mapping[str, np.ndarray]:
+        table = dict(self.boxes.of(image))
         if self.poses is not None:
             people = np.flatnonzero(np.asarray(table["class"]) == self.human_class)
-            places, poses = self.poses.of(picture.name)
+            places, poses = self.poses.of(image.name)
             chosen = nearest_pose(np.asarray(table["xyxy_px"])[people], places)
             keypoints = np.zeros((len(table["class"]), NUM_KEYPOINTS, 3), np.float32)
             keypoints[people[chosen >= 0]] = poses[chosen[chosen >= 0]]
             table["keypoints_px"] = keypoints
         if self.faces is not None:
-            table["faces_xyxy_px"] = self.faces.of(picture.name)
+            table["faces_xyxy_px"] = self.faces.of(image.name)
         return table
 
 
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     args = parse_arguments(arguments)
     try:
-        paths = collect_pictures(args.images)
+        paths = collect_images(args.images)
         model = _load_model(args)
         options = Options(
             sizes=from_config(SizeSettings, model.config["sizes"], "sizes"),
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         manifest = dict(model.manifest)
         if args.weights and not args.detections:
-            failures = classify_pictures(paths, model.predict, model.vocabulary, options, args.out, manifest)
+            failures = classify_images(paths, model.predict, model.vocabulary, options, args.out, manifest)
         else:
             boxes, manifest["boxes"] = _find_boxes(args, model.numbered)
             if args.poses or args.faces:
@@ -197,13 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 manifest["scores"] = origin_of_scores(manifest["boxes"], args.prior)
                 title = f"{manifest['boxes']} boxes x {args.prior} prior of boxes, no pixels"
                 options = dataclasses.replace(options, title=title)
-            failures = predict_pictures(paths, boxes, model.predict, model.vocabulary, options, args.out, manifest)
+            failures = predict_images(paths, boxes, model.predict, model.vocabulary, options, args.out, manifest)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
     if "scores" in manifest:
         print(manifest["scores"])
-    print(f"{args.out / 'predictions.json'}: {len(paths) - failures} pictures, {failures} could not be read")
+    print(f"{args.out / 'predictions.json'}: {len(paths) - failures} images, {failures} could not be read")
     return 1 if failures else 0
 
 

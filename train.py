@@ -87,8 +87,8 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
         if jax.process_index():
             path = path.with_suffix(f".process{jax.process_index()}.npz")
         manifest = {"system": system.name, "step": step, "split": split}
-        store = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
-        result = score(experiment.evaluation, store, annotations, experiment.vocabulary, train=train_labels)
+        predictions = ex.predict_split(experiment, eval_pipeline.eval_batches(), predict, path, manifest)
+        result = score(experiment.evaluation, predictions, annotations, experiment.vocabulary, train=train_labels)
         result.write(path.with_name(f"metrics_{split}.json"))
         return dict(result.metrics)
 

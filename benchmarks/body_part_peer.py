@@ -1,4 +1,4 @@
-"""The authors' PyTorch model on random pictures: seconds of a forward pass, a training step and the box masks, as JSON.
+"""The authors' PyTorch model on random images: seconds of a forward pass, a training step and the box masks, as JSON.
 
     OTHER_ENV/bin/python benchmarks/body_part_peer.py CHECKOUT --image-hw 800 1333 --batch 1 --repeats 3 --people 10
 

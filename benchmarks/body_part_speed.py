@@ -5,7 +5,7 @@
     python benchmarks/body_part_speed.py --schemes one_pass six_pass --note "idle machine"
 
 The released settings with random weights: ResNet-50, 6 encoder and 6 box layers, 64 queries, 1 + 3 layers of the
-interactiveness decoder; one picture of 800 x 1333. A training step is loss with matching, gradient, clipping and AdamW.
+interactiveness decoder; one image of 800 x 1333. A training step is loss with matching, gradient, clipping and AdamW.
 CHECKOUT is a copy of the authors' repository, brought by whoever measures (see `body_part_peer.py`); it runs after ours
 in the same command. With several schemes, the paper's one-time passing is compared with a pass per body part (Table 5:
 28 against 33 minutes per epoch). Writes benchmarks/results/body_part_speed.json, or body_part_passes.json for several
@@ -63,7 +63,7 @@ def random_variables(system: System) -> dict[str, Any]:
 
 
 def random_batch(image_hw: tuple[int, int], batch: int) -> dict[str, np.ndarray]:
-    """Pictures full of noise with people, poses and pairs."""
+    """Images full of noise with people, poses and pairs."""
     rng = np.random.default_rng(0)
     height, width = image_hw
     corner = rng.uniform(0, 0.5, (batch, PEOPLE, 2)) * (width, height)

@@ -1,15 +1,15 @@
-"""Time of CALIPSO against the number of human-object pairs in a picture (Figure 4), on this machine.
+"""Time of CALIPSO against the number of human-object pairs in an image (Figure 4), on this machine.
 
     python benchmarks/calipso_pair_cost.py --note "idle machine"
     python benchmarks/calipso_pair_cost.py --height 768 --width 1280 --repeats 30    # the paper's size
     python benchmarks/calipso_pair_cost.py --plot pairs.html                         # curves of all pair benchmarks
 
-Random weights and boxes, one picture, V-COCO's verbs. Tables have one padded size for all numbers of pairs, so that
-everything is compiled once; the numbers of pairs take turns in an order drawn anew in every repeat, boxes and picture
+Random weights and boxes, one image, V-COCO's verbs. Tables have one padded size for all numbers of pairs, so that
+everything is compiled once; the numbers of pairs take turns in an order drawn anew in every repeat, boxes and image
 differ each time. Kept are the shortest and the median repeat, of the clock and of the processor time of all threads.
 Whatever else the machine does only ever adds time, by up to a tenth here from one repeat to the next: the shortest is
 the program's own cost (as `timeit` says), and the variation between numbers of pairs is that of the shortest.
-`network`: picture -> the three tasks at the detections' anchors; `pipeline`: also reading, scoring and ranking all
+`network`: image -> the three tasks at the detections' anchors; `pipeline`: also reading, scoring and ranking all
 pairs. The result goes to benchmarks/results/calipso_pair_cost.json.
 """
 
@@ -26,15 +26,15 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "results"
 RESULT = FOLDER / "calipso_pair_cost.json"
-PEOPLE_AND_THINGS = {1: (1, 1), 10: (2, 4), 100: (5, 16), 1000: (20, 31), 10000: (50, 151)}
-"""Pairs -> people and things: every person with every other detection."""
+PEOPLE_AND_OBJECTS = {1: (1, 1), 10: (2, 4), 100: (5, 16), 1000: (20, 31), 10000: (50, 151)}
+"""Pairs -> people and objects: every person with every other detection."""
 HUMANS, DETECTIONS = 50, 201
 
 
 def detections(pairs: int, height: int, width: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One picture's table with exactly so many pairs, in random boxes."""
-    humans, things = PEOPLE_AND_THINGS[pairs]
-    used = humans + things
+    """One image's table with exactly so many pairs, in random boxes."""
+    humans, objects = PEOPLE_AND_OBJECTS[pairs]
+    used = humans + objects
     corner = rng.uniform(0, 0.7, (used, 2)) * (width, height)
     boxes = np.zeros((1, DETECTIONS, 4), np.float32)
     boxes[0, :used] = np.concatenate([corner, corner + rng.uniform(0.05, 0.3, (used, 2)) * (width, height)], axis=1)
@@ -101,9 +101,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         return {"image": image, "image_hw_px": np.array([hw], np.int32), **detections(pairs, *hw, rng)}
 
     clocks = {"curves": time.perf_counter, "processor_curves": time.process_time}
-    times = {c: {n: {p: [] for p in PEOPLE_AND_THINGS} for n in curves} for c in clocks}
+    times = {c: {n: {p: [] for p in PEOPLE_AND_OBJECTS} for n in curves} for c in clocks}
     for repeat in range(-options.warm_ups, options.repeats):
-        for pairs in rng.permutation(list(PEOPLE_AND_THINGS)).tolist():
+        for pairs in rng.permutation(list(PEOPLE_AND_OBJECTS)).tolist():
             made = batch(pairs)
             for name, run in curves.items():
                 start = {c: clock() for c, clock in clocks.items()}
@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     if repeat >= 0:
                         times[c][name][pairs].append(clock() - start[c])
     result: dict[str, Any] = {"parameters": parameters, "variation_percent": {}, "slope_per_pair_in_network_times": {}}
-    few, many = min(PEOPLE_AND_THINGS), max(PEOPLE_AND_THINGS)
+    few, many = min(PEOPLE_AND_OBJECTS), max(PEOPLE_AND_OBJECTS)
     for c, by_name in times.items():
         for kind, summary in (("", np.min), ("median_", np.median)):
             found = {n: {p: float(summary(t)) for p, t in rows.items()} for n, rows in by_name.items()}
@@ -145,7 +145,7 @@ def plot(path: Path) -> None:
             x, y = (tuple(column) for column in zip(*sorted(rows.items()), strict=True))
             logarithms = (tuple(float(v) for v in np.log10(column)) for column in (x, y))
             series.append(Series(label, *logarithms))
-    chart = Chart("Time per picture", tuple(series), "pairs (power of ten)", "seconds (power of ten)")
+    chart = Chart("Time per image", tuple(series), "pairs (power of ten)", "seconds (power of ten)")
     style = "<style>.line{fill:none;stroke-width:2}.axis,.grid,.tick{fill:none;stroke:#999}.grid{opacity:.3}"
     style += ".swatch{display:inline-block;width:1em;height:1em;margin-right:.5em}ul{list-style:none}</style>"
     write_bytes_atomic(path, f"<!doctype html><meta charset=utf-8>{style}{line_chart(chart)}".encode())

@@ -1,9 +1,9 @@
-"""Time per picture of the cascade for T = 1 to 5 stages (Table 5), and what the ranking module saves.
+"""Time per image of the cascade for T = 1 to 5 stages (Table 5), and what the ranking module saves.
 
     python benchmarks/cascade_stages.py --out benchmarks/results/cascade_stages.json
     python benchmarks/cascade_stages.py --small --detections 16 --people 4       # a laptop's minute
 
-One picture, constant weights. Detections are given, so that every T has the same pairs to look at; "own_detector" is
+One image, constant weights. Detections are given, so that every T has the same pairs to look at; "own_detector" is
 the whole network with its proposals and box heads. "ranked": features of all pairs, then verbs of the best 64;
 "not ranked": features and verbs of the 64 pairs whose detection scores are highest; "all pairs": features and verbs of
 every pair. Medians after one run to compile.
@@ -28,8 +28,8 @@ from hoi_jax.vocab import get_vocabulary
 STAGES = (1, 2, 3, 4, 5)
 
 
-def picture(side: int, detections: int, people: int) -> dict[str, np.ndarray]:
-    """One batch of one picture: sure detections at random places, the first ones people with faces."""
+def make_image(side: int, detections: int, people: int) -> dict[str, np.ndarray]:
+    """One batch of one image: sure detections at random places, the first ones people with faces."""
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, side / 2, (detections, 2))
     size = rng.uniform(side / 8, side / 2, (detections, 2))
@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All rows and where they were measured."""
     module, vocabulary = (cascade_hoi_scenes, "hoi_scenes") if options.small else (cascade_hoi_w, "hoi_w")
     side = 128 if options.small else options.side
-    batch = picture(side, options.detections, options.people)
+    batch = make_image(side, options.detections, options.people)
     rows = []
     for stages in options.stages:
         base = module.get_config(f"stages={stages}").model.to_dict()
@@ -82,14 +82,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         })  # fmt: skip
         print({name: value if isinstance(value, int) else round(1000 * value, 1) for name, value in rows[-1].items()})
     where = {"device": jax.devices()[0].device_kind, "processor": platform.processor(), "jax": jax.__version__}
-    return {"rows": rows, "side": side, "seconds": "median per picture", **where}
+    return {"rows": rows, "side": side, "seconds": "median per image", **where}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--small", action="store_true", help="the scenes' network instead of ResNet-50")
-    parser.add_argument("--side", type=int, default=832, help="side of the picture, a multiple of 64")
+    parser.add_argument("--side", type=int, default=832, help="side of the image, a multiple of 64")
     parser.add_argument("--detections", type=int, default=50)
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--stages", type=int, nargs="+", default=list(STAGES))

@@ -1,9 +1,9 @@
-"""What pairs cost DEFR beside its backbone, and how many pictures of 672 pixels it encodes, on this machine.
+"""What pairs cost DEFR beside its backbone, and how many images of 672 pixels it encodes, on this machine.
 
     python benchmarks/defr_pair_cost.py --patch 32 --note "idle machine"
     python benchmarks/defr_pair_cost.py --patch 32 --torch-python OTHER_ENV/bin/python    # PyTorch in the same run
 
-Random weights, one picture, mask-1 in one pass over all pairs; best of several repeats. The goal is under 10 % of the
+Random weights, one image, mask-1 in one pass over all pairs; best of several repeats. The goal is under 10 % of the
 backbone at 1,000 pairs. PyTorch's side is a plain ViT of the same size (TransformerEncoder with scaled dot product
 attention) run by an interpreter that has torch; this project never needs it.
 """

@@ -90,16 +90,16 @@ def write_flat(path: Path, detections: PairDetections) -> None:
     """The flat npz layout, uncompressed."""
     verb, obj = np.array(HICO.hois).T
     pair_object = np.zeros(len(detections.pair_image), np.int16)
-    pair_object[detections.trip_pair] = obj[detections.trip_label]
+    pair_object[detections.triplet_pair] = obj[detections.triplet_label]
     np.savez(
         path,
         pair_image=detections.pair_image.astype(np.int32),
         pair_hbox=detections.pair_human_xyxy_px,
         pair_obox=detections.pair_object_xyxy_px,
         pair_object=pair_object,
-        trip_pair=detections.trip_pair.astype(np.int32),
-        trip_verb=verb[detections.trip_label].astype(np.int16),
-        trip_score=detections.trip_score,
+        triplet_pair=detections.triplet_pair.astype(np.int32),
+        triplet_verb=verb[detections.triplet_label].astype(np.int16),
+        triplet_score=detections.triplet_score,
     )
 
 
@@ -129,7 +129,7 @@ def measure_hico(data: Path, pairs_per_image: int, repeats: int) -> dict[str, An
     return {
         "images": truth.num_images,
         "pairs_per_image": pairs_per_image,
-        "scored_rows": len(detections.trip_pair),
+        "scored_rows": len(detections.triplet_pair),
         "reading_labels_s": round(reading_labels, 3),
         "reading_predictions_s": round(reading, 3),
         "evaluation_s": round(min(whole), 3),

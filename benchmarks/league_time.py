@@ -1,8 +1,8 @@
-"""Time of a picture against its number of pairs, all kept checkpoints of the scenes side by side, on this machine.
+"""Time of an image against its number of pairs, all exported checkpoints of the scenes side by side, on this machine.
 
     python -m benchmarks.league_time --about "two cores, idle"
 
-One random picture of 128 x 128 with random boxes: people, each with every other box. Tables of people, objects and
+One random image of 128 x 128 with random boxes: people, each with every other box. Tables of people, objects and
 pairs are made just as large as that number of pairs asks, all weights are the kept ones. A system that finds its own
 boxes gets room for as many; one with a fixed number of queries has one program for all. Programs take turns in an order
 drawn anew in every repeat, and the shortest call counts: other work on the machine only ever adds time. The result,
@@ -29,19 +29,19 @@ from hoi_jax.vocab import Vocabulary
 from studies.league import TIMES
 from studies.league_rules import DATASET
 
-PEOPLE_AND_THINGS = {10: (2, 4), 100: (5, 16), 400: (10, 31)}
-"""Pairs -> people and other things."""
+PEOPLE_AND_OBJECTS = {10: (2, 4), 100: (5, 16), 400: (10, 31)}
+"""Pairs -> people and other objects."""
 SIDE_PX = 128
 BASE = "tin_hoi_scenes"
 
 
 def with_room(config: Mapping[str, Any], pairs: int) -> dict[str, Any] | None:
     """Settings of the system with tables for so many pairs; None where queries are fixed. Parameters stay the same."""
-    people, things = PEOPLE_AND_THINGS[pairs]
+    people, objects = PEOPLE_AND_OBJECTS[pairs]
     model = copy.deepcopy(dict(config["model"]))
     changes: dict[str, Any] = {
-        "tin": {"max_humans": people, "max_objects": people + things, "max_pairs": pairs},
-        "calipso": {"max_humans": people, "max_objects": people + things},
+        "tin": {"max_humans": people, "max_objects": people + objects, "max_pairs": pairs},
+        "calipso": {"max_humans": people, "max_objects": people + objects},
         "defr": {},
         "cascade": {"max_humans": people},
         "two_boxes": {"max_pairs": pairs},
@@ -50,41 +50,41 @@ def with_room(config: Mapping[str, Any], pairs: int) -> dict[str, Any] | None:
         return None
     model |= changes[config["system"]]
     if config["system"] == "defr":
-        model["detection"] |= {"max_humans": people, "max_objects": things}
+        model["detection"] |= {"max_humans": people, "max_objects": objects}
     if config["system"] == "cascade":
-        model["boxes"]["detections"] = people + things
+        model["boxes"]["detections"] = people + objects
     if config["system"] == "calipso":
         model["predict"]["max_pairs"] = pairs
     return model
 
 
 def random_batch(pairs: int, vocabulary: Vocabulary, seed: int) -> dict[str, np.ndarray]:
-    """One picture with just so many pairs of boxes, all scored above every threshold."""
-    people, things = PEOPLE_AND_THINGS[pairs]
+    """One image with just so many pairs of boxes, all scored above every threshold."""
+    people, objects = PEOPLE_AND_OBJECTS[pairs]
     rng = np.random.default_rng(seed)
-    corner = rng.uniform(0, 0.7 * SIDE_PX, (people + things, 2))
+    corner = rng.uniform(0, 0.7 * SIDE_PX, (people + objects, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(0.05, 0.3, corner.shape) * SIDE_PX], axis=1)
     other = [c for c in range(len(vocabulary.objects)) if c != vocabulary.human_class]
     joints = corner[:, None] + rng.uniform(0, 0.05 * SIDE_PX, (len(corner), schema.NUM_KEYPOINTS, 2))
     table = {
         "xyxy_px": boxes,
-        "class": np.array([vocabulary.human_class] * people + [other[i % len(other)] for i in range(things)]),
-        "score": rng.uniform(0.6, 1.0, people + things),
+        "class": np.array([vocabulary.human_class] * people + [other[i % len(other)] for i in range(objects)]),
+        "score": rng.uniform(0.6, 1.0, people + objects),
         "keypoints_px": np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2),
     }
     image = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    sizes = SizeSettings((SIDE_PX, SIDE_PX), instances=1, detections=people + things, pairs=1)
+    sizes = SizeSettings((SIDE_PX, SIDE_PX), instances=1, detections=people + objects, pairs=1)
     return batch_from_images([image], [table], sizes, image_ids=[0])
 
 
 def programs(name: str) -> dict[int, tuple[Callable[[dict[str, np.ndarray]], Any], int]]:
-    """Number of pairs -> (compiled prediction of a batch, rows that it fills) of a kept checkpoint."""
+    """Number of pairs -> (compiled prediction of a batch, rows that it fills) of an exported checkpoint."""
     model = zoo.load(name)
     variables = jax.device_put(model.variables)
     needs = sorted(model.system.needs_predict | schema.ALWAYS_PRESENT)
     fixed: tuple[Callable[[dict[str, np.ndarray]], Any], int] | None = None
     made = {}
-    for pairs in PEOPLE_AND_THINGS:
+    for pairs in PEOPLE_AND_OBJECTS:
         settings = with_room(model.config, pairs)
         if fixed is None or settings is not None:
             system = build_system(model.config["system"], settings or model.config["model"], model.vocabulary)
@@ -106,8 +106,8 @@ def measure(names: list[str], repeats: int) -> dict[str, dict[str, dict[str, flo
         print(f"{name}: rows filled {', '.join(f'{p}: {rows}' for p, (_, rows) in made.items())}", flush=True)
     vocabulary = zoo.load(names[0]).vocabulary
     clocks = {"milliseconds": time.perf_counter, "processor_milliseconds": time.process_time}
-    best = {c: {n: {str(p): float("inf") for p in PEOPLE_AND_THINGS} for n in names} for c in clocks}
-    turns = [(name, pairs) for name in names for pairs in PEOPLE_AND_THINGS]
+    best = {c: {n: {str(p): float("inf") for p in PEOPLE_AND_OBJECTS} for n in names} for c in clocks}
+    turns = [(name, pairs) for name in names for pairs in PEOPLE_AND_OBJECTS]
     rng = np.random.default_rng(0)
     for repeat in range(repeats):
         for turn in rng.permutation(len(turns)).tolist():
@@ -131,11 +131,11 @@ def main() -> None:
     names = options.only or [e.name for e in zoo.entries() if e.trained_on == DATASET]
     if BASE not in names:
         parser.error(f"times are told as multiples of {BASE}: it must be among the checkpoints")
-    result = {"base": BASE, "pairs": list(PEOPLE_AND_THINGS), "repeats": options.repeats, "about": options.about}
+    result = {"base": BASE, "pairs": list(PEOPLE_AND_OBJECTS), "repeats": options.repeats, "about": options.about}
     result |= {"load": os.getloadavg()[0], **measure(names, options.repeats)}
     for clock in ("milliseconds", "processor_milliseconds"):
-        base = result[clock][BASE][str(min(PEOPLE_AND_THINGS))]
-        print(f"{clock}; in brackets over {BASE} at {min(PEOPLE_AND_THINGS)} pairs")
+        base = result[clock][BASE][str(min(PEOPLE_AND_OBJECTS))]
+        print(f"{clock}; in brackets over {BASE} at {min(PEOPLE_AND_OBJECTS)} pairs")
         for name, row in result[clock].items():
             print(f"  {name:<30}" + "".join(f"{p:>6}: {ms:7.2f} ({ms / base:.2f})" for p, ms in row.items()))
     options.out.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""How many pictures a second the training pipeline gives, what limits it, and what a PyTorch DataLoader gives.
+"""How many images a second the training pipeline gives, what limits it, and what a PyTorch DataLoader gives.
 
     python benchmarks/pipeline.py --data DIR --note "idle machine" [--cores 1] [--peer OTHER_ENV/bin/python]
 
@@ -7,11 +7,11 @@ over and over. Two rows: "detr" is DETR's training (mirror, random crop, 11 scal
 ViT's (mirror, as large as fits into 672 x 672; the network stretches on its device where its config says so). The peer
 is a PyTorch DataLoader over the same files with the same transforms, as DETR's own code has them (`pipeline_peer.py`);
 each side runs in a process of its own, bound to the same `--cores` cores, with as many threads or workers. Ours ends in
-padded batches of uint8 (the network normalises them on its device), the peer in padded batches of float32. Pictures of
+padded batches of uint8 (the network normalises them on its device), the peer in padded batches of float32. Images of
 both sides have the same number of pixels on average, but for padding: ours to the bucket, the peer's to the largest
-picture of a batch.
+image of a batch.
 
-Two figures each: pictures per second of wall clock, which needs an idle machine, and CPU milliseconds per picture,
+Two figures each: images per second of wall clock, which needs an idle machine, and CPU milliseconds per image,
 which does not. Stages are measured by leaving out what comes after them.
 """
 
@@ -60,11 +60,11 @@ def build(data: Path, folder: Path) -> None:
     arguments = ["own/coco", "--images", str(tiny / "images"), "--data-dir", str(folder)]
     if builder.main([*arguments, "--annotations", f"train={folder / 'coco.json'}"]):
         raise SystemExit("the build failed")
-    images, things = from_coco.coco_rows(instances)
+    images, objects = from_coco.coco_rows(instances)
     boxes: dict[int, list[list[float]]] = {number: [] for number in images}
-    for thing in things.values():
-        x, y, width, height = thing["bbox"]
-        boxes[int(thing["image_id"])].append([x, y, x + width, y + height])
+    for obj in objects.values():
+        x, y, width, height = obj["bbox"]
+        boxes[int(obj["image_id"])].append([x, y, x + width, y + height])
     listed = [[str(tiny / "images" / row["file_name"]), boxes[number]] for number, row in images.items()]
     (folder / "peer.json").write_text(json.dumps(listed))
 
@@ -105,7 +105,7 @@ def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
 
 
 def measure(stream: Iterator[Any], count: int) -> dict[str, float]:
-    """Pictures per second and CPU milliseconds per picture of `count` pictures, after two batches that do not count."""
+    """Images per second and CPU milliseconds per image of `count` images, after two batches that do not count."""
 
     def cpu() -> float:
         use = resource.getrusage(resource.RUSAGE_SELF)
@@ -120,9 +120,9 @@ def measure(stream: Iterator[Any], count: int) -> dict[str, float]:
         batch = next(stream)
         if isinstance(batch, dict):
             real += float((batch["image_hw_px"][:, 0] * batch["image_hw_px"][:, 1]).sum())
-    seconds, pictures = time.perf_counter() - start, steps * BATCH
-    found = {"pictures_per_second": pictures / seconds, "cpu_ms_per_picture": 1e3 * (cpu() - before) / pictures}
-    return found | ({"megapixels_per_picture": real / pictures / 1e6} if real else {})
+    seconds, images = time.perf_counter() - start, steps * BATCH
+    found = {"images_per_second": images / seconds, "cpu_ms_per_image": 1e3 * (cpu() - before) / images}
+    return found | ({"megapixels_per_image": real / images / 1e6} if real else {})
 
 
 def bind(cores: int) -> None:
@@ -141,7 +141,7 @@ def child(arguments: Sequence[str], python: str = sys.executable) -> dict[str, A
 
 def row(folder: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
     """All figures of one setting."""
-    common = [str(folder), name, str(options.cores), str(options.pictures)]
+    common = [str(folder), name, str(options.cores), str(options.images)]
     found: dict[str, Any] = {
         stage: child([__file__, "--stage", stage, *common]) for stage in STAGES if stage == "all" or name == "detr"
     }
@@ -151,19 +151,19 @@ def row(folder: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(found: dict[str, dict[str, Any]]) -> None:
-    decode = found["detr"]["decode"]["cpu_ms_per_picture"] - found["detr"]["read"]["cpu_ms_per_picture"]
+    decode = found["detr"]["decode"]["cpu_ms_per_image"] - found["detr"]["read"]["cpu_ms_per_image"]
     for name, figures in found.items():
         whole = figures["all"]
-        figures["jpeg_share"] = decode / whole["cpu_ms_per_picture"]
+        figures["jpeg_share"] = decode / whole["cpu_ms_per_image"]
         print(
-            f"{name}: {whole['pictures_per_second']:.1f} pictures/s, {whole['cpu_ms_per_picture']:.1f} ms of CPU each "
+            f"{name}: {whole['pictures_per_second']:.1f} images/s, {whole['cpu_ms_per_picture']:.1f} ms of CPU each "
             f"({whole['megapixels_per_picture']:.2f} megapixels), of which JPEG {decode:.1f} ms "
             f"= {100 * figures['jpeg_share']:.0f} %"
         )
         if "peer" in figures:
             peer = figures["peer"]
             print(
-                f"  peer: {peer['pictures_per_second']:.1f} pictures/s, {peer['cpu_ms_per_picture']:.1f} ms "
+                f"  peer: {peer['pictures_per_second']:.1f} images/s, {peer['cpu_ms_per_picture']:.1f} ms "
                 f"({peer['megapixels_per_picture']:.2f} megapixels), of which JPEG {peer['jpeg_ms']:.1f} ms; ours is "
                 f"{peer['cpu_ms_per_picture'] / whole['cpu_ms_per_picture']:.2f} times as fast by CPU"
             )
@@ -175,15 +175,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pipeline.json")
     parser.add_argument("--note", default="", help="about the machine, kept in the result")
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--pictures", type=int, default=400, help="measured per row (default: 400)")
+    parser.add_argument("--images", type=int, default=400, help="measured per row (default: 400)")
     parser.add_argument("--peer", help="a Python with torch and Pillow")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.stage:
-        folder, name, cores, pictures = options.child
+        folder, name, cores, images = options.child
         bind(int(cores))
-        print(json.dumps(measure(batches(Path(folder), name, options.stage, int(cores)), int(pictures))))
+        print(json.dumps(measure(batches(Path(folder), name, options.stage, int(cores)), int(images))))
         return 0
     if options.data is None:
         parser.error("give --data")
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bind(options.cores)
         found = {name: row(Path(folder), name, options) for name in SETTINGS}
     report(found)
-    about = {"note": options.note, "cores": options.cores, "pictures": options.pictures, "machine": platform.machine()}
+    about = {"note": options.note, "cores": options.cores, "images": options.images, "machine": platform.machine()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"about": about, "rows": found}, indent=1, sort_keys=True) + "\n")
     return 0

@@ -1,9 +1,9 @@
-"""The peer of `pipeline.py`: a PyTorch DataLoader with DETR's transforms on the same pictures and boxes.
+"""The peer of `pipeline.py`: a PyTorch DataLoader with DETR's transforms on the same images and boxes.
 
-    OTHER_ENV/bin/python pipeline_peer.py FOLDER detr|square CORES PICTURES BATCH
+    OTHER_ENV/bin/python pipeline_peer.py FOLDER detr|square CORES IMAGES BATCH
 
 Transforms are those of DETR's and QPIC's code (datasets/transforms.py there): resizing by Pillow, crops of 384 to 600
-pixels after a first resize, boxes that follow, ToTensor and Normalize, and batches padded to their largest picture.
+pixels after a first resize, boxes that follow, ToTensor and Normalize, and batches padded to their largest image.
 Written anew, since neither project is a package; torch is never needed by this library.
 """
 
@@ -23,7 +23,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def to_tensor(image):
-    """What torchvision's to_tensor and normalize do with a picture of Pillow (no compiled code of it is needed)."""
+    """What torchvision's to_tensor and normalize do with an image of Pillow (no compiled code of it is needed)."""
     pixels = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255)
     return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
@@ -54,7 +54,7 @@ def random_crop(image, boxes, low, high):
     return image.crop((left, top, left + width, top + height)), moved[keep]
 
 
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     def __init__(self, listed, name, count):
         self.listed, self.name, self.count = listed, name, count
 
@@ -81,7 +81,7 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def collate(examples):
-    """Batches padded to their largest picture, with a mask of the padding, as DETR's NestedTensor."""
+    """Batches padded to their largest image, with a mask of the padding, as DETR's NestedTensor."""
     height, width = (max(image.shape[axis] for image, _ in examples) for axis in (1, 2))
     padded = torch.zeros(len(examples), 3, height, width)
     mask = torch.ones(len(examples), height, width, dtype=torch.bool)
@@ -108,8 +108,8 @@ def main():
         Image.open(path).convert("RGB")
     jpeg_ms = 1e3 * (time.process_time() - start) / len(listed)
 
-    def epoch(pictures):
-        data = Pictures(listed, name, pictures)
+    def epoch(images):
+        data = Images(listed, name, images)
         loader = torch.utils.data.DataLoader(data, batch, shuffle=True, num_workers=cores, collate_fn=collate)
         real, first = 0.0, None
         for _, mask, _ in loader:
@@ -123,9 +123,9 @@ def main():
     print(
         json.dumps(
             {
-                "pictures_per_second": (count - batch) / seconds,
-                "cpu_ms_per_picture": 1e3 * (cpu() - before) / count,
-                "megapixels_per_picture": real / count / 1e6,
+                "images_per_second": (count - batch) / seconds,
+                "cpu_ms_per_image": 1e3 * (cpu() - before) / count,
+                "megapixels_per_image": real / count / 1e6,
                 "jpeg_ms": jpeg_ms,
                 "torch": torch.__version__,
             }

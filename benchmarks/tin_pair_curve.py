@@ -2,7 +2,7 @@
 
     python benchmarks/tin_pair_curve.py --out benchmarks/results/tin_pair_curve.json
 
-One picture, the config's network with random weights. "factorised" looks at the picture once, at 16 people and 64
+One image, the config's network with random weights. "factorised" looks at the image once, at 16 people and 64
 objects once (tables of fixed size, as in prediction), and at pairs in chunks; "per pair" runs the whole network for
 every pair with one person and one object, as the authors' code does (the time of one, times their number). Medians
 after one run to compile.
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS)
-    parser.add_argument("--side", type=int, default=640, help="pixels of the square picture")
+    parser.add_argument("--side", type=int, default=640, help="pixels of the square image")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunk", type=int, default=128, help="pairs held at a time")
     options = parser.parse_args()

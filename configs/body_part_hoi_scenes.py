@@ -9,7 +9,7 @@ Options after a colon: `ablation` (Table 5), `start=FOLDER` (all weights of anot
 but its interactiveness decoder), for example configs/body_part_hoi_scenes.py:ablation=intuitive,detector=runs/body1.
 
 Rules are the paper's; sizes are small. From scratch, DETR's free query vectors learn nothing here in an hour (max
-recall 2.6 after 1,500 updates), so queries start at places in the picture (`query="point"`). Cells are 8 pixels wide,
+recall 2.6 after 1,500 updates), so queries start at places in the image (`query="point"`). Cells are 8 pixels wide,
 and a cell counts as covered where a box touches it (`cell_rule="floor"`): by the paper's corner test small parts would
 have no cell at all.
 """

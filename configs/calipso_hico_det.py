@@ -21,7 +21,7 @@ def get_config():
         name="hico_det", vocabulary="hico_det", train_split="train", eval_split="test", detections="stored",
         clean_labels="detections",
     )  # fmt: skip
-    # Raw files have up to hundreds of boxes for a few things; what cleaning leaves beyond these sizes is dropped.
+    # Raw files have up to hundreds of boxes for a few objects; what cleaning leaves beyond these sizes is dropped.
     config.sizes = dict(**calipso_vcoco.SIZES, instances=64, detections=100, pairs=128, truncate=True)
     config.train.best_metric = "default/full"
     config.evaluation.metrics = ("hoi",)

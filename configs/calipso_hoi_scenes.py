@@ -47,7 +47,7 @@ def get_config(options=""):
         ),
         # The terms as Eq. 9 adds them. An image has 39 foreground anchors on average and never more than 107.
         loss=dict(max_foreground=128),
-        # All triplets: one person may do a verb to several things here (33.4 against 27.5 on train:held_out).
+        # All triplets: one person may do a verb to several objects here (33.4 against 27.5 on train:held_out).
         predict=dict(human_threshold=0.3, object_threshold=0.3, keep=chosen["keep"]),
         max_humans=8, max_objects=14,
     )  # fmt: skip

@@ -4,7 +4,7 @@ Run:     python train.py --config configs/cascade_hoi_scenes.py --workdir runs/c
          python train.py --config configs/cascade_hoi_scenes.py:stages=1 --workdir runs/cascade-1
          python train.py --config configs/cascade_hoi_scenes.py:region=mask --workdir runs/cascade-mask
 Expect:  HOI mAP 28.4 with the own detector (ours: 1,200 steps, seed 0, two CPU cores); class frequency 9.3. On the
-         held-out part of the training pictures 37.0 with the simulated detector's boxes after 500 steps. Four minutes,
+         held-out part of the training images 37.0 with the simulated detector's boxes after 500 steps. Four minutes,
          nine with region=mask.
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm (Table 4), region=box|mask|max|sum (Table 8),
@@ -13,7 +13,7 @@ phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the seco
 checkpoint with phase1=WORKDIR. A frozen detector (phase=relations) cannot do without.
 
 Everything starts from scratch, where the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three
-levels of RoIs, anchors of two cells (8 to 64 pixels: a quarter of the things are smaller than 15 pixels).
+levels of RoIs, anchors of two cells (8 to 64 pixels: a quarter of the objects are smaller than 15 pixels).
 """
 
 from configs import cascade_common, common

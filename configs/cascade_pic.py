@@ -17,7 +17,7 @@ The PNG files lie below folders `semantic` and `instance` beside the annotations
 images, though none of its relations has a side. As in the release, "in front of" between two people is also "behind"
 the other way round, and "next to" holds both ways.
 
-Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --pictures 0
+Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --images 0
          python evaluate.py --dataset pic --predictions results --annotations pic/relation/relations_val.json
 """
 

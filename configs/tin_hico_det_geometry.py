@@ -1,4 +1,4 @@
-"""TIN's spatial streams on HICO-DET without any picture: the map of the two boxes and the object's class.
+"""TIN's spatial streams on HICO-DET without any image: the map of the two boxes and the object's class.
 
 Build:   python -m data_prep.build hico_det/labels --labels-only --annotations train=hicodet_train_pairs_hake.npz \\
              test=hicodet_instances_test2015.json.gz
@@ -18,7 +18,7 @@ def get_config():
     config.dataset = dict(
         name="hico_det/labels", vocabulary="hico_det", merge_pairs=0.25, train_split="train", eval_split="test"
     )
-    # No picture is made; boxes are scaled so that the longest side is at most 640. The most crowded pictures lose rows.
+    # No image is made; boxes are scaled so that the longest side is at most 640. The most crowded images lose rows.
     config.sizes = dict(image_hw=(640, 640), instances=128, detections=96, pairs=64, truncate=True)
     config.augment = dict(flip=0.5)
     config.model = dict(
@@ -26,7 +26,7 @@ def get_config():
         maps=dict(size=32, features=(8, 16), kernel=3),
         classifier=dict(streams=("spatial",), spatial_layers=(256, 256), dropout=0.2, prior=0.01, object_class=True),
         interactiveness=dict(streams=("spatial",), layout="joined", stream_layers=(64,), pair_layers=(64,)),
-        # Annotated boxes are exact, at training and at test: no jittered copies. Half the pictures have one pair.
+        # Annotated boxes are exact, at training and at test: no jittered copies. Half the images have one pair.
         sampling=dict(group=3, augment=0, negatives=4, human_score=0.5, object_score=0.5, overlap=0.5),
         score=dict(human_threshold=0.5, object_threshold=0.5, lis="none"),
         loss=dict(spatial=30.0, mean="batch"),  # a mean over 600 mostly absent classes

@@ -1,4 +1,4 @@
-"""TIN's spatial streams on V-COCO without any picture: the map of the two boxes and the object's class.
+"""TIN's spatial streams on V-COCO without any image: the map of the two boxes and the object's class.
 
 Build:   python -m data_prep.build vcoco/labels --labels-only --annotations trainval=vcoco_instances_train.json.gz \\
              trainval=vcoco_instances_val.json.gz test=vcoco_instances_test.json.gz
@@ -7,7 +7,7 @@ Run:     python train.py --config configs/tin_vcoco_geometry.py --workdir runs/g
              --annotations data/vcoco/labels/annotations_test.npz \\
              --train-annotations data/vcoco/labels/annotations_trainval.npz
 Expect:  role AP over annotated pairs 79.0 (95 % interval 77.8 to 80.1), agent AP 82.8 (81.8 to 83.8); class frequencies
-         of the same pairs 53.4 and 69.5 (seed 0, 1,000 steps). Over the annotated pairs of the test pictures (people
+         of the same pairs 53.4 and 69.5 (seed 0, 1,000 steps). Over the annotated pairs of the test images (people
          without an object are in no public test file), annotated boxes as detections: neither AP_role nor comparable
          with published figures.
 """

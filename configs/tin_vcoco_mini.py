@@ -1,8 +1,8 @@
-"""TIN over-fitted to 30 real photographs with V-COCO labels: does the whole path work on real pictures?
+"""TIN over-fitted to 30 real photographs with V-COCO labels: does the whole path work on real images?
 
 Build:   python -m data_prep.build vcoco/mini --images DIR/images --annotations DIR/vcoco_mini.json
 Run:     python train.py --config configs/tin_vcoco_mini.py --workdir runs/mini
-Expect:  role AP over the annotated pairs 100.0 on the same pictures (ours, 240 steps; 90 was wanted). This is not
+Expect:  role AP over the annotated pairs 100.0 on the same images (ours, 240 steps; 90 was wanted). This is not
          AP_role, and no benchmark.
 """
 

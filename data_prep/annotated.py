@@ -1,11 +1,11 @@
-"""Any labelled dataset with its pictures: label files of every layout (`open_labels`) become splits of records."""
+"""Any labelled dataset with its images: label files of every layout (`open_labels`) become splits of records."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from data_prep.builder import DatasetSource, Record
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.io import DataError
 
@@ -26,15 +26,15 @@ def annotated_source(
     """One split per label file.
 
     Args:
-      images: folder of the pictures, searched by file name.
-      upright: see `PictureFolder`.
-      skip_unreadable: leave pictures out that are absent or cannot be used, naming each; else they are an error.
+      images: folder of the images, searched by file name.
+      upright: see `ImageFolder`.
+      skip_unreadable: leave images out that are absent or cannot be used, naming each; else they are an error.
       add: puts side inputs into every record; `settings` says which.
 
     Raises:
-      DataError: the label files are of different vocabularies, or naming a broken picture or record.
+      DataError: the label files are of different vocabularies, or naming a broken image or record.
     """
-    folder = PictureFolder(images, upright=upright)
+    folder = ImageFolder(images, upright=upright)
     kinds = {(f.vocabulary_name, f.actions_vocabulary_name) for f in files.values()}
     if len(kinds) != 1:
         raise DataError(f"{name}: label files of different vocabularies: {sorted(map(str, kinds))}")
@@ -53,20 +53,20 @@ def annotated_source(
 
 def iterate(
     labels: LabelFile,
-    folder: PictureFolder,
+    folder: ImageFolder,
     skip_unreadable: bool = False,
     add: AddTables | None = None,
     split: str = "",
 ) -> Iterator[Record]:
-    """One record per picture, in the file's order; what is left out is said at the end."""
-    pictures, notes = 0, []
+    """One record per image, in the file's order; what is left out is said at the end."""
+    images, notes = 0, []
     for row in range(len(labels)):
         try:
             data, hw = folder.read(labels.names[row], labels.sizes_hw[row])
         except DataError as error:
             if not skip_unreadable:
                 raise
-            pictures += 1
+            images += 1
             print(f"left out: {error}", file=sys.stderr)
             continue
         record = labels.record(row, hw) | {"image": data}
@@ -74,5 +74,5 @@ def iterate(
         yield add(record, split) if add else record
     if notes:
         print(f"{labels.path}: {len(notes)} relations left out, first {notes[0]}", file=sys.stderr)
-    if pictures:
-        print(f"{labels.path}: {pictures} pictures left out", file=sys.stderr)
+    if images:
+        print(f"{labels.path}: {images} images left out", file=sys.stderr)

@@ -39,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "name", help="hoi_scenes/(tiny|small|full), or NAME[/VARIANT] of vcoco, hico_det, hico, mpii, hoi_w, pic, own"
     )
     parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets go (default: data)")
-    parser.add_argument("--images", type=Path, help="folder of pictures, searched below it by file name")
+    parser.add_argument("--images", type=Path, help="folder of images, searched below it by file name")
     parser.add_argument(
         "--annotations", nargs="*", default=[], metavar="[SPLIT=]FILE", help="annotation files, plain or .gz"
     )
@@ -47,10 +47,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=1.0, help="hoi_scenes: detector noise level (default 1.0)")
     parser.add_argument("--seed", type=int, default=0, help="hoi_scenes: the world's seed (default 0)")
     parser.add_argument(
-        "--labels-only", action="store_true", help="no pictures: annotated boxes become detections with score 1"
+        "--labels-only", action="store_true", help="no images: annotated boxes become detections with score 1"
     )
     parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave absent and broken pictures out, naming them"
+        "--skip-unreadable", action="store_true", help="leave absent and broken images out, naming them"
     )
     side = {"nargs": "+", "default": [], "metavar": "[SPLIT=]FILE"}
     parser.add_argument(
@@ -118,7 +118,7 @@ def source_of(options: argparse.Namespace):
 
 def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]):
     from data_prep.annotated import annotated_source
-    from data_prep.own import open_own_files
+    from data_prep.own import open_custom_files
     from data_prep.side_inputs import SideFiles, SideInputs
     from hoi_jax.data.coco_results import Choice
     from hoi_jax.formats.labels.detect import open_labels
@@ -126,7 +126,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
 
     if dataset == "own":
         classes = Path(options.data_dir) / f"{options.name.replace('/', '_')}_classes.json"
-        opened = open_own_files({split or "train": path for split, path in files.items()}, classes)
+        opened = open_custom_files({split or "train": path for split, path in files.items()}, classes)
     else:
         coco = options.coco_instances or []
         opened = {
@@ -146,7 +146,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
         options.name,
         opened,
         options.images,
-        upright=dataset == "own",  # Who labels pictures today sees them turned as EXIF says.
+        upright=dataset == "own",  # Who labels images today sees them turned as EXIF says.
         skip_unreadable=options.skip_unreadable,
         add=sides.add_to if sides else None,
         settings=sides.settings,

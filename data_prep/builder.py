@@ -77,7 +77,7 @@ def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
 
 
 def check_masks(record: Record, where: str) -> None:
-    """Raises SchemaError for a mask that is no PNG, or of another size than the picture."""
+    """Raises SchemaError for a mask that is no PNG, or of another size than the image."""
     masks: Any = record["instances_mask_png"]
     height, width = np.asarray(record["original_hw_px"]).tolist()
     for row, png in enumerate(masks):
@@ -196,7 +196,7 @@ def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = Fals
     it is so old that its contents were not counted.
 
     Raises:
-      hoi_jax.schema.SchemaError: for a record that breaks the schema, naming split and picture.
+      hoi_jax.schema.SchemaError: for a record that breaks the schema, naming split and image.
     """
     target = dataset_directory(data_dir, source.name)
     if (target / records.META_FILE).is_file() and not overwrite:

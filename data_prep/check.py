@@ -2,7 +2,7 @@
 
 Finds the label files of the dataset NAME (hico_det, hico, vcoco, mpii, hoi_w, pic, own) below DIR, reads them as a
 build would, and prints one table per file: counts against the published ones, fingerprints, order of classes, broken
-records, repeated pictures, boxes outside or without area, and, with --images, missing and unreadable pictures. The
+records, repeated images, boxes outside or without area, and, with --images, missing and unreadable images. The
 first offenders are named, with what to do. Exit status 1 when anything is an error.
 """
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data_prep.doctor import Finding, examine, table_text
 from data_prep.expected import COUNTS
 from data_prep.find_files import FoundFile, class_order_fault, find_files, fingerprint, open_found
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax.io import DataError
 
 
@@ -25,12 +25,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("name", choices=sorted(COUNTS))
     parser.add_argument("--dir", type=Path, required=True, help="where the dataset's files are")
-    parser.add_argument("--images", type=Path, help="folder of pictures, each of which is decoded")
+    parser.add_argument("--images", type=Path, help="folder of images, each of which is decoded")
     return parser.parse_args(arguments)
 
 
-def check_file(found: FoundFile, dataset: str, pictures: PictureFolder | None) -> tuple[list[Finding], list[str]]:
-    """The findings of one file, and the names of its pictures."""
+def check_file(found: FoundFile, dataset: str, images: ImageFolder | None) -> tuple[list[Finding], list[str]]:
+    """The findings of one file, and the names of its images."""
     findings = [Finding("fingerprint", "note", 0, (fingerprint(found.path),))]
     try:
         labels = open_found(found, dataset)
@@ -43,7 +43,7 @@ def check_file(found: FoundFile, dataset: str, pictures: PictureFolder | None) -
     def progress(rows):
         return tqdm(rows, desc=f"{dataset} {found.split}", unit="img", mininterval=1, disable=None)
 
-    return [*findings, order, *examine(labels, dataset, found.split, pictures, progress=progress)], list(labels.names)
+    return [*findings, order, *examine(labels, dataset, found.split, images, progress=progress)], list(labels.names)
 
 
 def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, list[Finding]]:
@@ -51,17 +51,17 @@ def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, l
     files = find_files(dataset, folder)
     if not files:
         raise DataError(f"{folder}: no label file of {dataset} below it; docs/data.md names those that are known")
-    pictures = None if images is None else PictureFolder(images, upright=dataset == "own")
+    photos = None if images is None else ImageFolder(images, upright=dataset == "own")
     results: dict[str, list[Finding]] = {}
     names: dict[str, set[str]] = {}
     for found in files:
         title = f"{found.path.relative_to(folder)} ({found.split or 'split unknown'})"
-        results[title], listed = check_file(found, dataset, pictures)
+        results[title], listed = check_file(found, dataset, photos)
         names.setdefault(found.split, set()).update(listed)
     shared = sorted(names.get("test", set()) & (names.get("train", set()) | names.get("trainval", set())))
     if shared:
         advice = "a network would be tested on what it learned"
-        results["all files"] = [Finding("pictures in train and test", "error", len(shared), tuple(shared[:3]), advice)]
+        results["all files"] = [Finding("images in train and test", "error", len(shared), tuple(shared[:3]), advice)]
     return results
 
 

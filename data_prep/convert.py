@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{coco}: boxes, for --coco-instances")
     io.write_json_atomic(options.target, table)
     pairs = len(annotations["pairs_verb"])
-    print(f"{options.target}: {annotations.num_images} pictures, {pairs} pairs, from {labels.layout}")
+    print(f"{options.target}: {annotations.num_images} images, {pairs} pairs, from {labels.layout}")
     print(f"{options.to} cannot say: {'; '.join(LAYOUTS[options.to].cannot)}")
     return 0
 

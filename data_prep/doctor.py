@@ -1,4 +1,4 @@
-"""What is wrong with a label file and its pictures, all of it, with the first offenders by name."""
+"""What is wrong with a label file and its images, all of it, with the first offenders by name."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from data_prep.expected import COUNTS, what_is
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.io import DataError, MissingFileError
 from hoi_jax.vocab import get_vocabulary
@@ -52,16 +52,16 @@ class _Offenders:
 
 _LEVELS = {
     "broken records": ("error", "repair or remove them: the message names the field"),
-    "boxes reaching out of the picture": ("warning", "kept as annotated; training cuts them off at the border"),
+    "boxes reaching out of the image": ("warning", "kept as annotated; training cuts them off at the border"),
     "boxes without area": ("warning", "kept; no detection can match them"),
     "relations left out": ("note", "they name boxes or verbs that do not exist"),
-    "pictures without people": ("note", "kept: evaluation counts what is predicted there"),
-    "pictures without things": ("note", "kept"),
-    "pictures without pairs": ("note", "kept"),
+    "images without people": ("note", "kept: evaluation counts what is predicted there"),
+    "images without objects": ("note", "kept"),
+    "images without pairs": ("note", "kept"),
 }
-_PICTURE_LEVELS = {
-    "missing pictures": ("error", "fetch them, or build with --skip-unreadable"),
-    "pictures that cannot be used": ("error", "fetch them anew, or build with --skip-unreadable"),
+_IMAGE_LEVELS = {
+    "missing images": ("error", "fetch them, or build with --skip-unreadable"),
+    "images that cannot be used": ("error", "fetch them anew, or build with --skip-unreadable"),
 }
 
 
@@ -69,29 +69,29 @@ def examine(
     labels: LabelFile,
     dataset: str,
     split: str,
-    pictures: PictureFolder | None = None,
+    images: ImageFolder | None = None,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Finding]:
-    """Every check of one label file, and of its pictures where a folder is given.
+    """Every check of one label file, and of its images where a folder is given.
 
     Args:
       dataset: name in `expected.COUNTS`.
       split: whose counts are expected, "" = unknown.
-      progress: wraps the loop over pictures.
+      progress: wraps the loop over images.
     """
     vocabulary = get_vocabulary(labels.vocabulary_name)
     offenders, seen = _Offenders(), _Offenders()
     total = {"pairs": 0, "persons": 0, "empty": 0}
     for row in progress(range(len(labels))):
         name, hw = labels.names[row], labels.sizes_hw[row]
-        if pictures is not None:
+        if images is not None:
             try:
-                _, hw = pictures.read(name, hw)
+                _, hw = images.read(name, hw)
             except MissingFileError:
-                offenders.add("missing pictures", name)
+                offenders.add("missing images", name)
             except DataError as error:
-                offenders.add("pictures that cannot be used", str(error))
+                offenders.add("images that cannot be used", str(error))
         try:
             columns = labels.columns(row)
             notes = labels.notes(row)
@@ -110,17 +110,17 @@ def examine(
         total["persons"] += len(np.asarray(columns.get("persons_instance", ())))
         total["empty"] += pairs == 0
         for check, absent in (
-            ("pictures without people", not (classes == vocabulary.human_class).any()),
-            ("pictures without things", not (classes != vocabulary.human_class).any()),
-            ("pictures without pairs", not len(np.asarray(columns.get("pairs_verb", ())))),
+            ("images without people", not (classes == vocabulary.human_class).any()),
+            ("images without objects", not (classes != vocabulary.human_class).any()),
+            ("images without pairs", not len(np.asarray(columns.get("pairs_verb", ())))),
         ):
             if absent:
                 offenders.add(check, name)
     for what, values in (("names", labels.names), ("numbers", labels.image_ids)):
         for value in repeated(values):
             seen.add(f"repeated {what}", str(value))
-    advice = "one picture twice: one of its records is lost, or both count"
-    levels = _LEVELS | (_PICTURE_LEVELS if pictures is not None else {})
+    advice = "one image twice: one of its records is lost, or both count"
+    levels = _LEVELS | (_IMAGE_LEVELS if images is not None else {})
     return [
         *_counts(labels, dataset, split, total),
         *seen.findings({"repeated names": ("error", advice), "repeated numbers": ("error", advice)}),
@@ -134,7 +134,7 @@ def _look_at_boxes(offenders: _Offenders, name: str, boxes: np.ndarray, hw: tupl
         # Half a pixel is rounding.
         outside = (boxes < -0.5).any(1) | (boxes[:, 2:] > np.array(hw[::-1]) + 0.5).any(1)
         for row in np.flatnonzero(outside):
-            offenders.add("boxes reaching out of the picture", f"{name}: {_text(boxes[row])} in {hw[1]} x {hw[0]}")
+            offenders.add("boxes reaching out of the image", f"{name}: {_text(boxes[row])} in {hw[1]} x {hw[0]}")
     for row in np.flatnonzero(empty):
         offenders.add("boxes without area", f"{name}: {_text(boxes[row])}")
 
@@ -165,13 +165,13 @@ def _counts(labels: LabelFile, dataset: str, split: str, total: dict[str, int]) 
     expected = COUNTS.get(dataset, {}).get(split)
     known = what_is(dataset, len(labels)) if dataset in COUNTS else None
     if expected is None:
-        return [Finding("pictures", "note", len(labels), (known,) if known else ()), _pair_line(labels, total, "note")]
+        return [Finding("images", "note", len(labels), (known,) if known else ()), _pair_line(labels, total, "note")]
     rows = []
     if len(labels) == expected.images:
-        rows.append(Finding("pictures", "ok", len(labels), (f"the {split} split",)))
+        rows.append(Finding("images", "ok", len(labels), (f"the {split} split",)))
     else:
         first = (f"{split} has {expected.images:,}", f"this is {known}" if known else "no split has so many")
-        rows.append(Finding("pictures", "error" if known else "warning", len(labels), first, "wrong split or cut file"))
+        rows.append(Finding("images", "error" if known else "warning", len(labels), first, "wrong split or cut file"))
     whole = len(labels) == expected.images
     if expected.pairs and whole:
         source = expected.pairs.get(total["pairs"])
@@ -184,14 +184,14 @@ def _counts(labels: LabelFile, dataset: str, split: str, total: dict[str, int]) 
     for name, number in (("empty", expected.empty), ("persons", expected.persons)):
         if number is not None and whole and (name != "persons" or labels.layout == "V-COCO official"):
             same = total[name] == number
-            check = {"empty": "pictures without an evaluated pair", "persons": "people with action labels"}[name]
+            check = {"empty": "images without an evaluated pair", "persons": "people with action labels"}[name]
             first = () if same else (f"expected {number:,}",)
             rows.append(Finding(check, "ok" if same else "note", total[name], first))
     return rows
 
 
 def _pair_line(labels: LabelFile, total: dict[str, int], level: str) -> Finding:
-    return Finding("pairs (person, thing, verb)", level, total["pairs"], (labels.layout,))
+    return Finding("pairs (person, object, verb)", level, total["pairs"], (labels.layout,))
 
 
 def table_text(findings: Sequence[Finding]) -> str:

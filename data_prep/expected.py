@@ -9,9 +9,9 @@ class Counts:
     """Of one split; None = not known.
 
     Attributes:
-      images: pictures in the list.
-      pairs: rows (person, thing, verb) that the split may have, with the file in which it is so.
-      empty: pictures without any.
+      images: images in the list.
+      pairs: rows (person, object, verb) that the split may have, with the file in which it is so.
+      empty: images without any.
       persons: people with action labels.
     """
 
@@ -42,21 +42,21 @@ COUNTS: Mapping[str, Mapping[str, Counts]] = {
 }
 
 LOOKALIKES: Mapping[tuple[str, int], str] = {
-    ("vcoco", 4_532): "the test split without its 414 pictures that have no pair; the official score counts all 4,946",
-    ("vcoco", 2_336): "the train split without its 197 pictures that have no pair",
-    ("vcoco", 2_633): "the val split without its 234 pictures that have no pair",
-    ("vcoco", 4_969): "the trainval split without its 431 pictures that have no pair",
-    ("vcoco", 10_346): "all splits together: a network trained on it has seen the test pictures",
-    ("hico_det", 9_546): "the test split without its 112 pictures that have no visible pair; all 9,658 are scored",
-    ("hico_det", 37_633): "the train split without its 485 pictures that have no visible pair",
-    ("hico_det", 47_776): "both splits together: a network trained on it has seen the test pictures",
-    ("hico", 38_116): "the train split without two pictures that DEFR left out as broken",
+    ("vcoco", 4_532): "the test split without its 414 images that have no pair; the official score counts all 4,946",
+    ("vcoco", 2_336): "the train split without its 197 images that have no pair",
+    ("vcoco", 2_633): "the val split without its 234 images that have no pair",
+    ("vcoco", 4_969): "the trainval split without its 431 images that have no pair",
+    ("vcoco", 10_346): "all splits together: a network trained on it has seen the test images",
+    ("hico_det", 9_546): "the test split without its 112 images that have no visible pair; all 9,658 are scored",
+    ("hico_det", 37_633): "the train split without its 485 images that have no visible pair",
+    ("hico_det", 47_776): "both splits together: a network trained on it has seen the test images",
+    ("hico", 38_116): "the train split without two images that DEFR left out as broken",
 }
-"""Numbers of pictures that are no split, and what they are."""
+"""Numbers of images that are no split, and what they are."""
 
 
 def what_is(dataset: str, images: int) -> str | None:
-    """Name of the split, or of what is taken for one, that has so many pictures."""
+    """Name of the split, or of what is taken for one, that has so many images."""
     for split, counts in COUNTS[dataset].items():
         if counts.images == images:
             return f"the {split} split"

@@ -95,7 +95,7 @@ def _is_of(dataset: str, path: Path) -> bool:
     except io.DataError:
         return True
     if dataset == "own":
-        return own_files.is_own(table)
+        return own_files.is_custom(table)
     return hoi_a_files.is_hoi_a(table) and hoi_a_files.dialect_name(table) == "hoi_w"
 
 
@@ -130,7 +130,7 @@ def class_order_fault(path: Path) -> str | None:
         return (
             f"field 'objects', entry {wrong[0] + 1}: {names[wrong[0]]!r}, not {official[wrong[0]]!r}" if wrong else None
         )
-    if isinstance(table.get("categories"), list) and not own_files.is_own(table):
+    if isinstance(table.get("categories"), list) and not own_files.is_custom(table):
         known = dict(zip(COCO_CATEGORY_IDS, get_vocabulary("vcoco").objects, strict=True))
         for row in table["categories"]:
             name = str(row.get("name")).replace(" ", "_")

@@ -2,9 +2,9 @@
 
     python -m data_prep.from_coco OUT.json --instances FILE … [--keypoints FILE …] [--pairs LABELS …]
 
-Classes and verbs are V-COCO's, so that pictures without pairs and with them make one dataset. LABELS are V-COCO's pairs
+Classes and verbs are V-COCO's, so that images without pairs and with them make one dataset. LABELS are V-COCO's pairs
 in any layout that `data_prep.check` knows; a pair's boxes are found among COCO's by class and IoU over 0.9. Crowds are
-left out. Prints how many pictures, boxes, masks, poses and pairs there are. Then:
+left out. Prints how many images, boxes, masks, poses and pairs there are. Then:
 
     python -m data_prep.build own/coco --images DIR --annotations train=OUT.json --part-boxes
     python -m data_prep.show own/coco --out FOLDER
@@ -30,13 +30,13 @@ Rows = dict[int, dict[str, Any]]
 
 
 def coco_rows(instances: Iterable[Path], keypoints: Iterable[Path] = ()) -> tuple[Rows, Rows]:
-    """Pictures and annotations by their numbers, crowds left out; poses are put beside the boxes of their people.
+    """Images and annotations by their numbers, crowds left out; poses are put beside the boxes of their people.
 
     Raises:
       DataError: naming file and row.
     """
     images: Rows = {}
-    things: Rows = {}
+    objects: Rows = {}
     for path in (*instances, *keypoints):
         table = io.read_json(path)
         try:
@@ -48,13 +48,13 @@ def coco_rows(instances: Iterable[Path], keypoints: Iterable[Path] = ()) -> tupl
                 kept |= {name: row[name] for name in ("segmentation",) if row.get(name)}
                 if row.get("num_keypoints"):
                     kept["keypoints"] = row["keypoints"]
-                things[int(row["id"])] = {**things.get(int(row["id"]), {}), **kept}
+                objects[int(row["id"])] = {**objects.get(int(row["id"]), {}), **kept}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise io.CorruptFileError(f"{path}: not a COCO annotation file ({error!r})") from error
-    return images, things
+    return images, objects
 
 
-def vcoco_pairs(things: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]:
+def vcoco_pairs(objects: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]:
     """The pairs of V-COCO's labels as rows of own data, and how many have a box that COCO's annotations lack.
 
     Raises:
@@ -63,17 +63,17 @@ def vcoco_pairs(things: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]:
     opened = open_labels(labels, dataset="vcoco")
     if opened.vocabulary_name != VCOCO.name:
         raise io.DataError(f"{labels}: labels of {opened.vocabulary_name}, not of V-COCO")
-    of_picture: dict[int, list[dict[str, Any]]] = {}
-    for thing in things.values():
-        of_picture.setdefault(int(thing["image_id"]), []).append(thing)
+    of_image: dict[int, list[dict[str, Any]]] = {}
+    for item in objects.values():
+        of_image.setdefault(int(item["image_id"]), []).append(item)
     pairs: dict[tuple[int, int, int | None], list[str]] = {}
     lost = 0
     for row, name in enumerate(opened.names):
         number = image_number(Path(name))
-        if number not in of_picture:
+        if number not in of_image:
             continue
         columns = opened.columns(row)
-        found = _same_boxes(columns, of_picture[number])
+        found = _same_boxes(columns, of_image[number])
         for human, obj, verb in zip(
             columns["pairs_human"], columns["pairs_object"], columns["pairs_verb"], strict=True
         ):
@@ -88,19 +88,19 @@ def vcoco_pairs(things: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]:
     return rows, lost
 
 
-def _same_boxes(columns: Any, things: Sequence[dict[str, Any]]) -> list[int | None]:
+def _same_boxes(columns: Any, objects: Sequence[dict[str, Any]]) -> list[int | None]:
     """COCO's number of every instance: same class, largest IoU, over `SAME_BOX`."""
-    xywh = np.array([thing["bbox"] for thing in things], np.float64).reshape(-1, 4)
+    xywh = np.array([obj["bbox"] for obj in objects], np.float64).reshape(-1, 4)
     overlap = pairwise_iou(
         np.asarray(columns["instances_xyxy_px"], np.float64),
         np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
     )
-    classes = np.array([COCO_CATEGORY_IDS.index(thing["category_id"]) for thing in things])
+    classes = np.array([COCO_CATEGORY_IDS.index(obj["category_id"]) for obj in objects])
     overlap = np.where(classes[None] == np.asarray(columns["instances_class"])[:, None], overlap, 0)
-    return [int(things[row.argmax()]["id"]) if row.size and row.max() > SAME_BOX else None for row in overlap]
+    return [int(objects[row.argmax()]["id"]) if row.size and row.max() > SAME_BOX else None for row in overlap]
 
 
-def own_file(images: Rows, things: Rows, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def custom_file(images: Rows, objects: Rows, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of a file of own data in V-COCO's classes and verbs."""
     kept = ("id", "file_name", "height", "width")
     return {
@@ -108,7 +108,7 @@ def own_file(images: Rows, things: Rows, pairs: Sequence[dict[str, Any]]) -> dic
         "categories": [{"id": n, "name": name} for n, name in zip(COCO_CATEGORY_IDS, VCOCO.objects, strict=True)],
         "verbs": list(VCOCO.verbs),
         "images": [{name: row[name] for name in kept} for _, row in sorted(images.items())],
-        "annotations": [row for _, row in sorted(things.items())],
+        "annotations": [row for _, row in sorted(objects.items())],
         "pairs": list(pairs),
     }
 
@@ -124,21 +124,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="V-COCO's labels")
     options = parser.parse_args(arguments)
     try:
-        images, things = coco_rows(options.instances, options.keypoints)
+        images, objects = coco_rows(options.instances, options.keypoints)
         pairs: list[dict[str, Any]] = []
         lost = 0
         for path in options.pairs:
-            rows, missing = vcoco_pairs(things, path)
+            rows, missing = vcoco_pairs(objects, path)
             pairs, lost = pairs + rows, lost + missing
-        io.write_json_atomic(options.out, own_file(images, things, pairs))
+        io.write_json_atomic(options.out, custom_file(images, objects, pairs))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     with_pairs = len({pair["image_id"] for pair in pairs})
-    poses, masks = (sum(name in row for row in things.values()) for name in ("keypoints", "segmentation"))
+    poses, masks = (sum(name in row for row in objects.values()) for name in ("keypoints", "segmentation"))
     print(
-        f"{options.out}: {len(images)} pictures, {len(things)} boxes, {masks} masks, {poses} poses; {len(pairs)} pairs "
-        f"in {with_pairs} pictures" + (f", {lost} relations of boxes that COCO lacks left out" if lost else "")
+        f"{options.out}: {len(images)} images, {len(objects)} boxes, {masks} masks, {poses} poses; {len(pairs)} pairs "
+        f"in {with_pairs} images" + (f", {lost} relations of boxes that COCO lacks left out" if lost else "")
     )
     return 0
 

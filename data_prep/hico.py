@@ -1,4 +1,4 @@
-"""HICO, the classification set: pictures with image-level labels, from the official `anno.mat`.
+"""HICO, the classification set: images with image-level labels, from the official `anno.mat`.
 
 Labels stay as annotated: 1 yes, 0 ambiguous, -1 no, and -2 where the file says nothing (NaN).
 """
@@ -16,8 +16,8 @@ def hico_source(name: str, labels: Path, images: Path, *, skip_unreadable: bool 
     """Splits train and test of `anno.mat`; `image_id` is the position in it. Raises DataError.
 
     Args:
-      skip_unreadable: leave out pictures that cannot be decoded, naming each; else they are an error. (DEFR trains on
-        38,116 of 38,118 pictures.)
+      skip_unreadable: leave out images that cannot be decoded, naming each; else they are an error. (DEFR trains on
+        38,116 of 38,118 images.)
     """
     files = {split: open_image_labels(labels, split) for split in SPLITS}
     return annotated_source(name, files, images, skip_unreadable=skip_unreadable)

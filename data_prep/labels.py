@@ -1,4 +1,4 @@
-"""Datasets without their pictures: boxes, classes and labels of any label file, for networks that look at nothing else.
+"""Datasets without their images: boxes, classes and labels of any label file, for networks that look at nothing else.
 
 Annotated boxes serve as detections with score 1. HICO-DET draws new boxes for every annotated pair; boxes of one class
 that overlap by more than `SAME` become one detection, the first of them.
@@ -32,7 +32,7 @@ def labels_source(name: str, files: Sequence[tuple[str, Path]], coco_instances: 
     return DatasetSource(
         name=name,
         version="1.0.0",
-        description="labels without pictures; annotated boxes as detections",
+        description="labels without images; annotated boxes as detections",
         pairs_vocabulary=first.vocabulary_name,
         persons_vocabulary=first.actions_vocabulary_name or "",
         splits=splits,
@@ -51,7 +51,7 @@ def distinct_boxes(boxes: Float[np.ndarray, "n 4"], classes: Int[np.ndarray, " n
 
 
 def records_of(annotations: Annotations) -> Iterator[Record]:
-    """Raw records without a picture. A size that the labels do not give is the smallest that holds all boxes."""
+    """Raw records without an image. A size that the labels do not give is the smallest that holds all boxes."""
     ends = {table: np.cumsum(count) for table, count in annotations.counts.items()}
     actions = annotations["persons_actions"].shape[1]
     for row, number in enumerate(annotations.image_id):

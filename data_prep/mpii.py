@@ -1,8 +1,8 @@
-"""MPII Human Pose as activity recognition: one activity per picture, from `mpii_human_pose_v1_u12_1.mat`.
+"""MPII Human Pose as activity recognition: one activity per image, from `mpii_human_pose_v1_u12_1.mat`.
 
 The file holds one struct RELEASE: `annolist(i).image.name`, `img_train(i)` (1 = training) and `act(i)` with `cat_name`,
 `act_name` and `act_id` (-1 = no label, as for the withheld test set). Classes are the activities that a labelled
-picture has, in the order of their ids; the list is written beside the dataset, where configs name it
+image has, in the order of their ids; the list is written beside the dataset, where configs name it
 (`hoi_jax.vocab.custom`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from data_prep.builder import DatasetSource, Record
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax import io
 from hoi_jax.formats.labels.hico_mat import number_of, text_of
 from hoi_jax.formats.labels.label_file import LabelFile
@@ -25,7 +25,7 @@ from hoi_jax.vocab.custom import PREFIX
 
 @dataclasses.dataclass(frozen=True)
 class MpiiLabels:
-    """Rows of the file, one per picture.
+    """Rows of the file, one per image.
 
     Attributes:
       names: file names. training: of the training part.
@@ -41,23 +41,23 @@ class MpiiLabels:
 
 
 def read_mpii(path: Path) -> MpiiLabels:
-    """All pictures and their activities. Raises DataError naming the file, record and field."""
+    """All images and their activities. Raises DataError naming the file, record and field."""
     release = io.read_mat(path, ("RELEASE",)).get("RELEASE")
     if not isinstance(release, np.ndarray) or not set(release.dtype.names or ()) >= {"annolist", "img_train", "act"}:
         raise io.CorruptFileError(
             f"{path}: not MPII's layout; it needs the struct RELEASE with annolist, img_train, act"
         )
     release = release.ravel()[0]
-    pictures, acts = release["annolist"].ravel(), release["act"].ravel()
+    images, acts = release["annolist"].ravel(), release["act"].ravel()
     training = np.ravel(release["img_train"]) == 1
-    if not len(pictures) == len(acts) == len(training):
+    if not len(images) == len(acts) == len(training):
         raise io.CorruptFileError(
-            f"{path}: annolist has {len(pictures)} rows, act {len(acts)}, img_train {len(training)}"
+            f"{path}: annolist has {len(images)} rows, act {len(acts)}, img_train {len(training)}"
         )
     names, ids, known = [], np.full(len(acts), -1, np.int64), dict[int, tuple[str, str]]()
-    for row, (picture, act) in enumerate(zip(pictures, acts, strict=True)):
+    for row, (image, act) in enumerate(zip(images, acts, strict=True)):
         try:
-            names.append(Path(text_of(picture["image"].ravel()[0]["name"])).name)
+            names.append(Path(text_of(image["image"].ravel()[0]["name"])).name)
             ids[row] = int(number_of(act["act_id"])) if np.size(act["act_id"]) else -1
             if ids[row] < 0:
                 continue
@@ -81,7 +81,7 @@ def read_mpii(path: Path) -> MpiiLabels:
 
 
 def mpii_label_files(path: Path) -> dict[str, LabelFile]:
-    """The labelled pictures of every part, in a vocabulary made for them on the spot. Raises DataError."""
+    """The labelled images of every part, in a vocabulary made for them on the spot. Raises DataError."""
     table = read_mpii(path)
     return {
         split: LabelFile(
@@ -110,26 +110,26 @@ def _distinct(titles: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def mpii_source(
     name: str, labels: Path, images: Path, vocabulary_file: Path, lists: Mapping[str, Path] | None = None
 ) -> DatasetSource:
-    """The labelled pictures as splits, and the list of classes in `vocabulary_file` (written here).
+    """The labelled images as splits, and the list of classes in `vocabulary_file` (written here).
 
     Args:
-      lists: split -> text file of picture names, one a line, as DEFR's division of the training part into 8,218 and
-        6,987 pictures. None: "train" and "test", by the file's own `img_train`; a part without labels is left out.
+      lists: split -> text file of image names, one a line, as DEFR's division of the training part into 8,218 and
+        6,987 images. None: "train" and "test", by the file's own `img_train`; a part without labels is left out.
 
     Raises:
-      DataError: naming the file; also for a listed picture that is unknown or has no activity.
+      DataError: naming the file; also for a listed image that is unknown or has no activity.
     """
     table = read_mpii(labels)
     rows = _rows_of_lists(table, lists) if lists else _rows_of_parts(table)
     if not any(len(chosen) for chosen in rows.values()):
-        raise io.DataError(f"{labels}: no picture has an activity")
+        raise io.DataError(f"{labels}: no image has an activity")
     content = {"activities": list(table.activities), "categories": list(table.categories), "source": labels.name}
     io.write_json_atomic(vocabulary_file, content)
-    folder = PictureFolder(images)
+    folder = ImageFolder(images)
     return DatasetSource(
         name=name,
         version="1.0.0",
-        description="MPII Human Pose: one activity per picture",
+        description="MPII Human Pose: one activity per image",
         pairs_vocabulary=f"{PREFIX}{vocabulary_file}",
         persons_vocabulary="",
         splits={
@@ -152,13 +152,13 @@ def _rows_of_lists(table: MpiiLabels, lists: Mapping[str, Path]) -> dict[str, np
         wanted = [Path(line).name for line in io.read_bytes(path).decode().splitlines() if line.strip()]
         bad = [name for name in wanted if name not in row_of or table.activity[row_of[name]] < 0]
         if bad:
-            raise io.DataError(f"{path}: {len(bad)} pictures have no activity, first {bad[0]!r}")
+            raise io.DataError(f"{path}: {len(bad)} images have no activity, first {bad[0]!r}")
         rows[split] = np.array([row_of[name] for name in wanted], np.int64)
     return rows
 
 
-def iterate(table: MpiiLabels, rows: Int[np.ndarray, " n"], folder: PictureFolder) -> Iterator[Record]:
-    """One record per picture; `image_id` is its row in the file, labels are 1 for its activity and -1 elsewhere."""
+def iterate(table: MpiiLabels, rows: Int[np.ndarray, " n"], folder: ImageFolder) -> Iterator[Record]:
+    """One record per image; `image_id` is its row in the file, labels are 1 for its activity and -1 elsewhere."""
     for row in rows:
         data, hw = folder.read(table.names[row])
         yield record_of(int(row), table.names[row], hw, {"hoi_labels": _labels(table, row)}, 1) | {"image": data}

@@ -1,16 +1,16 @@
-"""One's own labelled pictures (`hoi_jax.formats.labels.custom`), made ready for a build."""
+"""One's own labelled images (`hoi_jax.formats.labels.custom`), made ready for a build."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from hoi_jax import io
-from hoi_jax.formats.labels.custom import open_own, vocabulary_of
+from hoi_jax.formats.labels.custom import open_custom, vocabulary_of
 from hoi_jax.formats.labels.label_file import LabelFile
-from hoi_jax.vocab.custom import PREFIX, own_table
+from hoi_jax.vocab.custom import PREFIX, custom_table
 
 
-def open_own_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelFile]:
+def open_custom_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelFile]:
     """Splits in one vocabulary: a dataset's own, or the table of the first file, which is written to `classes`.
 
     How often every class occurs in the split "train" becomes `train_counts`, where the file does not say.
@@ -19,7 +19,7 @@ def open_own_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelF
       DataError: the files do not list the same categories, verbs and classes, or one is malformed.
     """
     tables = {split: io.read_json(path) for split, path in files.items()}
-    opened = {split: open_own(tables[split], path) for split, path in files.items()}
+    opened = {split: open_custom(tables[split], path) for split, path in files.items()}
     vocabularies = {split: vocabulary_of(tables[split], path) for split, path in files.items()}
     first = next(iter(vocabularies.values()))
     for split, other in vocabularies.items():
@@ -27,7 +27,7 @@ def open_own_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelF
             raise io.DataError(f"{files[split]}: categories, verbs or hois differ from {next(iter(files.values()))}")
     if not first.name.startswith(PREFIX):
         return opened
-    table = own_table(first)
+    table = custom_table(first)
     if "train" in opened and first.hois and not tables["train"].get("train_counts"):
         pairs = opened["train"].annotations()
         objects = pairs["instances_class"][pairs.instance_rows("pairs_object")]

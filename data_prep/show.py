@@ -1,8 +1,8 @@
 """Draws what a built dataset knows of its people: masks, poses, body-part boxes, and the maps that networks see.
 
-    python -m data_prep.show NAME --out FOLDER [--data-dir DIR] [--split SPLIT] [--pictures N] [--only-pairs]
+    python -m data_prep.show NAME --out FOLDER [--data-dir DIR] [--split SPLIT] [--images N] [--only-pairs]
 
-One PNG a picture with at least one pose. From left to right: the masks and boxes of everything; skeletons with the ten
+One PNG an image with at least one pose. From left to right: the masks and boxes of everything; skeletons with the ten
 part boxes that were built (`--part-boxes`); the cells of stride 32 under each merged part, as body_part masks its
 tokens; and for the first pair (or the first person with a pose) TIN's pair of box maps and its pose map.
 """
@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from hoi_jax import io, schema
-from hoi_jax.data.pixels import open_picture, rgb_of
+from hoi_jax.data.pixels import open_image, rgb_of
 from hoi_jax.data.records import RecordFiles, read_meta
 from hoi_jax.ops.raster import pair_maps
 from hoi_jax.ops.token_masks import cells_under_boxes
@@ -37,12 +37,12 @@ Record = dict[str, Any]
 
 
 def masks_of(record: Record) -> Bool[np.ndarray, "n h w"]:
-    """Masks in pixels of the picture; empty where there is none."""
+    """Masks in pixels of the image; empty where there is none."""
     height, width = np.asarray(record["original_hw_px"]).tolist()
     masks = np.zeros((len(record["instances_class"]), height, width), bool)
     for row, png in enumerate(record["instances_mask_png"]):
         if png:
-            masks[row] = np.asarray(open_picture(png, str(record["file_name"])).convert("L")) > 0
+            masks[row] = np.asarray(open_image(png, str(record["file_name"])).convert("L")) > 0
     return masks
 
 
@@ -80,7 +80,7 @@ def maps_of(record: Record) -> Float[np.ndarray, "3 64 64"]:
 
 def page(record: Record, human_class: int) -> Image.Image:
     """All panels of one record."""
-    image = rgb_of(open_picture(record["image"], str(record["file_name"])))
+    image = rgb_of(open_image(record["image"], str(record["file_name"])))
     classes = np.asarray(record["instances_class"])
     keypoints = np.asarray(record["instances_keypoints_px"])
     posed = (keypoints[..., 2] > 0).any(-1)
@@ -110,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets are (default: data)")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--pictures", type=int, default=20, help="at most so many (default: 20)")
-    parser.add_argument("--only-pairs", action="store_true", help="only pictures with pairs")
+    parser.add_argument("--images", type=int, default=20, help="at most so many (default: 20)")
+    parser.add_argument("--only-pairs", action="store_true", help="only images with pairs")
     options = parser.parse_args(arguments)
     directory = Path(options.data_dir) / options.name
     drawn = 0
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         human_class = get_vocabulary(str(read_meta(directory)["pairs_vocabulary"])).human_class
         for record in files.numpy_records():
             wanted = (np.asarray(record["instances_keypoints_px"])[..., 2] > 0).any()
-            if drawn == options.pictures:
+            if drawn == options.images:
                 break
             if not wanted or (options.only_pairs and not len(record["pairs_human"])):  # type: ignore[arg-type]
                 continue
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (io.DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.out}: {drawn} pictures of {files.num_examples} drawn")
+    print(f"{options.out}: {drawn} images of {files.num_examples} drawn")
     return 0
 
 

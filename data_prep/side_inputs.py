@@ -59,14 +59,14 @@ class PoseFile:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed pose ({error!r})") from error
 
     def of(self, name: str) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n 17 3"]]:
-        """Boxes and poses in a picture, pixels."""
+        """Boxes and poses in an image, pixels."""
         rows = self.rows.of(name)
         boxes = np.array([box for box, _ in rows]).reshape(-1, 4)
         return boxes, np.array([pose for _, pose in rows]).reshape(-1, schema.NUM_KEYPOINTS, 3)
 
 
 class FaceFile:
-    """Face boxes by picture: rows with "bbox" = [x, y, width, height]. Raises DataError naming file, row and field."""
+    """Face boxes by image: rows with "bbox" = [x, y, width, height]. Raises DataError naming file, row and field."""
 
     def __init__(self, path: Path):
         self.rows: ImageRows[np.ndarray] = ImageRows()
@@ -77,7 +77,7 @@ class FaceFile:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed face ({error!r})") from error
 
     def of(self, name: str) -> Float[np.ndarray, "n 4"]:
-        """Boxes in a picture, pixels."""
+        """Boxes in an image, pixels."""
         return np.array(self.rows.of(name)).reshape(-1, 4)
 
 
@@ -201,7 +201,7 @@ class SideInputs:
         return lines
 
     def add_to(self, record: Record, split: str = "") -> Record:
-        """The record with the tables that the files know of its picture. Labels' own poses and faces are kept where
+        """The record with the tables that the files know of its image. Labels' own poses and faces are kept where
         the files have none for a person."""
         name = record["file_name"]
         name = name.decode() if isinstance(name, bytes) else str(name)

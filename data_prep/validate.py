@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.check import check_file, print_results
 from data_prep.find_files import FoundFile, split_of
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax.io import DataError
 
 
@@ -19,12 +19,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m data_prep.validate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--images", type=Path, help="folder of pictures, each of which is decoded")
+    parser.add_argument("--images", type=Path, help="folder of images, each of which is decoded")
     options = parser.parse_args(arguments)
     try:
-        pictures = PictureFolder(options.images, upright=True) if options.images else None
+        images = ImageFolder(options.images, upright=True) if options.images else None
         results = {
-            str(path): check_file(FoundFile(path, split_of(path.name)), "own", pictures)[0] for path in options.files
+            str(path): check_file(FoundFile(path, split_of(path.name)), "own", images)[0] for path in options.files
         }
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)

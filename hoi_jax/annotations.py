@@ -1,7 +1,7 @@
-"""Ground truth of one split as flat arrays, without pictures: all that evaluation needs to know of a dataset.
+"""Ground truth of one split as flat arrays, without images: all that evaluation needs to know of a dataset.
 
 Data preparation writes one file beside each built split, so that scores can be computed where neither
-TensorFlow nor the pictures are.
+TensorFlow nor the images are.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 class Annotations:
     """One split: I images, and tables whose rows follow the images.
 
-    Boxes are continuous corners in pixels of the original picture. Index columns (`pairs_human`, ...) count
+    Boxes are continuous corners in pixels of the original image. Index columns (`pairs_human`, ...) count
     within the image, as in the records; `instance_rows` turns them into rows of the whole table.
 
     Attributes:
@@ -135,7 +135,7 @@ class Annotations:
         vocabulary_name: str,
         actions_vocabulary_name: str | None = None,
     ) -> "Annotations":
-        """Collects raw records (`schema.RECORD_FIELDS`); pictures and masks are not touched.
+        """Collects raw records (`schema.RECORD_FIELDS`); images and masks are not touched.
 
         Raises:
           io.DataError: an image number occurs twice.

@@ -19,7 +19,7 @@ from hoi_jax.data.records import RecordFiles, base_and_part, content_counts, par
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.evaluation.score import EvaluationSettings
 from hoi_jax.io import DataError, read_json
-from hoi_jax.predictions import PredictionStore, PredictionWriter
+from hoi_jax.predictions import Predictions, PredictionWriter
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.system import Requirement, System
 from hoi_jax.systems.registry import build_system
@@ -204,7 +204,7 @@ def first_batch(pipeline: Pipeline | Mixture) -> HostBatch:
 
 
 def eval_pipeline(experiment: Experiment, directory: Path, split: str, needs: frozenset[str]) -> Pipeline:
-    """Every picture of the split once, all of them on this host."""
+    """Every image of the split once, all of them on this host."""
     return _pipeline(experiment, directory, split, needs, experiment.evaluation.batch_size)
 
 
@@ -222,11 +222,11 @@ def predict_split(
     path: Path,
     manifest: Mapping[str, Any],
     progress: Callable[[int], object] = lambda count: None,
-) -> PredictionStore:
-    """Runs `predict` over all batches and writes the prediction store to `path`."""
+) -> Predictions:
+    """Runs `predict` over all batches and writes the prediction file to `path`."""
     limit = experiment.evaluation.max_triplets
     with PredictionWriter(path, experiment.vocabulary.name, manifest, limit) as writer:
         for batch in batches:
             writer.add(batch, predict(batch))
             progress(int(batch["batch_valid"].sum()))
-    return writer.store()
+    return writer.predictions()

@@ -1,4 +1,4 @@
-"""Named arrays plus a JSON text in one npz file: the form of annotations and prediction stores on disk."""
+"""Named arrays plus a JSON text in one npz file: the form of annotations and prediction files on disk."""
 
 import json
 import os

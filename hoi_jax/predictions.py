@@ -1,7 +1,7 @@
 """Predictions on disk: one npz file, from which every score and every drawing can be made again.
 
-The writer drops padding, moves boxes to pixels of the original picture and keeps what NIS suppressed
-(`pair_kept` False), so that suppression can be switched off without running the model again.
+The writer drops padding, moves boxes to pixels of the original image and keeps what NIS suppressed
+(`pair_nis_keep` False), so that suppression can be switched off without running the model again.
 """
 
 import dataclasses
@@ -29,33 +29,40 @@ _COLUMNS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "pair_object_score": ("f", ("P",)),
     "pair_interactiveness": ("f", ("P",)),
     "pair_part_scores": ("f", ("P", 6)),
-    "pair_kept": ("b", ("P",)),
-    "trip_pair": ("i", ("T",)),
-    "trip_verb": ("i", ("T",)),
-    "trip_score": ("f", ("T",)),
+    "pair_nis_keep": ("b", ("P",)),
+    "triplet_pair": ("i", ("T",)),
+    "triplet_verb": ("i", ("T",)),
+    "triplet_score": ("f", ("T",)),
     "agent_image": ("i", ("M",)),
     "agent_xyxy_px": ("f", ("M", 4)),
     "agent_scores": ("f", ("M", "V")),
     "hoi_scores": ("f", ("I", "C")),
 }
-_INDEX_INTO = {"pair_image": "I", "trip_pair": "P", "agent_image": "I"}
+_FORMER_NAMES = {
+    "pair_nis_keep": "pair_nis_keep",
+    "triplet_pair": "triplet_pair",
+    "triplet_verb": "triplet_verb",
+    "triplet_score": "triplet_score",
+}
+"""Fields of files written before version 0.2."""
+_INDEX_INTO = {"pair_image": "I", "triplet_pair": "P", "agent_image": "I"}
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictionStore:
-    """Predictions for I images. Boxes are continuous corners in pixels of the original picture.
+class Predictions:
+    """Predictions for I images. Boxes are continuous corners in pixels of the original image.
 
     Attributes:
       manifest: vocabulary, system, step, config fingerprint, counts: plain JSON values.
       image_id: [I] the dataset's image numbers, distinct.
-      image_hw_px: [I, 2] height and width of the original picture.
+      image_hw_px: [I, 2] height and width of the original image.
       pair_image: [P] row of the image.
       pair_human_xyxy_px, pair_object_xyxy_px: boxes; a NaN object box means "without object".
       pair_object_class: class, -1 = none.
       pair_human_score, pair_object_score: detector confidences; NaN = not given.
       pair_interactiveness: NaN = not given. pair_part_scores: [P, 6], NaN = not given.
-      pair_kept: False = suppressed as non-interactive (NIS).
-      trip_pair, trip_verb, trip_score: final verb scores, sparse.
+      pair_nis_keep: False = suppressed as non-interactive (NIS).
+      triplet_pair, triplet_verb, triplet_score: final verb scores, sparse.
       agent_image, agent_xyxy_px, agent_scores: people with a score per verb, without objects.
       hoi_scores: [I, C] image-level scores; C = 0 when the system gives none.
     """
@@ -71,10 +78,10 @@ class PredictionStore:
     pair_object_score: Float[np.ndarray, " p"]
     pair_interactiveness: Float[np.ndarray, " p"]
     pair_part_scores: Float[np.ndarray, "p 6"]
-    pair_kept: Bool[np.ndarray, " p"]
-    trip_pair: Int[np.ndarray, " t"]
-    trip_verb: Int[np.ndarray, " t"]
-    trip_score: Float[np.ndarray, " t"]
+    pair_nis_keep: Bool[np.ndarray, " p"]
+    triplet_pair: Int[np.ndarray, " t"]
+    triplet_verb: Int[np.ndarray, " t"]
+    triplet_score: Float[np.ndarray, " t"]
     agent_image: Int[np.ndarray, " m"]
     agent_xyxy_px: Float[np.ndarray, "m 4"]
     agent_scores: Float[np.ndarray, "m v"]
@@ -89,22 +96,23 @@ class PredictionStore:
         arrays.write_npz(path, {name: getattr(self, name) for name in _COLUMNS}, self.manifest)
 
 
-def load_predictions(path: str | os.PathLike[str]) -> PredictionStore:
-    """Reads a prediction store.
+def load_predictions(path: str | os.PathLike[str]) -> Predictions:
+    """Reads a prediction file.
 
     Raises:
       io.DataError: naming the file and the field that is absent, of the wrong kind or shape, or inconsistent.
     """
     content, meta = arrays.load_npz(path)
     arrays.meta_text(meta, "vocabulary", path)
+    content = {_FORMER_NAMES.get(name, name): values for name, values in content.items()}
     columns = {name: arrays.take(content, name, kind, len(axes), path) for name, (kind, axes) in _COLUMNS.items()}
     _check_columns(columns, os.fspath(path))
-    return PredictionStore(meta, **columns)
+    return Predictions(meta, **columns)
 
 
-def check_store(store: PredictionStore, where: str) -> None:
+def check_prediction_arrays(predictions: Predictions, where: str) -> None:
     """Raises io.DataError, naming `where` and the field, for a store that `load_predictions` would refuse."""
-    _check_columns({name: getattr(store, name) for name in _COLUMNS}, where)
+    _check_columns({name: getattr(predictions, name) for name in _COLUMNS}, where)
 
 
 def _check_columns(columns: Mapping[str, np.ndarray], where: str) -> None:
@@ -119,8 +127,8 @@ def _check_columns(columns: Mapping[str, np.ndarray], where: str) -> None:
         index = columns[name]
         if len(index) and (index.min() < 0 or index.max() >= sizes[axis]):
             raise io.DataError(f"{where}: field {name!r} points outside its {sizes[axis]} rows")
-    if len(columns["trip_verb"]) and columns["trip_verb"].min() < 0:
-        raise io.DataError(f"{where}: field 'trip_verb' has negative entries")
+    if len(columns["triplet_verb"]) and columns["triplet_verb"].min() < 0:
+        raise io.DataError(f"{where}: field 'triplet_verb' has negative entries")
     if len(np.unique(columns["image_id"])) != len(columns["image_id"]):
         raise io.DataError(f"{where}: field 'image_id' has repeated numbers")
 
@@ -159,7 +167,7 @@ class PredictionWriter:
         """
         for name in ("batch_valid", "image_id", "image_hw_px", "original_hw_px"):
             if name not in batch:
-                raise SchemaError(f"batch lacks {name!r}, which the prediction store needs")
+                raise SchemaError(f"batch lacks {name!r}, which the prediction file needs")
         check_names(batch, BATCH_FIELDS, "batch")
         predictions = {name: np.asarray(value) for name, value in predictions.items()}
         check_predictions(predictions, len(batch["batch_valid"]))
@@ -204,7 +212,7 @@ class PredictionWriter:
             "pair_object_score": column("object_score", nothing),
             "pair_interactiveness": column("interactiveness", nothing),
             "pair_part_scores": column("part_scores", nothing, 6),
-            "pair_kept": column("kept", True),
+            "pair_nis_keep": column("kept", True),
         }
         if "verb_scores" in predictions:
             scores = predictions["verb_scores"][image, slot]
@@ -215,15 +223,19 @@ class PredictionWriter:
             if self._limit is not None:
                 best = best_per_image(np.arange(len(pair)), image[pair], score, self._limit)
                 pair, verb, score = pair[best], verb[best], score[best]
-            result |= {"trip_pair": pair + self._pairs, "trip_verb": verb.astype(np.int32), "trip_score": score}
+            result |= {
+                "triplet_pair": pair + self._pairs,
+                "triplet_verb": verb.astype(np.int32),
+                "triplet_score": score,
+            }
         return result
 
     def close(self) -> None:
         """Writes the file, whole or not at all. Raises io.DataError when an image was added twice."""
-        store = self.store()
-        store.save(self._path)
+        predictions = self.predictions()
+        predictions.save(self._path)
 
-    def store(self) -> PredictionStore:
+    def predictions(self) -> Predictions:
         """What was added so far, in memory."""
         verbs = {part["agent_scores"].shape[1] for part in self._parts if "agent_scores" in part}
         widths = {"V": max(verbs, default=0), "C": 0}
@@ -235,13 +247,13 @@ class PredictionWriter:
         counts = {
             "images": len(columns["image_id"]),
             "pairs": len(columns["pair_image"]),
-            "triplets": len(columns["trip_pair"]),
+            "triplets": len(columns["triplet_pair"]),
             "agents": len(columns["agent_image"]),
             "nan_scores_dropped": self._nan_scores,
             "max_triplets_per_image": self._limit,
         }
         _check_columns(columns, os.fspath(self._path))
-        return PredictionStore({**self._manifest, "counts": counts}, **columns)
+        return Predictions({**self._manifest, "counts": counts}, **columns)
 
     def __enter__(self) -> "PredictionWriter":
         return self
@@ -263,13 +275,13 @@ def _in_order(columns: dict[str, np.ndarray], images: np.ndarray) -> dict[str, n
     rank = np.argsort(images)
     pairs = np.argsort(rank[columns["pair_image"]], kind="stable")
     pair_rank = np.argsort(pairs)
-    triplets = np.argsort(rank[columns["pair_image"][columns["trip_pair"]]], kind="stable")
+    triplets = np.argsort(rank[columns["pair_image"][columns["triplet_pair"]]], kind="stable")
     agents = np.argsort(rank[columns["agent_image"]], kind="stable")
-    orders = {"pair": pairs, "trip": triplets, "agent": agents}
+    orders = {"pair": pairs, "triplet": triplets, "agent": agents}
     moved = {name: values[orders.get(name.split("_")[0], images)] for name, values in columns.items()}
     moved["pair_image"] = rank[moved["pair_image"]]
     moved["agent_image"] = rank[moved["agent_image"]]
-    moved["trip_pair"] = pair_rank[moved["trip_pair"]]
+    moved["triplet_pair"] = pair_rank[moved["triplet_pair"]]
     return moved
 
 

@@ -1,4 +1,4 @@
-"""Prediction functions for pictures and boxes that come without a dataset: what `predict.py` runs.
+"""Prediction functions for images and boxes that come without a dataset: what `predict.py` runs.
 
 From a workdir's checkpoint, with other classes given as text (DEFR), or from CLIP's file alone (DEFR untrained).
 """
@@ -47,7 +47,7 @@ def load_predictor(
     rows of its classifier come from the text encoder in `text_weights`.
 
     Raises:
-      ValueError: the system needs batch fields that pictures and detections do not give.
+      ValueError: the system needs batch fields that images and detections do not give.
       CheckpointError: there is no such checkpoint.
     """
     from absl import logging
@@ -87,14 +87,14 @@ def load_zero_shot(
 
 
 def jitted(system: Any, variables: Mapping[str, Any]) -> Predictor:
-    """A system's prediction with its variables. Raises ValueError where pictures and detections are not enough."""
+    """A system's prediction with its variables. Raises ValueError where images and detections are not enough."""
     import jax
 
     needs = system.needs_predict | schema.ALWAYS_PRESENT
     probe = batch_from_images([], [], SizeSettings((8, 8), instances=1, detections=1, pairs=1), image_ids=[])
     missing = sorted(needs - set(probe))
     if missing:
-        raise ValueError(f"system {system.name!r} needs {missing}, which pictures and detections do not give")
+        raise ValueError(f"system {system.name!r} needs {missing}, which images and detections do not give")
     jitted = jax.jit(system.predict)
 
     def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:

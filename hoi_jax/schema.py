@@ -39,7 +39,7 @@ MERGED_PART_NAMES = ("feet", "legs", "hip", "hands", "arms", "head")
 PART_TO_MERGED = (0, 1, 1, 0, 2, 5, 3, 4, 4, 3)
 
 KEYPOINT_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""Index of the keypoint that takes a keypoint's place in a mirrored picture."""
+"""Index of the keypoint that takes a keypoint's place in a mirrored image."""
 PART_MIRROR = (3, 2, 1, 0, 4, 5, 9, 8, 7, 6)
 
 
@@ -72,7 +72,7 @@ BATCH_FIELDS: Mapping[str, Field] = {
     "image": Field(("H", "W", 3), "uint8", "RGB, padded with zeros at the right and bottom"),
     "image_features": Field(("y", "x", "F"), "float16", "what a frozen extractor made of `image`, from a cache"),
     "image_hw_px": Field((2,), "int32", "height, width of the unpadded part of `image`"),
-    "original_hw_px": Field((2,), "int32", "height, width of the picture in its file"),
+    "original_hw_px": Field((2,), "int32", "height, width of the image in its file"),
     "image_id": Field((), "int32", "the dataset's own image number"),
     "example_id": Field((), "int32", "position in the split: the key of every random draw"),
     "source_id": Field((), "int32", "which dataset of a mixture the example comes from"),
@@ -129,7 +129,7 @@ PREDICTION_FIELDS: Mapping[str, Field] = {
 RECORD_FIELDS: Mapping[str, Field] = {
     "image": Field((), "bytes", "JPEG or PNG file"),
     "image_id": Field((), "int64", "the dataset's own image number"),
-    "file_name": Field((), "bytes", "name of the picture"),
+    "file_name": Field((), "bytes", "name of the image"),
     "original_hw_px": Field((2,), "int32", "height, width"),
     "instances_xyxy_px": Field((-1, 4), "float32", "boxes"),
     "instances_class": Field((-1,), "int32", "object class"),
@@ -207,7 +207,7 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
     """Checks one raw record before it is written: all fields present, index columns inside their tables.
 
     Raises:
-      SchemaError: naming `where` (the picture) and the field.
+      SchemaError: naming `where` (the image) and the field.
     """
     missing = sorted(set(RECORD_FIELDS) - set(record))
     if missing:

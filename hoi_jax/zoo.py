@@ -23,9 +23,9 @@ from hoi_jax.serialization.exported import (
     MANIFEST,
     WEIGHTS,
     changed_files,
+    exported_names,
     find_folder,
-    is_kept,
-    kept_names,
+    is_exported,
     parameter_count,
     write_sums,
     zoo_folder,
@@ -51,7 +51,7 @@ _OWN_VARIANTS = ("no_suppression",)
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A metric in [0, 1]; `baseline` is the best of the trivial rivals that were scored with it, if there are any."""
+    """A metric in [0, 1]; `baseline` is the best trivial baseline scored with it, or None."""
 
     title: str
     metric: str
@@ -66,7 +66,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is known of a kept checkpoint without loading its weights."""
+    """What is known of an exported checkpoint without loading its weights."""
 
     name: str
     folder: Path
@@ -79,7 +79,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class KeptModel:
+class ExportedModel:
     """A loaded checkpoint: `system.predict(variables, batch)` predicts.
 
     Attributes:
@@ -94,27 +94,27 @@ class KeptModel:
     metadata: "Metadata"
 
 
-def load(name: str) -> KeptModel:
-    """A kept checkpoint by name, or from a folder.
+def load(name: str) -> ExportedModel:
+    """An exported checkpoint by name, or from a folder.
 
     Raises:
       io.DataError: there is none of this name (the known ones are listed), or a file of it is damaged (it is named).
     """
     from hoi_jax.systems.registry import build_system
-    from hoi_jax.training.kept import load_kept
+    from hoi_jax.training.kept import load_exported
     from hoi_jax.vocab import get_vocabulary
 
     folder = find_folder(name)
-    variables, text, metadata = load_kept(folder)
+    variables, text, metadata = load_exported(folder)
     config = json.loads(text)
     vocabulary = get_vocabulary(config["dataset"]["vocabulary"])
     system = build_system(config["system"], config["model"], vocabulary)
-    return KeptModel(folder.name, system, variables, vocabulary, config, metadata)
+    return ExportedModel(folder.name, system, variables, vocabulary, config, metadata)
 
 
 def entries() -> list[Entry]:
-    """All kept checkpoints, sorted by name. Raises io.DataError naming the file that is no part of one."""
-    return [describe(zoo_folder() / name) for name in kept_names()]
+    """All exported checkpoints, sorted by name. Raises io.DataError naming the file that is no part of one."""
+    return [describe(zoo_folder() / name) for name in exported_names()]
 
 
 def describe(folder: Path) -> Entry:
@@ -150,13 +150,13 @@ def _scores(found: Mapping[str, Any], best_metric: str | None) -> tuple[Score, .
     ]
     if not wanted and best_metric in metrics:
         wanted = [(str(best_metric), str(best_metric))]
-    rivals = {name: values for name, values in found.get("compared", {}).items() if name not in _OWN_VARIANTS}
+    baselines = {name: values for name, values in found.get("compared", {}).items() if name not in _OWN_VARIANTS}
     scores = []
     for title, metric in wanted:
         if metrics[metric] is None:
             continue
         details = tuple((n, metrics[m]) for n, m in _DETAILS.get(metric, {}).items() if metrics.get(m) is not None)
-        others = [(name, values[metric]) for name, values in rivals.items() if values.get(metric) is not None]
+        others = [(name, values[metric]) for name, values in baselines.items() if values.get(metric) is not None]
         baseline = max(others, key=lambda row: row[1], default=None)
         scores.append(Score(title, metric, metrics[metric], details, baseline))
     return tuple(scores)
@@ -181,7 +181,7 @@ def short_count(count: int) -> str:
 
 def _check(names: Sequence[str]) -> int:
     problems = 0
-    for name in names or kept_names():
+    for name in names or exported_names():
         found = changed_files(find_folder(name))
         print(f"{name}: {'as kept' if not found else f'{len(found)} problems'}")
         for line in found:
@@ -196,20 +196,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m hoi_jax.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="all kept checkpoints")
+    commands.add_parser("list", help="all exported checkpoints")
     commands.add_parser("check", help="compare files with their digests").add_argument("names", nargs="*")
     commands.add_parser("seal", help="write the digests of a folder").add_argument("names", nargs="+")
     options = parser.parse_args(arguments)
     try:
         if options.command == "list":
-            print(listing(entries()) or f"{zoo_folder()}: no kept checkpoints")
+            print(listing(entries()) or f"{zoo_folder()}: no exported checkpoints")
         elif options.command == "check":
             return _check(options.names)
         else:
             for name in options.names:
                 folder = find_folder(name)
-                if not is_kept(folder):
-                    raise io.DataError(f"{folder}: not a kept checkpoint, it has no {WEIGHTS}")
+                if not is_exported(folder):
+                    raise io.DataError(f"{folder}: not an exported checkpoint, it has no {WEIGHTS}")
                 write_sums(folder)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What `scripts/quickstart.sh` runs: the five systems, from kept checkpoints, on the embedded test scenes.
+"""What `scripts/quickstart.sh` runs: the five systems, from exported checkpoints, on the embedded test scenes.
 
     python -m scripts.quickstart
 
@@ -28,21 +28,21 @@ SYSTEMS = {
     "CALIPSO": "calipso_hoi_scenes",
     "cascade": "cascade_hoi_scenes",
 }
-"""Name on the page -> kept checkpoint, in the order of the README."""
+"""Name on the page -> exported checkpoint, in the order of the README."""
 OUT = Path("runs/quickstart")
-PICTURES = 8
+IMAGES = 8
 METRICS = {"HOI mAP": "default/full", "rare": "default/rare", "non-rare": "default/non_rare"}
-COLUMNS = ("system", "kept checkpoint", *METRICS, "kept HOI mAP")
+COLUMNS = ("system", "exported checkpoint", *METRICS, "kept HOI mAP")
 REPORT = "report.html"
 ABOUT_SCORES = (
     "Kept HOI mAP is what the checkpoint's own scores.json says, on the 400 test scenes of hoi_scenes/small; class "
     "frequency needs the training labels and is taken from there.",
     "TIN, DEFR and CALIPSO are given the boxes of a simulated detector, body-part and cascade find people and objects "
-    "themselves, DEFR has learned from labels of whole pictures. Small networks, one seed each: no published figure.",
+    "themselves, DEFR has learned from labels of whole images. Small networks, one seed each: no published figure.",
 )
-ABOUT_PICTURES = (
-    "Every system names as many interactions as are annotated in the picture, its best-scored ones: green is right, "
-    "red is wrong. The pictures are taken at even distances from the whole split.",
+ABOUT_IMAGES = (
+    "Every system names as many interactions as are annotated in the image, its best-scored ones: green is right, "
+    "red is wrong. The images are taken at even distances from the whole split.",
 )
 TRAIN = ("train.py", "--config", "configs/tin_hoi_scenes.py", "--workdir", "runs/tin")
 
@@ -77,7 +77,7 @@ def build_test_scenes(out: Path, dataset: str) -> Path:
 
 
 def predict(checkpoint: str, data_dir: Path, dataset: str, path: Path) -> None:
-    """Writes the predictions of a kept checkpoint for all test scenes to `path`."""
+    """Writes the predictions of an exported checkpoint for all test scenes to `path`."""
     from hoi_jax import experiment as ex
     from hoi_jax.training import load_for_evaluation, make_predictor
 
@@ -105,11 +105,11 @@ def finished_row(title: str, checkpoint: str, dataset: str, out: Path) -> Row | 
     found = io.read_json(path)
     if found.get("of") != summary_of(checkpoint, dataset):
         return None
-    return Row(title, checkpoint, found["metrics"], kept_score(checkpoint))
+    return Row(title, checkpoint, found["metrics"], exported_score(checkpoint))
 
 
-def kept_score(checkpoint: str, of: str = "model") -> float:
-    """HOI mAP that is kept with a checkpoint, or that of a rival that was scored with it."""
+def exported_score(checkpoint: str, of: str = "model") -> float:
+    """HOI mAP that is kept with a checkpoint, or that of a baseline that was scored with it."""
     scores = io.read_json(find_folder(checkpoint) / "scores.json")
     return (scores["metrics"] if of == "model" else scores["compared"][of])["default/full"]
 
@@ -127,7 +127,7 @@ def new_row(title: str, checkpoint: str, data_dir: Path, dataset: str, out: Path
     vocabulary = get_vocabulary(annotations.vocabulary_name)
     metrics = score(EvaluationSettings(), load_predictions(path), annotations, vocabulary).metrics
     io.write_json_atomic(out / f"{checkpoint}.json", {"of": summary_of(checkpoint, dataset), "metrics": dict(metrics)})
-    return Row(title, checkpoint, dict(metrics), kept_score(checkpoint))
+    return Row(title, checkpoint, dict(metrics), exported_score(checkpoint))
 
 
 def line_of(cells: Sequence[str]) -> str:
@@ -136,7 +136,7 @@ def line_of(cells: Sequence[str]) -> str:
 
 
 def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> None:
-    """The page: scores of all systems, and pictures from all over the split."""
+    """The page: scores of all systems, and images from all over the split."""
     from hoi_jax.annotations import Annotations
     from hoi_jax.data.records import RecordFiles
     from hoi_jax.predictions import load_predictions
@@ -147,11 +147,11 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
 
     annotations = Annotations.load(data_dir / dataset / "annotations_test.npz")
     vocabulary = get_vocabulary(annotations.vocabulary_name)
-    shown = spread_rows(annotations.num_images, PICTURES)
+    shown = spread_rows(annotations.num_images, IMAGES)
     wanted = {int(annotations.image_id[row]) for row in shown}
-    pictures = RecordFiles(data_dir / dataset, "test").pictures(wanted)
-    stores = {row.title: load_predictions(out / f"{row.checkpoint}.npz") for row in rows}
-    scores = table(COLUMNS, [*(row.cells for row in rows), rival_cells(rows)])
+    images = RecordFiles(data_dir / dataset, "test").images(wanted)
+    prediction_files = {row.title: load_predictions(out / f"{row.checkpoint}.npz") for row in rows}
+    scores = table(COLUMNS, [*(row.cells for row in rows), baseline_cells(rows)])
     write_report(
         out / REPORT,
         ReportInput(
@@ -160,16 +160,16 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
             "the checkpoints that come with the library. Scores in percent.",
             sections=[
                 Section("scores", "Scores", scores + "".join(map(paragraph, ABOUT_SCORES))),
-                side_by_side(stores, annotations, vocabulary, pictures, shown),
+                side_by_side(prediction_files, annotations, vocabulary, images, shown),
             ],
-            notes=ABOUT_PICTURES,
+            notes=ABOUT_IMAGES,
         ),
     )
 
 
-def rival_cells(rows: Sequence[Row]) -> tuple[str, ...]:
+def baseline_cells(rows: Sequence[Row]) -> tuple[str, ...]:
     """The line of class frequency, which needs the training labels: as it is kept, not computed here."""
-    kept = kept_score(rows[0].checkpoint, of="class_frequency")
+    kept = exported_score(rows[0].checkpoint, of="class_frequency")
     return ("class_frequency", "(kept, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
 
 
@@ -183,14 +183,14 @@ def run(out: Path = OUT, dataset: str = "hoi_scenes/small", systems: Mapping[str
     if not whole:
         print(f"== the test scenes of {dataset}", flush=True)
         data_dir = build_test_scenes(out, dataset)
-    print(f"== {len(systems)} systems, kept checkpoints, every test scene of {dataset}; percent", flush=True)
+    print(f"== {len(systems)} systems, exported checkpoints, every test scene of {dataset}; percent", flush=True)
     print(line_of(COLUMNS), flush=True)
     rows = []
     for title, checkpoint in systems.items():
         row = there[title] or new_row(title, checkpoint, data_dir, dataset, out)
         print(line_of(row.cells), flush=True)
         rows.append(row)
-    print(line_of(rival_cells(rows)))
+    print(line_of(baseline_cells(rows)))
     if not whole:
         write_page(rows, data_dir, dataset, out)
     seconds, processor = time.monotonic() - started, time.process_time() - used

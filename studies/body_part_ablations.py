@@ -4,7 +4,7 @@ python -m studies.run body_part_ablations
 
 All runs start from the detector of the shipped stage 1 (backbone, encoder, box decoder and its heads), with a new
 interactiveness decoder, and train everything for 600 updates: a detector from scratch would take half an hour each.
-Three seeds: of the new decoder, of the order of pictures and of dropout; the detector is the same one.
+Three seeds: of the new decoder, of the order of images and of dropout; the detector is the same one.
 """
 
 from studies.runs import Run

@@ -3,7 +3,7 @@
 python -m data_prep.build hoi_scenes/small --noise 0.5        # and 2, and 3: the same scenes, other simulated detectors
 python -m studies.run calipso_ablations
 
-Fixed before it was run: settings of the config (its weights chosen on a held-out tenth of the training pictures), three
+Fixed before it was run: settings of the config (its weights chosen on a held-out tenth of the training images), three
 seeds, 800 steps each. Detectors score the whole model's own checkpoint: nothing is trained again, as in the paper. So
 does the paper's rule of selection (at most one object per person and verb, Eq. 12 competing), which the config leaves
 out; what target presence is worth under that rule is asked of both networks.

@@ -1,8 +1,8 @@
-"""CALIPSO's embedding of one verb as a picture: how far every place lies from one person's embedding, and the links.
+"""CALIPSO's embedding of one verb as an image: how far every place lies from one person's embedding, and the links.
 
     python -m studies.calipso_embeddings --workdir runs/calipso --verb hold --out embeddings.png --count 6
 
-One row per picture: the picture with the links that the model finds for the verb, then the picture with a colour per
+One row per image: the image with the links that the model finds for the verb, then the image with a colour per
 place: bright where the embedding is close to that of the chosen person (white frame). A place takes the anchor of its
 cells that is closest. Without --person the person with the best score for the verb is chosen, else number N by falling
 detector confidence.
@@ -38,7 +38,7 @@ from hoi_jax.vocab import Vocabulary
 
 
 def links_of(out: dict[str, np.ndarray], verb: int, least: float, vocabulary: Vocabulary) -> list[Interaction]:
-    """The model's triplets of one verb in one picture, best first."""
+    """The model's triplets of one verb in one image, best first."""
     rows = np.flatnonzero(out["pair_valid"] & (out["verb_scores"][:, verb] >= max(least, 1e-9)))
     rows = rows[np.argsort(-out["verb_scores"][rows, verb], kind="stable")]
     found = []
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--verb", required=True, help="name of a verb of the vocabulary")
     parser.add_argument("--person", type=int, help="number of the person, by falling confidence")
-    parser.add_argument("--count", type=int, default=6, help="pictures (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=6, help="images (default: %(default)s)")
     parser.add_argument("--min-score", type=float, default=0.3, help="links below it are not drawn")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     options = parser.parse_args()
@@ -116,20 +116,20 @@ def main() -> None:
     strips = []
     for row in shown:
         height, width = batch["image_hw_px"][row]
-        picture = batch["image"][row, :height, :width]
+        image = batch["image"][row, :height, :width]
         closeness = closeness_map(distance[row], levels, config.anchors.per_cell, config.backbone.strides)
         links = links_of({k: v[row] for k, v in predicted.items()}, verb, options.min_score, vocabulary)
-        left = np.asarray(draw_interactions(picture, links, title=vocabulary.verb_words(verb)))
-        right = np.asarray(heat_over(picture, closeness[:height, :width], boxes[row, 0], size=left.shape[1::-1]))
+        left = np.asarray(draw_interactions(image, links, title=vocabulary.verb_words(verb)))
+        right = np.asarray(heat_over(image, closeness[:height, :width], boxes[row, 0], size=left.shape[1::-1]))
         strips.append(np.concatenate([left, right], axis=1))
     if not strips:
-        parser.error("nobody was detected in these pictures")
+        parser.error("nobody was detected in these images")
     wide = max(strip.shape[1] for strip in strips)
     page = np.concatenate([np.pad(s, ((0, 6), (0, wide - s.shape[1]), (0, 0))) for s in strips])
     data = BytesIO()
     Image.fromarray(page).save(data, "PNG")
     write_bytes_atomic(options.out, data.getvalue())
-    print(f"{options.out}: {len(strips)} pictures, verb {options.verb}")
+    print(f"{options.out}: {len(strips)} images, verb {options.verb}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Attention maps of DEFR (Figure 5): the attention of the last block, mean over heads, over test pictures.
+"""Attention maps of DEFR (Figure 5): the attention of the last block, mean over heads, over test images.
 
     python -m studies.defr_attention --workdir runs/defr --data_dir data --out attention.png --count 8
 
-One row per picture: the picture, then the picture brightened by that attention, with the three best classes
+One row per image: the image, then the image brightened by that attention, with the three best classes
 printed on standard output.
 """
 
@@ -28,11 +28,11 @@ from hoi_jax.systems.defr.model import DefrNet
 from hoi_jax.training import load_for_evaluation
 
 
-def overlay(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:
+def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     """[H, W, 3] uint8 darkened where a grid of attention is weak; the strongest cell keeps its brightness."""
     grid = Image.fromarray((255 * attention / attention.max()).astype(np.uint8))
-    light = np.asarray(grid.resize(picture.shape[1::-1], Image.Resampling.BICUBIC), np.float32) / 255
-    return (picture * (0.2 + 0.8 * light[..., None])).astype(np.uint8)
+    light = np.asarray(grid.resize(image.shape[1::-1], Image.Resampling.BICUBIC), np.float32) / 255
+    return (image * (0.2 + 0.8 * light[..., None])).astype(np.uint8)
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a training run of DEFR with a ViT")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--checkpoint", default="best")
-    parser.add_argument("--count", type=int, default=8, help="pictures (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="images (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     options = parser.parse_args()
     variables, text, _ = load_for_evaluation(options.workdir, options.checkpoint)
@@ -63,8 +63,8 @@ def main() -> None:
     side, rows = config.inputs.size // config.backbone.patch, []
     for index in range(min(options.count, int(batch["batch_valid"].sum()))):
         height, width = batch["image_hw_px"][index]
-        picture = batch["image"][index, :height, :width]
-        pair = np.concatenate([picture, overlay(picture, weights[index].reshape(side, side))], axis=1)
+        photo = batch["image"][index, :height, :width]
+        pair = np.concatenate([photo, overlay(photo, weights[index].reshape(side, side))], axis=1)
         rows.append(np.pad(pair, ((0, 4), (0, 2 * batch["image"].shape[2] - pair.shape[1]), (0, 0))))
         best = np.argsort(-logits[index])[:3]
         if experiment.vocabulary.hois:
@@ -72,7 +72,7 @@ def main() -> None:
     data = BytesIO()
     Image.fromarray(np.concatenate(rows)).save(data, "PNG")
     write_bytes_atomic(options.out, data.getvalue())
-    print(f"{options.out}: {len(rows)} pictures")
+    print(f"{options.out}: {len(rows)} images")
 
 
 if __name__ == "__main__":

@@ -85,18 +85,18 @@ def score_workdir(workdir: Path, data_dir: str, checkpoint: str, *, only_regions
 
 
 def _score(
-    experiment: ex.Experiment, store_path: Path, data_dir: str, variables: Mapping[str, Any]
+    experiment: ex.Experiment, predictions_path: Path, data_dir: str, variables: Mapping[str, Any]
 ) -> tuple[Mapping[str, float], str]:
     """Metrics of one row on the evaluation split, and the fingerprint of its labels."""
     directory, split = Path(data_dir) / experiment.dataset.name, experiment.dataset.eval_split
     system = experiment.build_system()
     batches = ex.eval_pipeline(experiment, directory, split, system.needs_predict).eval_batches()
-    store = ex.predict_split(
-        experiment, batches, make_predictor(system, variables), store_path, {"row": store_path.stem}
+    predictions = ex.predict_split(
+        experiment, batches, make_predictor(system, variables), predictions_path, {"row": predictions_path.stem}
     )
     annotations = ex.load_annotations(directory, split)
     train = ex.load_annotations(directory, experiment.dataset.train_split)
-    result = score(experiment.evaluation, store, annotations, experiment.vocabulary, train=train)
+    result = score(experiment.evaluation, predictions, annotations, experiment.vocabulary, train=train)
     return result.metrics, annotations.fingerprint
 
 

@@ -6,11 +6,11 @@ python -m studies.run defr_detection      # then: HOI detection from the same we
 
 CLAIM = (
     "Image-level mAP, and Few@1/5/10: LSE-Sign above BCE and focal (Tables 6 and 7); a classifier that starts from "
-    "sentence embeddings above a random one, most for classes with few pictures (Tables 4 and 5)."
+    "sentence embeddings above a random one, most for classes with few images (Tables 4 and 5)."
 )
 METRICS = ("image/default", "image/few_1", "image/few_5", "image/few_10", "default/full", "default/rare")
 STEPS = 800
-"""Of 2,000 in the config: sixteen passes over the pictures, four minutes on two quiet cores."""
+"""Of 2,000 in the config: sixteen passes over the images, four minutes on two quiet cores."""
 RUNS = {
     f"{loss}_{init}_seed{seed}": (
         f"configs/defr_hoi_scenes.py:loss={loss},init={init}",

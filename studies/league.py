@@ -1,4 +1,4 @@
-"""The league table: every kept checkpoint of the scenes on the same test pictures, what it scores and what it costs.
+"""The league table: every exported checkpoint of the scenes on the same test images, what it scores and what it costs.
 
     python -m studies.league          # docs/league.md from the results that are there
     python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hoi_jax.serialization.exported import CONFIG, SUMS, kept_names, zoo_folder
+from hoi_jax.serialization.exported import CONFIG, SUMS, exported_names, zoo_folder
 from studies.league_rules import DATASET, FREQUENCY, METRICS, SUBSETS
 from studies.run import RESULTS, ROOT
 
@@ -48,8 +48,8 @@ SEEDED = {
 
 
 def contestants() -> tuple[str, ...]:
-    """Kept checkpoints that were trained on the scenes, and the baseline that needs none; sorted."""
-    configs = {name: json.loads((zoo_folder() / name / CONFIG).read_text()) for name in kept_names()}
+    """Exported checkpoints that were trained on the scenes, and the baseline that needs none; sorted."""
+    configs = {name: json.loads((zoo_folder() / name / CONFIG).read_text()) for name in exported_names()}
     return tuple(sorted([name for name, c in configs.items() if c["dataset"]["name"] == DATASET] + [FREQUENCY]))
 
 
@@ -155,9 +155,9 @@ checkpoints of `hoi_scenes/small` on its {images} test scenes, in percent, by th
 compares with a published one, and the systems do not compete on equal terms. *Given* is what a system takes from the
 stored detections of a simulated detector at default noise: `body_part` and `cascade` find their people and objects
 themselves (stage 1 of `body_part` places body parts by poses, and leaves verbs to stage 2). DEFR has learned from
-labels of whole pictures only; `two_boxes` is a baseline of ours that sees no picture, `class_frequency` has counted.
+labels of whole images only; `two_boxes` is a baseline of ours that sees no image, `class_frequency` has counted.
 
-*Crowded* is the HOI mAP on the {crowded} pictures with any other number of annotated people than one (the definition of
+*Crowded* is the HOI mAP on the {crowded} images with any other number of annotated people than one (the definition of
 the body-part authors' code, `hoi_jax/evaluation/analysis/subsets.py`). Interactiveness AP marked * ranks pairs by
 the mean of
 their verb scores, because the system has no interactiveness of its own. The last column has the runs of
@@ -165,9 +165,9 @@ their verb scores, because the system has no interactiveness of its own. The las
 
 _COST = """## What they cost
 
-One picture of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are those of convolutions and
+One image of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are those of convolutions and
 matrix products (`hoi_jax/training/cost.py`; a multiplication and its addition are two). Memory is that of the compiled
-program: arguments (weights and picture), results and temporary buffers on CPU."""
+program: arguments (weights and image), results and temporary buffers on CPU."""
 
 _TIME = """Times are multiples of what `{base}` takes at {first} pairs ({milliseconds:.1f} ms), the shortest of
 {repeats} calls that took turns (`python -m benchmarks.league_time`; {about}). Tables of people, objects and pairs are

@@ -1,4 +1,4 @@
-"""One line of the league table, made: predictions of the test scenes, their scores, and what a picture costs."""
+"""One line of the league table, made: predictions of the test scenes, their scores, and what an image costs."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from hoi_jax import zoo
 from hoi_jax.evaluation.analysis.baselines import frequency_baseline
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.score import EvaluationSettings, score
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.report.run import versions
 from hoi_jax.serialization.exported import parameter_count, zoo_folder
 from hoi_jax.training import make_predictor
@@ -54,8 +54,8 @@ def given_to(needs: Collection[str]) -> list[str]:
     return [name for field, name in GIVEN.items() if field in needs]
 
 
-def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore, list[str], dict[str, int]]:
-    """(all test scenes predicted, what was given, cost of one picture) of a kept checkpoint."""
+def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[Predictions, list[str], dict[str, int]]:
+    """(all test scenes predicted, what was given, cost of one image) of an exported checkpoint."""
     model = zoo.load(name)
     experiment = ex.load_experiment(model.config)
     needs = model.system.needs_predict
@@ -63,10 +63,10 @@ def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[PredictionStore
     run = make_predictor(model.system, model.variables)
     manifest = {"system": model.system.name, "split": "test", "dataset": DATASET}
     path = workdir / f"{name}.npz"
-    store = ex.predict_split(experiment, pipeline.eval_batches(), run, path, manifest)
+    predictions = ex.predict_split(experiment, pipeline.eval_batches(), run, path, manifest)
     one = {field: np.asarray(value)[:1] for field, value in next(pipeline.eval_batches()).items()}
     cost = {"parameters": parameter_count(zoo_folder() / name), **cost_of(model.system, model.variables, one)}
-    return store, given_to(needs), cost
+    return predictions, given_to(needs), cost
 
 
 def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
@@ -79,13 +79,13 @@ def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
     test = ex.load_annotations(data_dir / DATASET, "test")
     vocabulary = get_vocabulary(test.vocabulary_name)
     if name == FREQUENCY:
-        store = frequency_baseline(ex.load_annotations(data_dir / DATASET, "train"), test, vocabulary)
+        predictions = frequency_baseline(ex.load_annotations(data_dir / DATASET, "train"), test, vocabulary)
         given, cost = ["boxes"], {}
     else:
-        store, given, cost = predicted(name, data_dir, workdir)
-    results = {"model": score(SETTINGS, store, test, vocabulary)}
-    if not store.pair_kept.all():
-        results["no_suppression"] = score(SETTINGS, store, test, vocabulary, use_nis=False)
+        predictions, given, cost = predicted(name, data_dir, workdir)
+    results = {"model": score(SETTINGS, predictions, test, vocabulary)}
+    if not predictions.pair_nis_keep.all():
+        results["no_suppression"] = score(SETTINGS, predictions, test, vocabulary, use_nis=False)
     manifest = results["model"].manifest
     return {
         "annotations_fingerprint": test.fingerprint,
@@ -94,8 +94,8 @@ def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
         "crowded_images": manifest["subset/crowded"]["num_images"],
         "given": given,
         "images": test.num_images,
-        "metrics": {kind: _plain(result, verbs=len(store.trip_pair) > 0) for kind, result in results.items()},
-        "own_interactiveness": not bool(np.isnan(store.pair_interactiveness).all()),
+        "metrics": {kind: _plain(result, verbs=len(predictions.triplet_pair) > 0) for kind, result in results.items()},
+        "own_interactiveness": not bool(np.isnan(predictions.pair_interactiveness).all()),
         "processor_minutes": round((time.process_time() - started) / 60, 2),
         "versions": versions(),
     }

@@ -26,8 +26,8 @@ from hoi_jax.predictions import load_predictions
 from hoi_jax.vocab import get_vocabulary
 
 
-def pictures_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
-    """(image number, picture) of every record of a built split, one at a time."""
+def images_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
+    """(image number, image) of every record of a built split, one at a time."""
     from hoi_jax.data.pixels import decode_rgb
     from hoi_jax.data.records import RecordFiles
 
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="npz to write")
     options = parser.parse_args(arguments)
     try:
-        store = load_predictions(options.pairs)
-        verbs = len(get_vocabulary(store.vocabulary_name).verbs)
+        predictions = load_predictions(options.pairs)
+        verbs = len(get_vocabulary(predictions.vocabulary_name).verbs)
         joined = rescored(
-            store, pictures_of(options.dataset, options.split), load_scorer(options.scorer, options.argument),
+            predictions, images_of(options.dataset, options.split), load_scorer(options.scorer, options.argument),
             num_verbs=verbs, factors=tuple(options.factors), min_interactiveness=options.min_interactiveness,
             max_per_image=options.max_per_image,
         )  # fmt: skip
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(
-        f"{options.out}: {int(joined.pair_kept.sum())} of {len(joined.pair_kept)} pairs, {len(joined.trip_pair)} verbs"
+        f"{options.out}: {int(joined.pair_nis_keep.sum())} of {len(joined.pair_nis_keep)} pairs, "
+        f"{len(joined.triplet_pair)} verbs"
     )
     return 0
 

@@ -1,11 +1,11 @@
-"""TIN on real labels without any picture: the map of the two boxes and the class of the object.
+"""TIN on real labels without any image: the map of the two boxes and the class of the object.
 
     python -m studies.run tin_real_labels
 
 HICO-DET: HAKE's training pairs, scored on the real test pairs under the official protocol. V-COCO: train and val,
-scored on the pairs of the test pictures (`hoi_jax.evaluation.metrics.annotated_pairs` says what that leaves out; the
+scored on the pairs of the test images (`hoi_jax.evaluation.metrics.annotated_pairs` says what that leaves out; the
 official test labels are in no file that lists pairs). Annotated boxes stand in for detections, so that every person of
-a picture with every other box is a candidate, and published figures are not comparable. Both networks are scored beside
+an image with every other box is a candidate, and published figures are not comparable. Both networks are scored beside
 the class frequencies of the training labels on exactly the same pairs, with intervals of the paired bootstrap over
 images.
 """
@@ -25,7 +25,7 @@ from hoi_jax.evaluation.metrics.alignment import versions
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.io import write_json_atomic
-from hoi_jax.predictions import PredictionStore, load_predictions
+from hoi_jax.predictions import Predictions, load_predictions
 from hoi_jax.vocab import get_vocabulary
 from studies.run import RESULTS, commit, folder, train_run
 from studies.runs import Run, fingerprint, runs_of, values_of
@@ -40,24 +40,26 @@ STUDY = "tin_real_labels"
 REPLICATES = 1000
 
 
-def scored(store: PredictionStore, labels: Annotations, train: Annotations, metrics: tuple[str, ...]) -> dict[str, Any]:
+def scored(
+    predictions: Predictions, labels: Annotations, train: Annotations, metrics: tuple[str, ...]
+) -> dict[str, Any]:
     """Metrics of a store and of class frequencies on its pairs, intervals, and paired differences.
 
     "class_frequency" is P(verb | object) among annotated pairs, "class rate" annotated pairs per candidate pair.
     """
-    vocabulary = get_vocabulary(store.vocabulary_name)
+    vocabulary = get_vocabulary(predictions.vocabulary_name)
     ranked = tuple(name for name in metrics if name != "nis")
-    scorer = Scorer(store, labels, vocabulary, ranked, split="test", dataset=vocabulary.name)
+    scorer = Scorer(predictions, labels, vocabulary, ranked, split="test", dataset=vocabulary.name)
     others = {
-        "class_frequency": frequency_of_pairs(store, train, vocabulary),
-        "class rate": frequency_of_pairs(store, train, vocabulary, per_candidate=True),
+        "class_frequency": frequency_of_pairs(predictions, train, vocabulary),
+        "class rate": frequency_of_pairs(predictions, train, vocabulary, per_candidate=True),
     }
     results: dict[str, EvaluationResult] = {
         "model": scorer.with_intervals(scorer.result(), replicates=REPLICATES),
         "no_suppression": scorer.with_intervals(scorer.result(use_nis=False), replicates=REPLICATES),
     }
     for name, other in others.items():
-        counted = dataclasses.replace(scorer, store=other)
+        counted = dataclasses.replace(scorer, predictions=other)
         results[name] = counted.with_intervals(counted.result(), replicates=REPLICATES)
     values = {name: dict(result.to_json()["metrics"]) for name, result in results.items()}
     values["model"] |= dataclasses.replace(scorer, metrics=("nis",)).result().to_json()["metrics"]
@@ -71,7 +73,7 @@ def scored(store: PredictionStore, labels: Annotations, train: Annotations, metr
         "metrics": values,
         "intervals": {name: result.manifest["intervals"] for name, result in results.items()},
         "model_minus": found,
-        "candidate_pairs": len(store.pair_image),
+        "candidate_pairs": len(predictions.pair_image),
     }
 
 
@@ -87,7 +89,7 @@ def score_run(name: str, run: Run, options: argparse.Namespace) -> None:
     dataset, directory = config["dataset"], Path(options.data_dir) / config["dataset"]["name"]
     labels = Annotations.load(directory / f"annotations_{dataset['eval_split']}.npz")
     train = Annotations.load(directory / f"annotations_{dataset['train_split']}.npz")
-    store = load_predictions(folder(f"{STUDY}/{name}", options) / f"predictions_{dataset['eval_split']}.npz")
+    predictions = load_predictions(folder(f"{STUDY}/{name}", options) / f"predictions_{dataset['eval_split']}.npz")
     result = {
         "study": STUDY,
         "run": name,
@@ -97,7 +99,7 @@ def score_run(name: str, run: Run, options: argparse.Namespace) -> None:
         "annotations_fingerprint": labels.fingerprint,
         "code": commit(),
         "versions": versions(),
-        **scored(store, labels, train, tuple(config["evaluation"]["metrics"])),
+        **scored(predictions, labels, train, tuple(config["evaluation"]["metrics"])),
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

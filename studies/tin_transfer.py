@@ -2,7 +2,7 @@
 
 python -m studies.run tin_transfer
 
-The views share pictures and differ in what counts as an interaction: HOI classes (with wear, stand_on, talk_to, ...)
+The views share images and differ in what counts as an interaction: HOI classes (with wear, stand_on, talk_to, ...)
 and actions with roles. In both directions: P from the other labels (T1), from both (T2), from the same labels but
 trained apart (TD, so that transfer is not confused with residual stages of its own), and C from the other labels,
 fine-tuned for an epoch (CT). P_D and C of the HOI view are `joint` and `c_alone` of `tin_ablations`; here are those of

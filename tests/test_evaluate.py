@@ -63,7 +63,7 @@ def test_the_command_gives_the_golden_interactiveness(hico_run, golden_dir):
 
 def test_the_command_prints_a_table_the_rules_and_what_is_odd(hico_run):
     done, content = hico_run
-    assert f"{'default/full':<32}{100 * content['metrics']['default/full']:>18.2f}" in done.stdout
+    assert f"{'default/full':<32}{100 * content['metrics']['default/full']:>22.2f}" in done.stdout
     assert "images with a visible pair of the object" in done.stdout
     assert "ride bicycle" in done.stdout
     assert f"note: invalid combinations: {content['manifest']['input_counts']['invalid_combinations']}" in done.stderr
@@ -138,7 +138,7 @@ def shifted(box):
 
 @pytest.fixture
 def small(tmp_path):
-    """Two pictures with an airplane pair each, one of an unboxed airplane, one of nothing; three predictions."""
+    """Two images with an airplane pair each, one of an unboxed airplane, one of nothing; three predictions."""
     labels = hico_json(tmp_path / "gt.json", [[(HUMAN, OBJECT, 0)], [(HUMAN, OBJECT, 0)], [], []])
     rows = [(image, shifted(HUMAN), shifted(OBJECT), 0, score) for image, score in ((3, 0.9), (2, 0.8), (0, 0.7))]
     return labels, predictions_json(tmp_path / "preds.json", rows)
@@ -150,7 +150,7 @@ def test_known_object_uses_image_labels_where_they_are_given(small, tmp_path):
     assert visible.manifest["known_object_source"] == "visible_pairs"
     names = np.array([f"HICO_test2015_{n:08d}.jpg" for n in (1, 2, 3, 4)], object)[:, None]
     anno = np.full((600, 4), np.nan)
-    anno[0, :2], anno[9, 2] = 1, 1  # The third picture has an airplane that nobody could box.
+    anno[0, :2], anno[9, 2] = 1, 1  # The third image has an airplane that nobody could box.
     scipy.io.savemat(tmp_path / "anno.mat", {"anno_test": anno, "list_test": names})
     labelled = evaluate_files(predictions, labels, image_labels=tmp_path / "anno.mat")
     assert labelled.manifest["protocol"]["known_object_source"] == "image_labels"
@@ -182,9 +182,9 @@ def test_no_predictions_at_all_score_zero_and_are_reported(small, tmp_path, caps
 def test_interactiveness_and_suppression_come_from_another_network_where_asked(small, tmp_path, capsys):
     labels, predictions = small
     annotations = read_annotations(labels)
-    store = read_predictions(predictions, HICO, annotations)
-    first = store.image_id[store.pair_image] == 0  # the only right prediction, and the one with the lowest score
-    source = dataclasses.replace(store, pair_interactiveness=np.where(first, 0.9, 0.1).astype(np.float32))
+    loaded = read_predictions(predictions, HICO, annotations)
+    first = loaded.image_id[loaded.pair_image] == 0  # the only right prediction, and the one with the lowest score
+    source = dataclasses.replace(loaded, pair_interactiveness=np.where(first, 0.9, 0.1).astype(np.float32))
     source.save(tmp_path / "source.npz")
     thresholds = np.full(len(HICO.hois), 0.5)
     write_calibration(tmp_path / "calibration.json", thresholds, source, "test", HICO)
@@ -204,7 +204,7 @@ def test_interactiveness_and_suppression_come_from_another_network_where_asked(s
 
 @pytest.fixture
 def two(small, tmp_path):
-    """The labels, three predictions, and the same without the right one's rivals."""
+    """The labels, three predictions, and the same without the right one's baselines."""
     labels, first = small
     better = predictions_json(tmp_path / "better.json", [(0, shifted(HUMAN), shifted(OBJECT), 0, 0.7)])
     return labels, first, better
@@ -238,15 +238,16 @@ def test_the_report_of_two_files_says_who_is_better_and_shows_where(two, tmp_pat
     text = (tmp_path / "r.html").read_text()
     for words in ("better against preds", "clearly better", "AP better", "AP preds", "difference", "Kinds of errors"):
         assert words in text
-    # The right one stands above nothing wrong in either file's first picture, so the two differ in none.
+    # The right one stands above nothing wrong in either file's first image, so the two differ in none.
     assert "Where they differ most" not in text and "Calibration" not in text
 
 
-def test_reports_of_files_with_rules_of_their_own_are_refused(small, capsys):
-    for more in (["--report", "r.html"], ["--against", "b.json"]):
-        with pytest.raises(SystemExit):
-            evaluate.main(["--predictions", "a", "--annotations", "b", "--dataset", "hoi_w", *more])
-        assert "hoi_w" in capsys.readouterr().err
+def test_reports_of_files_with_benchmarks_of_their_own_layout_are_refused(small, capsys):
+    inapplicable = (["--report", "r.html"], ["--bootstrap", "100"], ["--subsets", "sparse"], ["--metrics", "nis"])
+    for more in (*inapplicable, ["--protocol", "qpic"], ["--write-official", "x"], ["--images", "folder"]):
+        for dataset in ("hoi_w", "pic"):
+            assert evaluate.main(["--predictions", "a", "--annotations", "b", "--dataset", dataset, *more]) == 2
+            assert f"{more[0]} does not apply to {dataset}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         evaluate.main(["--workdir", "a", "--against", "b.json"])
     assert "need --predictions" in capsys.readouterr().err
@@ -256,7 +257,7 @@ def test_protocols_are_chosen_by_name(small):
     labels, predictions = small
     skipping = evaluate_files(predictions, labels, protocol="upt")
     assert skipping.manifest["protocol"]["name"] == "upt"
-    assert skipping.per_class["default/ap"][0] == pytest.approx(6 / 11)  # both false positives are in empty pictures
+    assert skipping.per_class["default/ap"][0] == pytest.approx(6 / 11)  # both false positives are in empty images
 
 
 def test_subsets_and_the_official_files_come_from_one_command(small, tmp_path):
@@ -276,9 +277,9 @@ def test_subsets_and_the_official_files_come_from_one_command(small, tmp_path):
 def test_nis_is_scored_with_and_without(small, tmp_path):
     labels, predictions = small
     split = read_annotations(labels)
-    store = read_predictions(predictions, HICO, split)
-    store.pair_kept[:] = store.trip_score < 0.75
-    store.save(tmp_path / "s.npz")
+    loaded = read_predictions(predictions, HICO, split)
+    loaded.pair_nis_keep[:] = loaded.triplet_score < 0.75
+    loaded.save(tmp_path / "s.npz")
     arguments = ["--predictions", str(tmp_path / "s.npz"), "--annotations", str(labels)]
     assert evaluate.main([*arguments, "--metrics", "hoi", "nis", "--out", str(tmp_path / "m.json")]) == 0
     content = json.loads((tmp_path / "m.json").read_text())
@@ -371,8 +372,8 @@ def test_action_labels_of_a_file_name_the_vocabulary(tmp_path, golden_dir):
     """A split with labels in two vocabularies is scored in the one of the store."""
     labels = read_annotations(golden_dir / "vcoco_eval_val_gt.npz")
     labels.save(tmp_path / "a.npz")
-    store = read_predictions(golden_dir / "vcoco_eval_val_preds.npz", VCOCO, labels)
-    store.save(tmp_path / "s.npz")
+    predictions = read_predictions(golden_dir / "vcoco_eval_val_preds.npz", VCOCO, labels)
+    predictions.save(tmp_path / "s.npz")
     scorer = load_scorer(tmp_path / "s.npz", tmp_path / "a.npz")
     assert scorer.vocabulary is VCOCO and scorer.metrics == ("actions",)
     Annotations.from_records([], "hoi_scenes").save(tmp_path / "other.npz")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import predict as predict_py
-from hoi_jax.commands.pictures import _unused
+from hoi_jax.commands.images import _unused
 from hoi_jax.data.coco_results import DetectionFile
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import DataError
@@ -54,13 +54,13 @@ def entry(name, category, box, score):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four pictures: two with boxes, one without, one damaged."""
-    pictures = tmp_path / "in"
-    pictures.mkdir()
+    """Four images: two with boxes, one without, one damaged."""
+    images = tmp_path / "in"
+    images.mkdir()
     for name, size in (("a.jpg", (200, 100)), ("b_12.png", (50, 60)), ("d.png", (700, 500))):
-        Image.new("RGB", size, (120, 130, 90)).save(pictures / name)
-    (pictures / "c.jpg").write_bytes(b"\xff\xd8 broken")
-    (pictures / "notes.txt").write_text("no picture")
+        Image.new("RGB", size, (120, 130, 90)).save(images / name)
+    (images / "c.jpg").write_bytes(b"\xff\xd8 broken")
+    (images / "notes.txt").write_text("no image")
     boxes = [
         entry(name, category, box, score)
         for name in ("a.jpg", "b_12.png")
@@ -72,14 +72,14 @@ def folder(tmp_path):
 
 
 def run(folder, options=OPTIONS, model=None):
-    paths = predict_py.collect_pictures([str(folder / "in")])
+    paths = predict_py.collect_images([str(folder / "in")])
     detections = DetectionFile(folder / "boxes.json", SCENES)
     arguments = (paths, detections, model or FakeModel(), SCENES, options, folder / "out", {"system": "fake"})
-    failures = predict_py.predict_pictures(*arguments)
+    failures = predict_py.predict_images(*arguments)
     return failures, json.loads((folder / "out" / "predictions.json").read_text())
 
 
-def test_json_has_every_readable_picture_with_boxes_in_original_pixels(folder):
+def test_json_has_every_readable_image_with_boxes_in_original_pixels(folder):
     failures, content = run(folder)
     assert failures == 1
     assert [image["file_name"] for image in content["images"]] == ["a.jpg", "b_12.png", "d.png"]
@@ -103,14 +103,14 @@ def test_suppressed_pairs_are_left_out(folder):
     assert len(run(folder)[1]["images"][0]["pairs"]) == 1
 
 
-def test_a_damaged_picture_is_named_and_the_others_go_on(folder, capsys):
+def test_a_damaged_image_is_named_and_the_others_go_on(folder, capsys):
     _, content = run(folder)
     assert [f["file_name"] for f in content["failed"]] == ["c.jpg"]
     printed = capsys.readouterr().err
     assert "error:" in printed and "c.jpg" in printed and "[4/4]" in printed
 
 
-def test_a_picture_without_boxes_is_drawn_empty_and_reported(folder, capsys):
+def test_an_image_without_boxes_is_drawn_empty_and_reported(folder, capsys):
     _, content = run(folder)
     printed = capsys.readouterr()
     last = content["images"][2]
@@ -119,12 +119,12 @@ def test_a_picture_without_boxes_is_drawn_empty_and_reported(folder, capsys):
     assert "d.png: there are no boxes" in printed.err and "d.png: nothing with a score of" in printed.out
 
 
-def test_the_best_triplets_of_a_picture_are_printed(folder, capsys):
+def test_the_best_triplets_of_an_image_are_printed(folder, capsys):
     run(folder)
     assert "a.jpg: kick ball 0.90, hold ball 0.50\n" in capsys.readouterr().out
 
 
-def test_drawn_pictures_hold_more_than_the_photograph(folder):
+def test_drawn_images_hold_more_than_the_photograph(folder):
     _, content = run(folder)
     drawn = np.asarray(Image.open(folder / "out" / content["images"][0]["drawn"])).astype(int)
     assert drawn.shape == (320, 640, 3)
@@ -212,19 +212,19 @@ def test_roles_are_not_drawn():
     assert drawn[0].verbs == (("talk on phone", 0.5), ("hold", 0.4))
 
 
-def test_pictures_of_one_name_in_two_folders_do_not_overwrite_each_other():
+def test_images_of_one_name_in_two_folders_do_not_overwrite_each_other():
     names = set()
     assert [_unused("a", names) for _ in range(3)] == ["a", "a-2", "a-3"]
 
 
-def test_folders_give_their_pictures_in_order_and_wrong_paths_are_named(folder, tmp_path):
-    names = [p.name for p in predict_py.collect_pictures([str(folder / "in")])]
+def test_folders_give_their_images_in_order_and_wrong_paths_are_named(folder, tmp_path):
+    names = [p.name for p in predict_py.collect_images([str(folder / "in")])]
     assert names == ["a.jpg", "b_12.png", "c.jpg", "d.png"]
     with pytest.raises(DataError, match="nowhere"):
-        predict_py.collect_pictures([str(folder / "nowhere")])
+        predict_py.collect_images([str(folder / "nowhere")])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures here"):
-        predict_py.collect_pictures([str(tmp_path / "empty")])
+    with pytest.raises(DataError, match="no images here"):
+        predict_py.collect_images([str(tmp_path / "empty")])
 
 
 def test_a_missing_checkpoint_is_one_clear_line_and_status_2(folder, capsys):
@@ -239,7 +239,7 @@ def test_the_whole_command_with_a_stand_in_for_the_checkpoint(folder, monkeypatc
     monkeypatch.setattr(predict_py, "load_predictor", lambda workdir, which, **rules: (FakeModel(), SCENES, config, 40))
     arguments = [str(folder / "in"), "--checkpoint", "x", "--detections", str(folder / "boxes.json")]
     assert predict_py.main([*arguments, "--out", str(folder / "out")]) == 1
-    assert "3 pictures, 1 could not be read" in capsys.readouterr().out
+    assert "3 images, 1 could not be read" in capsys.readouterr().out
     (folder / "in" / "c.jpg").unlink()
     assert predict_py.main([*arguments, "--out", str(folder / "out")]) == 0
     assert json.loads((folder / "out" / "predictions.json").read_text())["step"] == 40

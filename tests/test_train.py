@@ -75,7 +75,7 @@ def test_evaluate_from_the_checkpoint_gives_the_scores_of_training_and_a_report(
     assert 'src="http' not in page and 'href="http' not in page  # the page holds everything it shows
 
 
-def test_thresholds_are_fitted_on_the_held_out_pictures_and_used(trained, capsys):
+def test_thresholds_are_fitted_on_the_held_out_images_and_used(trained, capsys):
     run, data = trained / "run", trained / "data"
     assert fit_suppression.main(["--workdir", str(run), "--data-dir", str(data)]) == 0
     assert f"{run / 'calibration.json'}: " in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The zoo: every kept checkpoint loads, is whole, is in the tables, and still has the scores it says."""
+"""The zoo: every exported checkpoint loads, is whole, is in the tables, and still has the scores it says."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from hoi_jax import io, zoo
-from hoi_jax.serialization import exported as kept_folder
+from hoi_jax.serialization import exported as exported_folder
 from hoi_jax.training import CheckpointError, InitFromSettings, Metadata, init_from, load_for_evaluation
-from hoi_jax.training.kept import write_kept
+from hoi_jax.training.kept import write_exported
 from scripts import zoo_tables
 from tests.helpers.paths import ROOT
 
-NAMES = kept_folder.kept_names()
+NAMES = exported_folder.exported_names()
 BUILT_DATA = Path(os.environ.get("HOI_JAX_BUILT_DATA", ROOT / "data"))
 VARIABLES = {
     "params": {"a": {"kernel": np.zeros((3, 4), np.float32)}, "b": np.zeros(5, np.float32)},
@@ -30,20 +30,20 @@ CONFIG = {
 }
 
 
-def make_kept(folder, metrics=None, scores=None, config=CONFIG):
-    write_kept(folder, VARIABLES, Metadata(1500, 1500, json.dumps(config), "print", metrics or {}))
+def make_exported(folder, metrics=None, scores=None, config=CONFIG):
+    write_exported(folder, VARIABLES, Metadata(1500, 1500, json.dumps(config), "print", metrics or {}))
     if scores:
         io.write_json_atomic(folder / "scores.json", scores)
-    kept_folder.write_sums(folder)
+    exported_folder.write_sums(folder)
 
 
 @pytest.fixture
 def small_zoo(tmp_path, monkeypatch):
-    """Two kept checkpoints and something else, where the zoo is looked for."""
+    """Two exported checkpoints and something else, where the zoo is looked for."""
     folder = tmp_path / "zoo"
     folder.mkdir()
-    make_kept(folder / "first", metrics={"own/metric": 0.5})
-    make_kept(
+    make_exported(folder / "first", metrics={"own/metric": 0.5})
+    make_exported(
         folder / "second",
         metrics={"default/full": 0.1},
         scores={
@@ -61,20 +61,20 @@ def small_zoo(tmp_path, monkeypatch):
 
 
 def test_names_are_the_folders_with_weights(small_zoo):
-    assert kept_folder.kept_names() == ("first", "second")
+    assert exported_folder.exported_names() == ("first", "second")
 
 
 def test_a_name_leads_to_its_folder_and_an_existing_folder_goes_first(small_zoo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert kept_folder.find_folder("second") == small_zoo / "second"
+    assert exported_folder.find_folder("second") == small_zoo / "second"
     (tmp_path / "second").mkdir()
-    assert kept_folder.find_folder("second") == Path("second")
-    assert kept_folder.find_folder("runs/second") == Path("runs/second")
+    assert exported_folder.find_folder("second") == Path("second")
+    assert exported_folder.find_folder("runs/second") == Path("runs/second")
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest(small_zoo):
-    message = r"secnd: no such folder.*Did you mean 'second'\? Kept are: first, second"
-    for ask in (kept_folder.find_folder, load_for_evaluation, zoo.load):
+    message = r"secnd: no such folder.*Did you mean 'second'\? Exported: first, second"
+    for ask in (exported_folder.find_folder, load_for_evaluation, zoo.load):
         with pytest.raises(io.DataError, match=message):
             ask("secnd")
 
@@ -94,10 +94,10 @@ def test_a_path_without_a_checkpoint_is_said_to_have_none(small_zoo, tmp_path):
 
 
 def test_trained_numbers_are_counted_from_the_header(small_zoo):
-    assert kept_folder.parameter_count(small_zoo / "first") == 3 * 4 + 5  # statistics are not trained
+    assert exported_folder.parameter_count(small_zoo / "first") == 3 * 4 + 5  # statistics are not trained
     (small_zoo / "first" / "params.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(io.CorruptFileError, match=r"first/params\.safetensors"):
-        kept_folder.parameter_count(small_zoo / "first")
+        exported_folder.parameter_count(small_zoo / "first")
 
 
 def test_one_changed_bit_of_any_file_is_found_and_named(small_zoo):
@@ -105,20 +105,20 @@ def test_one_changed_bit_of_any_file_is_found_and_named(small_zoo):
         path = small_zoo / "second" / name
         old = path.read_bytes()
         path.write_bytes(old[:-1] + bytes([old[-1] ^ 1]))
-        assert kept_folder.changed_files(small_zoo / "second") == [
+        assert exported_folder.changed_files(small_zoo / "second") == [
             f"{path}: not the file that was kept (its SHA-256 differs)"
         ]
         if name != "scores.json":  # not needed to load
             with pytest.raises(io.CorruptFileError, match=f"second/{name}: not the file that was kept"):
                 load_for_evaluation("second")
         path.write_bytes(old)
-    assert kept_folder.changed_files(small_zoo / "second") == []
+    assert exported_folder.changed_files(small_zoo / "second") == []
 
 
 def test_lost_and_added_files_are_named(small_zoo):
     (small_zoo / "second" / "scores.json").unlink()
     (small_zoo / "second" / "extra.txt").write_text("x")
-    assert [line.rpartition(": ")[2] for line in kept_folder.changed_files(small_zoo / "second")] == [
+    assert [line.rpartition(": ")[2] for line in exported_folder.changed_files(small_zoo / "second")] == [
         "not among the kept files", "kept, and gone",
     ]  # fmt: skip
     (small_zoo / "second" / "SHA256SUMS").write_text("no digests\n")
@@ -137,7 +137,7 @@ def test_scores_come_from_the_evaluation_else_from_the_run(small_zoo):
     first, second = zoo.entries()
     assert str(first.scores[0]) == "own/metric 50.00" and first.scores[0].baseline is None
     assert str(second.scores[0]) == "HOI mAP 25.00 (rare 12.50)"  # null: nothing can be said
-    assert second.scores[0].baseline == ("class_frequency", 0.0625)  # the best rival; a variant of the model is none
+    assert second.scores[0].baseline == ("class_frequency", 0.0625)  # the best baseline; a variant of the model is none
     assert (first.trained_on, first.step, first.parameters) == ("hoi_scenes/tiny (train:fit)", 1500, 17)
 
 
@@ -169,7 +169,7 @@ def test_the_command_lists_checks_and_seals(small_zoo, capsys):
     assert "calibration.json: not among the kept files" in capsys.readouterr().out
     assert zoo.main(["seal", "first"]) == 0 and zoo.main(["check", "first"]) == 0
     assert zoo.main(["check", "third"]) == 2
-    assert "Kept are: first, second" in capsys.readouterr().err
+    assert "Exported: first, second" in capsys.readouterr().err
 
 
 def test_an_unfinished_folder_is_named(small_zoo):
@@ -183,8 +183,8 @@ def test_an_unfinished_folder_is_named(small_zoo):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kept_checkpoint_is_whole_small_and_scored(name):
-    folder = kept_folder.zoo_folder() / name
-    assert kept_folder.changed_files(folder) == []
+    folder = exported_folder.zoo_folder() / name
+    assert exported_folder.changed_files(folder) == []
     entry = zoo.describe(folder)
     assert entry.scores and entry.size_bytes < 5e6
 
@@ -228,7 +228,7 @@ def test_all_models_load_in_a_fresh_interpreter_and_fit_their_systems(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scores_come_out_again_to_the_last_printed_digit(name, tmp_path):
-    folder = kept_folder.zoo_folder() / name
+    folder = exported_folder.zoo_folder() / name
     dataset = json.loads((folder / "config.json").read_text())["dataset"]["name"]
     if not (BUILT_DATA / dataset / "hoi_jax.json").is_file():
         pytest.skip(f"{BUILT_DATA / dataset} is not built ($HOI_JAX_BUILT_DATA names another folder)")

@@ -95,7 +95,7 @@ class ModifiedResNet(nn.Module):
       stage_sizes: (3, 4, 6, 3) for RN50, (3, 4, 23, 3) for RN101.
       heads: of the pool, over 32 * width channels.
       output: length of the feature, 1024 for RN50 and 512 for RN101.
-      grid: of the pool's position table; a picture has 1/32 of its pixels per axis.
+      grid: of the pool's position table; an image has 1/32 of its pixels per axis.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
@@ -109,7 +109,7 @@ class ModifiedResNet(nn.Module):
     def __call__(
         self, image: Float[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch out"]:
-        """[B, output] of a normalised picture; with `train`, statistics of this batch (over `axis_name`) are used and
+        """[B, output] of a normalised image; with `train`, statistics of this batch (over `axis_name`) are used and
         folded into the collection "batch_stats". Maps are sown as "stem" and "layer1" ... "layer4"."""
         x = image
         for number, (features, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1))):

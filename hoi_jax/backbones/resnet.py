@@ -297,7 +297,7 @@ def make_resnet(settings: ResNetSettings, dtype: Any = None, name: str | None = 
 def normalised_pixels(
     image: UInt8[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"], settings: ResNetSettings
 ) -> Float[Array, "batch height width 3"]:
-    """Pictures in float32, with the mean and deviation of `settings`; zeros in padding."""
+    """Images in float32, with the mean and deviation of `settings`; zeros in padding."""
     mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (settings.image_mean, settings.image_std))
     inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
     return jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)

@@ -47,7 +47,7 @@ class TransformerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ResNetSettings:
-    """A ResNet and the pictures that it reads; `resnet.make_resnet` and `resnet.normalised_pixels` follow it.
+    """A ResNet and the images that it reads; `resnet.make_resnet` and `resnet.normalised_pixels` follow it.
 
     Attributes:
       stage_sizes, stage_strides, width, kind, norm, stem: see `resnet.ResNet`.

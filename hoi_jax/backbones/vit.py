@@ -1,4 +1,4 @@
-"""Vision transformers: CLIP's and ImageNet's, at any resolution, and class tokens that look at a part of the picture.
+"""Vision transformers: CLIP's and ImageNet's, at any resolution, and class tokens that look at a part of the image.
 
 CLIP (Radford et al., 2021): a norm before the blocks, no bias in the patch projection, QuickGELU, epsilon 1e-5.
 ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6; Scenic's has GELU by
@@ -47,7 +47,7 @@ class ViT(nn.Module):
 
     Attributes:
       patch: side of a patch, pixels.
-      grid: rows and columns of the position table; other pictures get it resized (`ops.resample.resize_positions`).
+      grid: rows and columns of the position table; other images get it resized (`ops.resample.resize_positions`).
       kind: "clip", "imagenet" or "scenic".
       stem: "patch", one projection of each patch, or "convolutions", 3x3 convolutions of stride 2 down to one cell per
         patch (Xiao et al., 2021): small nets trained from scratch learn from it several times as fast.
@@ -104,13 +104,13 @@ class ViT(nn.Module):
         return tokens
 
     def feature(self, streams: Sequence[Array]) -> Float[Array, "batch dim"]:
-        """The normalised class token of the whole picture; the last block serves that token only."""
+        """The normalised class token of the whole image; the last block serves that token only."""
         last, tokens = self.blocks[-1], streams[-1]
         row = last.read(tokens[:, :1], *last.offer(tokens[:, 1:]))
         return self.norm_post(row)[:, 0]
 
     def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """[B, D] of a normalised picture whose sides are whole numbers of patches."""
+        """[B, D] of a normalised image whose sides are whole numbers of patches."""
         return self.feature(self.streams(image))
 
     def regional(
@@ -127,7 +127,7 @@ class ViT(nn.Module):
           visible: patches under either box of the pair; a pair without any sees only its own token.
           rule: "mask", or "average": the last block takes the mean value of visible patches (Eq. 6; `blocks` is 1).
           exact: with three blocks or more, compute the patches of every pair; else they stay those of the unmasked
-            picture, which is cheap and near.
+            image, which is cheap and near.
         """
         if not 1 <= blocks <= self.layers:
             raise ValueError(f"blocks is {blocks}, expected 1 to {self.layers}")

@@ -6,8 +6,8 @@
 
 The config says which system the weights are of, and on which records it is scored; --config.KEY=VALUE changes a value
 as in train.py. Every array of the system must be in the file, with its shape, and every array of the file must have a
-place: what is missing, unfit or left over is listed, and then nothing is written. The folder is a kept checkpoint, like
-those in `checkpoints/`: it stands wherever a workdir does (`evaluate.py --workdir`, `predict.py --checkpoint`,
+place: what is missing, unfit or left over is listed, and then nothing is written. The folder is an exported checkpoint,
+like those in `checkpoints/`: it stands wherever a workdir does (`evaluate.py --workdir`, `predict.py --checkpoint`,
 `train.init_from`).
 """
 
@@ -32,7 +32,7 @@ from hoi_jax.serialization.state import read_state
 from hoi_jax.settings import config_changes, with_changes
 from hoi_jax.training import Metadata
 from hoi_jax.training.init_from import flatten
-from hoi_jax.training.kept import write_kept
+from hoi_jax.training.kept import write_exported
 
 
 class AdoptError(ValueError):
@@ -74,7 +74,7 @@ def adopted_variables(
 
 
 def adopt(config: Mapping[str, Any], weights: Path, folder: Path) -> int:
-    """Writes the kept checkpoint. Returns the number of arrays.
+    """Writes the exported checkpoint. Returns the number of arrays.
 
     Raises:
       AdoptError, SettingsError; io.DataError: the file is not one of weights; FileExistsError: the folder has files.
@@ -84,7 +84,7 @@ def adopt(config: Mapping[str, Any], weights: Path, folder: Path) -> int:
     found = adopted_variables(read_state(weights), expected_shapes(load_experiment(config)))
     variables = traverse_util.unflatten_dict({tuple(name.split("/")): array for name, array in found.items()})
     folder.mkdir(parents=True, exist_ok=True)
-    write_kept(folder, variables, Metadata(0, 0, config_text(config), f"adopted from {weights.name}", {}))
+    write_exported(folder, variables, Metadata(0, 0, config_text(config), f"adopted from {weights.name}", {}))
     write_sums(folder)
     return len(found)
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("config", metavar="CONFIG[:OPTIONS]", help="config file of the system and its records")
     parser.add_argument("weights", type=Path, help="converted weights (npz or safetensors)")
-    parser.add_argument("folder", type=Path, help="folder to write: a kept checkpoint")
+    parser.add_argument("folder", type=Path, help="folder to write: an exported checkpoint")
     options, rest = parser.parse_known_args(arguments)
     try:
         config = with_changes(read_config(options.config), config_changes(rest))

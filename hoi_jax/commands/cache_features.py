@@ -1,10 +1,10 @@
-"""Stores the feature maps of a trained extractor for every picture: training on top of it becomes many times cheaper.
+"""Stores the feature maps of a trained extractor for every image: training on top of it becomes many times cheaper.
 
     python -m hoi_jax.commands.cache_features --workdir runs/r --name r --data-dir data
 
-The workdir's config says which dataset and how large pictures are; its checkpoint makes the maps of both splits, of the
-pictures as they are and of their mirror images. Configs ask for them with `dataset.features = "r"` and
-`model.backbone.cached = True`. Rounding to float16 and, where pictures are resized, mirroring after instead of before
+The workdir's config says which dataset and how large images are; its checkpoint makes the maps of both splits, of the
+images as they are and of their mirror images. Configs ask for them with `dataset.features = "r"` and
+`model.backbone.cached = True`. Rounding to float16 and, where images are resized, mirroring after instead of before
 that are the only differences from running the extractor.
 """
 
@@ -28,7 +28,7 @@ from hoi_jax.training import load_for_evaluation
 
 
 def mirrored(batch: HostBatch) -> HostBatch:
-    """The pictures of a batch with left and right changed; padding stays at the right."""
+    """The images of a batch with left and right changed; padding stays at the right."""
     images = np.zeros_like(batch["image"])
     for row, (image, (height, width)) in enumerate(zip(batch["image"], batch["image_hw_px"], strict=True)):
         images[row, :height, :width] = image[:height, :width][:, ::-1]
@@ -51,7 +51,7 @@ def write_split(path: Path, pipeline: Pipeline, make_maps, both: bool) -> tuple[
             first += used
             bar.update(used)
     if maps is None:
-        raise ValueError(f"{path}: the split has no pictures")
+        raise ValueError(f"{path}: the split has no images")
     maps.flush()
     return maps.shape
 

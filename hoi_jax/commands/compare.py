@@ -21,7 +21,13 @@ from hoi_jax.evaluation.analysis.bootstrap import (
     difference,
     intervals,
 )
-from hoi_jax.evaluation.analysis.compare import format_comparison, resample_predictions, stored_draws, to_json, unlike
+from hoi_jax.evaluation.analysis.compare import (
+    format_comparison,
+    protocol_mismatches,
+    resample_predictions,
+    stored_draws,
+    to_json,
+)
 from hoi_jax.evaluation.metrics.result import EvaluationResult, read_result
 from hoi_jax.formats.labels.detect import read_annotations
 
@@ -86,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         first, second = read_result(options.a), read_result(options.b)
-        reasons = unlike(first, second)
+        reasons = protocol_mismatches(first, second)
         if reasons and not options.allow_unlike:
             lines = "\n  ".join(reasons)
             raise ValueError(

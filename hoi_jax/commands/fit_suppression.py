@@ -1,4 +1,4 @@
-"""Fits suppression thresholds per HOI class on training pictures that were held out, never on the test set.
+"""Fits suppression thresholds per HOI class on training images that were held out, never on the test set.
 
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.dataset.train_split=train:fit
     python -m hoi_jax.commands.fit_suppression --workdir runs/tin --data-dir data
@@ -27,7 +27,7 @@ def fit(workdir: Path, data_dir: Path, checkpoint: str = "best") -> tuple[Path, 
     """Writes `calibration.json`; returns its path, the classes with a threshold above 0, and all classes.
 
     Raises:
-      ValueError: the run learned all training pictures, or its vocabulary has no HOI classes.
+      ValueError: the run learned all training images, or its vocabulary has no HOI classes.
     """
     variables, config_text, metadata = load_for_evaluation(workdir, checkpoint)
     experiment = ex.load_experiment(json.loads(config_text))
@@ -41,12 +41,12 @@ def fit(workdir: Path, data_dir: Path, checkpoint: str = "best") -> tuple[Path, 
     manifest = {"system": system.name, "step": metadata.step, "split": split}
     predict = make_predictor(system, variables)
     path = workdir / f"predictions_{base}_held_out.npz"
-    store = ex.predict_split(experiment, pipeline.eval_batches(), predict, path, manifest)
+    predictions = ex.predict_split(experiment, pipeline.eval_batches(), predict, path, manifest)
     # Thresholds take the place of the config's own suppression.
-    store = dataclasses.replace(store, pair_kept=np.ones_like(store.pair_kept))
-    thresholds = fit_thresholds(store, ex.load_annotations(directory, split), vocabulary)
+    predictions = dataclasses.replace(predictions, pair_nis_keep=np.ones_like(predictions.pair_nis_keep))
+    thresholds = fit_thresholds(predictions, ex.load_annotations(directory, split), vocabulary)
     target = workdir / "calibration.json"
-    write_calibration(target, thresholds, store, split, vocabulary)
+    write_calibration(target, thresholds, predictions, split, vocabulary)
     return target, int((thresholds > 0).sum()), len(thresholds)
 
 

@@ -3,7 +3,7 @@
     python -m hoi_jax.commands.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
 The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
-`predict.py --checkpoint`, `train.init_from`. Tables of kept checkpoints: `python -m scripts.zoo_tables --write`.
+`predict.py --checkpoint`, `train.init_from`. Tables of exported checkpoints: `python -m scripts.zoo_tables --write`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hoi_jax.serialization.exported import write_sums
 from hoi_jax.training.checkpoint import load_for_evaluation
-from hoi_jax.training.kept import write_kept
+from hoi_jax.training.kept import write_exported
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     variables, _, metadata = load_for_evaluation(options.workdir, options.checkpoint)
     options.folder.mkdir(parents=True, exist_ok=True)
-    size = write_kept(options.folder, variables, metadata, half=options.half)
+    size = write_exported(options.folder, variables, metadata, half=options.half)
     shutil.copyfile(options.workdir / "metrics.jsonl", options.folder / "metrics.jsonl")
     if options.scores:
         shutil.copyfile(options.scores, options.folder / "scores.json")

@@ -97,7 +97,9 @@ def localisation_ap(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the trained run, or a kept checkpoint")
+    parser.add_argument(
+        "--workdir", type=Path, required=True, help="folder of the trained run, or an exported checkpoint"
+    )
     parser.add_argument("--stages", type=int, nargs="+", help="after how many stages (default: the system as it is)")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")

@@ -1,6 +1,6 @@
 """What `evaluate.py --predictions` does: scores a file of predictions, or two side by side, and writes the report.
 
-Imports neither JAX nor TensorFlow, except to read pictures of a built dataset for a report.
+Imports neither JAX nor TensorFlow, except to read images of a built dataset for a report.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from hoi_jax.annotations import Annotations
 from hoi_jax.data.numpy_batch import read_image
 from hoi_jax.evaluation.analysis.bootstrap import REPLICATES
-from hoi_jax.evaluation.analysis.compare import unlike
+from hoi_jax.evaluation.analysis.compare import protocol_mismatches
 from hoi_jax.evaluation.benchmark_files import BENCHMARKS, BenchmarkFiles
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.postprocess.transfer import with_interactiveness
@@ -65,8 +65,8 @@ def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Voca
     if request.dataset in BENCHMARKS:
         return _score_benchmark(request, request.dataset)
     scorer = _scorer(request, request.predictions)
-    store = with_interactiveness(scorer.store, request.interactiveness_from, request.calibration)
-    scorer = dataclasses.replace(scorer, store=store)
+    predictions = with_interactiveness(scorer.predictions, request.interactiveness_from, request.calibration)
+    scorer = dataclasses.replace(scorer, predictions=predictions)
     other, draws = None, request.bootstrap
     if request.against:
         other = _scorer(dataclasses.replace(request, dataset=scorer.dataset, format="auto"), request.against)
@@ -76,12 +76,12 @@ def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Voca
     if other:
         results["against"] = _comparable(request, results["model"], other.results(draws=draws)["model"])
     if request.write_official:
-        count = write_official(request.write_official, scorer.store, scorer.annotations, scorer.vocabulary)
+        count = write_official(request.write_official, scorer.predictions, scorer.annotations, scorer.vocabulary)
         print(f"{request.write_official}: {count} records for the official script")
     if request.report:
-        pictures = functools.partial(read_pictures, request, scorer.annotations)
+        images = functools.partial(read_images, request, scorer.annotations)
         files = (request.predictions, request.against)
-        write_files_report(request.report, scorer, other, results, files, pictures)
+        write_files_report(request.report, scorer, other, results, files, images)
         print(f"report: {request.report}")
     return results, scorer.vocabulary
 
@@ -101,7 +101,7 @@ def _score_benchmark(request: FileRequest, dataset: str) -> tuple[dict[str, Eval
 
 def _comparable(request: FileRequest, model: EvaluationResult, other: EvaluationResult) -> EvaluationResult:
     """`other`. Raises ValueError where the two were scored by different rules."""
-    if reasons := unlike(model, other):
+    if reasons := protocol_mismatches(model, other):
         raise ValueError(f"{request.predictions} and {request.against} are not alike: {'; '.join(reasons)}")
     return other
 
@@ -123,11 +123,11 @@ def _scorer(request: FileRequest, predictions: Path) -> Scorer:
     )
 
 
-def read_pictures(request: FileRequest, annotations: Annotations, image_ids: set[int]) -> dict[int, np.ndarray]:
-    """`image_id` -> picture, of a folder by file name, else of the records that the labels lie beside; those found.
+def read_images(request: FileRequest, annotations: Annotations, image_ids: set[int]) -> dict[int, np.ndarray]:
+    """`image_id` -> image, of a folder by file name, else of the records that the labels lie beside; those found.
 
     Raises:
-      io.DataError: a picture is there and cannot be read.
+      io.DataError: an image is there and cannot be read.
     """
     found: dict[int, np.ndarray] = {}
     if request.images:
@@ -140,5 +140,5 @@ def read_pictures(request: FileRequest, annotations: Annotations, image_ids: set
         # Here and not above: only the records of a built dataset need TensorFlow.
         from hoi_jax.data.records import RecordFiles
 
-        found = RecordFiles(request.annotations.parent, split).pictures(image_ids)
+        found = RecordFiles(request.annotations.parent, split).images(image_ids)
     return found

@@ -16,9 +16,9 @@ from hoi_jax.data.records import RecordFiles
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.postprocess.transfer import with_interactiveness
 from hoi_jax.evaluation.scorer import Scorer
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.report.run import RunSummary, plan_report, write_run_report
-from hoi_jax.serialization.exported import find_folder, is_kept
+from hoi_jax.serialization.exported import find_folder, is_exported
 from hoi_jax.system import System
 from hoi_jax.training import load_for_evaluation, make_predictor
 from hoi_jax.visualization.attention import (
@@ -30,7 +30,7 @@ from hoi_jax.visualization.masks import draw_row, scene_of_row
 from hoi_jax.vocab import Vocabulary
 
 ATTENTION_IMAGES = 3
-"""Pictures of the report that show with attention maps, one pair each."""
+"""Images of the report that show with attention maps, one pair each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +69,20 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
     ex.check_requirements(experiment, directory, system, "predict")
     pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
     manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
-    # A kept checkpoint lies among the sources: nothing is written into it.
-    folder = Path("runs") / workdir.name if is_kept(workdir) else workdir
-    store_path = folder / f"predictions_{split}.npz"
+    # An exported checkpoint lies among the sources: nothing is written into it.
+    folder = Path("runs") / workdir.name if is_exported(workdir) else workdir
+    predictions_path = folder / f"predictions_{split}.npz"
     with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
         predict, batches = make_predictor(system, variables), pipeline.eval_batches()
-        store = ex.predict_split(experiment, batches, predict, store_path, manifest, lambda n: bar.update(n))
-    store = with_interactiveness(store, request.interactiveness_from, request.calibration)
+        predictions = ex.predict_split(
+            experiment, batches, predict, predictions_path, manifest, lambda n: bar.update(n)
+        )
+    predictions = with_interactiveness(predictions, request.interactiveness_from, request.calibration)
     annotations = ex.load_annotations(directory, split)
     train = ex.load_annotations(directory, experiment.dataset.train_split)
     asked = experiment.evaluation
     results = Scorer(
-        store, annotations, experiment.vocabulary, asked.metrics, asked.protocol, split, experiment.dataset.name,
+        predictions, annotations, experiment.vocabulary, asked.metrics, asked.protocol, split, experiment.dataset.name,
         train=train, subsets=asked.subsets,
     ).results()  # fmt: skip
     if request.report:
@@ -93,14 +95,14 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
             config=dataclasses.asdict(experiment),
         )
         drawings = draw_attention_maps(system, variables, next(pipeline.eval_batches()), experiment.vocabulary)
-        _write_report(request.report, run, directory, store, annotations, experiment, results, drawings)
+        _write_report(request.report, run, directory, predictions, annotations, experiment, results, drawings)
     return results, experiment.vocabulary
 
 
 def draw_attention_maps(
     system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary
 ) -> list[tuple[str, Image.Image]]:
-    """Drawings of attention maps and of masks, for the first pictures of a batch, with captions.
+    """Drawings of attention maps and of masks, for the first images of a batch, with captions.
 
     Empty for systems that have neither.
     """
@@ -126,13 +128,15 @@ def _write_report(
     path: Path,
     run: RunSummary,
     directory: Path,
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     experiment: ex.Experiment,
     results: Mapping[str, EvaluationResult],
     drawings: list[tuple[str, Image.Image]],
 ) -> None:
-    plan = plan_report(results, store, annotations, experiment.vocabulary, protocol=experiment.evaluation.protocol)
-    images = RecordFiles(directory, run.split).pictures(plan.image_ids)
+    plan = plan_report(
+        results, predictions, annotations, experiment.vocabulary, protocol=experiment.evaluation.protocol
+    )
+    images = RecordFiles(directory, run.split).images(plan.image_ids)
     write_run_report(path, run, plan, images, drawings)
     print(f"report: {path}")

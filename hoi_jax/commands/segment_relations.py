@@ -1,9 +1,9 @@
-"""Pictures and PIC files of relation segmentation, from a trained run whose system predicts masks.
+"""Images and PIC files of relation segmentation, from a trained run whose system predicts masks.
 
-    python -m hoi_jax.commands.segment_relations --workdir runs/cascade-mask --out segments --pictures 8
-    python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic --out results --pictures 0
+    python -m hoi_jax.commands.segment_relations --workdir runs/cascade-mask --out segments --images 8
+    python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic --out results --images 0
 
-Writes one drawn picture for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
+Writes one drawn image for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
 Recognition"), and for all images what PIC's evaluation reads: `relations_<split>.json`, `semantic/NAME.png` and
 `instance/NAME.png`.
 """
@@ -44,12 +44,12 @@ def segment(
     data_dir: Path,
     out: Path,
     *,
-    pictures: int = 8,
+    images: int = 8,
     min_score: float = LEAST_DRAWN,
     checkpoint: str = "best",
     split: str | None = None,
 ) -> int:
-    """Writes all files; returns the number of images. `min_score`: of the verbs on the pictures; files have all.
+    """Writes all files; returns the number of images. `min_score`: of the verbs on the images; files have all.
 
     Raises:
       ValueError: the system predicts no masks.
@@ -65,7 +65,7 @@ def segment(
     names = dict(zip(annotations.image_id.tolist(), annotations.file_name.tolist(), strict=True))
     predict = make_predictor(system, variables)
     records: list[dict[str, Any]] = []
-    for folder in ("semantic", "instance", "pictures"):
+    for folder in ("semantic", "instance", "images"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for batch in pipeline.eval_batches():
         found = predict(batch)
@@ -77,11 +77,11 @@ def segment(
             stem = Path(name).stem
             for folder, values in (("semantic", scene.semantic), ("instance", scene.instance)):
                 io.write_bytes_atomic(out / folder / f"{stem}.png", _png(values))
-            if len(records) < pictures:
+            if len(records) < images:
                 drawn = draw_row(scene, batch, row, experiment.vocabulary, min_score)
                 buffer = BytesIO()
                 drawn.save(buffer, "PNG")
-                io.write_bytes_atomic(out / "pictures" / f"{stem}.png", buffer.getvalue())
+                io.write_bytes_atomic(out / "images" / f"{stem}.png", buffer.getvalue())
             records.append(pic_record(scene, name, number))
     io.write_json_atomic(out / f"relations_{split}.json", records)
     return len(records)
@@ -93,13 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the trained run")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
-    parser.add_argument("--pictures", type=int, default=8, help="images to draw (default: 8)")
+    parser.add_argument("--images", type=int, default=8, help="images to draw (default: 8)")
     parser.add_argument("--min-score", type=float, default=LEAST_DRAWN, help="of drawn verbs (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--split", help="default: the config's evaluation split")
     options = parser.parse_args(arguments)
     try:
-        names = ("pictures", "min_score", "checkpoint", "split")
+        names = ("images", "min_score", "checkpoint", "split")
         choices = {name: getattr(options, name) for name in names}
         count = segment(options.workdir, options.data_dir, options.out, **choices)
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training pictures.
+"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training images.
 
     python -m hoi_jax.commands.suppression_thresholds joined_val.npz annotations_val.npz --out calibration.json
 
@@ -20,15 +20,15 @@ from hoi_jax.vocab import get_vocabulary
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", type=Path, help="store with verb scores and interactiveness")
-    parser.add_argument("annotations", type=Path, help="annotations_<split>.npz of pictures the model did not learn")
+    parser.add_argument("annotations", type=Path, help="annotations_<split>.npz of images the model did not learn")
     parser.add_argument("--split", default="val", help="name of that split, for the record (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="calibration.json to write")
     options = parser.parse_args(arguments)
     try:
-        store, annotations = load_predictions(options.predictions), Annotations.load(options.annotations)
-        vocabulary = get_vocabulary(store.vocabulary_name)
-        thresholds = fit_thresholds(store, annotations, vocabulary)
-        write_calibration(options.out, thresholds, store, options.split, vocabulary)
+        predictions, annotations = load_predictions(options.predictions), Annotations.load(options.annotations)
+        vocabulary = get_vocabulary(predictions.vocabulary_name)
+        thresholds = fit_thresholds(predictions, annotations, vocabulary)
+        write_calibration(options.out, thresholds, predictions, options.split, vocabulary)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,10 +3,10 @@
     python -m hoi_jax.commands.training_cost configs/tin_hico_det.py
     python -m hoi_jax.commands.training_cost configs/cascade_vcoco.py:phase=detector --set batch_size=4 --tflops 40
 
-Counted from shapes, in seconds; nothing is computed and no picture is read. Operations are those of convolutions and
+Counted from shapes, in seconds; nothing is computed and no image is read. Operations are those of convolutions and
 matrix products (`hoi_jax.training.cost`). Hours are operations over what one device sustains, 4.5 TFLOP/s unless
-`--tflops` says otherwise: what DETR's authors reach on a V100 in float32 (28 minutes per epoch of 118,287 pictures on
-eight of them, 86 billion multiply-adds per picture and pass, three passes). Reading pictures must keep up
+`--tflops` says otherwise: what DETR's authors reach on a V100 in float32 (28 minutes per epoch of 118,287 images on
+eight of them, 86 billion multiply-adds per image and pass, three passes). Reading images must keep up
 (`benchmarks/pipeline.py`). "Stored" is what the backward pass keeps of the forward pass, without what the compiler
 saves of it; `--compile` asks the compiler (minutes).
 """
@@ -37,7 +37,7 @@ COLUMNS = ("config", "parameters", "GFLOPs per prediction", "batch", "stored + s
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """Of a whole training on one device; `prediction_flops` are of one picture."""
+    """Of a whole training on one device; `prediction_flops` are of one image."""
 
     prediction_flops: int
     step: StepCost
@@ -48,22 +48,22 @@ class TrainingCost:
         return self.step.flops * self.num_steps / (tflops * 1e12) / 3600
 
 
-def training_cost(experiment: ex.Experiment, epoch_pictures: int = 0, *, compiled: bool = False) -> TrainingCost:
+def training_cost(experiment: ex.Experiment, epoch_images: int = 0, *, compiled: bool = False) -> TrainingCost:
     """What training `experiment` costs.
 
     Args:
-      epoch_pictures: pictures of an epoch with oversampled copies, for configs whose length is given in epochs.
+      epoch_images: images of an epoch with oversampled copies, for configs whose length is given in epochs.
       compiled: also asks the compiler for its plan of memory.
 
     Raises:
-      ValueError: the length is in epochs, and `epoch_pictures` is 0.
+      ValueError: the length is in epochs, and `epoch_images` is 0.
       schema.SchemaError: it trains on stored feature maps, whose shape the config does not tell.
     """
     train = experiment.train
-    if not train.num_steps and not epoch_pictures:
-        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --pictures says how long one is")
+    if not train.num_steps and not epoch_images:
+        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --images says how long one is")
     # Lengths in steps do not ask how long an epoch is.
-    epoch = (epoch_pictures or experiment.batch_size) / experiment.batch_size
+    epoch = (epoch_images or experiment.batch_size) / experiment.batch_size
     train, _ = in_steps(train, experiment.optimizer, epoch, experiment.batch_size)
     system = experiment.build_system()
     shapes = experiment.sizes, experiment.vocabulary
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="+", help="FILE[:OPTIONS], one table row each")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other values, in all of them")
-    parser.add_argument("--pictures", type=int, default=0, help="of one epoch, copies included (lengths in epochs)")
+    parser.add_argument("--images", type=int, default=0, help="of one epoch, copies included (lengths in epochs)")
     parser.add_argument("--compile", action="store_true", help="also the compiler's plan of memory on this device")
     parser.add_argument("--tflops", type=float, default=V100_TFLOPS, help="of a device (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for text in options.config:
         try:
             experiment = ex.load_experiment(_values(text, options.set))
-            cost = training_cost(experiment, options.pictures, compiled=options.compile)
+            cost = training_cost(experiment, options.images, compiled=options.compile)
         except (SettingsError, SchemaError, ValueError) as error:
             print(f"error: {text}: {error}", file=sys.stderr)
             return 2

@@ -1,10 +1,10 @@
-"""Two networks at inference: pairs of one prediction store take the interactiveness of another's.
+"""Two networks at inference: pairs of one prediction file take the interactiveness of another's.
 
     python -m hoi_jax.commands.transfer_interactiveness verbs.npz interactiveness.npz --out joined.npz \\
         [--calibration calibration.json]
 
 Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P comes from another
-training, and either can serve any detector's pairs. A pair takes the scores of the pair of the same picture with the
+training, and either can serve any detector's pairs. A pair takes the scores of the pair of the same image with the
 largest min(IoU_human, IoU_object). With a calibration (`nis_thresholds`), suppression is applied as well.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hoi_jax.evaluation.postprocess.suppression import apply_thresholds, read_calibration
-from hoi_jax.evaluation.postprocess.transfer import join_interactiveness
+from hoi_jax.evaluation.postprocess.transfer import transfer_interactiveness
 from hoi_jax.predictions import load_predictions
 from hoi_jax.vocab import get_vocabulary
 
@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, help="thresholds per HOI class, to suppress by")
     options = parser.parse_args(arguments)
     try:
-        joined = join_interactiveness(load_predictions(options.predictions), load_predictions(options.interactiveness))
-        before = len(joined.trip_pair)
+        joined = transfer_interactiveness(
+            load_predictions(options.predictions), load_predictions(options.interactiveness)
+        )
+        before = len(joined.triplet_pair)
         if options.calibration:
             vocabulary = get_vocabulary(joined.vocabulary_name)
             joined = apply_thresholds(joined, read_calibration(options.calibration, vocabulary), vocabulary)
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     unknown = int(np.isnan(joined.pair_interactiveness).sum())
-    kept = f"{len(joined.trip_pair)} of {before} verb scores kept"
+    kept = f"{len(joined.triplet_pair)} of {before} verb scores kept"
     print(f"{options.out}: {len(joined.pair_image)} pairs, {unknown} without a score, {kept}")
     return 0
 

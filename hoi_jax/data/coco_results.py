@@ -1,4 +1,4 @@
-"""Boxes of an object detector from files in circulation, looked up by picture."""
+"""Boxes of an object detector from files in circulation, looked up by image."""
 
 import dataclasses
 import sys
@@ -57,7 +57,7 @@ def entries_of(path: str | Path) -> list[dict[str, Any]]:
     rows = []
     for index, row in enumerate(table):
         if isinstance(row, dict) and isinstance(row.get("instances"), list):
-            # detectron2 groups its rows by picture.
+            # detectron2 groups its rows by image.
             rows += [
                 {"image_id": row.get("image_id"), **found} for found in row["instances"] if isinstance(found, dict)
             ]
@@ -196,13 +196,13 @@ class DetectionFile:
                 "alphabetical one? Write them as COCO results"
             )
 
-    def of(self, picture: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-        """Columns for `numpy_batch.batch_from_images`; no rows when the file does not speak of this picture.
+    def of(self, image: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
+        """Columns for `numpy_batch.batch_from_images`; no rows when the file does not speak of this image.
 
-        A picture is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
+        An image is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
         its height and width, for files whose boxes are in pixels of a resized image.
         """
-        found = self.rows.of(picture.name)
+        found = self.rows.of(image.name)
         if not found:
             return dict(_EMPTY)
         columns = {

@@ -1,9 +1,9 @@
-"""Feature maps of a frozen extractor, stored once per picture.
+"""Feature maps of a frozen extractor, stored once per image.
 
 `python -m hoi_jax.commands.cache_features` writes them; the pipeline gives them out as `image_features` instead of
 `image`.
-Boxes are jittered and cropped after the extractor, so all that is exact; mirrored pictures have maps of their own,
-because a strided network sees a mirrored picture differently; windows cut out of pictures have none and are refused.
+Boxes are jittered and cropped after the extractor, so all that is exact; mirrored images have maps of their own,
+because a strided network sees a mirrored image differently; windows cut out of images have none and are refused.
 Maps are float16: half the space for a relative rounding of 5e-4.
 """
 
@@ -50,11 +50,11 @@ def open_cache(
     """The cache of one split.
 
     Args:
-      expected: entries of the meta file that must agree (dataset, size of pictures).
+      expected: entries of the meta file that must agree (dataset, size of images).
       examples: of the whole split. mirrored: whether mirrored maps are needed.
 
     Raises:
-      DataError: it was not written, or for other records or another size, or without mirrored pictures.
+      DataError: it was not written, or for other records or another size, or without mirrored images.
     """
     if not (directory / META).is_file():
         raise DataError(
@@ -67,7 +67,7 @@ def open_cache(
     maps = map_npy(directory / f"{split}.npy")
     if maps.ndim != 5 or maps.dtype != np.float16 or maps.shape[1] != examples:
         raise DataError(
-            f"{directory}/{split}.npy: {maps.dtype}{maps.shape}, expected float16 maps of {examples} pictures"
+            f"{directory}/{split}.npy: {maps.dtype}{maps.shape}, expected float16 maps of {examples} images"
         )
     if mirrored and len(maps) < 2:
         raise DataError(f"{directory}/{split}.npy: no mirrored maps, which augment.flip needs")

@@ -1,7 +1,7 @@
 """One box per object out of loose annotations (CALIPSO section 4.5.3, after InteractNet).
 
 HICO-DET draws boxes anew for every HOI class, so that one person carries several boxes that nearly coincide. Boxes that
-a detector sees as one thing become that thing, with all of its labels.
+a detector sees as one object become that object, with all of its labels.
 """
 
 import numpy as np

@@ -7,13 +7,13 @@ import numpy as np
 
 from hoi_jax import schema
 from hoi_jax.data.changes import plain_changes
-from hoi_jax.data.pixels import change_image, open_picture, rgb_of, upright
+from hoi_jax.data.pixels import change_image, open_image, rgb_of, upright
 from hoi_jax.data.settings import SizeSettings
 from hoi_jax.io import MEGABYTE, read_bytes
 from hoi_jax.vocab import Vocabulary
 
 Detections = Mapping[str, np.ndarray]
-"""Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the picture,
+"""Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the image,
 class [N], score [N]. keypoints_px may be absent, and so may faces_xyxy_px [M, 4], faces of the image."""
 
 
@@ -113,13 +113,13 @@ def _fill_detections(batch: dict[str, np.ndarray], row: int, table: Detections, 
 
 
 def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels: int = 100_000_000) -> np.ndarray:
-    """A picture file as [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
+    """An image file as [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
 
     Raises:
-      DataError: naming the file, when it is missing, too large, or no picture that Pillow can read whole.
+      DataError: naming the file, when it is missing, too large, or no image that Pillow can read whole.
     """
     data = read_bytes(path, max_bytes=max_bytes)
-    return rgb_of(upright(open_picture(data, str(path), max_pixels=max_pixels)))
+    return rgb_of(upright(open_image(data, str(path), max_pixels=max_pixels)))
 
 
 def blank_batch(

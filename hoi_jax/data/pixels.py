@@ -37,8 +37,8 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def open_picture(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The decoded first picture of a file, as stored (not turned upright).
+def open_image(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The decoded first image of a file, as stored (not turned upright).
 
     Raises:
       DataError: beginning with `where`.
@@ -54,11 +54,11 @@ def open_picture(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Im
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise CorruptFileError(f"{where}: not a picture, or of another format than {', '.join(FORMATS)}") from error
+        raise CorruptFileError(f"{where}: not an image, or of another format than {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{where}: too many pixels ({error})") from error
     except _FAULTS as error:
-        raise CorruptFileError(f"{where}: not a readable picture ({error})") from error
+        raise CorruptFileError(f"{where}: not a readable image ({error})") from error
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -73,7 +73,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says."""
+    """The image turned as its EXIF orientation says."""
     turn = _TURNS.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
 
@@ -89,7 +89,7 @@ def rgb_of(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     try:
         return np.asarray(image.convert("RGB"))
     except _FAULTS as error:
-        raise CorruptFileError(f"a picture of mode {image.mode!r} is not read ({error})") from error
+        raise CorruptFileError(f"an image of mode {image.mode!r} is not read ({error})") from error
 
 
 def is_plain(image: Image.Image) -> bool:
@@ -99,7 +99,7 @@ def is_plain(image: Image.Image) -> bool:
 
 
 def png_of(image: Image.Image) -> bytes:
-    """The picture as an 8-bit RGB PNG: nothing is lost by storing it."""
+    """The image as an 8-bit RGB PNG: nothing is lost by storing it."""
     stream = BytesIO()
     Image.fromarray(rgb_of(image)).save(stream, "PNG")
     return stream.getvalue()
@@ -111,7 +111,7 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 def decode_rgb(data: bytes, where: str) -> UInt8[np.ndarray, "h w 3"]:
     """The pixels of an encoded image as they lie in the file (EXIF's orientation is not applied). Raises DataError."""
-    return rgb_of(open_picture(data, where))
+    return rgb_of(open_image(data, where))
 
 
 def resize_image(
@@ -149,13 +149,13 @@ def change_image(
     interpolation: str = "bilinear",
 ) -> UInt8[np.ndarray, "H W 3"]:
     """One row of `changes.Changes` applied to an image, padded with zeros at the bottom and the right to `shape_hw`."""
-    picture = Image.fromarray(image)
+    photo = Image.fromarray(image)
     if flip:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = recolour(picture, colours, int(colour_order))
-    picture = _cut(_resized(picture, tuple(first_hw), interpolation), window)
+        photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    photo = recolour(photo, colours, int(colour_order))
+    photo = _cut(_resized(photo, tuple(first_hw), interpolation), window)
     padded = np.zeros((int(shape_hw[0]), int(shape_hw[1]), 3), np.uint8)
-    padded[: int(hw[0]), : int(hw[1])] = np.asarray(_resized(picture, tuple(hw), interpolation))
+    padded[: int(hw[0]), : int(hw[1])] = np.asarray(_resized(photo, tuple(hw), interpolation))
     return padded
 
 
@@ -191,7 +191,7 @@ def change_mask(
     grid = np.zeros((int(grid_hw[0]), int(grid_hw[1])), bool)
     if not png:
         return grid
-    mask = Image.fromarray((np.asarray(open_picture(png, "mask").convert("L")) > 0).astype(np.float32))
+    mask = Image.fromarray((np.asarray(open_image(png, "mask").convert("L")) > 0).astype(np.float32))
     if mask.size != (int(original_hw[1]), int(original_hw[0])):
         raise DataError(f"mask: {mask.size[::-1]} pixels, its image has {tuple(original_hw.tolist())}")
     if flip:

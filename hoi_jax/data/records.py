@@ -71,7 +71,7 @@ def _ablation_val(base: str, count: int) -> Bool[np.ndarray, " count"]:
 
 
 def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
-    """The TFDS features of a record. Encoded pictures and masks are kept as strings, decoded on reading."""
+    """The TFDS features of a record. Encoded images and masks are kept as strings, decoded on reading."""
     features: dict[str, object] = {}
     for name, field in schema.RECORD_FIELDS.items():
         if field.dtype == "bytes":
@@ -120,7 +120,7 @@ class RecordFiles:
         return records.enumerate().filter(lambda i, _: mask[i]).map(lambda _, record: record)
 
     def parse(self, serialized: Tensor) -> dict[str, Tensor]:
-        """One serialized record -> tensors of `schema.RECORD_FIELDS`; pictures and masks still encoded."""
+        """One serialized record -> tensors of `schema.RECORD_FIELDS`; images and masks still encoded."""
         return self._features.deserialize_example(serialized)
 
     def numpy_records(self) -> Iterator[dict[str, object]]:
@@ -129,7 +129,7 @@ class RecordFiles:
             example = self.parse(serialized)
             yield {name: value.numpy() for name, value in example.items()}
 
-    def pictures(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
+    def images(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
         """image_id -> decoded image [H, W, 3] uint8, for showing; one pass over the split.
 
         Left out are those that the dataset was built without.
@@ -228,7 +228,7 @@ def read_at(path: Tensor, byte: Tensor) -> tf.data.Dataset:
     return tf.data.experimental.from_variant(records, tf.TensorSpec((), tf.string)).take(1)
 
 
-class PictureReader:
+class ImageReader:
     """Images of one split by row of its annotations; may be used by several threads."""
 
     def __init__(self, files: RecordFiles):
@@ -242,7 +242,7 @@ class PictureReader:
     def __len__(self) -> int:
         return len(self._byte)
 
-    def picture(self, row: int) -> tuple[int, np.ndarray | None]:
+    def image(self, row: int) -> tuple[int, np.ndarray | None]:
         """image_id and the image [H, W, 3] uint8, or None where the dataset was built without images.
 
         Raises:

@@ -165,14 +165,12 @@ class TrainingCopies:
         path, content = self._labels
         count = content.get("instances_count", np.zeros(0, np.int64))
         if len(count) != self.files.num_examples or len(content.get("instances_class", ())) != count.sum():
-            raise DataError(
-                f"{path}: no instances of {self.files.num_examples} pictures, which pipeline.sparsity counts"
-            )
+            raise DataError(f"{path}: no instances of {self.files.num_examples} images, which pipeline.sparsity counts")
         boxes = content.get("instances_xyxy_px")
         human, overlap = self.vocabulary.human_class, self.options.sparsity_overlap
         sparse = sparse_examples(content["instances_class"], count, human, boxes, overlap)
         if sparse.all():
-            raise DataError(f"{path}: no picture is crowded; set pipeline.sparsity to 'off'")
+            raise DataError(f"{path}: no image is crowded; set pipeline.sparsity to 'off'")
         return sparse
 
     def in_epoch(self, epoch: int) -> np.ndarray | None:

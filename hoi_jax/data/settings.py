@@ -24,7 +24,7 @@ class DatasetSettings:
       train_split, eval_split: names of splits; "train:fit", "train:held_out": parts of "train" (`records`).
       mix: further datasets of the training stream, for a view that their labels have too; mix_by: "size" gives every
         example the same chance, "equal" every dataset the same share.
-      features: name of a cache of feature maps that takes the place of pictures (`feature_cache`); "" = pictures.
+      features: name of a cache of feature maps that takes the place of images (`feature_cache`); "" = images.
       detections: "simulated" or "stored": as in the records; "ground_truth": the annotated boxes, score 1.
       merge_pairs: HICO-DET annotates every HOI class with boxes of its own; rows whose humans and whose objects
         both overlap by more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows that
@@ -122,14 +122,14 @@ class SizeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Changes of training pictures (`augment`); evaluation only resizes.
+    """Changes of training images (`augment`); evaluation only resizes.
 
     Attributes:
       flip: probability of mirroring.
       crop: probability of cutting out a random window.
-      crop_min_side: smallest window side as a fraction of the picture's.
+      crop_min_side: smallest window side as a fraction of the image's.
       crop_min_visible: an instance needs this fraction of its box inside the window to stay.
-      crop_sides_px: instead of `crop_min_side`, least and largest window side in pixels of the picture after its short
+      crop_sides_px: instead of `crop_min_side`, least and largest window side in pixels of the image after its short
         side became one of `crop_short_sides` (DETR: 384 to 600).
       crop_area, crop_ratio: instead of these, torchvision's RandomResizedCrop: every image is cut to a window with this
         share of its area and an aspect ratio in this range.
@@ -174,9 +174,9 @@ class PipelineSettings:
       oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
         (`sampling.copies_of_examples`); 0 = every example once.
       oversample_cap, oversample_skip_single: as there.
-      sparsity: how pictures with one person give way to crowded ones (`sampling`): "off"; "ratio": crowded ones are
+      sparsity: how images with one person give way to crowded ones (`sampling`): "off"; "ratio": crowded ones are
         shown `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random
-        crowded pictures (released code).
+        crowded images (released code).
       sparsity_overlap: boxes of people above this IoU are one person in that count; None = every box counts, as in the
         released sampler.
       crowded_copies: as above.

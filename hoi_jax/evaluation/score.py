@@ -1,4 +1,4 @@
-"""Scores of a prediction store against the annotations of a split: hop 8 of the walk of a batch.
+"""Scores of a prediction file against the annotations of a split: hop 8 of the walk of a batch.
 
 Stores and annotations hold continuous corners. The official evaluators count in inclusive pixels; boxes are
 moved into their frame here, once, so that IoU with +1 there equals plain IoU of ours.
@@ -24,26 +24,29 @@ from hoi_jax.evaluation.metrics.alignment import (
     pair_truth,
 )
 from hoi_jax.evaluation.metrics.annotated_pairs import agent_ap_over_pairs, role_ap_over_pairs
-from hoi_jax.evaluation.metrics.hico import evaluate_image_store, evaluate_mpii_store
+from hoi_jax.evaluation.metrics.hico import evaluate_image_predictions, evaluate_mpii_predictions
 from hoi_jax.evaluation.metrics.hico_det import (
     PairDetections,
     PairTruth,
     evaluate_hoi,
 )
-from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w_store
-from hoi_jax.evaluation.metrics.interactiveness import evaluate_interactiveness_store, evaluate_part_interactiveness
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w_predictions
+from hoi_jax.evaluation.metrics.interactiveness import (
+    evaluate_interactiveness_predictions,
+    evaluate_part_interactiveness,
+)
 from hoi_jax.evaluation.metrics.protocols import ActionProtocol, HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult, merge
 from hoi_jax.evaluation.metrics.suppression import nis_reduction
 from hoi_jax.evaluation.metrics.vcoco import (
     evaluate_actions,
 )
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 
 def evaluate(
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     *,
     protocol: str | HoiProtocol = "official",
@@ -51,8 +54,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Every score that the annotations allow for the vocabulary of the store.
 
-    HOI style: `evaluate_store`. Action style: `evaluate_actions_store` where persons are labelled for all actions, and
-    `role_ap_over_pairs` where pairs carry verbs.
+    HOI style: `evaluate_hoi_predictions`. Action style: `evaluate_action_predictions` where people are labelled for
+    all actions, and `role_ap_over_pairs` where pairs carry verbs.
 
     Args:
       protocol: of HOI style; a preset name or options.
@@ -61,16 +64,16 @@ def evaluate(
     Raises:
       ValueError: the annotations have no labels in the store's vocabulary.
     """
-    vocabulary = get_vocabulary(store.vocabulary_name)
+    vocabulary = get_vocabulary(predictions.vocabulary_name)
     pairs_fit = annotations.vocabulary_name == vocabulary.name
     if pairs_fit and not vocabulary.actions:
         hoi = hoi_protocol(protocol) if isinstance(protocol, str) else protocol
-        return evaluate_store(store, annotations, vocabulary, hoi, use_nis=use_nis)
+        return evaluate_hoi_predictions(predictions, annotations, vocabulary, hoi, use_nis=use_nis)
     results = []
     if annotations.actions_vocabulary_name == vocabulary.name and has_whole_action_labels(annotations):
-        results.append(evaluate_actions_store(store, annotations, vocabulary, use_nis=use_nis))
+        results.append(evaluate_action_predictions(predictions, annotations, vocabulary, use_nis=use_nis))
     if pairs_fit and len(annotations["pairs_verb"]):
-        results.append(role_ap_over_pairs(store, annotations, vocabulary, use_nis=use_nis))
+        results.append(role_ap_over_pairs(predictions, annotations, vocabulary, use_nis=use_nis))
     if not results:
         raise ValueError(
             f"predictions speak {vocabulary.name!r}; the annotations have pairs in "
@@ -79,8 +82,8 @@ def evaluate(
     return merge(*results)
 
 
-def evaluate_store(
-    store: PredictionStore,
+def evaluate_hoi_predictions(
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     protocol: HoiProtocol | None = None,
@@ -92,7 +95,7 @@ def evaluate_store(
     Verb and object class of a prediction name its HOI class; combinations that do not exist are ignored and
     counted. See `hico_det.evaluate_hoi` for the metrics.
     """
-    truth, detections, manifest = hoi_inputs(store, annotations, vocabulary, use_nis=use_nis)
+    truth, detections, manifest = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
     result = evaluate_hoi(
         truth,
         detections,
@@ -104,19 +107,19 @@ def evaluate_store(
 
 
 def hoi_inputs(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> tuple[PairTruth, PairDetections, dict[str, object]]:
     """What `evaluate_hoi` takes, from a store: (truth, detections, manifest of the alignment), in the official frame.
 
     Raises:
       ValueError: an annotated pair is no class of the vocabulary.
     """
-    aligned = align(store, annotations, use_nis)
+    aligned = align(predictions, annotations, use_nis)
     table = vocabulary.hoi_table
-    object_class = store.pair_object_class[store.trip_pair[aligned.trip_rows]]
-    verb = store.trip_verb[aligned.trip_rows]
+    object_class = predictions.pair_object_class[predictions.triplet_pair[aligned.triplet_rows]]
+    verb = predictions.triplet_verb[aligned.triplet_rows]
     label = np.where(object_class >= 0, table[verb, object_class], -1)
-    detections = pair_detections(store, aligned, label)
+    detections = pair_detections(predictions, aligned, label)
 
     truth = pair_truth(annotations, hoi_labels(annotations, vocabulary))
     return (
@@ -134,8 +137,8 @@ def hoi_inputs(
     )
 
 
-def evaluate_actions_store(
-    store: PredictionStore,
+def evaluate_action_predictions(
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     protocol: ActionProtocol | None = None,
@@ -149,14 +152,14 @@ def evaluate_actions_store(
     """
     if not has_whole_action_labels(annotations):
         raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` can be told")
-    aligned = align(store, annotations, use_nis)
+    aligned = align(predictions, annotations, use_nis)
     truth = action_truth(annotations, vocabulary)
-    detections = action_detections(store, aligned, vocabulary)
+    detections = action_detections(predictions, aligned, vocabulary)
     result = evaluate_actions(truth, detections, vocabulary, protocol)
     return dataclasses.replace(result, manifest={**result.manifest, **aligned.manifest})
 
 
-# Which metrics are wanted, and all of them computed for one prediction store.
+# Which metrics are wanted, and all of them computed for one prediction file.
 
 METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii", "hoi_w")
 
@@ -166,13 +169,13 @@ class EvaluationSettings:
     """How predictions are scored.
 
     Attributes:
-      batch_size: pictures at a time.
+      batch_size: images at a time.
       metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and "agent_pairs"
         (role and agent AP over annotated pairs only, for label files that hold nothing else), "interactiveness" (of
         whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO),
-        "mpii" (mAP of MPII, one class per picture), "hoi_w" (HOI-W's mAP_rel).
+        "mpii" (mAP of MPII, one class per image), "hoi_w" (HOI-W's mAP_rel).
       protocol: named HOI protocol.
-      max_triplets: verb scores kept per picture, None = all.
+      max_triplets: verb scores kept per image, None = all.
       subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
     """
 
@@ -197,7 +200,7 @@ def known_object_source(annotations: Annotations, vocabulary: Vocabulary) -> Lit
 
 def score(
     settings: EvaluationSettings,
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     *,
@@ -209,7 +212,7 @@ def score(
 
     Args:
       use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
-      published_interactiveness: see `evaluate_interactiveness_store`.
+      published_interactiveness: see `evaluate_interactiveness_predictions`.
       train: training labels, for the few-shot classes of "image"; those without image-level labels are not used.
 
     Raises:
@@ -222,18 +225,20 @@ def score(
 
     few_shot = train if train is not None and train.counts["hoi_labels"].any() else None
     metrics: dict[str, Callable[[Annotations], EvaluationResult]] = {
-        "hoi": lambda part: evaluate_store(store, part, vocabulary, protocol_for(part), use_nis=use_nis),
-        "actions": lambda part: evaluate_actions_store(store, part, vocabulary, use_nis=use_nis),
-        "role_pairs": lambda part: role_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
-        "agent_pairs": lambda part: agent_ap_over_pairs(store, part, vocabulary, use_nis=use_nis),
-        "interactiveness": lambda part: evaluate_interactiveness_store(
-            store, part, vocabulary, published_interactiveness
+        "hoi": lambda part: evaluate_hoi_predictions(
+            predictions, part, vocabulary, protocol_for(part), use_nis=use_nis
         ),
-        "parts": lambda part: evaluate_part_interactiveness(store, part, vocabulary),
-        "nis": lambda part: nis_reduction(store, part, vocabulary),
-        "image": lambda part: evaluate_image_store(store, part, train=few_shot),
-        "mpii": lambda part: evaluate_mpii_store(store, part),
-        "hoi_w": lambda part: evaluate_hoi_w_store(store, part, use_nis=use_nis),
+        "actions": lambda part: evaluate_action_predictions(predictions, part, vocabulary, use_nis=use_nis),
+        "role_pairs": lambda part: role_ap_over_pairs(predictions, part, vocabulary, use_nis=use_nis),
+        "agent_pairs": lambda part: agent_ap_over_pairs(predictions, part, vocabulary, use_nis=use_nis),
+        "interactiveness": lambda part: evaluate_interactiveness_predictions(
+            predictions, part, vocabulary, published_interactiveness
+        ),
+        "parts": lambda part: evaluate_part_interactiveness(predictions, part, vocabulary),
+        "nis": lambda part: nis_reduction(predictions, part, vocabulary),
+        "image": lambda part: evaluate_image_predictions(predictions, part, train=few_shot),
+        "mpii": lambda part: evaluate_mpii_predictions(predictions, part),
+        "hoi_w": lambda part: evaluate_hoi_w_predictions(predictions, part, use_nis=use_nis),
     }
 
     def score_split(part: Annotations) -> EvaluationResult:

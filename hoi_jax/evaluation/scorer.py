@@ -13,7 +13,7 @@ import numpy as np
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.baselines import box_distance_interactiveness, frequency_baseline
-from hoi_jax.evaluation.analysis.bootstrap import REPLICATES, intervals, resample, store_rankings
+from hoi_jax.evaluation.analysis.bootstrap import REPLICATES, intervals, prediction_rankings, resample
 from hoi_jax.evaluation.metrics.alignment import has_whole_action_labels, versions
 from hoi_jax.evaluation.metrics.annotated_pairs import has_people, pair_rankings
 from hoi_jax.evaluation.metrics.interactiveness import truth_from_published
@@ -24,7 +24,7 @@ from hoi_jax.evaluation.score import METRICS, EvaluationSettings, known_object_s
 from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.formats.predictions.checks import prediction_counts
 from hoi_jax.formats.predictions.detect import detect_format, read_predictions
-from hoi_jax.predictions import PredictionStore, load_predictions
+from hoi_jax.predictions import Predictions, load_predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
@@ -58,7 +58,7 @@ class Scorer:
       subsets: parts of the split (`analysis.subsets.SUBSETS`) on which the model's metrics are taken too.
     """
 
-    store: PredictionStore
+    predictions: Predictions
     annotations: Annotations
     vocabulary: Vocabulary
     metrics: tuple[str, ...]
@@ -83,24 +83,24 @@ class Scorer:
           draws: bootstrap draws of the images, for intervals of the model and of the class-frequency baseline.
         """
         results = {"model": self._drawn(draws)}
-        if not self.store.pair_kept.all():
+        if not self.predictions.pair_nis_keep.all():
             results["no_suppression"] = self.result(use_nis=False)
         if "interactiveness" in self.metrics:
-            results["distance_model_pairs"] = self._by_distance(self.store).result()
+            results["distance_model_pairs"] = self._by_distance(self.predictions).result()
         baseline = self._class_frequency()
         if baseline is None:
             return results
         if ranked := tuple(name for name in RANKED_METRICS if name in self.metrics):
             results["class_frequency"] = dataclasses.replace(baseline, metrics=ranked)._drawn(draws)
         if "interactiveness" in self.metrics:
-            results["distance_all_pairs"] = self._by_distance(baseline.store).result()
+            results["distance_all_pairs"] = self._by_distance(baseline.predictions).result()
         return results
 
     def result(self, *, use_nis: bool = True) -> EvaluationResult:
         """All metrics of the predictions, with what they were computed from."""
         result = score(
             EvaluationSettings(metrics=self.metrics, protocol=self.protocol, subsets=self.subsets),
-            self.store,
+            self.predictions,
             self.annotations,
             self.vocabulary,
             use_nis=use_nis,
@@ -113,9 +113,9 @@ class Scorer:
         result = self.result()
         return self.with_intervals(result, replicates=draws) if draws else result
 
-    def _by_distance(self, store: PredictionStore) -> "Scorer":
-        near = box_distance_interactiveness(store)
-        return dataclasses.replace(self, store=near, metrics=("interactiveness",), subsets=())
+    def _by_distance(self, predictions: Predictions) -> "Scorer":
+        near = box_distance_interactiveness(predictions)
+        return dataclasses.replace(self, predictions=near, metrics=("interactiveness",), subsets=())
 
     def _class_frequency(self) -> "Scorer | None":
         labelled = bool(self.vocabulary.hois) or self.annotations.vocabulary_name == self.vocabulary.name
@@ -123,7 +123,7 @@ class Scorer:
         if self.train is None or not labelled or not wanted or not len(self.annotations["detections_class"]):
             return None
         baseline = frequency_baseline(self.train, self.annotations, self.vocabulary)
-        return dataclasses.replace(self, store=baseline, subsets=())
+        return dataclasses.replace(self, predictions=baseline, subsets=())
 
     def with_intervals(
         self, result: EvaluationResult, *, replicates: int = REPLICATES, seed: int = 0, level: float = 0.95
@@ -139,7 +139,7 @@ class Scorer:
         """
         use_nis = bool(result.manifest.get("use_nis", True))
         if "role_pairs" in self.metrics and "actions" not in self.metrics:
-            rankings = pair_rankings(self.store, self.annotations, self.vocabulary, use_nis=use_nis)
+            rankings = pair_rankings(self.predictions, self.annotations, self.vocabulary, use_nis=use_nis)
         else:
             rankings = self._official_rankings(use_nis)
         drawn = resample(rankings, replicates=replicates, seed=seed)
@@ -155,7 +155,7 @@ class Scorer:
         if not self.vocabulary.actions:
             source = known_object_source(self.annotations, self.vocabulary)
             protocol = dataclasses.replace(hoi_protocol(self.protocol), known_object_source=source)
-        return store_rankings(self.store, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
+        return prediction_rankings(self.predictions, self.annotations, self.vocabulary, protocol, use_nis=use_nis)
 
     def _about(self) -> dict[str, object]:
         about: dict[str, object] = {
@@ -163,10 +163,10 @@ class Scorer:
             "split": self.split,
             "annotations_fingerprint": self.annotations.fingerprint,
             "num_images": self.annotations.num_images,
-            "input_counts": prediction_counts(self.store, self.annotations, self.vocabulary),
-            "num_predictions": len(self.store.trip_score),
-            "detector": self.store.manifest.get("detector"),
-            "predictions": dict(self.store.manifest),
+            "input_counts": prediction_counts(self.predictions, self.annotations, self.vocabulary),
+            "num_predictions": len(self.predictions.triplet_score),
+            "detector": self.predictions.manifest.get("detector"),
+            "predictions": dict(self.predictions.manifest),
             "versions": versions(),
         }
         if "hoi" in self.metrics:
@@ -232,11 +232,11 @@ def load_scorer(
     chosen = tuple(metrics or default_metrics(dataset, labels, vocabulary, published is not None))
     for name in chosen:
         choice("metric", name, METRICS)
-    store = read_predictions(predictions, vocabulary, labels, format)
+    loaded = read_predictions(predictions, vocabulary, labels, format)
     train = None
     if train_annotations is not None:
         train = read_annotations(train_annotations, image_labels=image_labels, split="train")
-    return Scorer(store, labels, vocabulary, chosen, protocol, split, dataset, published, train, tuple(subsets))
+    return Scorer(loaded, labels, vocabulary, chosen, protocol, split, dataset, published, train, tuple(subsets))
 
 
 def evaluate_files(

@@ -66,7 +66,7 @@ def register_datasets(data_dir: str | Path, config: Mapping[str, Any]) -> tuple[
     """Adds every dataset built below `data_dir` to Scenic's DatasetRegistry as "hoi_jax/<name>"; returns the names.
 
     Args:
-      config: values of one of our configs; it says the system, the sizes and how pictures are changed. What Scenic's
+      config: values of one of our configs; it says the system, the sizes and how images are changed. What Scenic's
         config has in `dataset_configs` (plain values, nested as ours) takes the place of its values.
 
     Raises:

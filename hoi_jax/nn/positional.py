@@ -35,7 +35,7 @@ def sine_positions(
 def sine_points(
     points_xy: Float[Array, "*batch 2"], dim: int, *, temperature: float = 10000.0
 ) -> Float[Array, "*batch {dim}"]:
-    """The code of `sine_positions` for points, given relative to the picture: dim / 2 channels for y, then for x."""
+    """The code of `sine_positions` for points, given relative to the image: dim / 2 channels for y, then for x."""
     if dim % 4:
         raise ValueError(f"dim is {dim}, expected a multiple of 4")
     return jnp.concatenate([_sine_code(points_xy[..., i], dim // 2, temperature) for i in (1, 0)], axis=-1)
@@ -54,11 +54,11 @@ def _sine_code(
 
 
 SHIFT, SPREAD = 0.1, 0.15
-"""At the start, heads look around the point on a circle of this radius, this far (shares of the picture's sides)."""
+"""At the start, heads look around the point on a circle of this radius, this far (shares of the image's sides)."""
 
 
 class Focus(NamedTuple):
-    """Where queries and tokens are, (x, y) relative to the unpadded picture: [B, Q, 2] and [B, T, 2]."""
+    """Where queries and tokens are, (x, y) relative to the unpadded image: [B, Q, 2] and [B, T, 2]."""
 
     points_xy: Array
     tokens_xy: Array

@@ -41,9 +41,9 @@ def cell_anchors(
 def make_anchors(
     image_hw: tuple[int, int], level_hw: Sequence[tuple[int, int]], cells: Float[np.ndarray, "levels anchors 4"]
 ) -> Float[np.ndarray, "total 4"]:
-    """All anchors of a pyramid over a picture of `image_hw` (padding included), pixels, on the host.
+    """All anchors of a pyramid over an image of `image_hw` (padding included), pixels, on the host.
 
-    The stride of a level is image size // map size per axis, as in torchvision; it is the true one where the picture is
+    The stride of a level is image size // map size per axis, as in torchvision; it is the true one where the image is
     a multiple of the coarsest stride.
     """
     levels = []

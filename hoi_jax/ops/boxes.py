@@ -51,7 +51,7 @@ def pairwise_iou(
 def clip_boxes(
     boxes_xyxy_px: Float[Array, "*batch rows 4"], image_hw_px: Int[Array, "*batch 2"]
 ) -> Float[Array, "*batch rows 4"]:
-    """Boxes cut to the picture, 0 <= x <= width and 0 <= y <= height."""
+    """Boxes cut to the image, 0 <= x <= width and 0 <= y <= height."""
     limit = image_hw_px[..., None, ::-1].astype(boxes_xyxy_px.dtype)
     limit = jnp.concatenate([limit, limit], axis=-1)
     return jnp.clip(boxes_xyxy_px, 0.0, limit)
@@ -139,7 +139,7 @@ def decode_boxes(
     plus_one: bool = False,
     clip_shrinking: bool = True,
 ) -> Float[Array, "*batch 4"]:
-    """The boxes that `encode_boxes` describes. Not cut to the picture.
+    """The boxes that `encode_boxes` describes. Not cut to the image.
 
     Args:
       clip_shrinking: limit the ratio of sides to 1000 / 16 from below too (mmdetection); torchvision does so from
@@ -170,9 +170,9 @@ def class_nms(
     """
     order = jnp.argsort(-jnp.where(valid, score, -jnp.inf), stable=True)
     boxes, kind = boxes_xyxy[order], label[order]
-    rivals = (pairwise_iou(boxes, boxes) > overlap) & (kind[:, None] == kind[None, :])
+    baselines = (pairwise_iou(boxes, boxes) > overlap) & (kind[:, None] == kind[None, :])
     rank = jnp.arange(score.shape[0])
-    better = rivals & (rank[:, None] < rank[None])
+    better = baselines & (rank[:, None] < rank[None])
     candidates = valid[order]
 
     # A box stays iff no better box that stays overlaps it: one solution, found from the best box downwards. Every round

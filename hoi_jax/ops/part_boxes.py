@@ -25,7 +25,7 @@ def with_stand_ins(keypoints_px: Float[Array, "*batch 17 3"]) -> Float[Array, "*
     """Poses whose absent joints (score 0) have a place, still with score 0.
 
     The recipe takes means and distances of two joints each. It was made for detectors, which place every joint; in
-    annotations an absent one is at (0, 0): a mean with it lies anywhere, a distance to it is as long as the picture.
+    annotations an absent one is at (0, 0): a mean with it lies anywhere, a distance to it is as long as the image.
     An absent eye, shoulder or hip takes the place of the other of its pair; where both eyes or both shoulders are
     absent, they take the middle of the shoulders or eyes. A limb without one of its ends has no length.
     """
@@ -58,7 +58,7 @@ def part_boxes_from_pose(
     Half a side is half the distance from pelvis to thorax times a factor per part. If pelvis or thorax score below 0.2,
     it is the length of the limb instead (for the head, neck to head), if its three joints score over 0.2 on average. A
     part whose own joint scores below 0.2, and one without any measure, gets the box of the whole person. Absent joints
-    (score 0) have stand-ins, so that none is taken for a point in the corner of the picture (`with_stand_ins`).
+    (score 0) have stand-ins, so that none is taken for a point in the corner of the image (`with_stand_ins`).
     """
     keypoints_px = with_stand_ins(keypoints_px)
     mean = {name: keypoints_px[..., np.asarray(pair), :].mean(-2) for name, pair in _PAIRS.items()}

@@ -221,13 +221,13 @@ def pose_map(
     drawn = present[..., starts] & present[..., ends]
     rows = jnp.where(drawn[..., None], rows, -1)
     columns = jnp.where(drawn[..., None], columns, -1)
-    picture = jnp.where(
+    image = jnp.where(
         box_maps(human_grid, size) & ~jnp.any(present, axis=-1)[..., None, None], NO_POSE_GRAY, 0.0
     ).astype(jnp.float32)
     # Unrolled on purpose: seventeen selects fuse into one pass over the map, a 17-deep reduction would not.
     for limb, gray in enumerate(LIMB_GRAY):
-        picture = jnp.where(_hits(rows[..., limb, :], columns[..., limb, :], size), np.float32(gray), picture)
-    return picture
+        image = jnp.where(_hits(rows[..., limb, :], columns[..., limb, :], size), np.float32(gray), image)
+    return image
 
 
 def joints_present(keypoints_px: Float[Array, "*batch 17 3"], min_score: float) -> Bool[Array, "*batch 18"]:

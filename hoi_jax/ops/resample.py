@@ -66,7 +66,7 @@ def window_matrix(
 
     Args:
       start, length: in cells of the input; may have fractions.
-      valid: cells of the axis that are picture; the rest is padding.
+      valid: cells of the axis that are image; the rest is padding.
       kernel: "bicubic" (a = -0.5) or "bilinear".
       first: cells below it take no part either, as where a window is cut out before it is resized; None = all do.
     """
@@ -112,7 +112,7 @@ def resample_masks(
 ) -> Float[Array, "*batch rows columns"]:
     """Each mask, known on an h x w grid over its source rectangle, on a grid of `size` over the target rectangle.
 
-    Bilinear between the middles of cells; zero outside of the source. Masks over the whole picture have the picture as
+    Bilinear between the middles of cells; zero outside of the source. Masks over the whole image have the image as
     their source, predicted ones their box.
     """
     leading, (height, width) = masks.shape[:-2], masks.shape[-2:]

@@ -116,7 +116,7 @@ def roi_align(
     Args:
       levels: maps [h, w, C] of one image.
       boxes_xyxy_px: corners in pixels; level: the map of each box.
-      valid_hw: cells of each level over the unpadded picture; cells past them are never read.
+      valid_hw: cells of each level over the unpadded image; cells past them are never read.
       strides: pixels per cell of each level.
       samples: per axis and bin; None: as many as the bin has cells, rounded up, at most `max_samples`.
       aligned: shift by half a cell, so that a cell's value lies at its middle; False is the older rule, where boxes

@@ -118,7 +118,7 @@ def patches_under_boxes(
     """Patches (row by row) that a box touches: corners are rounded outwards to patch borders.
 
     Args:
-      boxes_xyxy: in pixels of the picture that the patches were cut from; parts outside are ignored, and a box whose
+      boxes_xyxy: in pixels of the image that the patches were cut from; parts outside are ignored, and a box whose
         corners changed places is put right.
     """
     rows, columns = grid

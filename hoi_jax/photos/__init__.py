@@ -1,6 +1,6 @@
 """HOI on anybody's photograph: an off-the-shelf object detector and a prior of verbs, offline. An optional extra.
 
 `detector` says what a detector is and has one; `darknet` runs its network; `packaged` finds weights inside an installed
-package without running the package's code; `prior` names the kept checkpoints that need boxes alone. Only entry points
-import this: nothing else in the library knows of it.
+package without running the package's code; `prior` names the exported checkpoints that need boxes alone. Only entry
+points import this: nothing else in the library knows of it.
 """

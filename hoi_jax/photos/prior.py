@@ -1,10 +1,10 @@
-"""Priors of verbs for photographs: kept checkpoints trained on real labels that look at boxes and classes only."""
+"""Priors of verbs for photographs: exported checkpoints trained on real labels that look at boxes and classes only."""
 
 from collections.abc import Mapping
 from typing import Any
 
 PRIORS = {"hico_det": "tin_hico_det_geometry", "vcoco": "tin_vcoco_geometry"}
-"""Kept checkpoint by the dataset whose verbs it knows."""
+"""Exported checkpoint by the dataset whose verbs it knows."""
 
 
 def with_detector_scores(model: Mapping[str, Any], min_score: float) -> dict[str, Any]:
@@ -27,5 +27,5 @@ def origin_of_scores(boxes: str, dataset: str) -> str:
     return (
         f"score = confidence of the person's box x confidence of the object's box ({boxes}) x how often people and "
         f"objects of these classes, with boxes placed like this, do this in {dataset}'s training labels "
-        f"({PRIORS[dataset]}). The verbs were chosen without looking at the picture."
+        f"({PRIORS[dataset]}). The verbs were chosen without looking at the image."
     )

@@ -1,4 +1,4 @@
-"""All that a page says about one set of predictions beside its scores: errors, calibration, every single picture."""
+"""All that a page says about one set of predictions beside its scores: errors, calibration, every single image."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ from jaxtyping import Bool, Float, Int
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.calibration import Reliability, hoi_reliability, reliability
-from hoi_jax.evaluation.analysis.errors import analyse_errors_store, picture_ap
+from hoi_jax.evaluation.analysis.errors import analyse_prediction_errors, per_image_ap
 from hoi_jax.evaluation.analysis.triplets import Triplets, match, predicted_triplets, true_triplets
 from hoi_jax.evaluation.metrics.protocols import HoiProtocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 
@@ -24,7 +24,7 @@ class Analysis:
       truth, found: annotated interactions ("no interaction" is none), and which of them are found.
       errors: kinds of errors; None for vocabularies of actions, whose classes know no objects.
       reliability: of all that the mAP counts, of actions of all with an object.
-      in_picture: [I] AP within each picture, NaN without annotated interactions.
+      in_image: [I] AP within each image, NaN without annotated interactions.
     """
 
     predicted: Triplets
@@ -33,20 +33,20 @@ class Analysis:
     found: Bool[np.ndarray, " g"]
     errors: EvaluationResult | None
     reliability: Reliability
-    in_picture: Float[np.ndarray, " i"]
+    in_image: Float[np.ndarray, " i"]
 
     def annotated_in(self, image: int) -> Int[np.ndarray, " k"]:
-        """Rows of `truth` of one picture."""
+        """Rows of `truth` of one image."""
         return np.flatnonzero(self.truth.image == image)
 
     def best_in(self, image: int, count: int) -> Int[np.ndarray, " k"]:
-        """Rows of the best `count` predictions of one picture, best first."""
+        """Rows of the best `count` predictions of one image, best first."""
         rows = np.flatnonzero(self.predicted.image == image)
         return rows[np.argsort(-self.predicted.score[rows], kind="stable")][:count]
 
 
 def analyse(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
 ) -> Analysis:
     """Looks through predictions under a protocol of HOI classes (actions have the official one only).
 
@@ -54,15 +54,15 @@ def analyse(
       ValueError: the annotations have no labels in this vocabulary.
     """
     truth = true_triplets(annotations, vocabulary)
-    predicted = predicted_triplets(store, annotations, vocabulary)
+    predicted = predicted_triplets(predictions, annotations, vocabulary)
     right, found = match(predicted, truth, vocabulary)
     asked = truth.verb != vocabulary.no_interaction
     truth, found = truth.take(np.flatnonzero(asked)), found[asked]
     positives = np.bincount(truth.image, minlength=annotations.num_images)
     if vocabulary.hois:
-        errors = analyse_errors_store(store, annotations, vocabulary, protocol)
-        scores = hoi_reliability(store, annotations, vocabulary, protocol)
+        errors = analyse_prediction_errors(predictions, annotations, vocabulary, protocol)
+        scores = hoi_reliability(predictions, annotations, vocabulary, protocol)
     else:
         errors, scores = None, reliability(predicted.score, right)
-    in_picture = picture_ap(predicted.image, predicted.score, right, positives)
-    return Analysis(predicted, right, truth, found, errors, scores, in_picture)
+    in_image = per_image_ap(predicted.image, predicted.score, right, positives)
+    return Analysis(predicted, right, truth, found, errors, scores, in_image)

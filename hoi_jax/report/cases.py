@@ -1,4 +1,4 @@
-"""Whole pictures worth looking at: where a model is best and worst, and where two models differ most."""
+"""Whole images worth looking at: where a model is best and worst, and where two models differ most."""
 
 import dataclasses
 import html
@@ -16,10 +16,10 @@ from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 MOST_DRAWN = 8
-"""Predictions drawn into one picture at most."""
+"""Predictions drawn into one image at most."""
 
 MEASURE = (
-    "The measure is the average precision within the picture: its predictions are gone through by score, at each right "
+    "The measure is the average precision within the image: its predictions are gone through by score, at each right "
     "one the share of right ones so far is noted, and the sum of these shares is divided by the number of annotated "
     "interactions. 100: all of them are found and nothing wrong stands above them. It is no official figure. Drawn are "
     f"as many of the best predictions as interactions are annotated ({MOST_DRAWN} at most)."
@@ -32,7 +32,7 @@ COLOURS = (
 
 @dataclasses.dataclass(frozen=True)
 class CaseGroup:
-    """Pictures under one heading: rows of the annotations, and the colour of their edge."""
+    """Images under one heading: rows of the annotations, and the colour of their edge."""
 
     title: str
     tone: str
@@ -40,17 +40,17 @@ class CaseGroup:
 
 
 def best_and_worst(analysis: Analysis, *, best: int = 3, worst: int = 4) -> list[CaseGroup]:
-    """The pictures with the highest and with the lowest measure; of equals those with more annotated interactions."""
-    measure = analysis.in_picture
+    """The images with the highest and with the lowest measure; of equals those with more annotated interactions."""
+    measure = analysis.in_image
     low = _ordered(measure, analysis)[:worst]
     high = [row for row in _ordered(-measure, analysis) if row not in low][:best]
-    return [CaseGroup("Best pictures", "right", tuple(high)), CaseGroup("Worst pictures", "wrong", tuple(low))]
+    return [CaseGroup("Best images", "right", tuple(high)), CaseGroup("Worst images", "wrong", tuple(low))]
 
 
 def most_different(models: Mapping[str, Analysis], *, each: int = 3) -> list[CaseGroup]:
-    """The pictures in which one of two models is furthest ahead of the other; none where they are equal."""
+    """The images in which one of two models is furthest ahead of the other; none where they are equal."""
     (first, one), (second, other) = models.items()
-    gain = one.in_picture - other.in_picture
+    gain = one.in_image - other.in_image
     groups = []
     for name, values in ((first, -gain), (second, gain)):
         rows = [row for row in _ordered(values, one) if values[row] < 0]
@@ -59,7 +59,7 @@ def most_different(models: Mapping[str, Analysis], *, each: int = 3) -> list[Cas
 
 
 def _ordered(values: Float[np.ndarray, " i"], analysis: Analysis) -> list[int]:
-    """Rows of the pictures with a measure, by rising values, then falling numbers of annotated interactions."""
+    """Rows of the images with a measure, by rising values, then falling numbers of annotated interactions."""
     count = np.bincount(analysis.truth.image, minlength=len(values))
     rows = np.flatnonzero(~np.isnan(values))
     return rows[np.lexsort((-count[rows], values[rows]))].tolist()
@@ -73,11 +73,11 @@ def case_section(
     vocabulary: Vocabulary,
     title: str,
 ) -> Section:
-    """The pictures of all groups, each with what every model predicts beside what is annotated.
+    """The images of all groups, each with what every model predicts beside what is annotated.
 
     Args:
       models: name -> analysis, in the order of the panels.
-      images: `image_id` -> picture in its original size.
+      images: `image_id` -> image in its original size.
     """
     parts = [paragraph(MEASURE), paragraph(COLOURS), _overview(models)]
     for group in groups:
@@ -87,17 +87,17 @@ def case_section(
             number = int(annotations.image_id[row])
             panels = _panels(row, images[number], models, vocabulary)
             parts.append(case(group.tone, f"Image {number}", _caption(row, models), panels))
-    return Section("pictures", title, "".join(parts))
+    return Section("images", title, "".join(parts))
 
 
 def _overview(models: Mapping[str, Analysis]) -> str:
     texts = []
     for name, one in models.items():
-        known = 100 * one.in_picture[~np.isnan(one.in_picture)]
+        known = 100 * one.in_image[~np.isnan(one.in_image)]
         if len(known):
             none, full = np.count_nonzero(known == 0), np.count_nonzero(known == 100)
             texts.append(
-                f"{name}: of {len(known)} pictures with annotated interactions the median one has "
+                f"{name}: of {len(known)} images with annotated interactions the median one has "
                 f"{np.median(known):.0f}, {none} have 0, {full} have 100."
             )
     return paragraph(" ".join(texts))
@@ -108,7 +108,7 @@ def _caption(row: int, models: Mapping[str, Analysis]) -> str:
     for name, one in models.items():
         rows = one.annotated_in(row)
         texts.append(
-            f"{name}: {100 * one.in_picture[row]:.0f}, {int(one.found[rows].sum())} of {len(rows)} interactions found "
+            f"{name}: {100 * one.in_image[row]:.0f}, {int(one.found[rows].sum())} of {len(rows)} interactions found "
             f"among {np.count_nonzero(one.predicted.image == row)} predictions."
         )
     return " ".join(texts)
@@ -128,6 +128,6 @@ def _panels(
 
 
 def images_of(groups: Sequence[CaseGroup], annotations: Annotations) -> Int[np.ndarray, " n"]:
-    """`image_id` of all pictures of the groups."""
+    """`image_id` of all images of the groups."""
     rows = [row for group in groups for row in group.images]
     return annotations.image_id[np.array(rows, np.int64)]

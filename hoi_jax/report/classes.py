@@ -114,8 +114,8 @@ def _column(name: str) -> Column:
 
 INTRO = (
     "Difference: {first} minus {second}, in percent points. The interval (95 %) is of the paired bootstrap: both are "
-    "scored on the same {draws:,} random draws of the split's pictures. Where it leaves out 0, the difference is more "
-    "than the choice of test pictures explains; it says nothing about other random seeds of training."
+    "scored on the same {draws:,} random draws of the split's images. Where it leaves out 0, the difference is more "
+    "than the choice of test images explains; it says nothing about other random seeds of training."
 )
 
 

@@ -1,4 +1,4 @@
-"""Pieces of HTML that pages are made of: tables, pictures, bars. Every text is escaped here."""
+"""Pieces of HTML that pages are made of: tables, images, bars. Every text is escaped here."""
 
 import base64
 import dataclasses
@@ -111,8 +111,8 @@ def _number_class(number: bool) -> str:
     return ' class="number"' if number else ""
 
 
-def picture(image: Image.Image, alt: str) -> str:
-    """An <img> that holds the picture: PNG where that is small (drawn scenes), else JPEG (photographs)."""
+def image_element(image: Image.Image, alt: str) -> str:
+    """An <img> that holds the image: PNG where that is small (drawn scenes), else JPEG (photographs)."""
     png = io.BytesIO()
     image.save(png, "PNG", optimize=True)
     kind, data = "png", png.getvalue()
@@ -128,14 +128,15 @@ def picture(image: Image.Image, alt: str) -> str:
 
 
 def case(tone: str, title: str, caption: str, panels: Sequence[tuple[str, Image.Image]]) -> str:
-    """Pictures side by side under a title and a sentence.
+    """Images side by side under a title and a sentence.
 
     Args:
       tone: "right", "wrong", "missed" or "plain": the colour of the edge.
-      panels: what stands under each picture, and the picture.
+      panels: what stands under each image, and the image.
     """
     figures = "".join(
-        f"<figure>{picture(image, f'{name}: {title}. {caption}')}<figcaption>{html.escape(name)}</figcaption></figure>"
+        f"<figure>{image_element(image, f'{name}: {title}. {caption}')}"
+        f"<figcaption>{html.escape(name)}</figcaption></figure>"
         for name, image in panels
     )
     return (

@@ -1,6 +1,6 @@
-"""Which pictures a report shows: confident right predictions, confident wrong ones, interactions not found.
+"""Which images a report shows: confident right predictions, confident wrong ones, interactions not found.
 
-What counts as right is decided by the evaluators' own matching, so that pictures and scores agree. The choice is
+What counts as right is decided by the evaluators' own matching, so that images and scores agree. The choice is
 deterministic: by score, ties by the order of the store.
 """
 
@@ -14,14 +14,14 @@ from jaxtyping import UInt8
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.triplets import Interaction, Triplets, box_of, interactions_of
 from hoi_jax.report.analysis import Analysis
-from hoi_jax.report.html import ExamplePicture
+from hoi_jax.report.html import ExampleImage
 from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One picture worth showing.
+    """One image worth showing.
 
     Attributes:
       verdict: "right", "wrong" (predicted, not there) or "missed" (there, not found at all).
@@ -48,7 +48,7 @@ def choose_examples(
     wrong: int = 4,
     missed: int = 2,
 ) -> list[Example]:
-    """The pictures to show: of each verdict no two of the same picture or the same class.
+    """The images to show: of each verdict no two of the same image or the same class.
 
     Suppressed pairs, predictions without an object and the verb "no interaction" are left out.
 
@@ -56,7 +56,7 @@ def choose_examples(
       right, wrong, missed: how many of each at most.
 
     Returns:
-      Right ones first, then wrong ones, both by falling score, then missed ones: first those from pictures where
+      Right ones first, then wrong ones, both by falling score, then missed ones: first those from images where
       most was missed.
     """
     truth, found, predicted, hit = analysis.truth, analysis.found, analysis.predicted, analysis.right
@@ -70,30 +70,28 @@ def choose_examples(
     return examples + [choice.of_missed(row, order) for row in _spread(unseen, truth, missed)]
 
 
-def example_pictures(
-    examples: Iterable[Example], images: Mapping[int, UInt8[np.ndarray, "h w 3"]]
-) -> list[ExamplePicture]:
+def example_images(examples: Iterable[Example], images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> list[ExampleImage]:
     """The examples drawn, for `ReportInput.examples`.
 
     Args:
-      images: `image_id` -> picture [H, W, 3] uint8 in its original size.
+      images: `image_id` -> image [H, W, 3] uint8 in its original size.
 
     Raises:
-      ValueError: the picture of an example is not among `images`.
+      ValueError: the image of an example is not among `images`.
     """
-    pictures = []
+    photos = []
     for example in examples:
         if example.image_id not in images:
-            raise ValueError(f"no picture given for image {example.image_id}, which example {example.title!r} shows")
+            raise ValueError(f"no image given for image {example.image_id}, which example {example.title!r} shows")
         image = images[example.image_id]
         left, right = draw_interactions(image, example.predicted), draw_interactions(image, example.true)
         caption = f"{example.caption} (Image {example.image_id}.)"
-        pictures.append(ExamplePicture(example.verdict, example.title, caption, left, right))
-    return pictures
+        photos.append(ExampleImage(example.verdict, example.title, caption, left, right))
+    return photos
 
 
 def _spread(rows: Iterable[int], triplets: Triplets, limit: int) -> list[int]:
-    """The first `limit` of `rows` that repeat neither a picture nor a class of those before."""
+    """The first `limit` of `rows` that repeat neither an image nor a class of those before."""
     seen: set[tuple[int, ...]] = set()
     kept: list[int] = []
     for row in rows:
@@ -125,9 +123,9 @@ class _Choice:
     def of_missed(self, row: int, order: np.ndarray) -> Example:
         image = self.truth.image[row]
         strongest = order[self.predicted.image[order] == image][:3]
-        caption = "No prediction has this class and fits both boxes. Drawn are the strongest of the picture."
+        caption = "No prediction has this class and fits both boxes. Drawn are the strongest of the image."
         if not len(strongest):
-            caption = "Nothing was predicted in this picture."
+            caption = "Nothing was predicted in this image."
         drawn = tuple(self._drawn(int(r)) for r in strongest)
         return self._example("missed", self.truth, row, caption, drawn, self._name(self.truth, row))
 
@@ -136,10 +134,10 @@ class _Choice:
             return "Person, object and verb agree with the ground truth."
         here = self.truth.image == self.predicted.image[row]
         if not here.any():
-            return "The picture has no labelled interaction."
+            return "The image has no labelled interaction."
         if not np.any(self.truth.verb[here] == self.predicted.verb[row]):
-            return f"Nobody in the picture is labelled with {self._verb(self.predicted, row)!r}."
-        return "The verb occurs in the picture, but with another object, elsewhere, or it was found already."
+            return f"Nobody in the image is labelled with {self._verb(self.predicted, row)!r}."
+        return "The verb occurs in the image, but with another object, elsewhere, or it was found already."
 
     def _verb(self, triplets: Triplets, row: int) -> str:
         return self.vocabulary.verbs[triplets.verb[row]].replace("_", " ")
@@ -154,7 +152,7 @@ class _Choice:
         p = self.predicted
         verbs = ((self.vocabulary.verbs[p.verb[row]], float(p.score[row])),)
         name = self._object(p.object_class[row])
-        return Interaction(box_of(p.human[row]), box_of(p.thing[row]), name, verbs, bool(self.hit[row]))
+        return Interaction(box_of(p.human[row]), box_of(p.obj[row]), name, verbs, bool(self.hit[row]))
 
     def _example(
         self,

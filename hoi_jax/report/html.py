@@ -1,6 +1,6 @@
-"""One self-contained HTML page about a trained model: scores, curves, pictures, configuration.
+"""One self-contained HTML page about a trained model: scores, curves, images, configuration.
 
-Styles, charts and pictures are inside the file, and its content security policy forbids every request, so that
+Styles, charts and images are inside the file, and its content security policy forbids every request, so that
 it can be mailed or kept for years. Every text is escaped.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from hoi_jax.io import write_bytes_atomic
 from hoi_jax.report.charts import Chart, line_chart, series_from_rows
-from hoi_jax.report.elements import Section, case, picture, table
+from hoi_jax.report.elements import Section, case, image_element, table
 from hoi_jax.report.script import TABLE_SCRIPT
 
 Verdict = Literal["right", "wrong", "missed"]
@@ -54,8 +54,8 @@ class ScoreRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExamplePicture:
-    """A drawn prediction with the drawn ground truth of the same picture beside it."""
+class ExampleImage:
+    """A drawn prediction with the drawn ground truth of the same image beside it."""
 
     verdict: Verdict
     title: str
@@ -75,7 +75,7 @@ class ReportInput:
       sections: further parts, after the comparison: finished HTML.
       metrics: rows of metrics.jsonl, each with "step" and numbers.
       charts: which keys of `metrics` to draw; None draws `standard_charts`.
-      examples: pictures of right and wrong predictions.
+      examples: images of right and wrong predictions.
       attention: drawings of attention maps, as (caption, image).
       config: the configuration, as nested plain values.
       versions: package or program -> version.
@@ -89,7 +89,7 @@ class ReportInput:
     sections: Sequence[Section] = ()
     metrics: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Chart] | None = None
-    examples: Sequence[ExamplePicture] = ()
+    examples: Sequence[ExampleImage] = ()
     attention: Sequence[tuple[str, Image.Image]] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -135,7 +135,7 @@ def _comparison(compared: Sequence[ScoreRow]) -> str:
     return table(("score", *(one.name for one in compared)), cells) + (f"<ul>{''.join(notes)}</ul>" if notes else "")
 
 
-def _examples(examples: Sequence[ExamplePicture]) -> str:
+def _examples(examples: Sequence[ExampleImage]) -> str:
     parts = [
         '<p>People have blue boxes<span class="key" style="border-color:#3884ff"></span>, objects yellow ones'
         '<span class="key" style="border-color:#ffbe0b"></span>. A green label is a right prediction, a red'
@@ -152,11 +152,11 @@ def _examples(examples: Sequence[ExamplePicture]) -> str:
 
 def _attention(drawings: Sequence[tuple[str, Image.Image]]) -> str:
     parts = [
-        "<p>The strongest pair of some pictures. Upper row: the cells that may be attended to. Lower row: what the "
+        "<p>The strongest pair of some images. Upper row: the cells that may be attended to. Lower row: what the "
         "system makes of them, the brighter the stronger; the drawing says what that is.</p>"
     ]
     for caption, image in drawings:
-        parts.append(f"<figure>{picture(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
+        parts.append(f"<figure>{image_element(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
     return "".join(parts)
 
 

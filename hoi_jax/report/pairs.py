@@ -20,7 +20,7 @@ def pairs_of_image(
     top: int,
     per_person: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The pairs of one picture as plain JSON values, best first, boxes times `scale_xy` [2].
+    """The pairs of one image as plain JSON values, best first, boxes times `scale_xy` [2].
 
     Of all (pair, verb) rows the `top` best are taken, of one person's (same box) at most `per_person`, among which is
     no "does nothing". A pair that the system suppressed is left out. Verbs without an object (action style) come from
@@ -59,7 +59,7 @@ def _few_per_person(
     quiet: int,
 ) -> list[tuple[float, int, int]]:
     """The first `limit` candidates of every person, people being told apart by their box, without the verb `quiet`:
-    that somebody does nothing with a thing would fill the places of what people do."""
+    that somebody does nothing with an object would fill the places of what people do."""
     seen: Counter[bytes] = Counter()
     kept = []
     for candidate in candidates:
@@ -100,17 +100,17 @@ def _pair(
     if pair >= agents_from:
         human = box("agent_xyxy_px", pair - agents_from)
         return {"human_xyxy_px": human, "human_score": None, **empty, "verbs": []}
-    thing = box("object_xyxy_px", pair)
+    obj = box("object_xyxy_px", pair)
     values = {"human_xyxy_px": box("human_xyxy_px", pair), "human_score": number("human_score"), **empty}
     values["interactiveness"] = number("interactiveness")
-    if thing is not None:
+    if obj is not None:
         name = vocabulary.objects[int(predictions["object_class"][row, pair])]
-        values |= {"object": name, "object_xyxy_px": thing, "object_score": number("object_score")}
+        values |= {"object": name, "object_xyxy_px": obj, "object_score": number("object_score")}
     return {**values, "verbs": []}
 
 
 def interactions_of(pairs: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> list[Interaction]:
-    """What to draw for the pairs of one picture; the verb that says "does nothing" is not drawn."""
+    """What to draw for the pairs of one image; the verb that says "does nothing" is not drawn."""
     words = {name: vocabulary.verb_words(verb) for verb, name in enumerate(vocabulary.verbs)}
     if vocabulary.no_interaction >= 0:
         del words[vocabulary.verbs[vocabulary.no_interaction]]
@@ -118,6 +118,6 @@ def interactions_of(pairs: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) 
     for pair in pairs:
         verbs = tuple((words[v["verb"]], v["score"]) for v in pair["verbs"] if v["verb"] in words)
         if verbs:
-            thing = tuple(pair["object_xyxy_px"]) if pair["object_xyxy_px"] else None
-            drawn.append(Interaction(tuple(pair["human_xyxy_px"]), thing, pair["object"] or "", verbs))
+            obj = tuple(pair["object_xyxy_px"]) if pair["object_xyxy_px"] else None
+            drawn.append(Interaction(tuple(pair["human_xyxy_px"]), obj, pair["object"] or "", verbs))
     return drawn

@@ -17,14 +17,14 @@ from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.io import read_bytes
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.report.analysis import Analysis, analyse
 from hoi_jax.report.breakdown import error_section
 from hoi_jax.report.calibration_chart import reliability_section
 from hoi_jax.report.cases import CaseGroup, best_and_worst, case_section, images_of, most_different
 from hoi_jax.report.classes import class_sections, two_runs_section
 from hoi_jax.report.elements import Section
-from hoi_jax.report.examples import Example, choose_examples, example_pictures
+from hoi_jax.report.examples import Example, choose_examples, example_images
 from hoi_jax.report.html import Headline, ReportInput, ScoreRow, write_report
 from hoi_jax.vocab import Vocabulary
 
@@ -35,12 +35,12 @@ EXPLANATIONS = {
     "verb and object must be right.",
     "default/rare": "The same over classes with fewer than ten training examples.",
     "default/non_rare": "The same over all other classes.",
-    "known_object/full": "Only pictures that hold the object of the class are counted.",
+    "known_object/full": "Only images that hold the object of the class are counted.",
     "interactiveness_complete/ap": "Average precision of 'this person interacts with this object', whatever the verb.",
 }
 BLANK = 226
-"""Grey of a picture that is not there."""
-NO_PICTURES = "Pictures that are not there (--images FOLDER gives them) are grey."
+"""Grey of an image that is not there."""
+NO_IMAGES = "Images that are not there (--images FOLDER gives them) are grey."
 NOTES = {
     "model": "as trained",
     "no_suppression": "pairs that the model thinks do not interact are kept",
@@ -78,13 +78,13 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a page will say and show, before any picture is read.
+    """What a page will say and show, before any image is read.
 
     Attributes:
       results: "model", perhaps "against", and whatever they are compared with; labels: their names on the page.
       models: analyses by name on the page, the model first; empty where no interactions were scored.
       examples: right, wrong and missed predictions of the model alone.
-      groups: whole pictures; best and worst of one model, or where two differ most.
+      groups: whole images; best and worst of one model, or where two differ most.
     """
 
     results: Mapping[str, EvaluationResult]
@@ -97,24 +97,24 @@ class Plan:
 
     @property
     def image_ids(self) -> set[int]:
-        """Pictures that the page shows."""
+        """Images that the page shows."""
         of_groups = images_of(self.groups, self.annotations).tolist()
         return {example.image_id for example in self.examples} | set(of_groups)
 
 
 def interactions_scored(metrics: Mapping[str, float]) -> bool:
-    """Whether verbs of pairs were scored: neither interactiveness nor labels of whole pictures alone."""
+    """Whether verbs of pairs were scored: neither interactiveness nor labels of whole images alone."""
     return any(name.split("/")[0] in ("default", "role_s1", "pairs_role_ap", "hoi_w") for name in metrics)
 
 
 def plan_report(
     results: Mapping[str, EvaluationResult],
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     *,
     protocol: str = "official",
-    against: PredictionStore | None = None,
+    against: Predictions | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Plan:
     """Looks through the predictions and chooses what to show.
@@ -128,7 +128,7 @@ def plan_report(
     labels = {"model": "model", "against": "against", **(labels or {})}
     models: dict[str, Analysis] = {}
     if interactions_scored(results["model"].metrics):
-        for name, one in (("model", store), ("against", against)):
+        for name, one in (("model", predictions), ("against", against)):
             if one is not None:
                 models[labels[name]] = analyse(one, annotations, vocabulary, hoi_protocol(protocol))
     own = models.get(labels["model"])
@@ -138,7 +138,7 @@ def plan_report(
 
 
 def sections_of(plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> list[Section]:
-    """All parts that follow from the plan, in the order of the page. `images`: `image_id` -> picture."""
+    """All parts that follow from the plan, in the order of the page. `images`: `image_id` -> image."""
     models = plan.models
     errors = {name: one.errors for name, one in models.items() if one.errors is not None}
     own = errors.get(plan.labels["model"])
@@ -149,7 +149,7 @@ def sections_of(plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) ->
     if models:
         found.append(reliability_section({name: one.reliability for name, one in models.items()}))
     if any(group.images for group in plan.groups):
-        title = "Best and worst pictures" if len(models) == 1 else "Where they differ most"
+        title = "Best and worst images" if len(models) == 1 else "Where they differ most"
         found.append(case_section(plan.groups, models, images, plan.annotations, plan.vocabulary, title))
     return found
 
@@ -173,14 +173,14 @@ def compose(
     """The page of a plan.
 
     Args:
-      images: `image_id` -> picture [H, W, 3] uint8 of `plan.image_ids`; one that is not there is drawn as grey.
+      images: `image_id` -> image [H, W, 3] uint8 of `plan.image_ids`; one that is not there is drawn as grey.
       headline: the metric named first.
       notes: paragraphs at the end.
       parts: other fields of `ReportInput`.
     """
     absent = plan.image_ids - set(images)
-    images = {**images, **{number: blank_picture(plan.annotations, number) for number in absent}}
-    notes = [*notes, *([NO_PICTURES] if absent else [])]
+    images = {**images, **{number: blank_image(plan.annotations, number) for number in absent}}
+    notes = [*notes, *([NO_IMAGES] if absent else [])]
     return ReportInput(
         headlines=headlines(plan, headline),
         comparison=[
@@ -193,15 +193,15 @@ def compose(
             if set(plan.results) != {"model", "against"}  # The section of the two says it all.
         ],
         sections=sections_of(plan, images),
-        examples=example_pictures(plan.examples, images),
+        examples=example_images(plan.examples, images),
         versions=versions(),
         notes=notes,
         **parts,
     )
 
 
-def blank_picture(annotations: Annotations, image_id: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A grey picture of the right size; where the labels tell no size, one that holds all boxes."""
+def blank_image(annotations: Annotations, image_id: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A grey image of the right size; where the labels tell no size, one that holds all boxes."""
     row = int(np.flatnonzero(annotations.image_id == image_id)[0])
     height, width = (int(side) for side in annotations.original_hw_px[row])
     if not (height and width):
@@ -228,7 +228,7 @@ def write_run_report(
         images,
         run.headline,
         title=run.title,
-        summary=f"Step {run.step}, scored on the split '{run.split}' ({plan.annotations.num_images} pictures).",
+        summary=f"Step {run.step}, scored on the split '{run.split}' ({plan.annotations.num_images} images).",
         metrics=read_metrics(run.workdir),
         attention=attention,
         config=run.config,
@@ -246,14 +246,14 @@ def write_files_report(
     other: Scorer | None,
     results: Mapping[str, EvaluationResult],
     files: tuple[Path, Path | None],
-    pictures: Callable[[set[int]], Mapping[int, UInt8[np.ndarray, "h w 3"]]],
+    images: Callable[[set[int]], Mapping[int, UInt8[np.ndarray, "h w 3"]]],
 ) -> None:
     """Writes the page.
 
     Args:
       scorer, other: predictions of the results "model" and "against".
       files: where these predictions come from.
-      pictures: `image_id`s -> pictures of those that are there.
+      images: `image_id`s -> images of those that are there.
     """
     annotations, vocabulary = scorer.annotations, scorer.vocabulary
     labels: dict[str, str] = dict(
@@ -261,20 +261,20 @@ def write_files_report(
     )
     plan = plan_report(
         results,
-        scorer.store,
+        scorer.predictions,
         annotations,
         vocabulary,
         protocol=scorer.protocol,
-        against=None if other is None else other.store,
+        against=None if other is None else other.predictions,
         labels=labels if other else {},
     )
     notes = [f"{name}: {file}" for name, file in zip(plan.labels.values(), files, strict=False) if file]
     page = compose(
         plan,
-        pictures(plan.image_ids),
+        images(plan.image_ids),
         next(iter(results["model"].metrics)),
         title=" against ".join(labels.values()) if other else labels["model"],
-        summary=f"Scored against {annotations.num_images:,} pictures of {scorer.dataset or vocabulary.name}"
+        summary=f"Scored against {annotations.num_images:,} images of {scorer.dataset or vocabulary.name}"
         f"{f', split {scorer.split}' if scorer.split else ''}, protocol {scorer.protocol}.",
         notes=notes,
     )

@@ -1,6 +1,6 @@
-"""Several systems on the same pictures, side by side: a section of a report.
+"""Several systems on the same images, side by side: a section of a report.
 
-A system may name as many interactions of a picture as are annotated there, its best-scored ones: how its scores are
+A system may name as many interactions of an image as are annotated there, its best-scored ones: how its scores are
 scaled neither helps nor hurts, and right and wrong are what the evaluators' matching says.
 """
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.triplets import Triplets, interactions_of, match, predicted_triplets, true_triplets
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.report.elements import Section, case
 from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
@@ -22,7 +22,7 @@ SIDE_PX = 400
 
 
 def spread_rows(count: int, wanted: int) -> list[int]:
-    """`wanted` positions at even distances in `count` pictures, the first one first: chosen by nobody."""
+    """`wanted` positions at even distances in `count` images, the first one first: chosen by nobody."""
     wanted = min(count, wanted)
     return [position * count // wanted for position in range(wanted)]
 
@@ -35,22 +35,22 @@ def best_rows(triplets: Triplets, images: Sequence[int], counts: Sequence[int]) 
 
 
 def side_by_side(
-    stores: Mapping[str, PredictionStore],
+    prediction_files: Mapping[str, Predictions],
     annotations: Annotations,
     vocabulary: Vocabulary,
-    pictures: Mapping[int, np.ndarray],
+    photos: Mapping[int, np.ndarray],
     images: Sequence[int],
 ) -> Section:
     """For each image what is annotated and what every system names first.
 
     Args:
       stores: predictions by the name that stands under the drawings.
-      pictures: `image_id` -> picture [H, W, 3] uint8 of every image that is shown.
+      images: `image_id` -> image [H, W, 3] uint8 of every image that is shown.
       images: rows of the annotations.
 
     Raises:
       ValueError: the annotations have no labels in this vocabulary.
-      KeyError: an image's picture is not among `pictures`.
+      KeyError: an image's image is not among `images`.
     """
     truth = true_triplets(annotations, vocabulary)
     # That somebody does nothing is annotated, and nothing to be named.
@@ -58,23 +58,23 @@ def side_by_side(
     counts = [int(np.sum(said.image == image)) for image in images]
     true_rows = best_rows(said, images, counts)
     systems = {}
-    for name, store in stores.items():
-        predicted = predicted_triplets(store, annotations, vocabulary)
+    for name, predictions in prediction_files.items():
+        predicted = predicted_triplets(predictions, annotations, vocabulary)
         right, _ = match(predicted, truth, vocabulary)
         systems[name] = predicted, right, best_rows(predicted, images, counts)
     cases = []
     for position, image in enumerate(images):
         number, count = int(annotations.image_id[image]), counts[position]
-        picture = pictures[number]
+        photo = photos[number]
         drawn = interactions_of(said, true_rows[position], vocabulary, None, with_score=False)
-        panels = [("annotated", _shrunk(draw_interactions(picture, drawn)))]
+        panels = [("annotated", _shrunk(draw_interactions(photo, drawn)))]
         for name, (predicted, right, rows) in systems.items():
             drawn = interactions_of(predicted, rows[position], vocabulary, right, with_score=True)
             found = int(right[rows[position]].sum())
-            panels.append((f"{name}: {found} of {count}", _shrunk(draw_interactions(picture, drawn))))
+            panels.append((f"{name}: {found} of {count}", _shrunk(draw_interactions(photo, drawn))))
         caption = f"{count} annotated interaction{'' if count == 1 else 's'}."
-        cases.append(case("plain", f"Picture {number}", caption, panels))
-    return Section("pictures", "The same pictures", "".join(cases))
+        cases.append(case("plain", f"Image {number}", caption, panels))
+    return Section("images", "The same images", "".join(cases))
 
 
 def _shrunk(image: Image.Image) -> Image.Image:

@@ -42,7 +42,7 @@ def make_scene(settings: SceneSettings, index: int) -> dict[str, object]:
 
     Labels: `pairs_verb` and `hoi_labels` are of the vocabulary `SCENES`, `persons_*` of `SCENES_ACTIONS`. Only
     instances of which enough is visible are listed; boxes are tight around what is visible. Keypoint scores are 1
-    visible, 0.5 hidden, 0 outside the picture.
+    visible, 0.5 hidden, 0 outside the image.
 
     Raises:
       ValueError: for a negative index.
@@ -51,9 +51,9 @@ def make_scene(settings: SceneSettings, index: int) -> dict[str, object]:
         raise ValueError(f"index is {index}, expected 0 or more")
     height, width = settings.height_px, settings.width_px
     world, rng = sample_world(settings, index)
-    picture, ids = render(world.entities, background_shapes(rng, height, width), height, width)
+    photo, ids = render(world.entities, background_shapes(rng, height, width), height, width)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    photo.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     verbs = scene_verbs(world.entities)
     table = visible_instances(world.entities, ids)
     found = detect(table, settings.detector_noise, Rng(settings.seed, index, 1), height, width)

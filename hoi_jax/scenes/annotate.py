@@ -14,7 +14,7 @@ from hoi_jax.vocab.scenes import SCENE_ACTION_OF_VERB, SCENES, SCENES_ACTIONS
 
 MIN_VISIBLE_PX = 10
 MIN_VISIBLE_SHARE = 0.07
-NEAR_THING, NEAR_PERSON = 0.1, 0.08
+NEAR_OBJECT, NEAR_PERSON = 0.1, 0.08
 OCCLUDED_SCORE = 0.5
 
 
@@ -57,7 +57,7 @@ def encode_png(array: np.ndarray) -> bytes:
 
 
 def _clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes [N, 4] cut to the picture; those with no area left become zero."""
+    """Boxes [N, 4] cut to the image; those with no area left become zero."""
     limit = np.array([width, height, width, height], np.float64)
     boxes = np.minimum(np.maximum(boxes, 0.0), limit)
     keep = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
@@ -65,7 +65,7 @@ def _clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _keypoints(person: Person, ids: np.ndarray, value: int) -> np.ndarray:
-    """[17, 3] x, y, score: 1 visible, OCCLUDED_SCORE hidden inside the picture, 0 (all zero) outside."""
+    """[17, 3] x, y, score: 1 visible, OCCLUDED_SCORE hidden inside the image, 0 (all zero) outside."""
     height, width = ids.shape
     rows = []
     for x, y in person.keypoints:
@@ -82,7 +82,7 @@ def _around(points: Sequence[tuple[float, float]], pad_x: float, pad_y: float) -
 
 
 def part_boxes(person: Person) -> np.ndarray:
-    """[10, 4] boxes of the body parts in HAKE order, not yet cut to the picture."""
+    """[10, 4] boxes of the body parts in HAKE order, not yet cut to the image."""
     k, h, r = person.keypoints, person.height, person.head_radius
     arm, leg, foot, hand = (ARM_RADIUS + 0.01) * h, (LEG_RADIUS + 0.01) * h, 0.07 * h, 0.06 * h
     return np.array([
@@ -169,7 +169,7 @@ def pair_rows(
                     for verb in sorted(SCENES.verbs.index(name) for name in found)
                 ]
             else:
-                limit = (NEAR_PERSON if table.classes[target] == 0 else NEAR_THING) * person.height
+                limit = (NEAR_PERSON if table.classes[target] == 0 else NEAR_OBJECT) * person.height
                 if _gap(boxes[human], boxes[target]) <= limit:
                     rows.append((human, target, SCENES.no_interaction, (0,) * 10))
     return rows

@@ -1,7 +1,7 @@
 """A simulated detector: the true instances with jitter, misses, false positives and confidences.
 
 At noise level n: an instance is missed with probability MISS_RATE * n; every side of a box moves by a normal of
-JITTER * n of the box's size; POISSON false positives of mean FALSE_POSITIVES * n per picture get random boxes and
+JITTER * n of the box's size; POISSON false positives of mean FALSE_POSITIVES * n per image get random boxes and
 classes; keypoints move by KEYPOINT_JITTER * n of the person's box height and are lost with probability
 KEYPOINT_LOSS * n. Confidences fall with noise; false positives have low ones. Level 0 returns the truth, score 1.
 """
@@ -58,7 +58,7 @@ def _shake_keypoints(keypoints: np.ndarray, boxes: np.ndarray, rng: Rng, noise: 
 
 
 def _false_positives(rng: Rng, noise: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes [F, 4], classes [F], scores [F] of things that are not there."""
+    """Boxes [F, 4], classes [F], scores [F] of objects that are not there."""
     count, product, limit = 0, rng.unit(), float(np.exp(-FALSE_POSITIVES * noise))
     while product > limit:  # Knuth's draw from a Poisson distribution
         count, product = count + 1, product * rng.unit()
@@ -75,7 +75,7 @@ def _false_positives(rng: Rng, noise: float, height: int, width: int) -> tuple[n
 
 
 def detect(truth: Instances, noise: float, rng: Rng, height: int, width: int) -> Detections:
-    """Simulated detections of a picture of height x width px, sorted by falling confidence (truth order at level 0)."""
+    """Simulated detections of an image of height x width px, sorted by falling confidence (truth order at level 0)."""
     count = len(truth.entity)
     found = np.array([not rng.chance(MISS_RATE * noise) for _ in range(count)], bool)
     source = np.flatnonzero(found)

@@ -5,7 +5,7 @@ import dataclasses
 from hoi_jax.scenes.activities import Play, unheld
 from hoi_jax.scenes.geometry import Point
 from hoi_jax.scenes.layout import Layout
-from hoi_jax.scenes.objects import Thing
+from hoi_jax.scenes.objects import SceneObject
 from hoi_jax.scenes.people import SOLE, STANDING_PELVIS, Person
 from hoi_jax.scenes.verbs import Entity
 
@@ -24,7 +24,7 @@ def idle(layout: Layout, name: str = "person") -> Play:
     return Play([person], {})
 
 
-def lone_thing(layout: Layout, name: str) -> Play:
+def lone_object(layout: Layout, name: str) -> Play:
     """An object that nobody uses."""
     return Play([unheld(layout, name, 0.0)], {})
 
@@ -36,7 +36,7 @@ def decoy(layout: Layout, verb: str, play: Play) -> Play:
     """
     entities: list[Entity] = []
     for entity in play.entities[:2]:
-        if isinstance(entity, Thing):
+        if isinstance(entity, SceneObject):
             if verb == "wear":  # clear of the crown
                 x, y = entity.centre
                 entity = dataclasses.replace(entity, centre=(x, y - layout.rng.between(0.1, 0.13) * layout.height))
@@ -53,7 +53,7 @@ def _without_activity(layout: Layout, actor: Person, verb: str, target: Entity) 
     pelvis_v = STANDING_PELVIS
     if verb in ("push", "push_together", "hold") and layout.up(actor.pelvis) < 0.4:
         pelvis_v = 0.34
-    if verb in ("sit_on", "ride") and isinstance(target, Thing):
+    if verb in ("sit_on", "ride") and isinstance(target, SceneObject):
         top = layout.up((0.0, target.top[1]))
         pelvis_v = 0.3 if abs(top - 0.3) > abs(top - STANDING_PELVIS) else STANDING_PELVIS
     hands: list[Point | None] = [None, None]

@@ -1,6 +1,6 @@
 """How people, objects and backgrounds look: lists of coloured shapes, painted once in colour and once as an id map.
 
-A shape is (kind, coordinates in pixels, line width, colour). The colour picture is painted at twice the size and
+A shape is (kind, coordinates in pixels, line width, colour). The colour image is painted at twice the size and
 reduced (smooth edges); the id map tells for every pixel which entity is visible there.
 """
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from hoi_jax.scenes.appearance import APPEARANCES, Rows
 from hoi_jax.scenes.geometry import Point
-from hoi_jax.scenes.objects import Thing
+from hoi_jax.scenes.objects import SceneObject
 from hoi_jax.scenes.people import (
     ARM_RADIUS,
     HAND_RADIUS,
@@ -109,7 +109,7 @@ def _head_shapes(person: Person) -> list[Shape]:
     return shapes
 
 
-def _strokes(thing: Thing, rows: Rows) -> list[Shape]:
+def _strokes(obj: SceneObject, rows: Rows) -> list[Shape]:
     """Shapes from rows in the object's own coordinates; line widths and radii are shares of the width.
 
     Rows: ("dot", x, y, r, colour[, ry share of height]), ("line", width, colour, points...),
@@ -118,18 +118,18 @@ def _strokes(thing: Thing, rows: Rows) -> list[Shape]:
     shapes: list[Shape] = []
     for row in rows:
         if row[0] == "dot":
-            ry = row[5] * thing.height if len(row) > 5 else None
-            shapes.append(dot(*thing.at((row[1], row[2])), row[3] * thing.width, row[4], ry))
+            ry = row[5] * obj.height if len(row) > 5 else None
+            shapes.append(dot(*obj.at((row[1], row[2])), row[3] * obj.width, row[4], ry))
         elif row[0] == "line":
-            shapes.append(line(tuple(thing.at(point) for point in row[3:]), row[1] * thing.width, row[2]))
+            shapes.append(line(tuple(obj.at(point) for point in row[3:]), row[1] * obj.width, row[2]))
         else:
-            shapes.append(polygon(tuple(thing.at(point) for point in row[2:]), row[1]))
+            shapes.append(polygon(tuple(obj.at(point) for point in row[2:]), row[1]))
     return shapes
 
 
-def thing_shapes(thing: Thing) -> list[Shape]:
+def object_shapes(obj: SceneObject) -> list[Shape]:
     """An object in its own look; lines and dots follow the contact outline of its kind."""
-    return _strokes(thing, APPEARANCES[thing.name](thing.colour))
+    return _strokes(obj, APPEARANCES[obj.name](obj.colour))
 
 
 def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: int | None = None) -> None:
@@ -178,20 +178,20 @@ def background_shapes(rng: Rng, height: int, width: int) -> list[Shape]:
     return [(kind, xy, w, tuple(min(255, c) for c in colour)) for kind, xy, w, colour in shapes]  # type: ignore[misc]
 
 
-def plinth_shapes(thing: Thing) -> list[Shape]:
-    """The plinth below, or the thread above, a thing that nobody holds; both belong to the background."""
-    if thing.hangs:
-        x, top = thing.centre[0], thing.box[1]
+def plinth_shapes(obj: SceneObject) -> list[Shape]:
+    """The plinth below, or the thread above, an object that nobody holds; both belong to the background."""
+    if obj.hangs:
+        x, top = obj.centre[0], obj.box[1]
         return [line(((x, 0.0), (x, top)), 0.75, (90, 90, 95))]
-    if thing.plinth is None:
+    if obj.plinth is None:
         return []
-    x, top, half = thing.centre[0], thing.bottom, max(0.45 * thing.width, 0.08 * thing.width)
-    body = ((x - half, top), (x + half, top), (x + 0.8 * half, thing.plinth), (x - 0.8 * half, thing.plinth))
+    x, top, half = obj.centre[0], obj.bottom, max(0.45 * obj.width, 0.08 * obj.width)
+    body = ((x - half, top), (x + half, top), (x + 0.8 * half, obj.plinth), (x - 0.8 * half, obj.plinth))
     return [polygon(body, (160, 155, 150)), line((body[0], body[1]), 1.5, (130, 125, 120))]
 
 
 def render(
-    entities: list[Person | Thing], background: list[Shape], height: int, width: int
+    entities: list[Person | SceneObject], background: list[Shape], height: int, width: int
 ) -> tuple[Image.Image, np.ndarray]:
     """Paints a scene.
 
@@ -199,18 +199,18 @@ def render(
       entities: in drawing order, farthest first; entity n gets the value n + 1 in the id map.
 
     Returns:
-      The RGB picture, and the id map [height, width] uint8 with 0 for the background.
+      The RGB image, and the id map [height, width] uint8 with 0 for the background.
     """
     big = Image.new("RGB", (width * SMOOTHING, height * SMOOTHING))
     ids = Image.new("L", (width, height), 0)
     canvas, map_canvas = ImageDraw.Draw(big), ImageDraw.Draw(ids)
     paint(canvas, background, SMOOTHING)
     for index, entity in enumerate(entities):
-        if isinstance(entity, Thing):
+        if isinstance(entity, SceneObject):
             plinth = plinth_shapes(entity)
             paint(canvas, plinth, SMOOTHING)
             paint(map_canvas, plinth, 1, 0)
-            shapes = thing_shapes(entity)
+            shapes = object_shapes(entity)
         else:
             shapes = person_shapes(entity)
         paint(canvas, shapes, SMOOTHING)

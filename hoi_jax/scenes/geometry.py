@@ -1,6 +1,6 @@
 """Plane geometry of the scenes: points, capsules, rays, two-link limbs. Plain floats: faster than tiny arrays.
 
-x grows to the right and y downwards, in pixels of the picture. A capsule (x1, y1, x2, y2, radius) is everything
+x grows to the right and y downwards, in pixels of the image. A capsule (x1, y1, x2, y2, radius) is everything
 within `radius` of a segment; bodies and objects are unions of capsules.
 """
 

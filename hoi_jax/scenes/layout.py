@@ -7,7 +7,7 @@ import dataclasses
 import math
 
 from hoi_jax.scenes.geometry import Point, unit
-from hoi_jax.scenes.objects import KINDS, Thing, make_thing
+from hoi_jax.scenes.objects import KINDS, SceneObject, make_object
 from hoi_jax.scenes.people import (
     SHOULDER_HALF,
     SOLE,
@@ -59,20 +59,20 @@ class Layout:
         pick = self.rng.pick
         return Appearance(pick(SKINS), pick(HAIRS), pick(SHIRTS), pick(TROUSERS), pick(SHOES))
 
-    def thing(self, name: str, u: float, v: float, *, flip: int = 1, front: float = 0.0) -> Thing:
+    def obj(self, name: str, u: float, v: float, *, flip: int = 1, front: float = 0.0) -> SceneObject:
         """An object whose centre is at (u, v); flip -1 turns its front towards the actor."""
-        return make_thing(
+        return make_object(
             name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.rng.below(6),
             depth=self.ground + front, scale=self.rng.between(0.85, 1.2),
         )  # fmt: skip
 
-    def grounded(self, name: str, u: float, *, flip: int = 1, front: float = 0.0) -> Thing:
+    def grounded(self, name: str, u: float, *, flip: int = 1, front: float = 0.0) -> SceneObject:
         """An object that stands on the ground at u."""
-        draft = self.thing(name, u, 0.5 * KINDS[name].height, flip=flip, front=front)
+        draft = self.obj(name, u, 0.5 * KINDS[name].height, flip=flip, front=front)
         drop = self.ground - draft.bottom
         return dataclasses.replace(draft, centre=(draft.centre[0], draft.centre[1] + drop))
 
-    def hold_at(self, draft: Thing, anchor: Point, goal: Point) -> Thing:
+    def hold_at(self, draft: SceneObject, anchor: Point, goal: Point) -> SceneObject:
         """Moves an object so that its own point `anchor` comes to lie on the pixel position `goal`."""
         here = draft.at(anchor)
         centre = (draft.centre[0] + goal[0] - here[0], draft.centre[1] + goal[1] - here[1])

@@ -120,10 +120,10 @@ KINDS: dict[str, Kind] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object: class, centre and size in pixels, which side is its front, and its colour.
 
-    `plinth`: height in the picture of the ground below a thing that lies on a plinth (which is background), or None.
+    `plinth`: height in the image of the ground below an object that lies on a plinth (which is background), or None.
     `hangs`: it hangs on a thread from above (background too).
     """
 
@@ -146,7 +146,7 @@ class Thing:
         return KINDS[self.name]
 
     def at(self, point: Point) -> Point:
-        """A point of the object's own coordinates, in pixels of the picture."""
+        """A point of the object's own coordinates, in pixels of the image."""
         return (
             self.centre[0] + point[0] * self.width * self.flip,
             self.centre[1] + point[1] * self.height,
@@ -180,13 +180,13 @@ class Thing:
         return ((self.centre, 0.42 * math.sqrt(self.width * self.height)),)
 
 
-def make_thing(
+def make_object(
     name: str, centre: Point, person_height: float, *, flip: int, colour: int, depth: float, scale: float = 1.0
-) -> Thing:
+) -> SceneObject:
     """An object of class `name`, sized for people of `person_height` pixels; `colour` picks a row of its palette."""
     kind = KINDS[name]
     palette = kind.colours
-    return Thing(
+    return SceneObject(
         name, centre, kind.width * person_height * scale, kind.height * person_height * scale, flip,
         palette[colour % len(palette)], depth,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Articulated people: a skeleton with 17 COCO keypoints that is posed by where hands and feet should go.
 
 All lengths are shares of the standing height. People are seen in a three-quarter view: the person's left side lies
-to the right in the picture, and `facing` (+1 right, -1 left) says to which side knees bend and arms reach.
+to the right in the image, and `facing` (+1 right, -1 left) says to which side knees bend and arms reach.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Person:
       height: standing height.
       keypoints: 17 points in COCO order, whether visible or not.
       pelvis, neck, head: middle of the hips, of the shoulders, of the head.
-      gaze: unit direction in the picture in which the face looks; (0, 0) means into the camera.
+      gaze: unit direction in the image in which the face looks; (0, 0) means into the camera.
       facing: +1 or -1, see the module docstring.
       appearance: colours.
       depth: larger is nearer to the viewer (drawn later).

@@ -9,7 +9,7 @@ SCENE_SIZES: dict[str, tuple[int, int]] = {"tiny": (64, 32), "small": (1600, 400
 """Train and test images of each size; train indices count from 0, test indices from TEST_OFFSET."""
 
 SCENE_HW_PX: dict[str, tuple[int, int]] = {"tiny": (128, 128), "small": (128, 128), "full": (256, 320)}
-"""Height and width of the pictures of each size."""
+"""Height and width of the images of each size."""
 
 COMMON, USUAL, SOME, RARE = 6.0, 2.5, 1.3, 0.2
 
@@ -43,7 +43,7 @@ class SceneSettings:
     """What a scene depends on, beside its index.
 
     Attributes:
-      height_px, width_px: size of the picture, from 64x64 to 800x1333.
+      height_px, width_px: size of the image, from 64x64 to 800x1333.
       seed: of the whole dataset.
       detector_noise: 0 gives the true boxes; 1 is the default detector (rates in `detector`).
       crowded_fraction: share of scenes with many people; the others are sparse.

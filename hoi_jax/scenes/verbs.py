@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hoi_jax.scenes.geometry import Point, outline_distance, ray_circle, segment_distance, unit
-from hoi_jax.scenes.objects import Thing
+from hoi_jax.scenes.objects import SceneObject
 from hoi_jax.scenes.people import FOREARM, UPPER_ARM, Person, ears_of
 
-Entity = Person | Thing
+Entity = Person | SceneObject
 PairVerbs = dict[tuple[int, int], frozenset[str]]
 
 WIDE = 0.045
@@ -163,8 +163,8 @@ def _faces(person: Person) -> int:
 def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str]], margin: float) -> None:
     """Adds the verbs whose evidence lies on another person.
 
-    talk_to: two people look at each other. push_together: another person pushes the same thing and looks to the
-    same side. compete_for: another person looks at the same thing from its other side, both within reach of it.
+    talk_to: two people look at each other. push_together: another person pushes the same object and looks to the
+    same side. compete_for: another person looks at the same object from its other side, both within reach of it.
     """
     for (i, j), found in list(verbs.items()):
         me, target = entities[i], entities[j]

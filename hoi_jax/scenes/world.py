@@ -10,10 +10,10 @@ import itertools
 import math
 
 from hoi_jax.scenes.activities import ACTIVITIES, Play
-from hoi_jax.scenes.distractors import decoy, idle, lone_thing
+from hoi_jax.scenes.distractors import decoy, idle, lone_object
 from hoi_jax.scenes.geometry import Box, overlap_share
 from hoi_jax.scenes.layout import Layout
-from hoi_jax.scenes.objects import KINDS, Thing
+from hoi_jax.scenes.objects import KINDS, SceneObject
 from hoi_jax.scenes.people import Person
 from hoi_jax.scenes.rng import Rng
 from hoi_jax.scenes.settings import TEST_OFFSET, WEIGHTS, SceneSettings
@@ -23,7 +23,7 @@ PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS
 _CUMULATIVE = list(itertools.accumulate(WEIGHTS[obj][verb] for verb, obj in PLAYS))
 _CYCLE_STRIDE = 37  # coprime with the number of plays, so that a few scenes already meet many classes
 _MAIN_TRIES, _SIDE_TRIES, _DECOY_TRIES, _DECOY_POSES = 60, 10, 16, 3
-NEAR_USED_THING = 0.65
+NEAR_USED_OBJECT = 0.65
 """Share of bystanders who are put beside something that is there already."""
 
 
@@ -95,7 +95,7 @@ def _fits(world: World, play: Play) -> bool:
 
 
 def _layout(world: World, rng: Rng, base: float, near: Entity | None = None) -> Layout:
-    """A spot for a play: people lower in the picture are nearer and larger; `near` puts it beside something."""
+    """A spot for a play: people lower in the image are nearer and larger; `near` puts it beside something."""
     unit = min(world.height, world.width)
     depth = rng.between(0.0, 1.0)
     ground = world.height * (0.6 + 0.38 * depth if world.crowded else 0.74 + 0.24 * depth)
@@ -136,7 +136,7 @@ def _add_decoy(world: World, rng: Rng, base: float) -> None:
 def _add_bystander(world: World, rng: Rng, base: float) -> None:
     far = not world.crowded and rng.chance(0.12)
     for _ in range(_SIDE_TRIES):
-        near = rng.pick(world.entities) if world.entities and not far and rng.chance(NEAR_USED_THING) else None
+        near = rng.pick(world.entities) if world.entities and not far and rng.chance(NEAR_USED_OBJECT) else None
         layout = _layout(world, rng, base * rng.between(0.85, 1.1), near)
         if far:
             unit = min(world.height, world.width)
@@ -147,13 +147,13 @@ def _add_bystander(world: World, rng: Rng, base: float) -> None:
             return
 
 
-def _add_lone_thing(world: World, rng: Rng, base: float) -> None:
-    used = [entity.name for entity in world.entities if isinstance(entity, Thing)]
+def _add_lone_object(world: World, rng: Rng, base: float) -> None:
+    used = [entity.name for entity in world.entities if isinstance(entity, SceneObject)]
     for _ in range(_SIDE_TRIES):
         again = bool(used) and rng.chance(0.6)
         name = rng.pick(used) if again else rng.pick(tuple(KINDS))
         near = rng.pick(world.entities) if world.entities and rng.chance(0.5) else None
-        play = lone_thing(_layout(world, rng, base, near), name)
+        play = lone_object(_layout(world, rng, base, near), name)
         if _fits(world, play):
             world.add(play)
             return
@@ -182,20 +182,20 @@ def sample_world(settings: SceneSettings, index: int) -> tuple[World, Rng]:
     if crowded:
         base = rng.between(0.3, 0.45)
         plays, decoys = rng.integer(2, 4), rng.integer(2, 4)
-        people, things = rng.integer(2, 4), rng.integer(1, 3)
+        people, objects = rng.integer(2, 4), rng.integer(1, 3)
     else:
         close = rng.chance(0.12)
         base = rng.between(0.8, 1.1) if close else rng.between(0.42, 0.72)
         plays, decoys = rng.integer(1, 3), rng.integer(1, 3)
-        people, things = rng.integer(0, 2), rng.integer(0, 2)
+        people, objects = rng.integer(0, 2), rng.integer(0, 2)
     _place(world, rng, verb, obj, base, _MAIN_TRIES)
     for _ in range(plays - 1):
         side_verb, side_obj = PLAYS[rng.weighted(_CUMULATIVE)]
         _place(world, rng, side_verb, side_obj, base, _SIDE_TRIES)
     for _ in range(decoys):
         _add_decoy(world, rng, base)
-    for _ in range(things):
-        _add_lone_thing(world, rng, base)
+    for _ in range(objects):
+        _add_lone_object(world, rng, base)
     for _ in range(people):
         _add_bystander(world, rng, base)
     world.entities.sort(key=lambda entity: entity.depth)

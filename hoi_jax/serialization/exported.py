@@ -1,4 +1,4 @@
-"""Folders of kept checkpoints: which there are, where a name leads, and whether their files are still what was kept.
+"""Folders of exported checkpoints: their names, and whether their files are still what was written.
 
 A kept folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and `SHA256SUMS`: one
 line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.
@@ -19,26 +19,26 @@ _MAX_HEADER = 64 * io.MEGABYTE
 
 
 def zoo_folder() -> Path:
-    """Where kept checkpoints lie: `checkpoints/` beside the library, or what $HOI_JAX_CHECKPOINTS names."""
+    """Where exported checkpoints lie: `checkpoints/` beside the library, or what $HOI_JAX_CHECKPOINTS names."""
     given = os.environ.get(ENVIRONMENT)
     return Path(given) if given else Path(__file__).resolve().parents[2] / "checkpoints"
 
 
-def is_kept(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a kept checkpoint (and no workdir of a run)."""
+def is_exported(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is an exported checkpoint (and no workdir of a run)."""
     return (Path(folder) / WEIGHTS).is_file()
 
 
-def kept_names() -> tuple[str, ...]:
-    """Names of all kept checkpoints, sorted."""
+def exported_names() -> tuple[str, ...]:
+    """Names of all exported checkpoints, sorted."""
     folder = zoo_folder()
-    return tuple(sorted(p.name for p in folder.iterdir() if is_kept(p))) if folder.is_dir() else ()
+    return tuple(sorted(p.name for p in folder.iterdir() if is_exported(p))) if folder.is_dir() else ()
 
 
 def find_folder(name_or_folder: str | os.PathLike[str]) -> Path:
-    """A folder as given, or that of the kept checkpoint of this name; a path that leads nowhere is returned as it is.
+    """The folder as given, or that of the exported checkpoint of this name; an unknown path is returned unchanged.
 
-    A folder of the working directory goes before a kept checkpoint of the same name.
+    A folder of the working directory goes before an exported checkpoint of the same name.
 
     Raises:
       io.MissingFileError: a bare name (no separator) that is neither; the message lists the known names.
@@ -46,12 +46,13 @@ def find_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     path = Path(name_or_folder)
     if path.exists() or path.name != str(path) or not path.name:
         return path
-    known = kept_names()
+    known = exported_names()
     if path.name not in known:
         near = difflib.get_close_matches(path.name, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise io.MissingFileError(
-            f"{path}: no such folder, and no kept checkpoint of this name.{hint} Kept are: {', '.join(known) or 'none'}"
+            f"{path}: no such folder, and no exported checkpoint of this name.{hint} "
+            f"Exported: {', '.join(known) or 'none'}"
         )
     return zoo_folder() / path.name
 

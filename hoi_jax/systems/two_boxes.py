@@ -30,7 +30,7 @@ PREDICT_FIELDS = frozenset(f"detections_{column}" for column in ("xyxy_px", "cla
 
 @dataclasses.dataclass(frozen=True)
 class TwoBoxesConfig:
-    """Settings: `layers` widths of the network; `max_pairs` best pairs of a picture that are returned."""
+    """Settings: `layers` widths of the network; `max_pairs` best pairs of an image that are returned."""
 
     layers: tuple[int, ...] = (128, 128)
     max_pairs: int = 96

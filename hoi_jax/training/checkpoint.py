@@ -180,15 +180,15 @@ def load_for_evaluation(
     """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
 
     Args:
-      workdir: of a run, or a kept checkpoint (`kept`) or the name of one, whatever `which` says.
+      workdir: of a run, or an exported checkpoint (`kept`) or the name of one, whatever `which` says.
       which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
     Raises:
       CheckpointError: when there is no such checkpoint, listing those there are.
-      io.DataError: a kept checkpoint is damaged, or there is none of this name.
+      io.DataError: an exported checkpoint is damaged, or there is none of this name.
     """
     workdir = find_folder(workdir)
-    if kept.is_kept(workdir):
-        return kept.load_kept(workdir)
+    if kept.is_exported(workdir):
+        return kept.load_exported(workdir)
     folder = Path(workdir).absolute() / "checkpoints"
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no checkpoints here")
@@ -203,10 +203,10 @@ def load_for_evaluation(
 
 
 def stored_config(workdir: str | os.PathLike[str]) -> str:
-    """The config of a run or a kept checkpoint as JSON text, without parameters. Raises as `load_for_evaluation`."""
+    """Config of a run or an exported checkpoint as JSON text. Raises as `load_for_evaluation`."""
     workdir = find_folder(workdir)
-    if kept.is_kept(workdir):
-        return kept.kept_config(workdir)
+    if kept.is_exported(workdir):
+        return kept.exported_config(workdir)
     folder = Path(workdir).absolute() / "checkpoints"
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no checkpoints here")

@@ -46,7 +46,7 @@ def step_cost(
 ) -> StepCost:
     """The cost of a step with all of `batch` on one device, whose memory holds one of `accumulate` parts at a time.
 
-    With `compiled`, loss and gradient are compiled too (minutes for large pictures), and never run.
+    With `compiled`, loss and gradient are compiled too (minutes for large images), and never run.
     """
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch.items()}
     part = {name: jax.ShapeDtypeStruct((x.shape[0] // accumulate, *x.shape[1:]), x.dtype) for name, x in shapes.items()}

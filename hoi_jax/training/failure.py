@@ -21,7 +21,7 @@ class NonFiniteError(FloatingPointError):
 
     Attributes:
       step: number of the update that was refused (1-based, as in the logs).
-      where: the first non-finite thing, e.g. "loss term 'verbs'" or "layer 'encoder/dense'".
+      where: the first non-finite object, e.g. "loss term 'verbs'" or "layer 'encoder/dense'".
       batch_path: npz with this process's part of the batch.
     """
 

@@ -1,4 +1,4 @@
-"""Things that watch a run: log files, the progress line, the profiler."""
+"""Objects that watch a run: log files, the progress line, the profiler."""
 
 import dataclasses
 import json

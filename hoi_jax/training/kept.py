@@ -16,10 +16,10 @@ import numpy as np
 from flax import traverse_util
 
 from hoi_jax import io
-from hoi_jax.serialization.exported import CONFIG, MANIFEST, WEIGHTS, changed_files, is_kept
+from hoi_jax.serialization.exported import CONFIG, MANIFEST, WEIGHTS, changed_files, is_exported
 from hoi_jax.training.optimizer import path_name
 
-__all__ = ["is_kept", "load_kept", "write_kept"]
+__all__ = ["is_exported", "load_exported", "write_exported"]
 
 
 class CheckpointError(RuntimeError):
@@ -42,7 +42,7 @@ class Metadata:
     metrics: dict[str, float]
 
 
-def write_kept(
+def write_exported(
     folder: str | os.PathLike[str], variables: dict[str, Any], metadata: Metadata, *, half: bool = False
 ) -> int:
     """Writes what `load_for_evaluation` gave. Returns the bytes of the weights.
@@ -66,14 +66,14 @@ def write_kept(
     return size
 
 
-def kept_config(folder: str | os.PathLike[str]) -> str:
+def exported_config(folder: str | os.PathLike[str]) -> str:
     """The config text alone. Raises io.DataError where it is missing, or not the one that was kept."""
     if changed := changed_files(Path(folder), only=(CONFIG,)):
         raise io.CorruptFileError("; ".join(changed))
     return io.read_text_bytes(Path(folder) / CONFIG).decode()
 
 
-def load_kept(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Metadata]:
+def load_exported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Metadata]:
     """Variables, config text and metadata, as `load_for_evaluation` gives them.
 
     Raises:
@@ -88,7 +88,7 @@ def load_kept(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Meta
     try:
         metadata = Metadata(config_text=text, **manifest)
     except TypeError as error:
-        raise CheckpointError(f"{folder / MANIFEST}: not the manifest of a kept checkpoint ({error})") from error
+        raise CheckpointError(f"{folder / MANIFEST}: not the manifest of an exported checkpoint ({error})") from error
     whole = {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in arrays.items()}
     variables = traverse_util.unflatten_dict({tuple(name.split("/")): value for name, value in whole.items()})
     return variables, text, metadata

@@ -131,7 +131,7 @@ class InitFromSettings:
     """Parameters to start from, taken from another run by name.
 
     Attributes:
-      path: a workdir with checkpoints, a kept checkpoint or its name, or an npz file with keys such as
+      path: a workdir with checkpoints, an exported checkpoint or its name, or an npz file with keys such as
         "params/backbone/conv1/kernel".
       which: "best", "last" or a step number, for a workdir.
       include: only names of *this* model matching one of these patterns in full are loaded.

@@ -26,7 +26,7 @@ Params = Mapping[str, Any]
 class TrainState(flax.struct.PyTreeNode):
     """What a checkpoint holds and a step maps to its successor.
 
-    On the host its arrays are NumPy's, and tree functions put other things in their place: run-time checks are off.
+    On the host its arrays are NumPy's, and tree functions put other objects in their place: run-time checks are off.
 
     Attributes:
       step: int32[], completed updates; also the position in the data.

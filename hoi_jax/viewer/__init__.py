@@ -1,5 +1,5 @@
-"""A desk to look through a dataset: pages of pictures by class, verb, number of people and errors, in a web browser.
+"""A viewer to look through a dataset: pages of images by class, verb, number of people and errors, in a web browser.
 
-`index` knows what is in every picture, `server` answers on this machine only, `page` is what the browser gets. Started
+`index` knows what is in every image, `server` answers on this machine only, `page` is what the browser gets. Started
 by `python -m hoi_jax.viewer`.
 """

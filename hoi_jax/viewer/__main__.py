@@ -3,7 +3,7 @@
     python -m hoi_jax.viewer --dataset hoi_scenes/small
     python -m hoi_jax.viewer --dataset hico_det --split test --predictions runs/tin/predictions_test.npz
 
-Pictures by verb, object, number of people and, with predictions, by errors; the keys are explained beside a picture.
+Images by verb, object, number of people and, with predictions, by errors; the keys are explained beside an image.
 """
 
 import argparse
@@ -21,23 +21,23 @@ from hoi_jax.data.records import base_and_part, part_mask
 from hoi_jax.io import DataError
 from hoi_jax.predictions import load_predictions
 from hoi_jax.viewer.index import build_index
-from hoi_jax.viewer.server import Desk, make_server
+from hoi_jax.viewer.server import Viewer, make_server
 from hoi_jax.vocab import get_vocabulary
 
 
-def make_desk(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Desk:
-    """Reads labels, predictions and where the pictures lie. Raises DataError, ValueError."""
-    from hoi_jax.data.records import PictureReader, RecordFiles
+def make_viewer(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Viewer:
+    """Reads labels, predictions and where the images lie. Raises DataError, ValueError."""
+    from hoi_jax.data.records import ImageReader, RecordFiles
 
     files = RecordFiles(directory, split)
     base, part = base_and_part(split)
     annotations = Annotations.load(directory / f"annotations_{base}.npz")
     if part:
         annotations = annotations.select(part_mask(split, annotations.num_images))
-    store = load_predictions(predictions) if predictions else None
-    name = store.vocabulary_name if store else annotations.vocabulary_name
-    index = build_index(annotations, get_vocabulary(name), store, min_score=min_score)
-    return Desk(index, PictureReader(files), f"{directory.name}, {split}")
+    loaded = load_predictions(predictions) if predictions else None
+    name = loaded.vocabulary_name if loaded else annotations.vocabulary_name
+    index = build_index(annotations, get_vocabulary(name), loaded, min_score=min_score)
+    return Viewer(index, ImageReader(files), f"{directory.name}, {split}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)
     try:
-        desk = make_desk(options.data_dir / options.dataset, options.split, options.predictions, options.min_score)
-        server = make_server(desk, options.port)
+        viewer = make_viewer(options.data_dir / options.dataset, options.split, options.predictions, options.min_score)
+        server = make_server(viewer, options.port)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

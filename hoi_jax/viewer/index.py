@@ -1,4 +1,4 @@
-"""What is in every picture of a split, and which pictures are asked for."""
+"""What is in every image of a split, and which images are asked for."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from hoi_jax.evaluation.analysis.triplets import (
     predicted_triplets,
     true_triplets,
 )
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 ERRORS = ("wrong", "missed", "none")
-"""Pictures with a wrong prediction, the most confident first; with pairs not found, most first; with neither."""
+"""Images with a wrong prediction, the most confident first; with pairs not found, most first; with neither."""
 MANY = 6
-"""Pictures with so many people or more are one group."""
+"""Images with so many people or more are one group."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """What the pictures must have; an empty or None value asks for nothing."""
+    """What the images must have; an empty or None value asks for nothing."""
 
     verb: str = ""
     object: str = ""
@@ -37,7 +37,7 @@ class Query:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """I pictures; everything about their content that can be asked, in memory.
+    """I images; everything about their content that can be asked, in memory.
 
     Attributes:
       has_object, has_verb: [I, objects], [I, verbs].
@@ -67,7 +67,7 @@ class Index:
 def build_index(
     annotations: Annotations,
     vocabulary: Vocabulary,
-    store: PredictionStore | None = None,
+    predictions: Predictions | None = None,
     *,
     min_score: float | None = None,
 ) -> Index:
@@ -80,8 +80,8 @@ def build_index(
     Raises:
       ValueError: the annotations, or the predictions, are of another vocabulary.
     """
-    if store is not None and store.vocabulary_name != vocabulary.name:
-        raise ValueError(f"predictions are in {store.vocabulary_name!r}, the labels in {vocabulary.name!r}")
+    if predictions is not None and predictions.vocabulary_name != vocabulary.name:
+        raise ValueError(f"predictions are in {predictions.vocabulary_name!r}, the labels in {vocabulary.name!r}")
     count = annotations.num_images
     truth = true_triplets(annotations, vocabulary)
     classes, of_image = annotations["instances_class"], annotations.image_rows("instances")
@@ -91,13 +91,13 @@ def build_index(
     if labels is not None:
         image, hoi = np.nonzero(labels == 1)
         has_verb |= _table(image, np.array(vocabulary.hois)[hoi, 0], count, len(vocabulary.verbs))
-        if not vocabulary.whole_picture:
+        if not vocabulary.whole_image:
             has_object |= _table(image, np.array(vocabulary.hois)[hoi, 1], count, len(vocabulary.objects))
     people = np.bincount(of_image[classes == vocabulary.human_class], minlength=count)
     predicted, hit, found = None, np.zeros(0, bool), np.zeros(len(truth.image), bool)
     wrong_score, missed = np.zeros(count), np.zeros(count, np.int64)
-    if store is not None:
-        predicted = predicted_triplets(store, annotations, vocabulary)
+    if predictions is not None:
+        predicted = predicted_triplets(predictions, annotations, vocabulary)
         interactions = int(np.sum(truth.verb != vocabulary.no_interaction))
         predicted = predicted.take(_confident(predicted.score, min_score, interactions))
         hit, found = match(predicted, truth, vocabulary)
@@ -124,7 +124,7 @@ def _table(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> Bo
 
 
 def select(index: Index, query: Query) -> Int[np.ndarray, " rows"]:
-    """Rows of the pictures that have everything that is asked for, in the order of the dataset or of `ERRORS`.
+    """Rows of the images that have everything that is asked for, in the order of the dataset or of `ERRORS`.
 
     Raises:
       ValueError: an unknown name; the message has it.
@@ -153,7 +153,7 @@ def _position(names: tuple[str, ...], name: str, what: str) -> int:
 
 
 def facets(index: Index) -> dict[str, Any]:
-    """What can be asked, with the number of pictures of each."""
+    """What can be asked, with the number of images of each."""
 
     def named(names: tuple[str, ...], table: np.ndarray) -> list[dict[str, Any]]:
         counts = table.sum(axis=0).tolist()
@@ -172,7 +172,7 @@ def facets(index: Index) -> dict[str, Any]:
 
 
 def annotated(index: Index, row: int, *, with_none: bool = True) -> list[Interaction]:
-    """The annotated interactions of a picture; with predictions, those not found are marked wrong.
+    """The annotated interactions of an image; with predictions, those not found are marked wrong.
 
     Args:
       with_none: also pairs of which it is said that they do nothing; nobody is asked to find these.
@@ -185,7 +185,7 @@ def annotated(index: Index, row: int, *, with_none: bool = True) -> list[Interac
 
 
 def predicted(index: Index, row: int) -> list[Interaction]:
-    """The predicted interactions of a picture, best first, right and wrong ones marked."""
+    """The predicted interactions of an image, best first, right and wrong ones marked."""
     if index.predicted is None:
         return []
     rows = np.flatnonzero(index.predicted.image == row)
@@ -194,7 +194,7 @@ def predicted(index: Index, row: int) -> list[Interaction]:
 
 
 def details(index: Index, row: int) -> Mapping[str, Any]:
-    """What a page says about a picture. Raises IndexError for a row that is not there."""
+    """What a page says about an image. Raises IndexError for a row that is not there."""
     if not 0 <= row < index.num_images:
         raise IndexError(f"row {row} of {index.num_images}")
 

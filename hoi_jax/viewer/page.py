@@ -1,4 +1,4 @@
-"""The page of the desk: its look, and what it does with the answers of the server. All text goes in as text."""
+"""The page of the viewer: its look, and what it does with the answers of the server. All text goes in as text."""
 
 _CSS = """
 :root { --ink: #1b1f24; --soft: #4c5561; --rule: #d9dee5; --paper: #fff; --tint: #f4f6f9; --accent: #005fa3;
@@ -38,15 +38,15 @@ _BODY = """
 <label>people <select id="people"></select></label>
 <label id="errors-label">errors <select id="errors"></select></label>
 <span id="count" role="status"></span></header>
-<main id="grid" aria-label="pictures"></main><div id="more"></div>
-<p id="none" hidden>No picture has all of this.</p>
-<dialog id="view"><div id="big"><img id="picture" alt=""></div>
+<main id="grid" aria-label="images"></main><div id="more"></div>
+<p id="none" hidden>No image has all of this.</p>
+<dialog id="view"><div id="big"><img id="image" alt=""></div>
 <aside><p><strong id="name"></strong></p><p id="facts"></p>
 <h2>Annotated</h2><ul id="truth"></ul>
 <div id="predictions"><h2>Predicted</h2><ul id="predicted"></ul></div>
 <h2>Keys</h2><p><kbd>&larr;</kbd> <kbd>&rarr;</kbd> <kbd>&uarr;</kbd> <kbd>&darr;</kbd> go on,
 <kbd>Enter</kbd> open, <kbd>Esc</kbd> close, <kbd>t</kbd> annotated, <kbd>p</kbd> predicted,
-<kbd>n</kbd> picture alone, <kbd>/</kbd> filters</p></aside></dialog>
+<kbd>n</kbd> image alone, <kbd>/</kbd> filters</p></aside></dialog>
 """
 
 _SCRIPT = """
@@ -92,7 +92,7 @@ async function refresh() {
   if (turn !== asked) return;
   rows = found; shown = 0; at = 0;
   $("grid").replaceChildren();
-  $("count").textContent = `${rows.length.toLocaleString()} pictures`;
+  $("count").textContent = `${rows.length.toLocaleString()} images`;
   $("none").hidden = rows.length > 0;
   scrollTo(0, 0);
   extend();
@@ -101,7 +101,7 @@ function extend(least = 0) {
   const end = Math.min(rows.length, Math.max(shown + STEP, least));
   for (; shown < end; shown++) {
     const place = shown, button = document.createElement("button"), image = document.createElement("img");
-    image.loading = "lazy"; image.alt = `picture ${rows[place]}`; image.src = `/thumb/${rows[place]}`;
+    image.loading = "lazy"; image.alt = `image ${rows[place]}`; image.src = `/thumb/${rows[place]}`;
     button.append(image);
     button.addEventListener("click", () => open(place));
     button.addEventListener("focus", () => { at = place; });
@@ -131,13 +131,13 @@ async function open(place) {
   at = place;
   const row = rows[place];
   if (!$("view").open) $("view").showModal();
-  $("picture").src = `/picture/${row}?show=${show}`;
-  const about = await ask(`/image/${row}`);
+  $("image").src = `/image/${row}?show=${show}`;
+  const about = await ask(`/details/${row}`);
   if (rows[at] !== row) return;
   $("name").textContent = about.name || `image ${about.image_id}`;
-  $("picture").alt = $("name").textContent;
+  $("image").alt = $("name").textContent;
   $("facts").textContent = `${place + 1} of ${rows.length}; image ${about.image_id}, ` +
-    `${about.size[0]} x ${about.size[1]} pixels, ${about.people} people; shown: ${show || "picture alone"}`;
+    `${about.size[0]} x ${about.size[1]} pixels, ${about.people} people; shown: ${show || "image alone"}`;
   list("truth", about.truth); list("predicted", about.predicted);
 }
 $("view").addEventListener("close", () => { const button = $("grid").children[at]; if (button) button.focus(); });

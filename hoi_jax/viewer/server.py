@@ -1,4 +1,4 @@
-"""Answers of the desk over HTTP: read-only, on this machine only, about pictures by their number and nothing else.
+"""Answers of the viewer over HTTP: read-only, on this machine only, about images by their number and nothing else.
 
 No part of a request ever becomes a file name. A page of another site cannot read the answers: requests must name this
 machine as their host.
@@ -23,7 +23,7 @@ from hoi_jax.visualization.interactions import draw_interactions
 ADDRESS = "127.0.0.1"
 THUMB_PX = 240
 LARGEST_PX = 1280
-_KEPT_THUMBS, _KEPT_PICTURES = 8192, 64
+_KEPT_THUMBS, _KEPT_IMAGES = 8192, 64
 _HOSTS = (ADDRESS, "localhost")
 _JPEG, _JSON, _HTML = "image/jpeg", "application/json", "text/html; charset=utf-8"
 _POLICY = "; ".join(
@@ -37,26 +37,26 @@ _POLICY = "; ".join(
 )
 
 
-class Pictures(Protocol):
-    """Pictures by row: image_id and [H, W, 3] uint8, None without a picture (`data.records.PictureReader`)."""
+class Images(Protocol):
+    """Images by row: image_id and [H, W, 3] uint8, None without an image (`data.records.ImageReader`)."""
 
-    def picture(self, row: int) -> tuple[int, np.ndarray | None]: ...
+    def image(self, row: int) -> tuple[int, np.ndarray | None]: ...
 
 
-class Desk:
-    """What the server knows: an index, where pictures come from, and what it is called."""
+class Viewer:
+    """What the server knows: an index, where images come from, and what it is called."""
 
-    def __init__(self, index: Index, pictures: Pictures, title: str):
-        self._index, self._pictures, self._title = index, pictures, title
+    def __init__(self, index: Index, images: Images, title: str):
+        self._index, self._images, self._title = index, images, title
         self.thumb: Callable[[int], bytes] = functools.lru_cache(_KEPT_THUMBS)(self._thumb)
-        self.drawing: Callable[[int, str], bytes] = functools.lru_cache(_KEPT_PICTURES)(self._drawing)
+        self.drawing: Callable[[int, str], bytes] = functools.lru_cache(_KEPT_IMAGES)(self._drawing)
 
     def facets(self) -> dict[str, Any]:
         """See `index.facets`."""
         return {"title": self._title, **facets(self._index)}
 
     def rows(self, values: dict[str, str]) -> list[int]:
-        """Rows of the pictures asked for. Raises ValueError for what is not known."""
+        """Rows of the images asked for. Raises ValueError for what is not known."""
         people = values.get("people", "")
         if people and not (people.isascii() and people.isdigit() and len(people) < 4):
             raise ValueError(f"people is {people[:60]!r}, expected 0 to {MANY}")
@@ -69,16 +69,16 @@ class Desk:
         return details(self._index, row)
 
     def _read(self, row: int) -> np.ndarray:
-        """The picture, or grey of its size. Raises IndexError, DataError."""
+        """The image, or grey of its size. Raises IndexError, DataError."""
         if not 0 <= row < self._index.num_images:
             raise IndexError(f"row {row} of {self._index.num_images}")
-        number, picture = self._pictures.picture(row)
+        number, image = self._images.image(row)
         if number != self._index.annotations.image_id[row]:
-            raise DataError(f"picture {row} is of image {number}, not {self._index.annotations.image_id[row]}")
-        if picture is None:
+            raise DataError(f"image {row} is of image {number}, not {self._index.annotations.image_id[row]}")
+        if image is None:
             height, width = np.maximum(self._index.annotations.original_hw_px[row], 1).tolist()
-            picture = np.full((height, width, 3), 200, np.uint8)
-        return picture
+            image = np.full((height, width, 3), 200, np.uint8)
+        return image
 
     def _thumb(self, row: int) -> bytes:
         image = Image.fromarray(self._read(row))
@@ -102,7 +102,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     return data.getvalue()
 
 
-def answer(desk: Desk, target: str) -> tuple[int, str, bytes]:
+def answer(viewer: Viewer, target: str) -> tuple[int, str, bytes]:
     """(status, type, body) of a request's target, such as "/images?verb=hold"."""
     address = urlsplit(target)
     values = {name: found[-1] for name, found in parse_qs(address.query).items()}
@@ -111,15 +111,15 @@ def answer(desk: Desk, target: str) -> tuple[int, str, bytes]:
             case [""]:
                 return 200, _HTML, PAGE.encode()
             case ["facets"]:
-                return 200, _JSON, _json(desk.facets())
+                return 200, _JSON, _json(viewer.facets())
             case ["images"]:
-                return 200, _JSON, _json(desk.rows(values))
-            case ["image", row]:
-                return 200, _JSON, _json(desk.details(_row(row)))
+                return 200, _JSON, _json(viewer.rows(values))
+            case ["details", row]:
+                return 200, _JSON, _json(viewer.details(_row(row)))
             case ["thumb", row]:
-                return 200, _JPEG, desk.thumb(_row(row))
-            case ["picture", row]:
-                return 200, _JPEG, desk.drawing(_row(row), values.get("show", ""))
+                return 200, _JPEG, viewer.thumb(_row(row))
+            case ["image", row]:
+                return 200, _JPEG, viewer.drawing(_row(row), values.get("show", ""))
     except IndexError as error:
         return 404, _JSON, _json({"error": str(error)})
     except ValueError as error:  # DataError too
@@ -129,7 +129,7 @@ def answer(desk: Desk, target: str) -> tuple[int, str, bytes]:
 
 def _row(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f"{text[:60]!r} is no number of a picture")
+        raise ValueError(f"{text[:60]!r} is no number of an image")
     return int(text)
 
 
@@ -137,7 +137,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-def make_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
+def make_server(viewer: Viewer, port: int = 0) -> ThreadingHTTPServer:
     """A server on this machine, not yet serving; port 0 is any free one. Raises OSError where the port is taken."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -147,7 +147,7 @@ def make_server(desk: Desk, port: int = 0) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
             if host in _HOSTS:
-                self._send(*answer(desk, self.path))
+                self._send(*answer(viewer, self.path))
             else:
                 self._send(403, _JSON, _json({"error": f"ask for {ADDRESS}"}))
 

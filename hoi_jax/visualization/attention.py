@@ -1,6 +1,6 @@
 """Drawings of attention maps: the pair, the chosen body parts, each layer's mask and its attention.
 
-A cell of the model's grid is a square of the picture. Masks darken the cells that a layer may not attend to; attention
+A cell of the model's grid is a square of the image. Masks darken the cells that a layer may not attend to; attention
 brightens cells by their weight, the strongest of a layer fully. Cells are never blurred.
 """
 
@@ -21,7 +21,7 @@ from hoi_jax.visualization.text_boxes import fit_text, font
 from hoi_jax.vocab import Vocabulary
 
 PANEL_PX = 380
-"""Width of one picture of the table."""
+"""Width of one image of the table."""
 GAP_PX = 14
 SEEN: Colour = (0, 190, 160)
 LEGEND = (
@@ -39,13 +39,13 @@ class PairAttention:
     """One pair and its attention maps.
 
     Attributes:
-      image_rgb: the unpadded picture.
+      image_rgb: the unpadded image.
       pair: boxes and what to write at them.
       score: interactiveness of the pair, or the score of `verb`.
       part_names, part_scores, part_chosen: per body part; empty where there are none.
       titles: one per layer.
       allowed, weights: per layer, cells that could be attended to and the attention on them.
-      cell_px: side of a cell, the grid may reach beyond the picture; None: the grid covers the picture.
+      cell_px: side of a cell, the grid may reach beyond the image; None: the grid covers the image.
       verb: what the pair is said to do, where it is chosen by that; "": by interactiveness.
       captions: what the weights are, one per layer; empty: attention.
       legend: what the rows of the drawing are.
@@ -73,7 +73,7 @@ def attention_caption(seen: PairAttention) -> str:
 
 
 def cells_to_pixels(grid: np.ndarray, cell_px: int | None, height: int, width: int) -> np.ndarray:
-    """[rows, columns] -> [height, width]: pixels take their cell's value; cells of no size cover the picture."""
+    """[rows, columns] -> [height, width]: pixels take their cell's value; cells of no size cover the image."""
     if cell_px is None:
         y, x = (np.arange(side) * count // side for side, count in zip((height, width), grid.shape, strict=True))
         return grid[y][:, x]
@@ -83,7 +83,7 @@ def cells_to_pixels(grid: np.ndarray, cell_px: int | None, height: int, width: i
 def mask_overlay(
     image_rgb: UInt8[np.ndarray, "height width 3"], allowed: Bool[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture, a little green under allowed cells and dark grey under all others."""
+    """The image, a little green under allowed cells and dark grey under all others."""
     inside = cells_to_pixels(allowed, cell_px, *image_rgb.shape[:2])[..., None]
     grey = image_rgb.mean(axis=-1, keepdims=True) * DARK
     tinted = 0.7 * image_rgb + 0.3 * np.array(SEEN)
@@ -93,7 +93,7 @@ def mask_overlay(
 def attention_overlay(
     image_rgb: UInt8[np.ndarray, "height width 3"], weights: Float[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture in dark grey, its cells lit from red to yellow by their weight; without any weight only grey."""
+    """The image in dark grey, its cells lit from red to yellow by their weight; without any weight only grey."""
     share = weights / weights.max() if weights.max() > 0 else np.zeros_like(weights)
     # The square root keeps weak cells visible: with hundreds of cells most weights are far below the largest.
     light = np.sqrt(cells_to_pixels(share, cell_px, *image_rgb.shape[:2]))[..., None]
@@ -112,13 +112,13 @@ def draw_attention(seen: PairAttention) -> Image.Image:
     canvas = Image.new("RGB", total, colours.WHITE)
     draw = ImageDraw.Draw(canvas)
 
-    def put(picture: np.ndarray | Image.Image, column: int, top: int, title: str) -> int:
+    def put(image: np.ndarray | Image.Image, column: int, top: int, title: str) -> int:
         left = GAP_PX + column * (PANEL_PX + GAP_PX)
         block = fit_text([title], font_size=19, max_width=PANEL_PX, smallest=12)
         draw.text((left, top + 18), block.lines[0], fill=colours.BLACK, font=font(block.font_size))
-        if isinstance(picture, np.ndarray):
-            picture = Image.fromarray(picture)
-        canvas.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top + title_px))
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        canvas.paste(image.resize(size, Image.Resampling.LANCZOS), (left, top + title_px))
         return top + title_px + size[1]
 
     drawn = draw_interactions(seen.image_rgb, [dataclasses.replace(seen.pair, verbs=())])
@@ -137,15 +137,15 @@ def draw_attention(seen: PairAttention) -> Image.Image:
     for titles, overlay, grids in heading:
         end = below
         for column, title in enumerate(titles):
-            picture = _with_boxes(overlay(seen.image_rgb, grids[column], seen.cell_px), seen.pair)
-            end = put(picture, column, below, title)
+            image = _with_boxes(overlay(seen.image_rgb, grids[column], seen.cell_px), seen.pair)
+            end = put(image, column, below, title)
         below = end
     return canvas.crop((0, 0, total[0], below + GAP_PX))
 
 
-def _with_boxes(picture: np.ndarray, pair: Interaction) -> Image.Image:
+def _with_boxes(photo: np.ndarray, pair: Interaction) -> Image.Image:
     """Thin outlines of the pair's boxes, so that cells stay visible."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(photo)
     draw = ImageDraw.Draw(image)
     limit = (image.width - 1, image.height - 1)
     for box, colour in ((pair.object_xyxy_px, colours.OBJECT), (pair.human_xyxy_px, colours.PERSON)):
@@ -173,7 +173,7 @@ def _part_bars(draw: ImageDraw.ImageDraw, seen: PairAttention, left: int, top: i
 
 
 def strongest_pairs(
-    score: Float[np.ndarray, " queries"], human: np.ndarray, thing: np.ndarray, count: int, overlap: float = 0.5
+    score: Float[np.ndarray, " queries"], human: np.ndarray, obj: np.ndarray, count: int, overlap: float = 0.5
 ) -> list[int]:
     """Rows of the `count` best pairs, best first, leaving out those that repeat a better one (IoU of both boxes)."""
     chosen: list[int] = []
@@ -181,7 +181,7 @@ def strongest_pairs(
         if len(chosen) == count:
             break
         repeats = [
-            min(matched_iou(human[row][None], human[old][None])[0], matched_iou(thing[row][None], thing[old][None])[0])
+            min(matched_iou(human[row][None], human[old][None])[0], matched_iou(obj[row][None], obj[old][None])[0])
             for old in chosen
         ]
         if max(repeats, default=0.0) <= overlap:
@@ -202,11 +202,11 @@ def attention_of_pairs(
     captions: Sequence[str] = (),
     legend: Sequence[str] = (),
 ) -> list[PairAttention]:
-    """The strongest pairs of one picture of a batch: the most interactive, or those with the best score of a verb.
+    """The strongest pairs of one image of a batch: the most interactive, or those with the best score of a verb.
 
     Args:
       predictions, seen: of `System.predict` and `AttentionMaps.explain` for the whole batch, on the host.
-      row: of the picture.
+      row: of the image.
       titles, cell_px, captions, legend: of the `AttentionMaps`.
 
     Raises:
@@ -226,16 +226,16 @@ def attention_of_pairs(
     else:
         verb, score = None, predictions["interactiveness"][row]
     strength = np.where(used, score, -np.inf)
-    human, thing = (predictions[f"{name}_xyxy_px"][row].astype(np.float64) for name in ("human", "object"))
+    human, obj = (predictions[f"{name}_xyxy_px"][row].astype(np.float64) for name in ("human", "object"))
     part_scores = predictions.get("part_scores")
     found = []
-    for query in strongest_pairs(strength, human, np.nan_to_num(thing), count):
+    for query in strongest_pairs(strength, human, np.nan_to_num(obj), count):
         if not strength[query] > -np.inf:
             continue
         label = int(predictions["object_class"][row, query])
         pair = Interaction(
             human_xyxy_px=_corners(human[query]),
-            object_xyxy_px=_corners(thing[query]) if np.isfinite(thing[query]).all() else None,
+            object_xyxy_px=_corners(obj[query]) if np.isfinite(obj[query]).all() else None,
             object_name=vocabulary.objects[label] if label >= 0 else "",
             verbs=(("", float(predictions["object_score"][row, query])),),
         )
@@ -267,10 +267,10 @@ def _corners(box: np.ndarray) -> Box:
     return (x1, y1, x2, y2)
 
 
-# A number per place of a picture as colour: dark and blue where it is small, yellow where it is large.
+# A number per place of an image as colour: dark and blue where it is small, yellow where it is large.
 
 STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64)
-"""Colours from low to high; they differ in brightness too, so that the picture can be read without colour."""
+"""Colours from low to high; they differ in brightness too, so that the image can be read without colour."""
 
 
 def closeness_map(
@@ -315,14 +315,14 @@ def heat_over(
     size: tuple[int, int] | None = None,
     strength: float = 0.7,
 ) -> Image.Image:
-    """The picture in grey under the colours of `values`; a white frame around one box.
+    """The image in grey under the colours of `values`; a white frame around one box.
 
     Args:
-      size: width and height of the result, the picture's own by default.
-      strength: share of the colour, the rest is the picture.
+      size: width and height of the result, the image's own by default.
+      strength: share of the colour, the rest is the image.
     """
     if values.shape != image_rgb.shape[:2]:
-        raise ValueError(f"values are {values.shape}, the picture is {image_rgb.shape[:2]}")
+        raise ValueError(f"values are {values.shape}, the image is {image_rgb.shape[:2]}")
     grey = image_rgb.mean(axis=-1, keepdims=True)
     mixed = strength * heat_colours(values) + (1 - strength) * grey
     canvas = Image.fromarray(mixed.round().astype(np.uint8))

@@ -1,7 +1,7 @@
-"""Interactions drawn onto a picture: people, objects, the links between them, verbs with scores.
+"""Interactions drawn onto an image: people, objects, the links between them, verbs with scores.
 
-Everything has a dark and a light edge, so that it stands out from bright, dark and busy pictures alike; text
-lies on filled labels. Line widths and font follow the picture's size, and small pictures are enlarged first.
+Everything has a dark and a light edge, so that it stands out from bright, dark and busy images alike; text
+lies on filled labels. Line widths and font follow the image's size, and small images are enlarged first.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ SMALLEST_SHORT_SIDE_PX = 160
 LARGEST_ENLARGED_SIDE_PX = 2048
 
 
-def picture_scale(width: int, height: int) -> float:
-    """Factor by which a picture is enlarged before drawing: 1 for ordinary ones, never below 1."""
+def image_scale(width: int, height: int) -> float:
+    """Factor by which an image is enlarged before drawing: 1 for ordinary ones, never below 1."""
     long_side, short_side = max(width, height), min(width, height)
     wanted = max(SMALLEST_LONG_SIDE_PX / long_side, SMALLEST_SHORT_SIDE_PX / short_side, 1.0)
     return max(1.0, min(wanted, max(LARGEST_ENLARGED_SIDE_PX / long_side, 1.0)))
@@ -81,7 +81,7 @@ def draw_interactions(
     max_verbs: int = 4,
     title: str = "",
 ) -> Image.Image:
-    """Draws interactions onto a copy of a picture.
+    """Draws interactions onto a copy of an image.
 
     People are blue, objects are yellow, each once however many pairs they are in. A link and its label share
     a colour: green for a right, red for a wrong prediction, one colour per pair where `correct` is None.
@@ -93,15 +93,15 @@ def draw_interactions(
       title: written on a dark label at the top left, if given.
 
     Returns:
-      An RGB picture of the same shape, enlarged by `picture_scale`.
+      An RGB image of the same shape, enlarged by `image_scale`.
 
     Raises:
-      ValueError: for an array that is no picture or a box that is not finite, naming it.
+      ValueError: for an array that is no image or a box that is not finite, naming it.
     """
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
-        raise ValueError(f"expected a [H, W, 3] uint8 picture, got {image_rgb.shape} {image_rgb.dtype}")
+        raise ValueError(f"expected a [H, W, 3] uint8 image, got {image_rgb.shape} {image_rgb.dtype}")
     height, width = image_rgb.shape[:2]
-    scale = picture_scale(width, height)
+    scale = image_scale(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.fromarray(image_rgb)
     canvas = canvas if scale == 1 else canvas.resize(size, Image.Resampling.BICUBIC)
@@ -144,10 +144,10 @@ def _label_anchor(interaction: Interaction, every: Sequence[Interaction]) -> Box
 
 def _draw_shapes(draw: ImageDraw.ImageDraw, interactions: Sequence[Interaction], line_width: int) -> None:
     people = dict.fromkeys(i.human_xyxy_px for i in interactions)
-    things = dict.fromkeys(i.object_xyxy_px for i in interactions if i.object_xyxy_px is not None)
+    objects = dict.fromkeys(i.object_xyxy_px for i in interactions if i.object_xyxy_px is not None)
     for box in people:
         _box_outline(draw, box, colours.PERSON, line_width)
-    for box in things:
+    for box in objects:
         _box_outline(draw, box, colours.OBJECT, line_width)
     for index, interaction in reversed(list(enumerate(interactions))):
         if interaction.object_xyxy_px is not None:
@@ -156,7 +156,7 @@ def _draw_shapes(draw: ImageDraw.ImageDraw, interactions: Sequence[Interaction],
 
 
 def _scaled(interaction: Interaction, scale: float, size: tuple[int, int]) -> Interaction:
-    """The interaction in pixels of the enlarged picture, its boxes clipped to it."""
+    """The interaction in pixels of the enlarged image, its boxes clipped to it."""
 
     def scaled(box: Box | None) -> Box | None:
         if box is None:

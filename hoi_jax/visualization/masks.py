@@ -1,4 +1,4 @@
-"""Relation segmentation drawn onto a picture: masks, and what links them (Cascaded HOI Recognition, Figure 5)."""
+"""Relation segmentation drawn onto an image: masks, and what links them (Cascaded HOI Recognition, Figure 5)."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab.tables import Vocabulary
 
 SHARE = 0.55
-"""Of a mask's colour over the picture."""
+"""Of a mask's colour over the image."""
 LEAST_DRAWN = 0.05
 """Score of a verb that is drawn; most pairs do nothing, and what the network then says least against is no news."""
 
@@ -22,7 +22,7 @@ LEAST_DRAWN = 0.05
 def scene_of_row(
     found: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary
 ) -> Scene:
-    """One picture of a predicted batch as a scene of the original picture; "does nothing" is no relation.
+    """One image of a predicted batch as a scene of the original image; "does nothing" is no relation.
 
     Raises:
       ValueError: the predictions have no instance masks.
@@ -40,7 +40,7 @@ def scene_of_row(
 def draw_row(
     scene: Scene, batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary, min_score: float = LEAST_DRAWN
 ) -> Image.Image:
-    """The scene over its picture of the batch, in the original size."""
+    """The scene over its image of the batch, in the original size."""
     height, width = (int(side) for side in batch["image_hw_px"][row])
     seen = Image.fromarray(batch["image"][row][:height, :width])
     seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
@@ -48,7 +48,7 @@ def draw_row(
 
 
 def tinted(image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, human_class: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture under the masks of its instances: people in one colour, things in others, with edges between them."""
+    """The image under the masks of its instances: people in one colour, objects in others, with edges between them."""
     out = image_rgb.astype(np.float64)
     edges = np.zeros(scene.instance.shape, bool)
     edges[:, 1:] |= scene.instance[:, 1:] != scene.instance[:, :-1]
@@ -75,10 +75,10 @@ def draw_segments(
     visible masks.
 
     Raises:
-      ValueError: scene and picture have different sizes.
+      ValueError: scene and image have different sizes.
     """
     if scene.instance.shape != image_rgb.shape[:2]:
-        raise ValueError(f"the scene is {scene.instance.shape}, the picture {image_rgb.shape[:2]}")
+        raise ValueError(f"the scene is {scene.instance.shape}, the image {image_rgb.shape[:2]}")
     pairs: dict[tuple[int, int], list[tuple[str, float | None]]] = {}
     for row in np.argsort(-scene.scores, kind="stable"):
         human, obj, verb = (int(n) for n in scene.relations[row])

@@ -18,13 +18,13 @@ LIMBS = (
 """Joints (COCO order) that are drawn as lines."""
 
 SHARE = 0.5
-"""Of a mask's colour over the picture."""
+"""Of a mask's colour over the image."""
 
 
 def over(
     image_rgb: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], colour: Sequence[int], share: float = SHARE
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with a mask in a colour over it."""
+    """The image with a mask in a colour over it."""
     out = image_rgb.astype(np.float64)
     out[mask] = (1 - share) * out[mask] + share * np.array(colour, np.float64)
     return np.clip(np.round(out), 0, 255).astype(np.uint8)
@@ -39,24 +39,24 @@ def draw_masks(
     image_rgb: UInt8[np.ndarray, "h w 3"], masks: Bool[np.ndarray, "n h w"], people: Bool[np.ndarray, " n"],
     boxes: Float[np.ndarray, "n 4"],
 ) -> Image.Image:  # fmt: skip
-    """Masks of people in one colour, of things in others; boxes as thin frames."""
+    """Masks of people in one colour, of objects in others; boxes as thin frames."""
     out = image_rgb
     for row, mask in enumerate(masks):
         out = over(out, mask, colours.PERSON if people[row] else colours.SERIES[row % len(colours.SERIES)])
-    picture = Image.fromarray(out)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(out)
+    draw = ImageDraw.Draw(image)
     for row, box in enumerate(boxes):
         colour = colours.PERSON if people[row] else colours.SERIES[row % len(colours.SERIES)]
         draw.rectangle([float(side) for side in box], outline=colour, width=2)
-    return picture
+    return image
 
 
 def draw_poses(
     image_rgb: UInt8[np.ndarray, "h w 3"], keypoints: Float[np.ndarray, "n 17 3"], parts: Float[np.ndarray, "n 10 4"]
 ) -> Image.Image:
     """Skeletons and, in the colours of the six merged parts, ten boxes per person; a part without area has none."""
-    picture = Image.fromarray(image_rgb)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(image_rgb)
+    draw = ImageDraw.Draw(image)
     for person, pose in enumerate(keypoints):
         for part in range(len(PART_NAMES)):
             x1, y1, x2, y2 = (float(side) for side in parts[person, part])
@@ -70,7 +70,7 @@ def draw_poses(
         for x, y, score in pose:
             if score > 0:
                 draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colours.WHITE, outline=colours.BLACK)
-    return picture
+    return image
 
 
 def draw_part_cells(
@@ -81,13 +81,13 @@ def draw_part_cells(
     out = image_rgb
     for part, grid in enumerate(cells):
         out = over(out, np.kron(grid, np.ones((stride, stride), bool))[:height, :width], part_colour(part))
-    picture = Image.fromarray(out)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(out)
+    draw = ImageDraw.Draw(image)
     for part, name in enumerate(MERGED_PART_NAMES):
         top = 4 + 18 * part
         draw.rectangle((4, top + 2, 16, top + 14), fill=part_colour(part), outline=colours.WHITE)
         draw.text((22, top), name, fill=colours.WHITE, font=font(14), stroke_width=2, stroke_fill=colours.BLACK)
-    return picture
+    return image
 
 
 def draw_map(values: Float[np.ndarray, "rows columns"], side: int) -> Image.Image:
@@ -95,12 +95,12 @@ def draw_map(values: Float[np.ndarray, "rows columns"], side: int) -> Image.Imag
     return Image.fromarray(heat_colours(values)).resize((side, side), Image.Resampling.NEAREST)
 
 
-def panels(pictures: Mapping[str, Image.Image], *, height: int = 360) -> Image.Image:
-    """Pictures of one height side by side, each under its title."""
+def panels(images: Mapping[str, Image.Image], *, height: int = 360) -> Image.Image:
+    """Images of one height side by side, each under its title."""
     bar, gap = 24, 6
     scaled = {
         title: image.resize((max(round(image.width * height / image.height), 1), height), Image.Resampling.BILINEAR)
-        for title, image in pictures.items()
+        for title, image in images.items()
     }
     width = sum(image.width for image in scaled.values()) + gap * (len(scaled) - 1)
     sheet = Image.new("RGB", (width, height + bar), colours.WHITE)

@@ -1,4 +1,4 @@
-"""Where labels go: boxes of text placed inside a picture without covering one another, as far as possible."""
+"""Where labels go: boxes of text placed inside an image without covering one another, as far as possible."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ImageFont
 
 Rectangle = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the picture that is drawn."""
+"""x1, y1, x2, y2 in pixels of the image that is drawn."""
 
 
 @functools.cache
@@ -80,16 +80,16 @@ def _near_box(anchor: Rectangle, width: int, height: int) -> list[tuple[float, f
 
 
 def place_label(
-    anchor: Rectangle, size: tuple[int, int], picture: tuple[int, int], taken: Sequence[Rectangle]
+    anchor: Rectangle, size: tuple[int, int], image: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
     """The rectangle of a label of `size` (width, height) for the box `anchor`.
 
-    Always inside the picture of size `picture` (width, height) if it fits at all. Positions around the box
-    are tried first, then a grid over the picture from near to far; the first that overlaps no rectangle of
+    Always inside the image of size `image` (width, height) if it fits at all. Positions around the box
+    are tried first, then a grid over the image from near to far; the first that overlaps no rectangle of
     `taken` wins, else the one that overlaps least.
     """
     width, height = size
-    right, bottom = max(0, picture[0] - width), max(0, picture[1] - height)
+    right, bottom = max(0, image[0] - width), max(0, image[1] - height)
 
     def inside(corner: tuple[float, float]) -> Rectangle:
         x, y = min(max(corner[0], 0), right), min(max(corner[1], 0), bottom)

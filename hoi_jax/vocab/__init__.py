@@ -15,8 +15,8 @@ def get_vocabulary(name: str) -> Vocabulary:
     >>> hico_det = get_vocabulary("hico_det")
     >>> len(hico_det.verbs), len(hico_det.objects), len(hico_det.hois)
     (117, 80, 600)
-    >>> verb, thing = hico_det.hois[0]
-    >>> hico_det.verbs[verb], hico_det.objects[thing]
+    >>> verb, object = hico_det.hois[0]
+    >>> hico_det.verbs[verb], hico_det.objects[object]
     ('board', 'airplane')
     """
     if name.startswith("file:"):

@@ -16,7 +16,7 @@ from hoi_jax import io
 from hoi_jax.vocab.tables import Vocabulary
 
 
-def own_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
+def custom_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
     """The table that the parsed file describes.
 
     Raises:
@@ -45,8 +45,8 @@ def own_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
     )  # fmt: skip
 
 
-def own_table(vocabulary: Vocabulary) -> dict[str, Any]:
-    """What `own_vocabulary` reads back as the same table."""
+def custom_table(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What `custom_vocabulary` reads back as the same table."""
     return {
         "objects": list(vocabulary.objects),
         "verbs": list(vocabulary.verbs),
@@ -87,7 +87,7 @@ def activity_vocabulary(name: str, activities: tuple[str, ...]) -> Vocabulary:
     if not activities or len(set(activities)) != len(activities):
         raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} different ones")
     hois = tuple((verb, 0) for verb in range(len(activities)))
-    return Vocabulary(name, ("person",), activities, human_class=0, hois=hois, whole_picture=True)
+    return Vocabulary(name, ("person",), activities, human_class=0, hois=hois, whole_image=True)
 
 
 def read_vocabulary(name: str) -> Vocabulary:
@@ -102,7 +102,7 @@ def read_vocabulary(name: str) -> Vocabulary:
     content = io.read_json(path)
     try:
         if isinstance(content, dict) and "verbs" in content:
-            return own_vocabulary(name, content)
+            return custom_vocabulary(name, content)
         activities = content.get("activities") if isinstance(content, dict) else None
         if not isinstance(activities, list) or not all(isinstance(text, str) for text in activities):
             raise io.CorruptFileError(f"{path}: field 'activities' is no list of texts")

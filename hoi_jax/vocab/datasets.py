@@ -108,7 +108,7 @@ PIC = Vocabulary(
         "parachute", "ground", "snow", "amusement_facilities", "motorcycle", "net", "sidewalk", "shovel",
         "property", "wood", "beach", "water", "paddle", "straw", "skis", "field", "animal", "bridge", "bench",
         "grass", "mountain", "surfboard", "wall", "aircraft", "bulletin", "tree", "hoe", "bucket", "steps",
-        "swimming_things", "fishing_rod", "table", "skateboard", "laptop", "radiator", "refrigerator",
+        "swimming_objects", "fishing_rod", "table", "skateboard", "laptop", "radiator", "refrigerator",
         "painting_or_poster", "emblem", "stool", "handcart", "nameplate", "showcase", "lighter", "sculpture",
         "shelf", "chair", "cabinet", "clothes", "sink", "apparel", "gun", "stand", "sofa", "bed", "sled", "bird",
         "cat", "pram", "plate", "blender", "remote_control", "vase", "toaster", "boat", "blanket", "camel", "dog",

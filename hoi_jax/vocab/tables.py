@@ -31,7 +31,7 @@ class Vocabulary:
       actions: action names; action_roles: role names of each action (one or two, or none).
       verb_action, verb_role: see above.
       valid_verb_object: pairs (verb, object) allowed in action style; empty means "all".
-      whole_picture: classes are activities of whole pictures (MPII): one verb each, the object means nothing.
+      whole_image: classes are activities of whole images (MPII): one verb each, the object means nothing.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Vocabulary:
     verb_action: tuple[int, ...] = ()
     verb_role: tuple[int, ...] = ()
     valid_verb_object: tuple[tuple[int, int], ...] = ()
-    whole_picture: bool = False
+    whole_image: bool = False
 
     @functools.cached_property
     def hoi_table(self) -> np.ndarray:
@@ -79,7 +79,7 @@ class Vocabulary:
     def hoi_name(self, hoi: int) -> str:
         """ "verb object" of a HOI class, or the activity."""
         verb, obj = self.hois[hoi]
-        return self.verbs[verb] if self.whole_picture else f"{self.verbs[verb]} {self.objects[obj]}"
+        return self.verbs[verb] if self.whole_image else f"{self.verbs[verb]} {self.objects[obj]}"
 
 
 def interactive_view(name: str, base: Vocabulary) -> Vocabulary:

@@ -15,7 +15,7 @@ KICK, HOLD = SCENES.verbs.index("kick"), SCENES.verbs.index("hold")
 
 
 def annotations(**changed):
-    """Two pictures: a person who kicks and holds a ball that touches, and one whose cup lies apart."""
+    """Two images: a person who kicks and holds a ball that touches, and one whose cup lies apart."""
     actions = len(ACTIONS.actions)
     columns = {}
     for names in (*COLUMNS.values(), ("hoi_labels",)):
@@ -45,7 +45,7 @@ def test_relations_and_touching_pairs_are_counted_by_hand():
     counts = prior_counts(annotations(**rows), SCENES)
     assert counts[BALL, 1 + KICK] == 1 and counts[BALL, 1 + HOLD] == 1 and counts[CUP, 1 + HOLD] == 1
     assert counts[:, 1:].sum() == 3
-    # One more everywhere; the cup of picture 1 is in no relation; that of picture 2 lies apart, but so does everything.
+    # One more everywhere; the cup of image 1 is in no relation; that of image 2 lies apart, but so does everything.
     assert counts[BALL, 0] == 2 and counts[CUP, 0] == 2 and counts[PERSON, 0] == 1
 
 

@@ -22,8 +22,8 @@ def test_a_network_of_fewer_stages_is_asked_for_and_relations_are_left_out():
         localisation_config(tin_hoi_scenes.get_config().to_dict(), 1)
 
 
-def test_predicted_masks_are_cut_from_the_padded_picture_and_annotated_ones_from_its_grid():
-    """A grid cell stands for 4 x 4 pixels; the picture is the upper left 8 x 16 of 16 x 16."""
+def test_predicted_masks_are_cut_from_the_padded_image_and_annotated_ones_from_its_grid():
+    """A grid cell stands for 4 x 4 pixels; the image is the upper left 8 x 16 of 16 x 16."""
     grid = np.zeros((1, 4, 4), np.float32)
     grid[0, :2, :2] = 1.0
     predictions = {

@@ -30,11 +30,11 @@ def test_hours_follow_from_operations_steps_and_what_a_device_sustains():
     assert twice.prediction_flops == cost.prediction_flops and twice.step.parameters == cost.step.parameters
 
 
-def test_lengths_in_epochs_ask_for_the_pictures_of_one(capsys):
+def test_lengths_in_epochs_ask_for_the_images_of_one(capsys):
     config = "configs/defr_hico.py:backbone=b32"
     assert main([config]) == 2
-    assert "configs/defr_hico.py:backbone=b32: the config trains for 10 epochs: --pictures" in capsys.readouterr().err
-    assert main([config, "--pictures", "1280", "--set", "sizes.image_hw=(224, 224)", "model.inputs.size=224"]) == 0
+    assert "configs/defr_hico.py:backbone=b32: the config trains for 10 epochs: --images" in capsys.readouterr().err
+    assert main([config, "--images", "1280", "--set", "sizes.image_hw=(224, 224)", "model.inputs.size=224"]) == 0
     assert " | 100 | " in capsys.readouterr().out  # ten batches of 128, ten times
 
 
@@ -65,7 +65,7 @@ def test_the_batch_without_data_has_the_shapes_of_the_training(tmp_path, monkeyp
 
 @pytest.mark.parametrize("config", ["configs/tin_vcoco.py", "configs/defr_hico.py:backbone=b32"])
 def test_the_page_on_training_has_the_rows_that_the_command_prints(config, capsys):
-    assert main([config, "--pictures", "38116"]) == 0
+    assert main([config, "--images", "38116"]) == 0
     heading, _, row = capsys.readouterr().out.splitlines()
     page = Path("docs/training.md").read_text().splitlines()
     assert heading in page and row in page

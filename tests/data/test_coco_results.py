@@ -1,4 +1,4 @@
-"""Detections files: numbering, look-up by picture, and errors that name the entry."""
+"""Detections files: numbering, look-up by image, and errors that name the entry."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_boxes_become_corners_and_keypoints_rows(tmp_path):
 
 
 @pytest.mark.parametrize("key", [{"file_name": "dir/dog.png"}, {"image_id": "dog"}, {"image_id": "dog.png"}])
-def test_a_picture_is_found_by_name(tmp_path, key):
+def test_an_image_is_found_by_name(tmp_path, key):
     entry = {k: v for k, v in GOOD.items() if k != "image_id"} | key
     found = load(tmp_path, [entry])
     assert len(found.of(Path("dog.png"))["score"]) == 1

@@ -43,7 +43,7 @@ def test_batch_fits_the_schema_and_marks_filler():
     assert batch["original_hw_px"].tolist() == [[30, 80], [70, 20], [1, 1]]
 
 
-def test_picture_lies_at_the_top_left_and_the_rest_is_zero():
+def test_image_lies_at_the_top_left_and_the_rest_is_zero():
     image = np.full((30, 80, 3), 255, np.uint8)
     batch = batch_from_images([image], [detections(1, 80, 30)], sizes((40, 40), 2), image_ids=[1])
     assert batch["image_hw_px"].tolist() == [[15, 40]]
@@ -73,7 +73,7 @@ def test_the_best_scored_detections_are_kept_in_order():
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_an_array_that_is_no_picture_is_refused(image):
+def test_an_array_that_is_no_image_is_refused(image):
     with pytest.raises(ValueError, match="expected \\[H, W, 3\\] uint8"):
         batch_from_images([image], [detections(1, 4, 4)], sizes((8, 8), 1), image_ids=[1])
 
@@ -95,7 +95,7 @@ def test_exif_orientation_is_respected(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK"])
-def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
+def test_images_of_every_mode_become_rgb(tmp_path, mode):
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     Image.fromarray(noise(5, 7)).convert(mode).save(path)
     image = read_image(path)
@@ -110,10 +110,10 @@ def damaged_files(tmp_path):
     flipped = bytearray(png)
     for place in rng.integers(8, len(png), 40):
         flipped[place] ^= 255
-    return [b"", b"not a picture", png[: len(png) // 2], jpg[: len(jpg) // 2], png[:20], bytes(flipped)]
+    return [b"", b"not an image", png[: len(png) // 2], jpg[: len(jpg) // 2], png[:20], bytes(flipped)]
 
 
-def test_damaged_pictures_are_errors_that_name_the_file(tmp_path):
+def test_damaged_images_are_errors_that_name_the_file(tmp_path):
     for index, data in enumerate(damaged_files(tmp_path)):
         path = tmp_path / f"bad{index}.png"
         path.write_bytes(data)

@@ -141,7 +141,7 @@ def test_a_mixture_goes_on_at_any_step_and_splits_over_hosts(directory):
 
 
 def stored(directory, mirrored=2):
-    """A cache whose maps say which picture, and which side, they are of."""
+    """A cache whose maps say which image, and which side, they are of."""
     target = cache_directory(directory, f"test{mirrored}")
     target.mkdir(parents=True, exist_ok=True)
     maps = np.zeros((mirrored, COUNT, 2, 2, 1), np.float16)
@@ -172,7 +172,7 @@ def test_a_cache_of_something_else_is_refused(directory):
         open_cache(stored(directory), "train", {"image_hw": [32, 32]}, COUNT, mirrored=False)
     with pytest.raises(DataError, match="no mirrored maps"):
         open_cache(stored(directory, 1), "train", {}, COUNT, mirrored=True)
-    with pytest.raises(DataError, match="maps of 7 pictures"):
+    with pytest.raises(DataError, match="maps of 7 images"):
         open_cache(stored(directory), "train", {}, 7, mirrored=False)
     with pytest.raises(DataError, match="no feature cache"):
         open_cache(directory / "nothing", "train", {}, COUNT, mirrored=False)

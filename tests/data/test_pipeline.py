@@ -74,7 +74,7 @@ def test_starting_at_a_step_gives_the_batches_from_there_on(directory):
 
 
 @pytest.mark.parametrize("crop", [{"crop": 0.5}, {"crop": 1.0, "crop_sides_px": (40, 80), "short_sides": (64, 80)}])
-def test_tables_are_the_same_for_a_network_that_looks_at_no_picture(directory, crop):
+def test_tables_are_the_same_for_a_network_that_looks_at_no_image(directory, crop):
     changes = {
         "augment": AugmentSettings(flip=0.5, brightness=0.2, saturation=0.2, **crop),
         "sizes": SizeSettings((96, 96), instances=24, detections=24, pairs=48, persons=16),
@@ -253,8 +253,8 @@ def test_an_oversampled_epoch_holds_every_copy_once_each_changed_in_its_own_way(
         ids = [int(b["example_id"][0]) for b in epoch]
         np.testing.assert_array_equal(np.bincount(ids, minlength=COUNT), stream.copies.fixed)
     first = int(np.argmax(stream.copies.fixed))
-    pictures = {b["image"].tobytes() for b in batches if b["example_id"][0] == first}
-    assert len(pictures) > stream.copies.fixed[first]
+    images = {b["image"].tobytes() for b in batches if b["example_id"][0] == first}
+    assert len(images) > stream.copies.fixed[first]
     assert_same(take(stream.train_batches(total + 2), 1)[0], batches[total + 2])
     assert len(list(stream.eval_batches())) == COUNT
 
@@ -269,7 +269,7 @@ def test_labels_to_count_are_in_the_order_of_the_records(directory):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """(directory, people per picture): a split with sparse and with crowded pictures."""
+    """(directory, people per image): a split with sparse and with crowded images."""
     scenes = [make_scene(SETTINGS, i) for i in range(40)]
     people = [int((np.asarray(scene["instances_class"]) == 0).sum()) for scene in scenes]
     chosen = sorted(range(40), key=lambda i: (people[i] != 1, i))[:COUNT]
@@ -296,13 +296,13 @@ def sampled(mixed, rule, **changes):
     return pipeline(mixed[0], **(settings | changes))
 
 
-def test_by_ratio_every_epoch_shows_pictures_with_one_person_once_and_all_others_three_times(mixed):
+def test_by_ratio_every_epoch_shows_images_with_one_person_once_and_all_others_three_times(mixed):
     people = mixed[1]
     assert 2 <= (people == 1).sum() <= COUNT - 2
     stream = sampled(mixed, "ratio")
     expected = np.where(people == 1, 1, 3)
     np.testing.assert_array_equal(shown_per_epoch(stream, 2), np.stack([expected, expected]))
-    # Evaluation divides a split into sparse and crowded pictures in the same way.
+    # Evaluation divides a split into sparse and crowded images in the same way.
     sparse = sparse_images(Annotations.load(mixed[0] / "annotations_train.npz"))
     np.testing.assert_array_equal(stream.copies.fixed == 1, sparse)
 
@@ -317,14 +317,14 @@ def test_boxes_around_one_person_can_count_once():
     assert sparse_examples(classes, count, 0, boxes, overlap=0.9).tolist() == [False, False]
 
 
-def test_by_replacement_an_epoch_stays_as_long_and_only_sparse_pictures_give_way(mixed):
+def test_by_replacement_an_epoch_stays_as_long_and_only_sparse_images_give_way(mixed):
     sparse = mixed[1] == 1
     shown = shown_per_epoch(sampled(mixed, "replace"), 6)
     assert (shown[:, sparse] <= 1).all() and (shown[:, ~sparse] >= 1).all()
     assert len({tuple(epoch) for epoch in shown}) > 1
 
 
-def test_replacement_takes_half_of_the_sparse_draws_and_every_crowded_picture_alike():
+def test_replacement_takes_half_of_the_sparse_draws_and_every_crowded_image_alike():
     sparse = np.arange(3000) % 3 > 0
     counts = np.stack([copies_by_replacement(sparse, seed, 7) for seed in range(5)])
     assert (counts.sum(axis=1) == 3000).all()
@@ -332,7 +332,7 @@ def test_replacement_takes_half_of_the_sparse_draws_and_every_crowded_picture_al
     assert abs(counts[:, sparse].mean() - 0.5) < 4 * 0.5 / np.sqrt(draws)
     further = (
         counts[:, ~sparse].sum(axis=0) - 5
-    )  # of each crowded picture, 5 in the mean: 0.5 * sparse / crowded each time
+    )  # of each crowded image, 5 in the mean: 0.5 * sparse / crowded each time
     np.testing.assert_allclose(further.var(), 5, rtol=0.25)  # Poisson, as of independent draws
 
 

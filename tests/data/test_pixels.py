@@ -14,7 +14,7 @@ from hoi_jax.data.changes import ORDERS, random_changes
 from hoi_jax.data.numpy_batch import batch_from_images, read_image
 from hoi_jax.data.pipeline import Pipeline
 from hoi_jax.data.pixels import change_image, change_mask, decode_of_size, decode_rgb, recolour
-from hoi_jax.data.records import PictureReader, RecordFiles
+from hoi_jax.data.records import ImageReader, RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
@@ -33,9 +33,9 @@ def photographs(data_dir):
     found = {f"photo{i}": path.read_bytes() for i, path in enumerate(files)}
     image = Image.open(files[0])
 
-    def encoded(picture, kind, **options):
+    def encoded(photo, kind, **options):
         stream = io.BytesIO()
-        picture.save(stream, kind, **options)
+        photo.save(stream, kind, **options)
         return stream.getvalue()
 
     found["progressive"] = encoded(image, "JPEG", progressive=True, quality=80)
@@ -115,14 +115,14 @@ def test_evaluation_sees_pillows_pixels_of_every_kind_of_file(directory, photogr
 
 def test_prediction_and_viewer_see_what_evaluation_sees(directory, photographs, tmp_path):
     stored = {int(b["image_id"][r]): b["image"][r] for b in pipeline(directory).eval_batches() for r in range(2)}
-    reader = PictureReader(RecordFiles(directory, "train"))
+    reader = ImageReader(RecordFiles(directory, "train"))
     none = {"xyxy_px": np.zeros((0, 4)), "class": np.zeros(0, int), "score": np.zeros(0)}
     for number, (kind, data) in enumerate(photographs.items(), start=1):
         (tmp_path / f"{kind}.jpg").write_bytes(data)
         image = read_image(tmp_path / f"{kind}.jpg")
         batch = batch_from_images([image], [none], SIZES, image_ids=[number])
         np.testing.assert_array_equal(batch["image"][0], stored[number], err_msg=kind)
-        np.testing.assert_array_equal(reader.picture(number - 1)[1], image, err_msg=kind)
+        np.testing.assert_array_equal(reader.image(number - 1)[1], image, err_msg=kind)
 
 
 def test_a_bicubic_stretch_is_pillows(directory, photographs):

@@ -23,7 +23,7 @@ HEAD, RIGHT_HAND, LEFT_HAND, LEFT_FOOT = (
 
 @pytest.fixture(scope="module")
 def photographs(data_dir, tmp_path_factory):
-    """(records by picture number, COCO's annotations by number, folder of the build, what was printed)."""
+    """(records by image number, COCO's annotations by number, folder of the build, what was printed)."""
     folder, tmp_path = data_dir / "coco_tiny", tmp_path_factory.mktemp("coco")
     files = {
         kind: [str(folder / f"{kind}_{split}2017.json.gz") for split in SPLITS]
@@ -167,7 +167,7 @@ def test_the_command_draws_a_page_for_every_photograph_with_a_pose(photographs, 
     arguments = ["own/coco", "--data-dir", str(data), "--out", str(tmp_path / "pages"), "--only-pairs"]
     assert show.main(arguments) == 0
     wanted = sum(bool(len(r["pairs_human"]) and posed(r).any()) for r in records.values())
-    assert f"{wanted} pictures of 100 drawn" in capsys.readouterr().out
+    assert f"{wanted} images of 100 drawn" in capsys.readouterr().out
     pages = sorted((tmp_path / "pages").glob("*.png"))
     assert len(pages) == wanted
     with Image.open(pages[0]) as page:

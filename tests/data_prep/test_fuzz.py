@@ -1,4 +1,4 @@
-"""Random damage to every label layout and to pictures ends in labels or in an error that names the file, never else."""
+"""Random damage to every label layout and to images ends in labels or in an error that names the file, never else."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax import io
 from hoi_jax.formats.labels.detect import open_labels, open_table
 from hoi_jax.formats.labels.vcoco import CocoInstances
@@ -140,21 +140,21 @@ def test_damaged_mat_files_are_read_or_refused(mats, tmp_path, data):
         assert "x.mat" in str(error)
 
 
-PICTURES = [
-    minis.picture(Image.fromarray((np.arange(1200) % 256).astype(np.uint8).reshape(20, 20, 3)), kind)
+IMAGES = [
+    minis.make_image(Image.fromarray((np.arange(1200) % 256).astype(np.uint8).reshape(20, 20, 3)), kind)
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 ]
 
 
 @FUZZ
 @given(data=st.data())
-def test_damaged_pictures_are_read_or_refused(tmp_path, data):
-    content = bytearray(data.draw(st.sampled_from(PICTURES)))
+def test_damaged_images_are_read_or_refused(tmp_path, data):
+    content = bytearray(data.draw(st.sampled_from(IMAGES)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (tmp_path / "x.png").write_bytes(bytes(content))
     try:
-        stored, (height, width) = PictureFolder(tmp_path, upright=True).read("x.png")
+        stored, (height, width) = ImageFolder(tmp_path, upright=True).read("x.png")
     except io.DataError as error:
         assert "x.png" in str(error)
     else:

@@ -85,7 +85,7 @@ def test_hico_keeps_ambiguous_and_unknown_labels(tmp_path, images):
     assert record["hoi_labels"].shape == (600,) and len(record["instances_class"]) == 0
 
 
-def test_a_broken_picture_of_hico_is_an_error_or_left_out_by_name(tmp_path, images, capsys):
+def test_a_broken_image_of_hico_is_an_error_or_left_out_by_name(tmp_path, images, capsys):
     (images / "HICO_train2015_00000003.jpg").write_bytes(b"\xff\xd8 broken")
     labels = hico_mat(tmp_path / "anno.mat")
     with pytest.raises(io.CorruptFileError, match="HICO_train2015_00000003"):
@@ -149,11 +149,11 @@ def test_mpii_is_built_from_the_command_and_feeds_defr(tmp_path, images, capsys)
     assert (batch["hoi_labels"] == 1).sum() == 3
 
 
-def test_without_lists_the_parts_of_the_file_are_the_splits_and_unlabelled_pictures_are_left_out(tmp_path, images):
+def test_without_lists_the_parts_of_the_file_are_the_splits_and_unlabelled_images_are_left_out(tmp_path, images):
     source = mpii_source("mpii", mpii_mat(tmp_path / "mpii.mat"), images, tmp_path / "classes.json")
     assert {split: count for split, (count, _) in source.splits.items()} == {"train": 5}
     (tmp_path / "list.txt").write_text("005808361.jpg")
-    with pytest.raises(io.DataError, match="1 pictures have no activity, first '005808361.jpg'"):
+    with pytest.raises(io.DataError, match="1 images have no activity, first '005808361.jpg'"):
         mpii_source("mpii", tmp_path / "mpii.mat", images, tmp_path / "c.json", {"test": tmp_path / "list.txt"})
 
 

@@ -1,4 +1,4 @@
-"""Broken and hostile pictures and files: each is handled as its policy says, or refused by name."""
+"""Broken and hostile images and files: each is handled as its policy says, or refused by name."""
 
 import io as memory
 import json
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from data_prep.annotated import iterate
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax import io, schema
 from hoi_jax.data.numpy_batch import read_image
-from hoi_jax.data.pixels import open_picture, rgb_of
+from hoi_jax.data.pixels import open_image, rgb_of
 from hoi_jax.formats.labels.detect import open_labels, open_table
 from hoi_jax.formats.labels.pic import mask_of_counts, mask_of_segmentation, unpacked_counts
 from hoi_jax.formats.labels.rows import instance_columns, record_of
@@ -31,7 +31,7 @@ def exif(orientation):
 
 def folder_of(tmp_path, data, name="x.jpg", **options):
     (tmp_path / name).write_bytes(data)
-    return PictureFolder(tmp_path, **options)
+    return ImageFolder(tmp_path, **options)
 
 
 def pixels(data):
@@ -55,9 +55,9 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_pictures_that_decoders_show_differently_are_stored_as_plain_png(tmp_path, name):
+def test_images_that_decoders_show_differently_are_stored_as_plain_png(tmp_path, name):
     image, kind, options = ODD[name]
-    data = minis.picture(image, kind, **options)
+    data = minis.make_image(image, kind, **options)
     stored, hw = folder_of(tmp_path, data).read("x.jpg")
     assert hw == (30, 40) and stored[:8] == b"\x89PNG\r\n\x1a\n"
     shown = pixels(stored)
@@ -70,20 +70,20 @@ def test_pictures_that_decoders_show_differently_are_stored_as_plain_png(tmp_pat
 
 
 @pytest.mark.parametrize("mode, kind", [("RGB", "JPEG"), ("L", "JPEG"), ("RGB", "PNG"), ("L", "PNG")])
-def test_plain_pictures_are_stored_byte_for_byte(tmp_path, mode, kind):
-    data = minis.picture(Image.fromarray(RAMP).convert(mode), kind)
+def test_plain_images_are_stored_byte_for_byte(tmp_path, mode, kind):
+    data = minis.make_image(Image.fromarray(RAMP).convert(mode), kind)
     assert folder_of(tmp_path, data).read("x.jpg", (30, 40)) == (data, (30, 40))
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_the_size_in_the_labels_decides_whether_a_picture_is_turned(tmp_path, orientation):
-    data = minis.picture(Image.fromarray(RAMP), "PNG", exif=exif(orientation))
-    folder, turning = folder_of(tmp_path, data), PictureFolder(tmp_path, upright=True)
+def test_the_size_in_the_labels_decides_whether_an_image_is_turned(tmp_path, orientation):
+    data = minis.make_image(Image.fromarray(RAMP), "PNG", exif=exif(orientation))
+    folder, turning = folder_of(tmp_path, data), ImageFolder(tmp_path, upright=True)
     sideways = orientation >= 5
     assert turning.read("x.jpg")[1] == ((40, 30) if sideways else (30, 40))
     np.testing.assert_array_equal(pixels(turning.read("x.jpg")[0]), read_image(tmp_path / "x.jpg"))
     assert folder.read("x.jpg") == (data, (30, 40))  # Old datasets: as stored.
-    if sideways:  # Labels that were drawn on the turned picture, or on the stored one.
+    if sideways:  # Labels that were drawn on the turned image, or on the stored one.
         for reader in (folder, turning):
             stored, hw = reader.read("x.jpg", (40, 30))
             assert hw == (40, 30) and pixels(stored).shape == (40, 30, 3)
@@ -91,22 +91,22 @@ def test_the_size_in_the_labels_decides_whether_a_picture_is_turned(tmp_path, or
 
 
 def test_labels_made_for_another_size_are_refused(tmp_path):
-    folder = folder_of(tmp_path, minis.picture(Image.fromarray(RAMP), "JPEG"))
+    folder = folder_of(tmp_path, minis.make_image(Image.fromarray(RAMP), "JPEG"))
     with pytest.raises(io.CorruptFileError, match="40 x 30 pixels, but its labels were made for 80 x 60"):
         folder.read("x.jpg", (60, 80))
 
 
-def test_every_cut_of_a_picture_is_refused_by_name(tmp_path):
+def test_every_cut_of_an_image_is_refused_by_name(tmp_path):
     for kind in ("JPEG", "PNG", "GIF"):
-        data = minis.picture(Image.fromarray(RAMP), kind)
+        data = minis.make_image(Image.fromarray(RAMP), kind)
         for end in (0, 2, 20, len(data) // 2, len(data) - len(data) // 4):
             with pytest.raises(io.CorruptFileError, match="x.jpg"):
                 folder_of(tmp_path, data[:end]).read("x.jpg")
 
 
-def test_pictures_of_one_pixel_and_of_one_row_are_read(tmp_path):
+def test_images_of_one_pixel_and_of_one_row_are_read(tmp_path):
     for hw in ((1, 1), (1, 20000), (20000, 1)):
-        data = minis.picture(Image.fromarray(np.zeros((*hw, 3), np.uint8)), "PNG")
+        data = minis.make_image(Image.fromarray(np.zeros((*hw, 3), np.uint8)), "PNG")
         assert folder_of(tmp_path, data).read("x.jpg", hw)[1] == hw
 
 
@@ -119,13 +119,13 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks():
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     )
     with pytest.raises(io.TooLargeError, match="bomb.png: .*pixels"):
-        open_picture(data, "bomb.png")
+        open_image(data, "bomb.png")
 
 
 def test_names_in_labels_lead_nowhere_outside_the_folder(tmp_path):
     (tmp_path / "images").mkdir()
-    (tmp_path / "secret.jpg").write_bytes(minis.picture(Image.fromarray(RAMP), "JPEG"))
-    folder = PictureFolder(tmp_path / "images")
+    (tmp_path / "secret.jpg").write_bytes(minis.make_image(Image.fromarray(RAMP), "JPEG"))
+    folder = ImageFolder(tmp_path / "images")
     for name in ("../secret.jpg", str(tmp_path / "secret.jpg"), "secret.jpg", ""):
         with pytest.raises(io.MissingFileError):
             folder.read(name)
@@ -184,7 +184,7 @@ def test_a_coordinate_that_is_no_finite_number_names_file_and_record(tmp_path, v
 def test_reversed_and_unfinite_boxes_are_refused_and_others_kept(box):
     with pytest.raises(ValueError, match="box 1 is not finite or has"):
         instance_columns(np.array([[0, 0, 1, 1], box], float), np.zeros(2, int))
-    kept = [[-5, -3, 2000, 9], [4, 4, 4, 9]]  # Out of the picture, and without area: the doctor counts them.
+    kept = [[-5, -3, 2000, 9], [4, 4, 4, 9]]  # Out of the image, and without area: the doctor counts them.
     np.testing.assert_array_equal(instance_columns(np.array(kept, float), np.zeros(2, int))["instances_xyxy_px"], kept)
     columns = instance_columns(np.array([[0, 0, 1, 1]], float), np.zeros(1, int))
     columns["instances_xyxy_px"] = np.array([[5, 0, 1, 1]], np.float32)
@@ -249,22 +249,22 @@ def test_masks_of_all_three_kinds_and_their_faults():
             mask_of_segmentation(broken, (3, 4))
     with pytest.raises(ValueError, match="three finite corners"):
         mask_of_segmentation([[1, 1, 2, float("nan"), 3, 3]], (3, 4))
-    with pytest.raises(ValueError, match="a picture with a size"):
+    with pytest.raises(ValueError, match="an image with a size"):
         mask_of_segmentation([[0, 0, 1, 0, 1, 1]], (10**6, 10**6))
 
 
-def test_pictures_without_people_objects_or_pairs_stay(tmp_path):
+def test_images_without_people_objects_or_pairs_stay(tmp_path):
     table = io.read_json(minis.own(tmp_path)["train"])
     table["annotations"] = [row for row in table["annotations"] if row["image_id"] != 1]
     table["pairs"] = [row for row in table["pairs"] if row["image_id"] != 1]
     labels = open_table(table, tmp_path / "train.json")
-    records = list(iterate(labels, PictureFolder(tmp_path / "images")))
+    records = list(iterate(labels, ImageFolder(tmp_path / "images")))
     assert [len(record["instances_class"]) for record in records] == [2, 0, 2, 2]
     for record in records:
         schema.check_record(record, 1, "x")
 
 
-def test_grey_float_pictures_are_scaled_by_what_they_need():
+def test_grey_float_images_are_scaled_by_what_they_need():
     image = Image.fromarray(np.linspace(0, 60000, 12, dtype=np.float32).reshape(3, 4))
     assert rgb_of(image).max() == 60000 // 256
     assert rgb_of(Image.fromarray(np.full((3, 4), 200.0, np.float32))).max() == 200

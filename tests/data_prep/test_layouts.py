@@ -21,11 +21,11 @@ def boxes(random, count):
     return np.concatenate([low, low + random.integers(1, 100, (count, 2)) + random.integers(0, 4, (count, 2)) / 4], 1)
 
 
-def hico_labels(seed=0, pictures=12):
+def hico_labels(seed=0, images=12):
     """Every pair with boxes of its own, as in HICO-DET; part states of some."""
     vocabulary, random = get_vocabulary("hico_det"), np.random.default_rng(seed)
     records = []
-    for n in range(pictures):
+    for n in range(images):
         count = int(random.integers(0, 5)) if n else 0
         hoi = random.integers(0, 600, count)
         verb, obj = np.asarray(vocabulary.hois)[hoi].reshape(-1, 2).T
@@ -40,20 +40,20 @@ def hico_labels(seed=0, pictures=12):
     return Annotations.from_records(records, "hico_det")
 
 
-def vcoco_labels(seed=0, pictures=8):
+def vcoco_labels(seed=0, images=8):
     vocabulary, random = get_vocabulary("vcoco"), np.random.default_rng(seed)
     records = []
-    for n in range(pictures):
-        people, things = int(random.integers(1, 4)), int(random.integers(1, 4))
-        classes = np.r_[np.zeros(people, int), random.integers(1, 80, things)]
+    for n in range(images):
+        people, objects = int(random.integers(1, 4)), int(random.integers(1, 4))
+        classes = np.r_[np.zeros(people, int), random.integers(1, 80, objects)]
         actions = (random.random((people, 26)) < 0.3).astype(np.int32)
         actions[:, 0] = 1
         roles = np.full((people, 26, 2), -1, np.int32)
         for action, names in enumerate(vocabulary.action_roles):
             for slot in range(len(names)):
                 seen = (actions[:, action] == 1) & (random.random(people) < 0.7)
-                roles[seen, action, slot] = random.integers(0, people + things, seen.sum())
-        numbers = 1000 * n + np.arange(people + things) + 1
+                roles[seen, action, slot] = random.integers(0, people + objects, seen.sum())
+        numbers = 1000 * n + np.arange(people + objects) + 1
         columns = instance_columns(boxes(random, len(classes)), classes, numbers)
         columns |= persons_and_pairs(np.arange(people, dtype=np.int32), actions, roles, vocabulary)
         name = f"COCO_val2014_{7 * n + 3:012d}.jpg"
@@ -62,7 +62,7 @@ def vcoco_labels(seed=0, pictures=8):
 
 
 def pairs_of(annotations, keep=lambda verb, obj: True):
-    """Picture -> sorted (human box, object box or None, class, verb), duplicates kept."""
+    """Image -> sorted (human box, object box or None, class, verb), duplicates kept."""
     found = {str(name): [] for name in annotations.file_name}
     image = annotations.image_rows("pairs")
     human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
@@ -176,7 +176,7 @@ def test_the_command_converts_and_says_what_is_lost(tmp_path, capsys):
     target = tmp_path / "test_hico.json"
     assert convert.main([str(source), str(target), "--to", "hoi_a"]) == 0
     out = capsys.readouterr().out
-    assert "4 pictures, 4 pairs, from HICO-DET JSON" in out and "part states" in out
+    assert "4 images, 4 pairs, from HICO-DET JSON" in out and "part states" in out
     row = io.read_json(target)[0]
     assert row["annotations"][0]["bbox"] == [0, 1, 19, 39]  # 0-based inclusive, as in the files in circulation
     assert convert.main([str(source), str(target), "--to", "hoi_a"]) == 2
@@ -188,5 +188,5 @@ def test_official_vcoco_files_are_read_by_their_own_reader(tmp_path):
     table = write(labels, "vcoco_official")
     io.write_json_atomic(tmp_path / "coco.json", table["coco"])
     coco = CocoInstances([tmp_path / "coco.json"])
-    assert sorted(coco.pictures) == sorted(labels.image_id.tolist())
+    assert sorted(coco.images) == sorted(labels.image_id.tolist())
     assert [entry["action_name"] for entry in table["actions"]] == list(get_vocabulary("vcoco").actions)

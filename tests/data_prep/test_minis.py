@@ -121,7 +121,7 @@ def test_a_build_feeds_the_pipeline(mini):
 def test_the_doctor_names_the_first_offenders_of_every_fault(tmp_path, capsys):
     files = minis.own(tmp_path)
     table = json.loads(files["train"].read_text())
-    table["annotations"][0]["bbox"] = [60, 2, 19, 38]  # Out of the picture.
+    table["annotations"][0]["bbox"] = [60, 2, 19, 38]  # Out of the image.
     table["annotations"][2]["bbox"] = [5, 5, 0, 9]  # No area.
     table["annotations"][4]["category_id"] = 99
     table["images"][1]["file_name"] = "train_0.jpg"  # Twice.
@@ -132,7 +132,7 @@ def test_the_doctor_names_the_first_offenders_of_every_fault(tmp_path, capsys):
     out = capsys.readouterr().out
     for text in (
         "train_0.jpg: [60, 2, 79, 40] in 64 x 48", "[5, 5, 5, 14]", "record 2 (train_2.jpg)", "category_id' is 99",
-        "labels were made for 999 x 48", "missing pictures", "repeated names",
+        "labels were made for 999 x 48", "missing images", "repeated names",
     ):  # fmt: skip
         assert text in out, text
     assert "-> " in out

@@ -13,7 +13,7 @@ from tests.helpers import minis
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of built own data: four pictures, six relations, one of them without an object."""
+    """The folder of built own data: four images, six relations, one of them without an object."""
     folder = tmp_path_factory.mktemp("priors")
     files = minis.own(folder)
     command = ["own", "--images", str(folder), "--data-dir", str(folder / "data"), "--annotations"]

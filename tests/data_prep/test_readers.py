@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_prep.annotated import annotated_source
 from data_prep.builder import build
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from hoi_jax.data.records import RecordFiles
 from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.io import CorruptFileError, DataError, MissingFileError
@@ -21,7 +21,7 @@ def source_of(name, files, images, coco=()):
     return annotated_source(name, opened, images)
 
 
-def picture(folder, name, size=(64, 48)):
+def make_image(folder, name, size=(64, 48)):
     stream = BytesIO()
     Image.new("RGB", size, (90, 120, 30)).save(stream, "JPEG")
     folder.mkdir(exist_ok=True)
@@ -34,8 +34,8 @@ def write(path, value):
 
 
 def hico_file(tmp_path, **changes):
-    picture(tmp_path / "images", "HICO_test2015_00000001.jpg")
-    picture(tmp_path / "images", "HICO_test2015_00000003.jpg")
+    make_image(tmp_path / "images", "HICO_test2015_00000001.jpg")
+    make_image(tmp_path / "images", "HICO_test2015_00000003.jpg")
     table = {
         "filenames": ["HICO_test2015_00000001.jpg", "HICO_test2015_00000003.jpg"],
         "size": [[64, 48], [64, 48]],
@@ -74,9 +74,9 @@ def test_a_broken_hico_row_names_file_and_record(tmp_path, annotation, message):
     assert "record 0 (HICO_test2015_00000001.jpg)" in str(error.value)
 
 
-def test_a_missing_or_broken_picture_is_named(tmp_path):
+def test_a_missing_or_broken_image_is_named(tmp_path):
     path = hico_file(tmp_path)
-    (tmp_path / "images" / "HICO_test2015_00000003.jpg").write_bytes(b"no picture")
+    (tmp_path / "images" / "HICO_test2015_00000003.jpg").write_bytes(b"no image")
     source = source_of("hico_det", {"test": path}, tmp_path / "images")
     with pytest.raises(CorruptFileError, match="00000003"):
         list(source.splits["test"][1]())
@@ -87,7 +87,7 @@ def test_a_missing_or_broken_picture_is_named(tmp_path):
 
 
 def official_files(tmp_path):
-    """Two people in one picture: one hits a ball with a bat, the other stands; a third has no labels."""
+    """Two people in one image: one hits a ball with a bat, the other stands; a third has no labels."""
     vocabulary = get_vocabulary("vcoco")
     actions = []
     for name, roles in zip(vocabulary.actions, vocabulary.action_roles, strict=True):
@@ -110,7 +110,7 @@ def official_files(tmp_path):
         "images": [{"id": 7, "file_name": "COCO_val2014_000000000007.jpg", "width": 64, "height": 48}],
         "annotations": [{"id": i, "image_id": 7, "bbox": box, "category_id": category[i]} for i, box in boxes.items()],
     }
-    picture(tmp_path / "images", "COCO_val2014_000000000007.jpg")
+    make_image(tmp_path / "images", "COCO_val2014_000000000007.jpg")
     return write(tmp_path / "vcoco.json", actions), write(tmp_path / "instances.json", coco)
 
 
@@ -148,8 +148,8 @@ def test_the_real_photographs_build_and_read_back(data_dir, tmp_path):
     assert build(source, tmp_path) == directory  # a finished build is kept
 
 
-def test_pictures_are_found_by_name_below_the_folder(tmp_path):
-    picture(tmp_path / "deep", "a.jpg")
-    assert "a.jpg" in PictureFolder(tmp_path)
-    data, hw = PictureFolder(tmp_path).read("a.jpg")
+def test_images_are_found_by_name_below_the_folder(tmp_path):
+    make_image(tmp_path / "deep", "a.jpg")
+    assert "a.jpg" in ImageFolder(tmp_path)
+    data, hw = ImageFolder(tmp_path).read("a.jpg")
     assert hw == (48, 64) and data[:2] == b"\xff\xd8"

@@ -15,7 +15,7 @@ from hoi_jax.schema import check_record
 from tests.helpers import minis
 
 HICO_TEST, HAKE = "hicodet_instances_test2015.json.gz", "hicodet_train_pairs_hake.npz"
-# File, dataset, split, pictures, pairs that the published counts count, pictures without any.
+# File, dataset, split, images, pairs that the published counts count, images without any.
 FILES = [
     (HICO_TEST, "hico_det", "test", 9658, 33405, 112),
     (HAKE, "hico_det", "train", 38118, 117654, None),
@@ -45,9 +45,9 @@ def test_the_published_counts_are_reproduced_and_the_doctor_finds_no_fault(
     labels, findings = opened(name, dataset, split)
     by_check = {finding.check: finding for finding in findings}
     assert len(labels) == images == COUNTS[dataset][split].images
-    assert by_check["pairs (person, thing, verb)"].count == pairs
+    assert by_check["pairs (person, object, verb)"].count == pairs
     if empty is not None:
-        assert by_check["pictures without an evaluated pair"].count == empty
+        assert by_check["images without an evaluated pair"].count == empty
     assert not [finding for finding in findings if finding.level == "error"], findings
     assert class_order_fault(data_dir / name) is None
     assert "," in fingerprint(data_dir / name)  # Known by content.
@@ -55,7 +55,7 @@ def test_the_published_counts_are_reproduced_and_the_doctor_finds_no_fault(
 
 @pytest.mark.parametrize("split, images, persons", [("train", 2533, 3932), ("val", 2867, 4499)])
 def test_the_official_vcoco_files_have_the_published_people(data_dir, split, images, persons):
-    """Their boxes are in COCO's files, which are not here; people and pictures are counted without."""
+    """Their boxes are in COCO's files, which are not here; people and images are counted without."""
     from hoi_jax.formats.labels.vcoco import OfficialTable
 
     path = data_dir / f"vcoco_official_{split}.json.gz"
@@ -103,7 +103,7 @@ def test_hake_part_states_are_read_with_the_pairs(opened, data_dir):
     "count, level, text",
     [
         (4946, "ok", "the test split"),
-        (4532, "error", "without its 414 pictures"),
+        (4532, "error", "without its 414 images"),
         (2533, "error", "the train split"),
         (4000, "warning", "no split has so many"),
     ],
@@ -111,9 +111,9 @@ def test_hake_part_states_are_read_with_the_pairs(opened, data_dir):
 def test_the_doctor_knows_4946_from_4532(count, level, text):
     names = [f"COCO_val2014_{n:012d}.jpg" for n in range(count)]
     labels = LabelFile("x", "V-COCO", "vcoco", "vcoco", names, range(count), [(0, 0)] * count, lambda row: {})
-    (pictures, *_) = examine(labels, "vcoco", "test")
-    assert (pictures.check, pictures.level, pictures.count) == ("pictures", level, count)
-    assert text in "; ".join(pictures.first)
+    (images, *_) = examine(labels, "vcoco", "test")
+    assert (images.check, images.level, images.count) == ("images", level, count)
+    assert text in "; ".join(images.first)
 
 
 @pytest.mark.parametrize(

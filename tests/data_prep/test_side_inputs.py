@@ -38,7 +38,7 @@ def write(path, rows):
     ],
     ids=["COCO results", "COCO annotations", "AlphaPose", "AlphaPose, 26 joints"],
 )
-def test_poses_of_every_tool_are_found_by_picture(tmp_path, rows):
+def test_poses_of_every_tool_are_found_by_image(tmp_path, rows):
     boxes, poses = PoseFile(write(tmp_path / "poses.json", rows)).of(NAME)
     np.testing.assert_array_equal(boxes, [[5, 15, 25, 45]])
     assert poses.shape == (1, 17, 3) and poses[0, 0, :2].tolist() == [10, 20] and not poses[0, 16].any()

@@ -12,7 +12,7 @@ from hoi_jax.evaluation.analysis.baselines import frequency_baseline, frequency_
 from hoi_jax.evaluation.analysis.bootstrap import resample
 from hoi_jax.evaluation.metrics.annotated_pairs import agent_ap_over_pairs, pair_rankings
 from hoi_jax.vocab.datasets import HICO, VCOCO
-from tests.helpers.scored_splits import BOTTLE, CUTTER, HOLDER, STANDER, hico_split, vcoco_split, vcoco_store
+from tests.helpers.scored_splits import BOTTLE, CUTTER, HOLDER, STANDER, hico_split, vcoco_predictions, vcoco_split
 
 ROWS = [
     (HOLDER, BOTTLE, "hold_obj", 0.8),
@@ -30,9 +30,9 @@ def pairs_only(annotations):
 
 
 def test_agents_of_pairs_are_the_official_agents_of_actions_with_an_object():
-    store = vcoco_store(ROWS)
-    official = stored.evaluate_actions_store(store, vcoco_split(), VCOCO).per_class["agent/ap"]
-    found = agent_ap_over_pairs(store, pairs_only(vcoco_split()), VCOCO)
+    predictions = vcoco_predictions(ROWS)
+    official = stored.evaluate_action_predictions(predictions, vcoco_split(), VCOCO).per_class["agent/ap"]
+    found = agent_ap_over_pairs(predictions, pairs_only(vcoco_split()), VCOCO)
     with_object = np.array([bool(roles) for roles in VCOCO.action_roles])
     np.testing.assert_array_equal(found.per_class["pairs_agent_ap/ap"][with_object], official[with_object])
     assert np.isnan(found.per_class["pairs_agent_ap/ap"][~with_object]).all()
@@ -43,15 +43,15 @@ def test_agents_of_pairs_are_the_official_agents_of_actions_with_an_object():
 def test_agents_need_labelled_people():
     nobody = dataclasses.replace(vcoco_split(), actions_vocabulary_name=None)
     with pytest.raises(ValueError, match="no person of the annotations is labelled in 'vcoco'"):
-        agent_ap_over_pairs(vcoco_store(ROWS), nobody, VCOCO)
-    assert len(pair_rankings(vcoco_store(ROWS), nobody, VCOCO)) == 1
+        agent_ap_over_pairs(vcoco_predictions(ROWS), nobody, VCOCO)
+    assert len(pair_rankings(vcoco_predictions(ROWS), nobody, VCOCO)) == 1
 
 
 def test_draws_start_from_the_scores_over_pairs():
-    store, annotations = vcoco_store(ROWS), pairs_only(vcoco_split())
-    drawn = resample(pair_rankings(store, annotations, VCOCO), replicates=5)
-    roles = stored.role_ap_over_pairs(store, annotations, VCOCO).metrics
-    agents = agent_ap_over_pairs(store, annotations, VCOCO).metrics
+    predictions, annotations = vcoco_predictions(ROWS), pairs_only(vcoco_split())
+    drawn = resample(pair_rankings(predictions, annotations, VCOCO), replicates=5)
+    roles = stored.role_ap_over_pairs(predictions, annotations, VCOCO).metrics
+    agents = agent_ap_over_pairs(predictions, annotations, VCOCO).metrics
     assert drawn.estimates == pytest.approx({**roles, **agents})
     assert roles == {"pairs_role_ap/24": 0.5}
 
@@ -60,13 +60,13 @@ def test_frequencies_of_the_same_pairs_are_those_of_the_baseline():
     train, test = hico_split(6), hico_split(7)
     expected = frequency_baseline(train, test, HICO)
     suppressed = dataclasses.replace(
-        expected, pair_kept=np.zeros(len(expected.pair_kept), bool), trip_score=expected.trip_score * 0
+        expected, pair_nis_keep=np.zeros(len(expected.pair_nis_keep), bool), triplet_score=expected.triplet_score * 0
     )
     found = frequency_of_pairs(suppressed, train, HICO)
-    assert found.pair_kept.all()
-    for name in ("trip_pair", "trip_verb"):
+    assert found.pair_nis_keep.all()
+    for name in ("triplet_pair", "triplet_verb"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    np.testing.assert_allclose(found.trip_score, expected.trip_score, rtol=1e-6)
+    np.testing.assert_allclose(found.triplet_score, expected.triplet_score, rtol=1e-6)
     with pytest.raises(ValueError, match="predictions speak 'hico_det', expected 'vcoco'"):
         frequency_of_pairs(expected, train, VCOCO)
 
@@ -79,7 +79,7 @@ def test_the_command_compares_with_class_frequencies_draw_by_draw(tmp_path, caps
     columns = {**annotations.columns, **{f"detections_{name}": value for name, value in added.items()}}
     counts = {**annotations.counts, "detections": np.array([2])}
     dataclasses.replace(annotations, columns=columns, counts=counts).save(tmp_path / "labels.npz")
-    vcoco_store(ROWS).save(tmp_path / "found.npz")
+    vcoco_predictions(ROWS).save(tmp_path / "found.npz")
     arguments = ["--predictions", "found.npz", "--annotations", "labels.npz", "--train-annotations", "labels.npz"]
     arguments = [str(tmp_path / a) if a.endswith("npz") else a for a in arguments]
     assert evaluate.main([*arguments, "--bootstrap", "4", "--out", str(tmp_path / "out.json")]) == 0

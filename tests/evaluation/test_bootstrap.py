@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.analysis.bootstrap import Resampled, difference, intervals, resample, store_rankings
+from hoi_jax.evaluation.analysis.bootstrap import Resampled, difference, intervals, prediction_rankings, resample
 from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.metrics.resampling import action_rankings, hoi_rankings, image_draws, resampled_ap
 from hoi_jax.evaluation.score import evaluate
 from hoi_jax.vocab.datasets import HICO
-from tests.helpers.scored_splits import hico_split, store_of
+from tests.helpers.scored_splits import hico_split, predictions_of
 from tests.helpers.worlds import ACTIONS_TOY, TOY, random_action_world, random_world
 
 
@@ -136,11 +136,11 @@ def test_impossible_settings_are_refused():
         intervals(resample(rankings, replicates=5), level=95)
 
 
-def test_a_store_is_resampled_under_the_numbers_that_it_scores():
+def test_a_prediction_file_is_resampled_under_the_numbers_that_it_scores():
     annotations = hico_split(1)
-    store = store_of(annotations, jitter=9)
-    result = evaluate(store, annotations)
-    drawn = resample(store_rankings(store, annotations, HICO), replicates=20)
+    predictions = predictions_of(annotations, jitter=9)
+    result = evaluate(predictions, annotations)
+    drawn = resample(prediction_rankings(predictions, annotations, HICO), replicates=20)
     assert {"default/rare", "known_object/full", "zero_shot/rf_uc/unseen"} <= set(drawn.estimates)
     for name, value in drawn.estimates.items():
         assert value == pytest.approx(result.metrics[name], abs=1e-12)

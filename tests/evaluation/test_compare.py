@@ -10,12 +10,12 @@ import pytest
 
 from hoi_jax.commands import compare as command
 from hoi_jax.evaluation.analysis import compare
-from hoi_jax.evaluation.analysis.bootstrap import difference, intervals, resample, store_rankings
+from hoi_jax.evaluation.analysis.bootstrap import difference, intervals, prediction_rankings, resample
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult, read_result
 from hoi_jax.evaluation.score import evaluate
 from hoi_jax.vocab.datasets import HICO, VCOCO
-from tests.helpers.scored_splits import hico_split, store_of, vcoco_split, vcoco_store
+from tests.helpers.scored_splits import hico_split, predictions_of, vcoco_predictions, vcoco_split
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def pair(tmp_path):
     annotations = hico_split(1)
     annotations.save(tmp_path / "labels.npz")
     for name, jitter in (("a", 3), ("b", 25)):
-        store = store_of(annotations, jitter=jitter)
-        store.save(tmp_path / f"{name}.npz")
-        evaluate(store, annotations).write(tmp_path / f"{name}.json")
+        predictions = predictions_of(annotations, jitter=jitter)
+        predictions.save(tmp_path / f"{name}.npz")
+        evaluate(predictions, annotations).write(tmp_path / f"{name}.json")
     return tmp_path
 
 
@@ -57,8 +57,11 @@ def test_with_predictions_differences_have_paired_intervals(pair, capsys):
     row = json.loads((pair / "out.json").read_text())["metrics"]["default/full"]
     assert row["low"] < row["difference"] < row["high"] < 0
     assert row["difference"] == pytest.approx(row["b"] - row["a"])
-    stores = [store_of(hico_split(1), jitter=jitter) for jitter in (3, 25)]
-    drawn = [resample(store_rankings(store, hico_split(1), HICO), replicates=200, seed=0) for store in stores]
+    prediction_files = [predictions_of(hico_split(1), jitter=jitter) for jitter in (3, 25)]
+    drawn = [
+        resample(prediction_rankings(loaded, hico_split(1), HICO), replicates=200, seed=0)
+        for loaded in prediction_files
+    ]
     expected = intervals(difference(*drawn))["default/full"]
     assert (row["low"], row["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
@@ -108,11 +111,11 @@ def test_protocols_that_differ_in_name_only_are_alike():
         EvaluationResult({"default/full": 0.5}, {}, {"protocol": dataclasses.asdict(hoi_protocol(name))})
         for name in ("octave", "ppdm")
     ]
-    assert compare.unlike(*results) == []
+    assert compare.protocol_mismatches(*results) == []
 
 
 def test_results_without_a_common_metric_are_unlike():
-    reasons = compare.unlike(EvaluationResult({"a": 0.1}, {}, {}), EvaluationResult({"b": 0.1}, {}, {}))
+    reasons = compare.protocol_mismatches(EvaluationResult({"a": 0.1}, {}, {}), EvaluationResult({"b": 0.1}, {}, {}))
     assert reasons == ["no metric in common: ['a'] and ['b']"]
 
 
@@ -140,7 +143,7 @@ def test_malformed_draws_and_draws_of_other_images_give_no_intervals(pair, capsy
     results = {name: read_result(pair / f"{name}.json") for name in "ab"}
     for name, result in results.items():
         compare.with_draws(
-            result, resample(store_rankings(store_of(hico_split(1)), hico_split(1), HICO), replicates=5)
+            result, resample(prediction_rankings(predictions_of(hico_split(1)), hico_split(1), HICO), replicates=5)
         ).write(pair / f"{name}.json")
     changed = read_result(pair / "b.json")
     dataclasses.replace(changed, manifest={**changed.manifest, "annotations_fingerprint": "0"}).write(pair / "b.json")
@@ -156,9 +159,9 @@ def test_action_results_are_compared_by_their_names(tmp_path, capsys):
     annotations.save(tmp_path / "labels.npz")
     holder, bottle = [0, 0, 40, 80], [30, 30, 50, 60]
     for name, rows in (("a", [(holder, bottle, "hold_obj", 0.9)]), ("b", [(bottle, holder, "hold_obj", 0.9)])):
-        store = vcoco_store(rows)
-        store.save(tmp_path / f"{name}.npz")
-        evaluate(store, annotations).write(tmp_path / f"{name}.json")
+        loaded = vcoco_predictions(rows)
+        loaded.save(tmp_path / f"{name}.npz")
+        evaluate(loaded, annotations).write(tmp_path / f"{name}.json")
     assert run(tmp_path, *predictions(tmp_path)) == 0
     text = capsys.readouterr().out
     assert "role_s1/24" in text and "role_s1/25" in text
@@ -170,7 +173,7 @@ def test_labels_that_allow_no_official_action_score_allow_no_interval():
     columns["persons_actions"] = np.where(columns["persons_actions"] == 1, 1, -1)
     partial = dataclasses.replace(annotations, columns=columns)
     with pytest.raises(ValueError, match="no official score, and no interval"):
-        store_rankings(vcoco_store([]), partial, VCOCO)
+        prediction_rankings(vcoco_predictions([]), partial, VCOCO)
 
 
 @pytest.mark.parametrize(

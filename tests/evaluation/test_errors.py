@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.analysis.errors import KINDS, analyse_errors, analyse_errors_store, error_kinds
+from hoi_jax.evaluation.analysis.errors import KINDS, analyse_errors, analyse_prediction_errors, error_kinds
 from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, rank_detections
 from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from hoi_jax.vocab.datasets import HICO
 from tests.helpers import oracle
-from tests.helpers.scored_splits import hico_split, store_of
+from tests.helpers.scored_splits import hico_split, predictions_of
 from tests.helpers.worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_world
 
 # TOY: class 0 no_interaction cup, 1 hold cup, 2 see cup, 3 no_interaction dog, 4 see dog.
@@ -34,7 +34,7 @@ def scene(*rows, truth=((1, HUMAN, CUP), (4, HUMAN, DOG), (1, MAN, BOWL))):
 
 def kinds_of(real, found, protocol=PLAIN):
     ranked = rank_detections(real, found, 5, protocol)
-    kind = np.full(len(found.trip_label), -2)
+    kind = np.full(len(found.triplet_label), -2)
     kind[ranked.row] = error_kinds(real, found, ranked, TOY, protocol)
     return ["hit" if k == -1 else "ignored" if k == -2 else KINDS[k] for k in kind]
 
@@ -158,15 +158,15 @@ def test_classes_without_pairs_have_no_delta_and_no_share_in_the_means():
     assert result.metrics["errors/missed/delta_full"] == pytest.approx(mean)
 
 
-def test_a_store_has_the_errors_that_were_built_into_it():
+def test_a_prediction_file_has_the_errors_that_were_built_into_it():
     annotations = hico_split(1)
-    store = store_of(annotations)
-    result = analyse_errors_store(store, annotations, HICO)
+    predictions = predictions_of(annotations)
+    result = analyse_prediction_errors(predictions, annotations, HICO)
     totals = result.manifest["error_totals"]
     assert totals["missed"] == 0 and totals["true_positive"] == len(annotations["pairs_verb"])
     # Each pair also has verb 3, which is right nowhere unless it is the pair's own verb.
-    extra = store.trip_verb == 3
-    valid = HICO.hoi_table[3, store.pair_object_class[store.trip_pair[extra]]] >= 0
+    extra = predictions.triplet_verb == 3
+    valid = HICO.hoi_table[3, predictions.pair_object_class[predictions.triplet_pair[extra]]] >= 0
     assert totals["wrong_verb"] + totals["duplicate"] == sum(totals[k] for k in KINDS) > 0
     assert sum(totals[k] for k in KINDS) <= valid.sum()
     assert result.manifest["annotations_fingerprint"] == annotations.fingerprint

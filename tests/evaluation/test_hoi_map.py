@@ -43,12 +43,12 @@ def test_the_random_worlds_hold_what_evaluators_stumble_over():
     seen |= {"half": 0, "half without +1": 0}
     for seed in range(2000):
         truth, found = random_world(seed)
-        rows = list(zip(found.trip_pair.tolist(), found.trip_label.tolist(), strict=True))
-        seen["ties"] += len(set(found.trip_score.tolist())) < len(found.trip_score)
+        rows = list(zip(found.triplet_pair.tolist(), found.triplet_label.tolist(), strict=True))
+        seen["ties"] += len(set(found.triplet_score.tolist())) < len(found.triplet_score)
         seen["duplicate rows"] += len(set(rows)) < len(rows)
         seen["empty images"] += len(set(truth.image.tolist())) < truth.num_images
         seen["no predictions"] += not rows
-        seen["nan"] += bool(np.isnan(found.trip_score).any())
+        seen["nan"] += bool(np.isnan(found.triplet_score).any())
         seen["half"] += 0.5 in rank_detections(truth, found, 5, HoiProtocol()).overlap
         seen["half without +1"] += 0.5 in rank_detections(truth, found, 5, HoiProtocol(plus_one=False)).overlap
     assert min(seen.values()) > 50, seen
@@ -119,15 +119,15 @@ def test_permuting_images_and_rows_changes_nothing_when_scores_are_distinct():
     for seed in range(30):
         truth, found = random_world(seed)
         random = np.random.default_rng(seed)
-        found = dataclasses.replace(found, trip_score=random.permutation(len(found.trip_label)) + 1.0)
-        image, order = random.permutation(truth.num_images), random.permutation(len(found.trip_label))
+        found = dataclasses.replace(found, triplet_score=random.permutation(len(found.triplet_label)) + 1.0)
+        image, order = random.permutation(truth.num_images), random.permutation(len(found.triplet_label))
         moved_truth = dataclasses.replace(truth, image=image[truth.image])
         moved = dataclasses.replace(
             found,
             pair_image=image[found.pair_image],
-            trip_pair=found.trip_pair[order],
-            trip_label=found.trip_label[order],
-            trip_score=found.trip_score[order],
+            triplet_pair=found.triplet_pair[order],
+            triplet_label=found.triplet_label[order],
+            triplet_score=found.triplet_score[order],
         )
         before = evaluate_hoi(truth, found, TOY, hoi_protocol("official")).per_class["default/ap"]
         after = evaluate_hoi(moved_truth, moved, TOY, hoi_protocol("official")).per_class["default/ap"]
@@ -180,7 +180,7 @@ def test_what_is_ignored_is_counted_exactly():
     label[[2, 5, 7]] = -1
     score = np.linspace(0.9, 0.1, 10)
     score[[0, 1]] = np.nan
-    found = dataclasses.replace(perfect(truth, score), trip_label=label)
+    found = dataclasses.replace(perfect(truth, score), triplet_label=label)
     manifest = evaluate_hoi(truth, found, TOY, hoi_protocol("official")).manifest
     assert (manifest["num_detections"], manifest["counted_detections"]) == (10, 5)
     assert (manifest["invalid_combinations"], manifest["nan_scores"]) == (3, 2)
@@ -195,9 +195,9 @@ def test_image_labels_widen_the_known_object_images():
         pair_image=np.append(found.pair_image, 3),
         pair_human_xyxy_px=np.append(found.pair_human_xyxy_px, [[0.0, 0.0, 9.0, 9.0]], 0),
         pair_object_xyxy_px=np.append(found.pair_object_xyxy_px, [[0.0, 0.0, 9.0, 9.0]], 0),
-        trip_pair=np.append(found.trip_pair, 10),
-        trip_label=np.append(found.trip_label, 0),
-        trip_score=np.append(found.trip_score, 0.9),
+        triplet_pair=np.append(found.triplet_pair, 10),
+        triplet_label=np.append(found.triplet_label, 0),
+        triplet_score=np.append(found.triplet_score, 0.9),
     )
     labels = np.full((4, 5), -1)
     labels[truth.image, truth.label] = 1
@@ -219,8 +219,8 @@ def test_contradicting_or_absent_image_labels_are_refused():
 
 
 def test_numbers_outside_their_range_are_refused_by_name():
-    found = dataclasses.replace(perfect(spread_truth()), trip_label=np.full(10, 5))
-    with pytest.raises(ValueError, match="trip_label has values 5..5, expected 0..4"):
+    found = dataclasses.replace(perfect(spread_truth()), triplet_label=np.full(10, 5))
+    with pytest.raises(ValueError, match="triplet_label has values 5..5, expected 0..4"):
         evaluate_hoi(spread_truth(), found, TOY, hoi_protocol("official"))
 
 

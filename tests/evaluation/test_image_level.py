@@ -11,12 +11,12 @@ from hoi_jax.evaluation.metrics.hico import (
     ImageProtocol,
     aligned_scores,
     evaluate_hico_images,
-    evaluate_image_store,
+    evaluate_image_predictions,
     evaluate_mpii,
-    evaluate_mpii_store,
+    evaluate_mpii_predictions,
 )
 from tests.helpers import oracle
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 
 def scalar_ap(scores, labels, known_object, mode):
@@ -112,17 +112,17 @@ def test_wrong_shapes_labels_and_options_are_refused():
 
 
 def labelled(number, labels):
-    record = picture(number, [])
+    record = make_image(number, [])
     record["hoi_labels"] = np.array(labels, np.int32)
     return record
 
 
-def test_a_store_is_aligned_by_image_number_and_missing_images_are_counted():
+def test_a_prediction_file_is_aligned_by_image_number_and_missing_images_are_counted():
     annotations = world([labelled(5, [1, -1]), labelled(7, [-1, 1]), labelled(9, [1, 0])])
-    found = store([7, 5, 4], [], hoi_scores=[[0.1, 0.9], [0.8, 0.2], [1, 1]])
+    found = predictions([7, 5, 4], [], hoi_scores=[[0.1, 0.9], [0.8, 0.2], [1, 1]])
     np.testing.assert_array_equal(aligned_scores(found, annotations)[:2], np.float32([[0.8, 0.2], [0.1, 0.9]]))
     train = world([labelled(1, [1, 1]), labelled(2, [-1, 1])])
-    result = evaluate_image_store(found, annotations, ImageProtocol(ap="area"), train=train)
+    result = evaluate_image_predictions(found, annotations, ImageProtocol(ap="area"), train=train)
     assert result.per_class["image/ap"].tolist() == [0.5, 1.0]  # image 9 is a positive of class 0 that nobody scored
     assert result.metrics["image/few_1"] == 0.5
     assert result.manifest["few_shot_source"] == "image-level training labels"
@@ -134,27 +134,27 @@ def test_without_training_labels_few_shot_classes_come_from_visible_pairs_and_th
     labels = -np.ones(600, int)
     labels[[3, 22, 100]] = 1
     annotations = world([labelled(5, labels), labelled(7, -labels)])
-    result = evaluate_image_store(store([5, 7], [], hoi_scores=np.zeros((2, 600))), annotations)
+    result = evaluate_image_predictions(predictions([5, 7], [], hoi_scores=np.zeros((2, 600))), annotations)
     assert result.manifest["few_shot_classes"] == {"few_1": 51, "few_5": 127, "few_10": 165}
     assert result.manifest["few_shot_source"].endswith("(proxy)")
 
 
 def test_other_vocabularies_have_few_shot_classes_only_with_training_labels():
     annotations = world([labelled(5, [1, -1])], "hoi_scenes")
-    result = evaluate_image_store(store([5], [], "hoi_scenes", hoi_scores=[[0.5, 0.1]]), annotations)
+    result = evaluate_image_predictions(predictions([5], [], "hoi_scenes", hoi_scores=[[0.5, 0.1]]), annotations)
     assert result.manifest["few_shot_source"] == "none"
     assert set(result.metrics) == {"image/default", "image/known_object"}
 
 
 def test_scores_or_labels_that_are_absent_are_refused():
-    annotations = world([picture(5, [])])
+    annotations = world([make_image(5, [])])
     with pytest.raises(ValueError, match="no image-level scores"):
-        evaluate_image_store(store([5], []), annotations)
-    found = store([5], [], hoi_scores=[[0.5]])
+        evaluate_image_predictions(predictions([5], []), annotations)
+    found = predictions([5], [], hoi_scores=[[0.5]])
     with pytest.raises(io.DataError, match="no image-level labels"):
-        evaluate_image_store(found, annotations)
+        evaluate_image_predictions(found, annotations)
     with pytest.raises(io.DataError, match="training annotations"):
-        evaluate_image_store(found, world([labelled(5, [1])]), train=annotations)
+        evaluate_image_predictions(found, world([labelled(5, [1])]), train=annotations)
 
 
 def test_mpii_scores_every_class_one_against_the_rest():
@@ -196,11 +196,11 @@ def test_options_are_part_of_the_manifest():
 def test_logits_of_mpii_are_ranked_by_their_softmax():
     """A large logit among other large ones counts less than a smaller one that stands alone."""
     logits = np.array([[9.0, 9.0, 8.9], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
-    pictures = [labelled(number, np.where(np.arange(3) == c, 1, -1)) for number, c in ((1, 1), (2, 0), (3, 1))]
-    found = store([1, 2, 3], [], hoi_scores=logits)
-    result = evaluate_mpii_store(found, world(pictures))
+    images = [labelled(number, np.where(np.arange(3) == c, 1, -1)) for number, c in ((1, 1), (2, 0), (3, 1))]
+    found = predictions([1, 2, 3], [], hoi_scores=logits)
+    result = evaluate_mpii_predictions(found, world(images))
     share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert result.metrics == evaluate_mpii(share, np.array([1, 0, 1])).metrics
-    assert result.per_class["mpii/ap"][0] == 1  # by logits, picture 1 would come first
+    assert result.per_class["mpii/ap"][0] == 1  # by logits, image 1 would come first
     with pytest.raises(io.DataError, match="exactly one class"):
-        evaluate_mpii_store(found, world([labelled(n, [1, 1, -1]) for n in (1, 2, 3)]))
+        evaluate_mpii_predictions(found, world([labelled(n, [1, 1, -1]) for n in (1, 2, 3)]))

@@ -17,7 +17,7 @@ from hoi_jax.evaluation.metrics.interactiveness import (
     detections_from_hico_flat,
     detections_from_vcoco_flat,
     evaluate_interactiveness,
-    evaluate_interactiveness_store,
+    evaluate_interactiveness_predictions,
     evaluate_part_interactiveness,
     image_keys,
     interactiveness_scores,
@@ -26,7 +26,7 @@ from hoi_jax.evaluation.metrics.interactiveness import (
 )
 from hoi_jax.vocab.datasets import HICO, VCOCO
 from tests.helpers import oracle
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, NOTHING, BICYCLE = HICO.verbs.index("ride"), HICO.no_interaction, 1
@@ -73,7 +73,8 @@ def test_equals_a_scalar_loop_on_random_small_worlds_with_ties_and_duplicates():
     for seed in range(400):
         truth, found = random_case(seed)
         rows = zip(
-            found.pair_image, found.pair_human_xyxy_px.tolist(), found.pair_object_xyxy_px.tolist(), found.trip_score,
+            found.pair_image, found.pair_human_xyxy_px.tolist(), found.pair_object_xyxy_px.tolist(),
+            found.triplet_score,
             strict=True,
         )  # fmt: skip
         real = list(zip(truth.image, truth.human_xyxy_px.tolist(), truth.object_xyxy_px.tolist(), strict=True))
@@ -90,7 +91,7 @@ def test_a_further_false_positive_never_raises_ap():
                 np.append(found.pair_image, 0),
                 np.vstack([found.pair_human_xyxy_px, [90, 90, 95, 95]]),
                 np.vstack([found.pair_object_xyxy_px, [90, 90, 95, 95]]),
-                np.append(found.trip_score, score),
+                np.append(found.triplet_score, score),
             )
             after = evaluate_interactiveness(truth, far).metrics["interactiveness/ap"]
             assert after <= before or math.isnan(before)
@@ -100,7 +101,7 @@ def test_permuting_images_changes_nothing_when_scores_are_distinct():
     for seed in range(100):
         truth, found = random_case(seed)
         random = np.random.default_rng(seed)
-        found = dataclasses.replace(found, trip_score=random.permutation(len(found.trip_score)) + 0.5)
+        found = dataclasses.replace(found, triplet_score=random.permutation(len(found.triplet_score)) + 0.5)
         new = random.permutation(truth.num_images)
         moved = (
             dataclasses.replace(truth, image=new[truth.image]),
@@ -190,10 +191,10 @@ def ride(human=A, obj=B, states=None):
     return (human, obj, BICYCLE, RIDE) if states is None else (human, obj, BICYCLE, RIDE, states)
 
 
-def test_perfect_predictions_of_a_store_give_100_and_no_interaction_pairs_are_no_truth():
-    annotations = world([picture(1, [ride(), (C, A, BICYCLE, NOTHING)]), picture(2, [])])
+def test_perfect_predictions_of_a_prediction_file_give_100_and_no_interaction_pairs_are_no_truth():
+    annotations = world([make_image(1, [ride(), (C, A, BICYCLE, NOTHING)]), make_image(2, [])])
     pairs = [{"image": 0, "human": A, "object": B, "score": 0.9}, {"image": 0, "human": C, "object": A, "score": 0.1}]
-    result = evaluate_interactiveness_store(store([1, 2], pairs), annotations, HICO)
+    result = evaluate_interactiveness_predictions(predictions([1, 2], pairs), annotations, HICO)
     assert result.metrics["interactiveness_complete/ap"] == pytest.approx(1, abs=1e-12)
     counts = result.manifest["interactiveness_complete"]
     assert (counts["num_truth_pairs"], counts["counted_detections"], counts["true_positives"]) == (1, 2, 1)
@@ -201,49 +202,49 @@ def test_perfect_predictions_of_a_store_give_100_and_no_interaction_pairs_are_no
 
 
 def test_suppressed_pairs_are_ranked_too_and_pairs_without_object_are_not():
-    annotations = world([picture(1, [ride()])])
+    annotations = world([make_image(1, [ride()])])
     nothing = [np.nan] * 4
     pairs = [
         {"image": 0, "human": A, "object": B, "score": 0.2, "kept": False},
         {"image": 0, "human": A, "object": nothing, "score": 0.9, "class": -1},
     ]
-    result = evaluate_interactiveness_store(store([1], pairs), annotations, HICO)
+    result = evaluate_interactiveness_predictions(predictions([1], pairs), annotations, HICO)
     assert result.metrics["interactiveness_complete/ap"] == pytest.approx(1, abs=1e-12)
 
 
 def test_published_truth_is_found_by_the_number_in_the_file_name():
-    annotations = dataclasses.replace(world([picture(31, [ride()])]), image_id=np.array([0]))
+    annotations = dataclasses.replace(world([make_image(31, [ride()])]), image_id=np.array([0]))
     assert image_keys(annotations, HICO).tolist() == [31]
     assert image_keys(annotations, VCOCO).tolist() == [0]
     arrays = published_arrays([31], [np.array([[11, 11, 30, 50, 41, 11, 60, 50]] * 2)])
     pairs = [{"image": 0, "human": A, "object": B, "score": 0.9}]
-    result = evaluate_interactiveness_store(store([0], pairs), annotations, HICO, arrays)
+    result = evaluate_interactiveness_predictions(predictions([0], pairs), annotations, HICO, arrays)
     assert result.metrics["interactiveness_unique/ap"] == pytest.approx(1, abs=1e-12)
     assert result.metrics["interactiveness/max_recall"] == 0.5
     assert result.manifest["interactiveness"]["recall_bound"] == 0.5
-    strange = dataclasses.replace(annotations, file_name=np.array(["picture.jpg"]))
-    with pytest.raises(io.DataError, match="picture.jpg"):
+    strange = dataclasses.replace(annotations, file_name=np.array(["image.jpg"]))
+    with pytest.raises(io.DataError, match="image.jpg"):
         image_keys(strange, HICO)
 
 
 def test_systems_without_interactiveness_are_ranked_by_their_mean_interactive_score():
     pairs = [{"image": 0, "human": A, "object": B}, {"image": 0, "human": B, "object": A}]
     trips = [(0, RIDE, 0.5), (0, RIDE + 1, 0.25), (0, NOTHING, 0.9), (1, RIDE, np.nan)]
-    score, source = interactiveness_scores(store([1], pairs, trips=trips), HICO)
+    score, source = interactiveness_scores(predictions([1], pairs, trips=trips), HICO)
     np.testing.assert_allclose(score, [0.75 / 520, 0])
     assert source == "mean over 520 interactive classes"
     point, hold = VCOCO.verbs.index("point_instr"), VCOCO.verbs.index("hold_obj")
     trips = [(0, hold, 0.5), (0, point, 0.9), (0, VCOCO.verbs.index("stand"), 0.9)]
-    score, source = interactiveness_scores(store([1], pairs, "vcoco", trips), VCOCO)
+    score, source = interactiveness_scores(predictions([1], pairs, "vcoco", trips), VCOCO)
     np.testing.assert_allclose(score, [0.5 / 24, 0])
     assert source == "mean over 24 interactive classes"
 
 
 def test_annotations_in_another_vocabulary_have_no_truth():
-    annotations = world([picture(1, [])], "vcoco")
-    for evaluate in (evaluate_interactiveness_store, evaluate_part_interactiveness):
+    annotations = world([make_image(1, [])], "vcoco")
+    for evaluate in (evaluate_interactiveness_predictions, evaluate_part_interactiveness):
         with pytest.raises(ValueError, match="'vcoco', not 'hico_det'"):
-            evaluate(store([1], []), annotations, HICO)
+            evaluate(predictions([1], []), annotations, HICO)
 
 
 def test_left_and_right_parts_are_one_merged_part():
@@ -257,14 +258,14 @@ def test_left_and_right_parts_are_one_merged_part():
 
 def test_part_truth_are_the_pairs_in_which_the_part_acts():
     foot, hand = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
-    annotations = world([picture(1, [ride(A, B, foot), ride(B, A, hand), ride(C, A)])])
+    annotations = world([make_image(1, [ride(A, B, foot), ride(B, A, hand), ride(C, A)])])
     feet_first, hands_first = [0.9, 0.1, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.2, 0.1, 0.1]
     pairs = [
         {"image": 0, "human": A, "object": B, "parts": feet_first},
         {"image": 0, "human": B, "object": A, "parts": [0.95, 0.1, 0.1, 0.1, 0.1, 0.1]},
         {"image": 0, "human": B, "object": A, "parts": hands_first},
     ]
-    result = evaluate_part_interactiveness(store([1], pairs), annotations, HICO)
+    result = evaluate_part_interactiveness(predictions([1], pairs), annotations, HICO)
     assert result.metrics["part_interactiveness/feet/ap"] == pytest.approx(0.5, abs=1e-12)  # second of two
     assert result.metrics["part_interactiveness/hands/ap"] == pytest.approx(1, abs=1e-12)
     assert math.isnan(result.metrics["part_interactiveness/legs/ap"])
@@ -276,9 +277,9 @@ def test_part_truth_are_the_pairs_in_which_the_part_acts():
 def test_part_scores_and_states_must_be_there():
     pairs = [{"image": 0, "human": A, "object": B}]
     with pytest.raises(ValueError, match="which body parts act"):
-        evaluate_part_interactiveness(store([1], pairs), world([picture(1, [ride()])]), HICO)
+        evaluate_part_interactiveness(predictions([1], pairs), world([make_image(1, [ride()])]), HICO)
     with pytest.raises(ValueError, match="no body-part scores"):
-        evaluate_part_interactiveness(store([1], pairs), world([picture(1, [ride(states=[0] * 10)])]), HICO)
+        evaluate_part_interactiveness(predictions([1], pairs), world([make_image(1, [ride(states=[0] * 10)])]), HICO)
 
 
 def test_hake_training_pairs_predicted_perfectly_give_100_for_every_part(data_dir):
@@ -286,17 +287,17 @@ def test_hake_training_pairs_predicted_perfectly_give_100_for_every_part(data_di
     hake = io.read_npz(data_dir / "hicodet_train_pairs_hake.npz")
     states = np.zeros((len(hake["pair_hoi"]), 10), np.int64)
     states[hake["part_pair"], hake["part_id"]] = 1
-    pictures, pairs = [], []
+    images, pairs = [], []
     for image in range(150):
         rows = np.flatnonzero(hake["pair_image"] == image)
         corners = [np.array([1, 1, 0, 0])] * 2
         human, obj = (hake[name][rows] - shift for name, shift in zip(("pair_hbox", "pair_obox"), corners, strict=True))
         verb, object_class = np.array(HICO.hois)[hake["pair_hoi"][rows]].T
-        pictures.append(picture(image, list(zip(human, obj, object_class, verb, states[rows], strict=True))))
+        images.append(make_image(image, list(zip(human, obj, object_class, verb, states[rows], strict=True))))
         for row, (h, o) in zip(rows, zip(human, obj, strict=True), strict=True):
             parts = active_parts(states[[row]])[0] * 0.5 + 0.25
             if HICO.hois[hake["pair_hoi"][row]][0] != HICO.no_interaction:
                 pairs.append({"image": image, "human": h, "object": o, "parts": parts})
-    result = evaluate_part_interactiveness(store(range(150), pairs), world(pictures), HICO)
+    result = evaluate_part_interactiveness(predictions(range(150), pairs), world(images), HICO)
     np.testing.assert_allclose(result.per_class["part_interactiveness/ap"], 1, atol=1e-12)
     assert np.all(result.per_class["part_interactiveness/num_positives"] > 10)

@@ -24,21 +24,21 @@ def crowd(seed):
 
 def greedy(found, threshold, powers, cap):
     """Kept rows, one triplet at a time."""
-    rows = range(len(found.trip_score))
-    image = [found.pair_image[pair] for pair in found.trip_pair]
-    ignored = {r for r in rows if found.trip_label[r] < 0 or np.isnan(found.trip_score[r])}
-    order = sorted(set(rows) - ignored, key=lambda r: (-found.trip_score[r], r))
+    rows = range(len(found.triplet_score))
+    image = [found.pair_image[pair] for pair in found.triplet_pair]
+    ignored = {r for r in rows if found.triplet_label[r] < 0 or np.isnan(found.triplet_score[r])}
+    order = sorted(set(rows) - ignored, key=lambda r: (-found.triplet_score[r], r))
     kept, taken = [], dict.fromkeys(range(3), 0)
     for row in order:
         taken[image[row]] += 1
         if taken[image[row]] > cap:
             continue
-        pair = found.trip_pair[row]
+        pair = found.triplet_pair[row]
         for other in kept:
-            if (image[other], found.trip_label[other]) == (image[row], found.trip_label[row]):
-                rival = found.trip_pair[other]
-                human = oracle.iou(found.pair_human_xyxy_px[rival], found.pair_human_xyxy_px[pair], 1)
-                obj = oracle.iou(found.pair_object_xyxy_px[rival], found.pair_object_xyxy_px[pair], 1)
+            if (image[other], found.triplet_label[other]) == (image[row], found.triplet_label[row]):
+                baseline = found.triplet_pair[other]
+                human = oracle.iou(found.pair_human_xyxy_px[baseline], found.pair_human_xyxy_px[pair], 1)
+                obj = oracle.iou(found.pair_object_xyxy_px[baseline], found.pair_object_xyxy_px[pair], 1)
                 if human ** powers[0] * obj ** powers[1] > threshold:
                     break
         else:
@@ -55,9 +55,9 @@ def test_kept_triplets_are_those_of_a_greedy_loop(threshold, powers, cap):
         found = crowd(seed)
         ours = pair_nms(found, threshold=threshold, human_power=powers[0], object_power=powers[1], max_per_image=cap)
         rows = greedy(found, threshold, powers, cap)
-        for name in ("trip_pair", "trip_label", "trip_score"):
+        for name in ("triplet_pair", "triplet_label", "triplet_score"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(found, name)[rows], err_msg=f"{seed} {name}")
-        suppressed += len(found.trip_score) - len(rows)
+        suppressed += len(found.triplet_score) - len(rows)
     assert suppressed > 500
 
 
@@ -66,7 +66,7 @@ def test_a_suppressed_triplet_suppresses_nothing():
     boxes = np.array([[0.0, 0, 9, 9], [4, 0, 13, 9], [8, 0, 17, 9]])
     found = PairDetections(np.zeros(3, int), boxes, boxes, np.arange(3), np.zeros(3, int), np.array([0.9, 0.8, 0.7]))
     kept = pair_nms(found, threshold=0.1, human_power=1.0, object_power=1.0)
-    assert kept.trip_pair.tolist() == [0, 2]
+    assert kept.triplet_pair.tolist() == [0, 2]
 
 
 def test_without_a_cut_every_separate_triplet_stays():
@@ -75,12 +75,12 @@ def test_without_a_cut_every_separate_triplet_stays():
     found = PairDetections(
         np.zeros(150, int), boxes, boxes, np.arange(150), np.zeros(150, int), np.linspace(1, 0.1, 150)
     )
-    assert len(pair_nms(found).trip_pair) == 100
-    assert len(pair_nms(found, max_per_image=None).trip_pair) == 150
+    assert len(pair_nms(found).triplet_pair) == 100
+    assert len(pair_nms(found, max_per_image=None).triplet_pair) == 150
 
 
 def test_no_triplets_stay_none():
     nothing = PairDetections(
         np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int), np.zeros(0)
     )
-    assert len(pair_nms(nothing).trip_pair) == 0
+    assert len(pair_nms(nothing).triplet_pair) == 0

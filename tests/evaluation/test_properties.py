@@ -24,9 +24,9 @@ def with_far_pair(found, image, label, score):
         np.append(found.pair_image, image),
         np.vstack([found.pair_human_xyxy_px, FAR]),
         np.vstack([found.pair_object_xyxy_px, FAR]),
-        np.append(found.trip_pair, len(found.pair_image)),
-        np.append(found.trip_label, label),
-        np.append(found.trip_score, score),
+        np.append(found.triplet_pair, len(found.pair_image)),
+        np.append(found.triplet_label, label),
+        np.append(found.triplet_score, score),
     )
 
 

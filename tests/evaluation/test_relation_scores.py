@@ -12,7 +12,7 @@ import evaluate
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.benchmark_files import evaluate_pic_files
-from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w, evaluate_hoi_w_store
+from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w, evaluate_hoi_w_predictions
 from hoi_jax.evaluation.metrics.pic import Scene, evaluate_pic
 from hoi_jax.formats.labels.hoi_w import read_hoi_w
 from hoi_jax.formats.predictions.hoi_w import hoi_w_results
@@ -20,7 +20,7 @@ from hoi_jax.predictions import PredictionWriter
 
 
 def random_split(seed: int = 0, images: int = 6):
-    """Annotations of random people, things and interactions, and the same as HOI-W's label list."""
+    """Annotations of random people, objects and interactions, and the same as HOI-W's label list."""
     rng = np.random.default_rng(seed)
     records, labels = [], []
     for image in range(images):
@@ -69,16 +69,16 @@ def test_stored_predictions_of_hoi_w_score_what_their_result_file_scores(tmp_pat
                 {"human_xyxy_px": (boxes[human] + jitter[0])[None], "object_xyxy_px": (boxes[obj] + jitter[1])[None],
                  "object_class": label[obj][None], "verb_scores": scores, "pair_valid": np.ones((1, 6), bool)},
             )  # fmt: skip
-    store = writer.store()
-    got = evaluate_hoi_w_store(store, annotations)
-    truth, found, _ = read_hoi_w(labels, hoi_w_results(store, annotations))
+    predictions = writer.predictions()
+    got = evaluate_hoi_w_predictions(predictions, annotations)
+    truth, found, _ = read_hoi_w(labels, hoi_w_results(predictions, annotations))
     expected = evaluate_hoi_w(truth, found)
     assert 0.05 < expected.metrics["hoi_w/map_rel"] < 0.95
     for name, value in expected.per_class.items():
         np.testing.assert_allclose(got.per_class[name], value, atol=1e-12, err_msg=name)
     assert got.metrics == pytest.approx(dict(expected.metrics), abs=1e-12)
     with pytest.raises(ValueError, match="hoi_scenes"):
-        evaluate_hoi_w_store(store, dataclasses.replace(annotations, vocabulary_name="hoi_scenes"))
+        evaluate_hoi_w_predictions(predictions, dataclasses.replace(annotations, vocabulary_name="hoi_scenes"))
 
 
 def random_scene(rng, relations: int) -> Scene:

@@ -43,7 +43,7 @@ def means_of(rankings, weights):
 
 def pair_world(seed):
     truth, found = random_world(seed)
-    return truth, dataclasses.replace(found, trip_score=distinct_scores(found.trip_score, seed))
+    return truth, dataclasses.replace(found, triplet_score=distinct_scores(found.triplet_score, seed))
 
 
 def repeated(copies, *images):
@@ -58,9 +58,9 @@ def repeated(copies, *images):
 
 def repeat_pairs(truth, found, copies):
     (g, g_image), (p, p_image) = repeated(copies, truth.image, found.pair_image)
-    trip_copies = copies[found.pair_image[found.trip_pair]] if len(found.trip_pair) else np.zeros(0, int)
-    trips = np.repeat(np.arange(len(found.trip_pair)), trip_copies)
-    copy = np.arange(len(trips)) - np.repeat(np.cumsum(trip_copies) - trip_copies, trip_copies)
+    triplet_copies = copies[found.pair_image[found.triplet_pair]] if len(found.triplet_pair) else np.zeros(0, int)
+    trips = np.repeat(np.arange(len(found.triplet_pair)), triplet_copies)
+    copy = np.arange(len(trips)) - np.repeat(np.cumsum(triplet_copies) - triplet_copies, triplet_copies)
     first = np.cumsum(copies[found.pair_image]) - copies[found.pair_image]
     return (
         PairTruth(int(copies.sum()), g_image, truth.human_xyxy_px[g], truth.object_xyxy_px[g], truth.label[g]),
@@ -68,9 +68,9 @@ def repeat_pairs(truth, found, copies):
             p_image,
             found.pair_human_xyxy_px[p],
             found.pair_object_xyxy_px[p],
-            first[found.trip_pair[trips]] + copy,
-            found.trip_label[trips],
-            found.trip_score[trips],
+            first[found.triplet_pair[trips]] + copy,
+            found.triplet_label[trips],
+            found.triplet_score[trips],
         ),
     )
 

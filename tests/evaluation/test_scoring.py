@@ -7,17 +7,17 @@ from hoi_jax.evaluation.analysis.subsets import SUBSETS
 from hoi_jax.evaluation.score import METRICS, EvaluationSettings, score
 from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.vocab.datasets import HICO
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 A, B, C = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50]
 RIDE, BICYCLE = HICO.verbs.index("ride"), 1
 HICO_METRICS = ("hoi", "interactiveness", "parts", "nis", "image")
 
 
-def split_and_store():
+def split_and_predictions():
     states = [0] * 6 + [1] + [0] * 3
-    pictures = [picture(1, [(A, B, BICYCLE, RIDE, states)]), picture(2, [(A, B, 1, RIDE), (C, B, 1, RIDE)])]
-    for record in pictures:
+    images = [make_image(1, [(A, B, BICYCLE, RIDE, states)]), make_image(2, [(A, B, 1, RIDE), (C, B, 1, RIDE)])]
+    for record in images:
         record["hoi_labels"] = np.full(600, -1, np.int32)
         record["hoi_labels"][HICO.hoi_table[RIDE, BICYCLE]] = 1
     pairs = [
@@ -25,11 +25,11 @@ def split_and_store():
         {"image": 1, "human": A, "object": B, "class": BICYCLE, "score": 0.8, "parts": [0.1] * 6, "kept": False},
     ]
     trips = [(0, RIDE, 0.9), (1, RIDE, 0.8)]
-    return world(pictures), store([1, 2], pairs, trips=trips, hoi_scores=np.ones((2, 600)))
+    return world(images), predictions([1, 2], pairs, trips=trips, hoi_scores=np.ones((2, 600)))
 
 
 def test_all_hico_metrics_come_in_one_result():
-    annotations, found = split_and_store()
+    annotations, found = split_and_predictions()
     result = score(EvaluationSettings(metrics=HICO_METRICS), found, annotations, HICO)
     prefixes = {name.split("/")[0] for name in result.metrics}
     assert prefixes == {
@@ -41,7 +41,7 @@ def test_all_hico_metrics_come_in_one_result():
 
 
 def test_suppression_counts_for_hoi_scores_and_not_for_interactiveness():
-    annotations, found = split_and_store()
+    annotations, found = split_and_predictions()
     settings = EvaluationSettings(metrics=("hoi", "interactiveness"))
     with_nis = score(settings, found, annotations, HICO).metrics
     without = score(settings, found, annotations, HICO, use_nis=False).metrics
@@ -51,7 +51,7 @@ def test_suppression_counts_for_hoi_scores_and_not_for_interactiveness():
 
 
 def test_published_truth_and_training_labels_are_passed_on():
-    annotations, found = split_and_store()
+    annotations, found = split_and_predictions()
     boxes = np.array([[*A, *B]]) + [1, 1, 0, 0] * 2
     published = {"image_key": np.array([1]), "count": np.array([1]), "boxes": boxes}
     settings = EvaluationSettings(metrics=("interactiveness", "image"))
@@ -61,14 +61,14 @@ def test_published_truth_and_training_labels_are_passed_on():
 
 
 def test_training_labels_without_image_level_labels_leave_few_shot_to_the_proxy():
-    annotations, found = split_and_store()
-    unlabelled = world([picture(1, [(A, B, BICYCLE, RIDE)])])
+    annotations, found = split_and_predictions()
+    unlabelled = world([make_image(1, [(A, B, BICYCLE, RIDE)])])
     manifest = score(EvaluationSettings(metrics=("image",)), found, annotations, HICO, train=unlabelled).manifest
     assert manifest["few_shot_source"].endswith("(proxy)")
 
 
 def test_the_frequency_baseline_is_scored_by_pairs_beside_image_level_scores():
-    record, (_, found) = picture(1, [(A, B, BICYCLE, RIDE)]), split_and_store()
+    record, (_, found) = make_image(1, [(A, B, BICYCLE, RIDE)]), split_and_predictions()
     record["detections_xyxy_px"] = np.array([A, B], np.float32)
     record["detections_class"] = np.array([0, BICYCLE], np.int32)
     record["detections_score"] = np.array([0.9, 0.8], np.float32)
@@ -86,7 +86,7 @@ def test_the_frequency_baseline_is_scored_by_pairs_beside_image_level_scores():
 
 
 def test_subsets_repeat_every_metric():
-    annotations, found = split_and_store()
+    annotations, found = split_and_predictions()
     settings = EvaluationSettings(metrics=("hoi", "interactiveness"), subsets=("sparse", "crowded"))
     result = score(settings, found, annotations, HICO, use_nis=False).metrics
     assert result["default/mean_max_recall"] == pytest.approx(2 / 3)

@@ -15,10 +15,10 @@ from hoi_jax.evaluation.analysis.subsets import (
     sparse_images,
     tiny_pairs,
 )
-from hoi_jax.evaluation.metrics.interactiveness import evaluate_interactiveness_store
-from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.evaluation.metrics.interactiveness import evaluate_interactiveness_predictions
+from hoi_jax.evaluation.score import evaluate_hoi_predictions
 from hoi_jax.vocab.datasets import HICO
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 RIDE, BICYCLE, PERSON = HICO.verbs.index("ride"), 1, 0
 HUG = HICO.verbs.index("hug")
@@ -28,28 +28,28 @@ LEFT, RIGHT, CYCLE = [0, 0, 40, 100], [60, 0, 100, 100], [30, 50, 70, 100]
 def test_sparse_is_exactly_one_annotated_person_box():
     annotations = world(
         [
-            picture(1, [(LEFT, CYCLE, BICYCLE, RIDE)]),
-            picture(2, []),  # nobody
-            picture(3, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[LEFT]),  # the same person twice
-            picture(4, [(LEFT, RIGHT, PERSON, HUG)]),  # the object is a person
-            picture(5, [], people=[RIGHT]),
+            make_image(1, [(LEFT, CYCLE, BICYCLE, RIDE)]),
+            make_image(2, []),  # nobody
+            make_image(3, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[LEFT]),  # the same person twice
+            make_image(4, [(LEFT, RIGHT, PERSON, HUG)]),  # the object is a person
+            make_image(5, [], people=[RIGHT]),
         ]
     )
     assert sparse_images(annotations).tolist() == [True, False, False, False, True]
 
 
-def test_tiny_is_a_share_of_the_picture():
+def test_tiny_is_a_share_of_the_image():
     small = [0, 0, 9, 11]  # 99 of 10,000 square pixels
     annotations = world(
         [
-            picture(1, [(LEFT, CYCLE, BICYCLE, RIDE), (small, CYCLE, BICYCLE, RIDE)]),
-            picture(2, [(LEFT, small, 1, RIDE)]),
+            make_image(1, [(LEFT, CYCLE, BICYCLE, RIDE), (small, CYCLE, BICYCLE, RIDE)]),
+            make_image(2, [(LEFT, small, 1, RIDE)]),
         ]
     )
     assert tiny_pairs(annotations).tolist() == [False, True, False]
     assert tiny_pairs(annotations, max_area=0.0098).tolist() == [False, False, False]
     assert images_with(annotations, tiny_pairs(annotations)).tolist() == [True, False]
-    exactly = world([picture(1, [([0, 0, 8, 8], CYCLE, BICYCLE, RIDE)], hw=(128, 64))])
+    exactly = world([make_image(1, [([0, 0, 8, 8], CYCLE, BICYCLE, RIDE)], hw=(128, 64))])
     assert not tiny_pairs(exactly, max_area=1 / 128).any()
 
 
@@ -58,10 +58,10 @@ def test_occlusion_is_the_share_that_another_person_covers_not_a_second_box_of_t
     again = [2, 0, 42, 100]
     annotations = world(
         [
-            picture(1, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[shifted]),
-            picture(2, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[again]),
-            picture(3, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[RIGHT]),
-            picture(4, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[[31, 0, 71, 100]]),
+            make_image(1, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[shifted]),
+            make_image(2, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[again]),
+            make_image(3, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[RIGHT]),
+            make_image(4, [(LEFT, CYCLE, BICYCLE, RIDE)], people=[[31, 0, 71, 100]]),
         ]
     )
     assert occluded_pairs(annotations).tolist() == [True, False, False, False]
@@ -80,18 +80,18 @@ def test_neighbours_divide_the_split(one, other):
 
 
 def many():
-    random, pictures = np.random.default_rng(2), []
+    random, images = np.random.default_rng(2), []
     for number in range(30):
         pairs = []
         for _ in range(random.integers(0, 4)):
             corners = np.sort(random.integers(0, 96, (2, 2, 2)), axis=1).reshape(2, 4) + [0, 0, 5, 5]
             human = [0, 0, 9, 9] if number % 5 == 0 else corners[0].tolist()
             pairs.append((human, corners[1].tolist(), BICYCLE, RIDE))
-        pictures.append(picture(number, pairs))
-    return world(pictures)
+        images.append(make_image(number, pairs))
+    return world(images)
 
 
-def perfect_store(annotations):
+def perfect_predictions(annotations):
     boxes = annotations["instances_xyxy_px"]
     human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
     pairs = [
@@ -99,7 +99,7 @@ def perfect_store(annotations):
         for image, h, o in zip(annotations.image_rows("pairs"), human, obj, strict=True)
     ]
     trips = [(row, RIDE, 0.9 - row / 1000) for row in range(len(pairs))]
-    return store(annotations.image_id, pairs, trips=trips)
+    return predictions(annotations.image_id, pairs, trips=trips)
 
 
 def test_select_keeps_the_rows_of_the_chosen_images_and_their_links():
@@ -117,7 +117,7 @@ def test_select_keeps_the_rows_of_the_chosen_images_and_their_links():
 
 
 def record(annotations, row):
-    result = picture(int(annotations.image_id[row]), [])
+    result = make_image(int(annotations.image_id[row]), [])
     for table in ("instances", "pairs", "persons", "detections"):
         rows = annotations.image_rows(table) == row
         result |= {name: annotations[name][rows] for name in annotations.columns if name.startswith(f"{table}_")}
@@ -132,8 +132,8 @@ def test_select_wants_one_boolean_per_image():
 
 def test_every_part_is_scored_as_if_it_were_the_split():
     annotations = many()
-    found = perfect_store(annotations)
-    result = evaluate_subsets(functools.partial(evaluate_store, found, vocabulary=HICO), annotations)
+    found = perfect_predictions(annotations)
+    result = evaluate_subsets(functools.partial(evaluate_hoi_predictions, found, vocabulary=HICO), annotations)
     for name, of in SUBSETS.items():
         part = annotations.select(of(annotations))
         assert result.metrics[f"subset/{name}/default/full"] == pytest.approx(1, abs=1e-12)
@@ -146,7 +146,7 @@ def test_every_part_is_scored_as_if_it_were_the_split():
 
 def test_parts_take_other_metrics_too_and_unknown_names_are_refused():
     annotations = many()
-    score = functools.partial(evaluate_interactiveness_store, perfect_store(annotations), vocabulary=HICO)
+    score = functools.partial(evaluate_interactiveness_predictions, perfect_predictions(annotations), vocabulary=HICO)
     result = evaluate_subsets(score, annotations, ["tiny"])
     assert result.metrics["subset/tiny/interactiveness_complete/ap"] == pytest.approx(1, abs=1e-12)
     with pytest.raises(ValueError, match="sparse"):

@@ -15,7 +15,7 @@ from hoi_jax.vocab.datasets import HICO
 
 
 def hico_table():
-    """Three pictures; the second has no pair, the third one pair in two classes."""
+    """Three images; the second has no pair, the third one pair in two classes."""
     ride = next(hoi for hoi in range(600) if HICO.hoi_name(hoi) == "ride bicycle")
     names = [f"HICO_test2015_{number:08d}.jpg" for number in (1, 2, 5)]
     return {
@@ -50,15 +50,15 @@ def mat_boxes(boxes):
 
 
 def hico_mat(path, table, compress=True):
-    """The same labels as `anno_bbox.mat`, with an invisible entry in every picture."""
+    """The same labels as `anno_bbox.mat`, with an invisible entry in every image."""
     images = []
     for name, (width, height), annotation in zip(table["filenames"], table["size"], table["annotation"], strict=True):
         hois = []
         for human, obj, hoi in zip(annotation["boxes_h"], annotation["boxes_o"], annotation["hoi"], strict=True):
             # The box that counts is the second of two, so that `connection` matters.
-            people, things = mat_boxes([[1, 1, 2, 2], human]), mat_boxes([[5, 5, 6, 6], obj])
+            people, objects = mat_boxes([[1, 1, 2, 2], human]), mat_boxes([[5, 5, 6, 6], obj])
             connection = np.array([[2, 2]], np.uint8)
-            hois.append((hoi + 1, people, things, connection, 0))
+            hois.append((hoi + 1, people, objects, connection, 0))
         hois.append((600, np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0)), 1))
         fields = ("id", "bboxhuman", "bboxobject", "connection", "invis")
         rows = [dict(zip(fields, row, strict=True)) for row in hois]
@@ -109,7 +109,7 @@ def test_image_labels_join_by_name_and_unknown_becomes_minus_two(tmp_path):
     assert found is not None
     assert found[:, :3].tolist() == [[1, -1, -2], [-1, 0, -2], [0, 1, -2]]
     scipy.io.savemat(tmp_path / "anno.mat", {"anno_test": labels[:, :2], "list_test": names[:2]})
-    with pytest.raises(io.DataError, match="no labels of 2 pictures, first 'HICO_test2015_00000001.jpg'"):
+    with pytest.raises(io.DataError, match="no labels of 2 images, first 'HICO_test2015_00000001.jpg'"):
         read_annotations(path, image_labels=tmp_path / "anno.mat")
 
 

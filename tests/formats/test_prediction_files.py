@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from hoi_jax import io
-from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.evaluation.score import evaluate_hoi_predictions
 from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.formats.predictions import hoi_json as prediction_json
 from hoi_jax.formats.predictions.checks import prediction_counts, warnings_of
@@ -39,21 +39,21 @@ def flat(golden_dir):
 
 
 @pytest.fixture(scope="module")
-def flat_store(flat, hico_labels, tmp_path_factory):
+def flat_predictions(flat, hico_labels, tmp_path_factory):
     path = tmp_path_factory.mktemp("flat") / "preds.npz"
     np.savez(path, **flat)
     return read_predictions(path, HICO, hico_labels)
 
 
 @pytest.fixture(scope="module")
-def expected(flat_store, hico_labels):
-    result = evaluate_store(flat_store, hico_labels, HICO)
+def expected(flat_predictions, hico_labels):
+    result = evaluate_hoi_predictions(flat_predictions, hico_labels, HICO)
     assert result.metrics["default/full"] > 0.3
     return result
 
 
-def assert_same_scores(store, labels, expected):
-    result = evaluate_store(store, labels, HICO)
+def assert_same_scores(predictions, labels, expected):
+    result = evaluate_hoi_predictions(predictions, labels, HICO)
     for name, array in expected.per_class.items():
         np.testing.assert_allclose(result.per_class[name], array, rtol=0, atol=1e-12)
 
@@ -84,9 +84,9 @@ def results_json(flat, names, dialect):
 def test_result_lists_are_told_apart_and_score_the_same(dialect, flat, hico_labels, expected, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps(results_json(flat, hico_labels.file_name.tolist(), dialect)))
-    store = read_predictions(path, HICO, hico_labels)
-    assert store.manifest["format"] == dialect
-    assert_same_scores(store, hico_labels, expected)
+    predictions = read_predictions(path, HICO, hico_labels)
+    assert predictions.manifest["format"] == dialect
+    assert_same_scores(predictions, hico_labels, expected)
     assert_same_scores(read_predictions(path, HICO, hico_labels, dialect), hico_labels, expected)
 
 
@@ -101,28 +101,30 @@ def test_entries_without_names_are_in_the_order_of_the_split(flat, hico_labels, 
         read_predictions(tmp_path / "r.json", HICO, hico_labels)
 
 
-def test_a_store_survives_and_another_vocabulary_is_refused(flat_store, hico_labels, expected, tmp_path):
-    flat_store.save(tmp_path / "s.npz")
+def test_a_prediction_file_survives_and_another_vocabulary_is_refused(
+    flat_predictions, hico_labels, expected, tmp_path
+):
+    flat_predictions.save(tmp_path / "s.npz")
     assert_same_scores(read_predictions(tmp_path / "s.npz", HICO, hico_labels), hico_labels, expected)
     with pytest.raises(io.DataError, match="in 'hico_det', expected 'vcoco'"):
         read_predictions(tmp_path / "s.npz", VCOCO, hico_labels)
 
 
 @pytest.mark.parametrize("order", ["coco", "alphabet"])
-def test_official_mat_files_score_the_same_after_a_round_trip(order, flat_store, hico_labels, expected, tmp_path):
-    count = write_detections(tmp_path / "mat", flat_store, hico_labels, HICO, order=order)
+def test_official_mat_files_score_the_same_after_a_round_trip(order, flat_predictions, hico_labels, expected, tmp_path):
+    count = write_detections(tmp_path / "mat", flat_predictions, hico_labels, HICO, order=order)
     assert count == expected.manifest["counted_detections"]
-    store = read_predictions(tmp_path / "mat", HICO, hico_labels)
-    assert store.manifest["object_order"] == order
-    assert_same_scores(store, hico_labels, expected)
+    predictions = read_predictions(tmp_path / "mat", HICO, hico_labels)
+    assert predictions.manifest["object_order"] == order
+    assert_same_scores(predictions, hico_labels, expected)
     # SciPy, which is not what wrote them, sees the layout that the official evaluator reads.
     person = object_order(HICO, order).index(HICO.human_class)
     cells = scipy.io.loadmat(tmp_path / "mat" / f"detections_{person + 1:02d}.mat")["all_boxes"]
     assert cells.shape == (sum(obj == HICO.human_class for _, obj in HICO.hois), NUM_IMAGES)
 
 
-def test_an_official_cell_holds_zero_based_inclusive_boxes_and_the_score(flat, flat_store, hico_labels, tmp_path):
-    write_official(tmp_path, flat_store, hico_labels, HICO)
+def test_an_official_cell_holds_zero_based_inclusive_boxes_and_the_score(flat, flat_predictions, hico_labels, tmp_path):
+    write_official(tmp_path, flat_predictions, hico_labels, HICO)
     row = int(np.flatnonzero(HICO.hoi_table[flat["trip_verb"], flat["pair_object"][flat["trip_pair"]]] >= 0)[0])
     pair = flat["trip_pair"][row]
     obj, image = int(flat["pair_object"][pair]), int(flat["pair_image"][pair])
@@ -133,8 +135,8 @@ def test_an_official_cell_holds_zero_based_inclusive_boxes_and_the_score(flat, f
     assert wanted in cells[within, image].tolist()
 
 
-def test_mat_folders_that_do_not_fit_are_refused(flat_store, hico_labels, tmp_path):
-    write_official(tmp_path / "m", flat_store, hico_labels, HICO)
+def test_mat_folders_that_do_not_fit_are_refused(flat_predictions, hico_labels, tmp_path):
+    write_official(tmp_path / "m", flat_predictions, hico_labels, HICO)
     fewer = hico_labels.select(np.arange(NUM_IMAGES) < 7)
     with pytest.raises(io.DataError, match=f"detections_01.mat: field 'all_boxes' covers {NUM_IMAGES} images"):
         read_predictions(tmp_path / "m", HICO, fewer)
@@ -198,10 +200,10 @@ def test_broken_result_lists_name_file_record_and_field(broken, message, hico_la
 
 def test_an_empty_list_is_no_predictions_at_all(hico_labels, tmp_path):
     (tmp_path / "r.json").write_text("[]")
-    store = read_predictions(tmp_path / "r.json", HICO, hico_labels)
-    result = evaluate_store(store, hico_labels, HICO)
+    predictions = read_predictions(tmp_path / "r.json", HICO, hico_labels)
+    result = evaluate_hoi_predictions(predictions, hico_labels, HICO)
     assert result.metrics["default/full"] == 0
-    assert prediction_counts(store, hico_labels, HICO)["images_without_predictions"] == NUM_IMAGES
+    assert prediction_counts(predictions, hico_labels, HICO)["images_without_predictions"] == NUM_IMAGES
 
 
 def test_oddities_are_counted_and_harm_nothing_else(flat, hico_labels, expected, tmp_path):
@@ -225,8 +227,8 @@ def test_oddities_are_counted_and_harm_nothing_else(flat, hico_labels, expected,
         for name, array in flat.items()
     }
     np.savez(tmp_path / "p.npz", **content)
-    store = read_predictions(tmp_path / "p.npz", HICO, hico_labels)
-    counts = prediction_counts(store, hico_labels, HICO)
+    predictions = read_predictions(tmp_path / "p.npz", HICO, hico_labels)
+    counts = prediction_counts(predictions, hico_labels, HICO)
     clean = prediction_counts(read_flat(tmp_path, flat, hico_labels), hico_labels, HICO)
     difference = {name: counts[name] - clean[name] for name in counts if counts[name] != clean[name]}
     assert difference == {
@@ -234,7 +236,7 @@ def test_oddities_are_counted_and_harm_nothing_else(flat, hico_labels, expected,
         "nan_scores": 2, "inverted_boxes": 1, "boxes_outside_image": 2, "invalid_combinations": 3,
     }  # fmt: skip
     assert any("nan scores: 2" in line for line in warnings_of(counts))
-    changed = evaluate_store(store, hico_labels, HICO).per_class["default/ap"]
+    changed = evaluate_hoi_predictions(predictions, hico_labels, HICO).per_class["default/ap"]
     same = np.ones(600, bool)
     same[HICO.hoi_table[76, 1]] = False
     np.testing.assert_array_equal(changed[same], expected.per_class["default/ap"][same])
@@ -272,14 +274,14 @@ def test_flat_fields_of_unlike_length_or_kind_are_refused(flat, hico_labels, tmp
         read_flat(tmp_path, flat | {"pair_obox": flat["pair_obox"][:, :3]}, hico_labels)
 
 
-def test_suppressed_pairs_are_not_exported(flat_store, hico_labels, tmp_path):
-    nothing = dataclasses.replace(flat_store, pair_kept=np.zeros(len(flat_store.pair_kept), bool))
-    spared = int((flat_store.trip_verb == HICO.no_interaction).sum())
+def test_suppressed_pairs_are_not_exported(flat_predictions, hico_labels, tmp_path):
+    nothing = dataclasses.replace(flat_predictions, pair_nis_keep=np.zeros(len(flat_predictions.pair_nis_keep), bool))
+    spared = int((flat_predictions.triplet_verb == HICO.no_interaction).sum())
     assert write_official(tmp_path / "a", nothing, hico_labels, HICO) <= spared
     assert write_official(tmp_path / "b", nothing, hico_labels, HICO, use_nis=False) > spared
 
 
-def test_unknown_files_and_formats_are_refused(flat_store, hico_labels, tmp_path):
+def test_unknown_files_and_formats_are_refused(flat_predictions, hico_labels, tmp_path):
     (tmp_path / "x").write_bytes(b"hello")
     with pytest.raises(io.CorruptFileError, match="no known format of predictions; there are store, flat-npz"):
         read_predictions(tmp_path / "x", HICO, hico_labels)
@@ -291,6 +293,6 @@ def test_unknown_files_and_formats_are_refused(flat_store, hico_labels, tmp_path
     (tmp_path / "x").write_bytes(pickle.dumps([], 2))
     with pytest.raises(io.DataError, match="vcoco-pickle files do not hold predictions in 'hico_det'"):
         read_predictions(tmp_path / "x", HICO, hico_labels)
-    write_official(tmp_path / "m", flat_store, hico_labels, HICO)
+    write_official(tmp_path / "m", flat_predictions, hico_labels, HICO)
     with pytest.raises(io.DataError, match="hico-mat files do not hold predictions in 'vcoco'"):
         read_predictions(tmp_path / "m", VCOCO, hico_labels)

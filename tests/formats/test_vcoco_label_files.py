@@ -19,7 +19,7 @@ def write_json(path, value, zipped=False):
 
 
 def coco_of_flat(flat):
-    """COCO's instances layout with the boxes of a flat V-COCO file, in pictures that hold all of them."""
+    """COCO's instances layout with the boxes of a flat V-COCO file, in images that hold all of them."""
     corners = flat["ann_xyxy"]
     side = int(np.ceil(corners.max())) + 1
     rows = zip(flat["ann_id"], flat["ann_image"], flat["ann_category"], corners, strict=True)
@@ -83,7 +83,7 @@ def flat_truth():
     }
 
 
-def test_flat_vcoco_keeps_unlabelled_people_and_empty_pictures(tmp_path):
+def test_flat_vcoco_keeps_unlabelled_people_and_empty_images(tmp_path):
     np.savez(tmp_path / "gt.npz", **flat_truth())
     split = read_annotations(tmp_path / "gt.npz")
     assert split.image_id.tolist() == [7, 9] and split.counts["instances"].tolist() == [0, 3]
@@ -123,7 +123,7 @@ def test_a_role_without_its_annotation_is_refused(tmp_path):
 
 
 def pair_table(**changes):
-    """Two pictures of the pair layout: a person holds a bottle; nothing."""
+    """Two images of the pair layout: a person holds a bottle; nothing."""
     row = {"boxes_h": [[0, 0, 9, 9]], "boxes_o": [[1, 1, 5, 5]], "actions": [0], "objects": [40]}
     empty = {name: [] for name in row}
     rows = [{**empty, "file_name": "COCO_val2014_000000000003.jpg"}]
@@ -153,7 +153,7 @@ def test_vcoco_pairs_by_split_become_one_split(tmp_path):
         (pair_table(actions=[0, 1]), "record 1.*different lengths"),
         (pair_table(boxes_o=[[1, 1, 5, None]]), "record 1.*not finite"),
         (pair_table(boxes_h=[[1, 1, 5]]), "record 1.*malformed"),
-        (pair_table(file_name="picture.jpg"), "record 1.*without a number"),
+        (pair_table(file_name="image.jpg"), "record 1.*without a number"),
         (pair_table() | {"annotations": [3]}, "field 'annotations'"),
         (pair_table() | {"annotations": {"val": 3}}, "field 'annotations'"),
         (pair_table() | {"classes": ["hold", "sit instr"]}, "unknown class 'hold'"),
@@ -167,7 +167,7 @@ def test_broken_vcoco_pairs_name_file_record_and_field(tmp_path, table, message)
 
 
 def official_tables():
-    """One labelled person in picture 7, who stands; another without labels."""
+    """One labelled person in image 7, who stands; another without labels."""
     actions = [
         {
             "action_name": name,

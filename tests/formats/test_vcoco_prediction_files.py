@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.evaluation.score import evaluate_actions_store
+from hoi_jax.evaluation.score import evaluate_action_predictions
 from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.formats.predictions import vcoco_pickle as pickle_writer
 from hoi_jax.formats.predictions.detect import detect_format, read_predictions, write_official
@@ -49,12 +49,12 @@ def test_flat_vcoco_rows_that_do_not_fit_are_refused(field, value, message, tmp_
 
 def golden_vcoco(golden_dir, split):
     labels = read_annotations(golden_dir / f"vcoco_eval_{split}_gt.npz")
-    store = read_predictions(golden_dir / f"vcoco_eval_{split}_preds.npz", VCOCO, labels)
-    return labels, store, io.read_npz(golden_dir / f"vcoco_eval_{split}_results.npz")
+    predictions = read_predictions(golden_dir / f"vcoco_eval_{split}_preds.npz", VCOCO, labels)
+    return labels, predictions, io.read_npz(golden_dir / f"vcoco_eval_{split}_results.npz")
 
 
-def assert_golden(store, labels, expected):
-    result = evaluate_actions_store(store, labels, VCOCO)
+def assert_golden(predictions, labels, expected):
+    result = evaluate_action_predictions(predictions, labels, VCOCO)
     roles = [verb for verb, slot in enumerate(VCOCO.verb_role) if slot >= 0]
     where = [VCOCO.verb_action[v] for v in roles], [VCOCO.verb_role[v] for v in roles]
     np.testing.assert_allclose(result.per_class["agent/ap"], expected["official/agent_ap"], rtol=0, atol=1e-6)
@@ -65,16 +65,16 @@ def assert_golden(store, labels, expected):
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_flat_vcoco_gives_the_golden_scores(split, golden_dir):
-    labels, store, expected = golden_vcoco(golden_dir, split)
-    assert_golden(store, labels, expected)
+    labels, predictions, expected = golden_vcoco(golden_dir, split)
+    assert_golden(predictions, labels, expected)
 
 
 @pytest.mark.parametrize("split", ["val", pytest.param("test", marks=pytest.mark.slow)])
 def test_a_written_detections_file_gives_the_golden_scores(split, golden_dir, tmp_path):
-    labels, store, expected = golden_vcoco(golden_dir, split)
-    count = write_official(tmp_path / "d.pkl", store, labels, VCOCO)
+    labels, predictions, expected = golden_vcoco(golden_dir, split)
+    count = write_official(tmp_path / "d.pkl", predictions, labels, VCOCO)
     # A record per detection, and a few more for people that were detected twice with the same box.
-    assert len(store.agent_image) <= count < 1.01 * len(store.agent_image)
+    assert len(predictions.agent_image) <= count < 1.01 * len(predictions.agent_image)
     assert detect_format(tmp_path / "d.pkl") == "vcoco-pickle"
     assert_golden(read_predictions(tmp_path / "d.pkl", VCOCO, labels), labels, expected)
 
@@ -108,7 +108,7 @@ def test_an_official_pickle_written_by_python_is_read(tmp_path):
         "sit_instr": [np.nan] * 5,
     }
     (tmp_path / "d.pkl").write_bytes(pickle.dumps([record]))
-    result = evaluate_actions_store(read_predictions(tmp_path / "d.pkl", VCOCO, labels), labels, VCOCO)
+    result = evaluate_action_predictions(read_predictions(tmp_path / "d.pkl", VCOCO, labels), labels, VCOCO)
     names = result.manifest["role_classes"]
     first, second = (dict(zip(names, result.per_class[f"role_s{s}/ap"], strict=True)) for s in (1, 2))
     # The role is not visible: scenario 1 wants an empty box, scenario 2 takes any.
@@ -131,11 +131,11 @@ def test_absent_keys_are_tiny_boxes_in_upts_cache_and_nothing_elsewhere(tmp_path
     (tmp_path / "upt.pkl").write_bytes(pickle.dumps([CacheTemplate(fields)], 2))
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps([fields], 2))
     upt, plain = (read_predictions(tmp_path / f"{name}.pkl", VCOCO, labels) for name in ("upt", "plain"))
-    assert len(plain.trip_score) == 1 and len(upt.trip_score) == 25
+    assert len(plain.triplet_score) == 1 and len(upt.triplet_score) == 25
     verb = VCOCO.verbs.index("look_obj")
-    row = int(np.flatnonzero(upt.trip_verb == verb)[0])
+    row = int(np.flatnonzero(upt.triplet_verb == verb)[0])
     np.testing.assert_allclose(upt.pair_object_xyxy_px[row], [0, 0, 1.1, 1.1])
-    assert upt.trip_score[row] == 0
+    assert upt.triplet_score[row] == 0
     look = VCOCO.actions.index("look")
     assert np.nanmax(upt.agent_scores[0][np.array(VCOCO.verb_action) == look]) == 0
     assert np.isnan(plain.agent_scores[0][np.array(VCOCO.verb_action) == look]).all()

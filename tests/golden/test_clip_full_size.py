@@ -1,6 +1,6 @@
 """CLIP of the four published sizes against open_clip 3.3 (PyTorch, float32), with weights made from their names.
 
-`tests/golden/clip_full.npz` holds what open_clip gave for one random picture and two sentences. Parameter counts are
+`tests/golden/clip_full.npz` holds what open_clip gave for one random image and two sentences. Parameter counts are
 those of the public model definition.
 """
 
@@ -79,11 +79,11 @@ def test_features_equal_open_clip(golden_dir, name):
     image, text = shapes_of(name)
     flat, _ = convert_state(state({**image, **text}), clip_rule)
     variables = tree(flat, np.float32)
-    picture = np.random.default_rng(zlib.crc32(b"image/224")).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    photo = np.random.default_rng(zlib.crc32(b"image/224")).standard_normal((1, 3, 224, 224)).astype(np.float32)
     collections = {
         kind: variables[kind]["backbone"] for kind in ("params", "batch_stats") if "backbone" in variables.get(kind, {})
     }
-    got = jax.jit(image_tower(name).apply)(collections, picture.transpose(0, 2, 3, 1))
+    got = jax.jit(image_tower(name).apply)(collections, photo.transpose(0, 2, 3, 1))
     if "image_projection" in variables["params"]:
         got = got @ variables["params"]["image_projection"]
     texts = jax.jit(TextTower(output=OUTPUT[name]).apply)({"params": variables["params"]["text"]}, frozen["tokens"])

@@ -65,7 +65,7 @@ def convert(shapes, prefix):
 
 @pytest.fixture(scope="module")
 def vit(meta):
-    """(module, variables, projection, compiled picture -> tokens of each block and feature)."""
+    """(module, variables, projection, compiled image -> tokens of each block and feature)."""
     s = meta["vit"]
     shapes = vit_shapes(s["resolution"], s["patch"], s["width"], s["layers"], s["output"])
     params, _ = convert(shapes, meta["name_prefix"])

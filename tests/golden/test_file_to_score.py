@@ -107,7 +107,7 @@ def test_normalised_pixels_are_the_authors(golden, meta, images):
 
 
 def resized_parts(golden, number: int, original_hw, hw) -> np.ndarray:
-    """Part boxes [P, 10, 4] of an image in pixels of its resized picture."""
+    """Part boxes [P, 10, 4] of an image in pixels of its resized image."""
     boxes = golden[f"bodypart/image{number}/part_boxes"].astype(np.float32)
     ratio = np.asarray(hw, np.float32) / np.asarray(original_hw, np.float32)
     return boxes * np.tile(ratio[::-1], 2)

@@ -7,10 +7,10 @@ from hoi_jax import io
 from hoi_jax.evaluation.metrics.hico_det import evaluate_hoi
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.postprocess.pair_nms import pair_nms
-from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.evaluation.score import evaluate_hoi_predictions
 from hoi_jax.formats.labels.hico_det import detections_from_flat, truth_from_json
 from hoi_jax.vocab.datasets import HICO
-from tests.helpers.hico_as_store import annotations_of, store_of
+from tests.helpers.hico_as_predictions import annotations_of, predictions_of
 
 CASES = {
     "official_default": ("default", hoi_protocol("official")),
@@ -87,12 +87,14 @@ def test_means_equal_the_summary(name, truth, detections, golden_dir):
 
 
 @pytest.mark.parametrize("name", ["official_default", "official_known_object", "qpic"])
-def test_a_store_in_continuous_corners_scores_the_same(name, truth, golden_dir, expected):
+def test_a_prediction_file_in_continuous_corners_scores_the_same(name, truth, golden_dir, expected):
     """The frame of stores and annotations is ours; the golden detections are on a grid that float32 holds exactly."""
     if f"{name}/ap" not in expected:
         pytest.skip(f"the results file has no case {name}")
     setting, protocol = CASES[name]
-    result = evaluate_store(store_of(golden_dir, truth.num_images), annotations_of(truth), HICO, protocol)
+    result = evaluate_hoi_predictions(
+        predictions_of(golden_dir, truth.num_images), annotations_of(truth), HICO, protocol
+    )
     np.testing.assert_allclose(result.per_class[f"{setting}/ap"], expected[f"{name}/ap"], rtol=0, atol=1e-12)
 
 

@@ -12,14 +12,14 @@ from hoi_jax.evaluation.metrics.interactiveness import (
     detections_from_hico_flat,
     detections_from_vcoco_flat,
     evaluate_interactiveness,
-    evaluate_interactiveness_store,
+    evaluate_interactiveness_predictions,
     truth_from_published,
 )
 from hoi_jax.formats.labels.detect import read_annotations
 from hoi_jax.formats.labels.hico_det import truth_from_json
 from hoi_jax.formats.predictions.detect import read_predictions
 from hoi_jax.vocab.datasets import HICO, VCOCO
-from tests.helpers.hico_as_store import annotations_of, store_of
+from tests.helpers.hico_as_predictions import annotations_of, predictions_of
 
 CASES = {
     "hico_det": ("published", PUBLISHED),
@@ -83,18 +83,18 @@ def test_the_vcoco_rows_used_are_those_of_the_golden_mask(expected_hits, golden_
     predictions = io.read_npz(golden_dir / "vcoco_eval_test_preds.npz")
     used = np.unpackbits(expected_hits["vcoco_role_row_used"])[: len(predictions["role_det"])].astype(bool)
     found = detections_from_vcoco_flat(predictions, np.unique(predictions["det_image"]))
-    np.testing.assert_array_equal(found.trip_score, predictions["role_score"][used])
+    np.testing.assert_array_equal(found.triplet_score, predictions["role_score"][used])
     np.testing.assert_array_equal(found.pair_object_xyxy_px, predictions["role_box"][used])
 
 
 @pytest.mark.parametrize("aligned", [False, True])
-def test_a_store_in_continuous_corners_scores_the_same(aligned, summary, golden_dir, data_dir):
+def test_a_prediction_file_in_continuous_corners_scores_the_same(aligned, summary, golden_dir, data_dir):
     content = io.read_json(data_dir / "hicodet_instances_test2015.json.gz")
     truth = truth_from_json(content)
     annotations = dataclasses.replace(annotations_of(truth), file_name=np.array(content["filenames"]))
     published = io.read_npz(data_dir / "interactiveness_gt_hico_det.npz")
-    store = store_of(golden_dir, truth.num_images)
-    result = evaluate_interactiveness_store(store, annotations, HICO, published, aligned=aligned)
+    predictions = predictions_of(golden_dir, truth.num_images)
+    result = evaluate_interactiveness_predictions(predictions, annotations, HICO, published, aligned=aligned)
     name = "hico_det_box_plus1" if aligned else "hico_det"
     if name in summary:
         assert result.metrics["interactiveness/ap"] == pytest.approx(summary[name]["ap"], abs=1e-9)
@@ -103,14 +103,14 @@ def test_a_store_in_continuous_corners_scores_the_same(aligned, summary, golden_
         assert result.metrics["interactiveness_complete/ap"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_flat_vcoco_predictions_read_as_a_store_score_the_same(summary, golden_dir, data_dir):
+def test_flat_vcoco_predictions_read_as_a_prediction_file_score_the_same(summary, golden_dir, data_dir):
     if "vcoco" not in summary:
         pytest.skip("the summary has no case vcoco")
     annotations = read_annotations(golden_dir / "vcoco_eval_test_gt.npz")
-    store = read_predictions(golden_dir / "vcoco_eval_test_preds.npz", VCOCO, annotations)
+    predictions = read_predictions(golden_dir / "vcoco_eval_test_preds.npz", VCOCO, annotations)
     published = io.read_npz(data_dir / "interactiveness_gt_vcoco.npz")
-    result = evaluate_interactiveness_store(store, annotations, VCOCO, published)
+    result = evaluate_interactiveness_predictions(predictions, annotations, VCOCO, published)
     assert result.metrics["interactiveness/ap"] == pytest.approx(summary["vcoco"]["ap"], abs=1e-9)
     assert result.manifest["interactiveness"]["counted_detections"] == summary["vcoco"]["n_pred"]
-    aligned = evaluate_interactiveness_store(store, annotations, VCOCO, published, aligned=True)
+    aligned = evaluate_interactiveness_predictions(predictions, annotations, VCOCO, published, aligned=True)
     assert aligned.metrics["interactiveness/ap"] > result.metrics["interactiveness/ap"]

@@ -434,7 +434,7 @@ def test_vcoco_postprocessing_of_cdn_keeps_the_authors_pairs_and_scores(golden, 
         )  # fmt: skip
         kept = np.arange(queries)
         if variant != "none":
-            kept = pair_nms(pairs, max_per_image=None).trip_pair
+            kept = pair_nms(pairs, max_per_image=None).triplet_pair
             rule = ProductNmsConfig(0.7, of="pair", best=None)
             one = {key: jnp.asarray(value[[image]]) for key, value in found.items()}
             on_device = np.asarray(kept_by_product(one, jnp.asarray(scores[None]), rule))[0, :, 0]
@@ -474,7 +474,9 @@ def test_pairwise_nms_of_cdn_after_the_hundred_best_triplets(golden, variant):
         )  # fmt: skip
         # A threshold that no overlap exceeds leaves the hundred best alone.
         kept = pair_nms(found, **({"threshold": 2.0} if NMS[variant] is None else NMS[variant]))
-        got = {(p, k % verbs): s for p, k, s in zip(kept.trip_pair, kept.trip_label, kept.trip_score, strict=True)}
+        got = {
+            (p, k % verbs): s for p, k, s in zip(kept.triplet_pair, kept.triplet_label, kept.triplet_score, strict=True)
+        }
         rows, wanted = golden[f"cdn/NMS/{variant}_img{image}"], golden[f"cdn/NMS/{variant}_img{image}_scores"]
         np.testing.assert_array_equal(rows[:, 1], rows[:, 0] + queries)
         assert set(got) == {(subject, verb) for subject, _, verb in rows.tolist()}

@@ -198,8 +198,8 @@ def test_box_coder_equals_torchvision(golden, name, stds):
     for start in range(0, codes.shape[1], 4):
         ours = decode_boxes(proposals, codes[:, start : start + 4], stds, clip_shrinking=False)
         assert_close(ours, decoded[:, start : start + 4])
-    (trip,) = take(golden, f"coder/roundtrip_{name}")
-    assert_close(decode_boxes(proposals, encode_boxes(proposals, reference, stds), stds, clip_shrinking=False), trip)
+    (triplet,) = take(golden, f"coder/roundtrip_{name}")
+    assert_close(decode_boxes(proposals, encode_boxes(proposals, reference, stds), stds, clip_shrinking=False), triplet)
 
 
 @pytest.mark.parametrize("beta, name", [(1 / 9, "sl1_b1_9"), (1.0, "sl1_b1")])

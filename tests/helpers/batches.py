@@ -35,7 +35,7 @@ def random_batch(
     vocabulary: Vocabulary, batch: int = 2, instances: int = 5, detections: int = 6, pairs: int = 4,
     size: int = 48, seed: int = 0,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Random pictures, boxes and labels with every field that TIN reads; rows 0 and 1 are people."""
+    """Random images, boxes and labels with every field that TIN reads; rows 0 and 1 are people."""
     rng = np.random.default_rng(seed)
     verbs, objects = len(vocabulary.verbs), len(vocabulary.objects)
     actions = max(len(vocabulary.actions), 1)

@@ -110,7 +110,7 @@ class Browser:
         for character in text:
             self.press(character)
 
-    def picture(self, path: Path) -> None:
+    def image(self, path: Path) -> None:
         """Writes the whole page, also what is out of view, as a PNG."""
         self.run("for (const one of document.images) one.loading = 'eager'")
         while not self.run("[...document.images].every((one) => one.complete)"):

@@ -23,7 +23,7 @@ import flax.serialization
 import numpy as np
 from PIL import Image
 
-from data_prep.pictures import PictureFolder
+from data_prep.images import ImageFolder
 from data_prep.side_inputs import FaceFile, PoseFile
 from hoi_jax import io
 from hoi_jax.data.coco_results import DetectionFile
@@ -82,8 +82,8 @@ def labels_reader(path: Path) -> object:
     return [labels.notes(row) for row in range(len(labels))]
 
 
-def picture_reader(path: Path) -> object:
-    return PictureFolder(path.parent, upright=True).read(path.name)
+def image_reader(path: Path) -> object:
+    return ImageFolder(path.parent, upright=True).read(path.name)
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -116,7 +116,7 @@ def targets(folder: Path) -> dict[str, tuple[str, Reader, list[bytes]]]:
     return {
         "labels": (".json", labels_reader, texts),
         "mat": (".mat", labels_reader, [path.read_bytes() for path in mats]),
-        "pictures": (".png", picture_reader, [minis.picture(image, kind) for kind in kinds]),
+        "images": (".png", image_reader, [minis.make_image(image, kind) for kind in kinds]),
         "torch": (".pth", read_state, torch),
         "npz": (".npz", read_state, [_npz(a=tensor)]),
         "safetensors": (".safetensors", read_state, [(folder / "x.safetensors").read_bytes()]),

@@ -1,4 +1,4 @@
-"""Small copies of every dataset in exactly its layout on disk: pictures of noise, a handful of labels."""
+"""Small copies of every dataset in exactly its layout on disk: images of noise, a handful of labels."""
 
 import json
 from io import BytesIO
@@ -36,7 +36,7 @@ def struct(rows, column=False):
 
 
 def hico_det(folder):
-    """anno_bbox.mat and pictures; the last test picture has no pair, every picture an invisible entry."""
+    """anno_bbox.mat and images; the last test image has no pair, every image an invisible entry."""
     names = {s: [f"HICO_{s}2015_{n:08d}.jpg" for n in range(1, 2 * COUNT, 2)] for s in ("train", "test")}
     variables = {}
     for split, listed in names.items():
@@ -62,7 +62,7 @@ def hico_det(folder):
 
 
 def hico_json(path, count=COUNT):
-    """fredzzhang's file for the test pictures of `hico_det`."""
+    """fredzzhang's file for the test images of `hico_det`."""
     vocabulary = get_vocabulary("hico_det")
     alphabetical = [OBJECTS_ALPHABETICAL.index(name) for name in vocabulary.objects]
     rows = [
@@ -160,14 +160,14 @@ def hoi_w(folder):
             name = f"{split}_{n:06d}.png"
             (folder / "images").mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((*HW, 3), 40 * n, np.uint8)).save(folder / "images" / name)
-            things = [{"bbox": [1, 2, 20, 40], "category_id": "1"}, {"bbox": [10, 5, 60, 45], "category_id": "2\n"}]
+            objects = [{"bbox": [1, 2, 20, 40], "category_id": "1"}, {"bbox": [10, 5, 60, 45], "category_id": "2\n"}]
             relations = [{"subject_id": 0, "object_id": 1, "category_id": "2\n"}]
             if n == 0:
                 relations += [
                     {"subject_id": 0, "object_id": 7, "category_id": 1},
                     {"subject_id": 0, "object_id": 1, "category_id": 0},
                 ]
-            table.append({"file_name": name, "annotations": things, "hoi_annotation": relations})
+            table.append({"file_name": name, "annotations": objects, "hoi_annotation": relations})
         files[split] = write_json(folder / f"{split}_2019.json", table)
     return files
 
@@ -197,15 +197,15 @@ def own(folder):
     """COCO plus pairs, with a pose, a polygon and a pair without object."""
     files = {}
     for split in ("train", "test"):
-        images, things, pairs = [], [], []
+        images, objects, pairs = [], [], []
         for n in range(COUNT):
             name = f"{split}_{n}.jpg"
             jpeg(folder / "images" / name, n)
             images.append({"id": n, "file_name": name, "height": HW[0], "width": HW[1]})
             pose = [v for k in range(17) for v in (5 + k % 4, 5 + 2 * k, 2 if k % 3 else 0)]
-            things.append({"id": 2 * n, "image_id": n, "category_id": 7, "bbox": [1, 2, 19, 38], "keypoints": pose})
+            objects.append({"id": 2 * n, "image_id": n, "category_id": 7, "bbox": [1, 2, 19, 38], "keypoints": pose})
             outline = [[11, 5, 60, 5, 60, 40, 11, 40]]
-            things.append(
+            objects.append(
                 {
                     "id": 2 * n + 1,
                     "image_id": n,
@@ -221,13 +221,13 @@ def own(folder):
             {
                 "format": "hoi_jax", "categories": [{"id": 7, "name": "person"}, {"id": 9, "name": "flag"}],
                 "verbs": ["hold", "wave"], "hois": [["hold", "flag"], ["wave", "flag"]],
-                "images": images, "annotations": things, "pairs": pairs,
+                "images": images, "annotations": objects, "pairs": pairs,
             },
         )  # fmt: skip
     return files
 
 
-def picture(image, kind="PNG", **options):
+def make_image(image, kind="PNG", **options):
     """An image as encoded bytes."""
     stream = BytesIO()
     image.save(stream, kind, **options)

@@ -1,13 +1,13 @@
-"""Small annotated pictures and stores made row by row, for tests of pair metrics."""
+"""Small annotated images and stores made row by row, for tests of pair metrics."""
 
 import numpy as np
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.schema import empty_record
 
 
-def picture(image_id, pairs, people=(), hw=(100, 100), actions=1):
+def make_image(image_id, pairs, people=(), hw=(100, 100), actions=1):
     """A record. pairs: (human box, object box, object class, verb[, part states]); people: boxes without a pair."""
     record = empty_record(actions)
     record["image_id"], record["file_name"] = np.int64(image_id), f"HICO_test2015_{image_id:08d}.jpg".encode()
@@ -29,20 +29,20 @@ def picture(image_id, pairs, people=(), hw=(100, 100), actions=1):
     return record
 
 
-def world(pictures, vocabulary="hico_det"):
-    return Annotations.from_records(pictures, vocabulary)
+def world(images, vocabulary="hico_det"):
+    return Annotations.from_records(images, vocabulary)
 
 
-def store(image_id, pairs, vocabulary="hico_det", trips=(), hoi_scores=None):
+def predictions(image_id, pairs, vocabulary="hico_det", trips=(), hoi_scores=None):
     """pairs: dicts with image (row), human, object, perhaps class, score, parts, kept; trips: (pair, verb, score)."""
     count = len(pairs)
 
     def column(name, missing, dtype):
         return np.array([pair.get(name, missing) for pair in pairs], dtype)
 
-    trip = list(zip(*trips, strict=True)) if trips else [(), (), ()]
+    triplet = list(zip(*trips, strict=True)) if trips else [(), (), ()]
     images = len(image_id)
-    return PredictionStore(
+    return Predictions(
         {"vocabulary": vocabulary},
         image_id=np.array(image_id, np.int64),
         image_hw_px=np.full((images, 2), 100),
@@ -54,10 +54,10 @@ def store(image_id, pairs, vocabulary="hico_det", trips=(), hoi_scores=None):
         pair_object_score=np.ones(count, np.float32),
         pair_interactiveness=column("score", np.nan, np.float32),
         pair_part_scores=column("parts", [np.nan] * 6, np.float32).reshape(-1, 6),
-        pair_kept=column("kept", True, bool),
-        trip_pair=np.array(trip[0], np.int64),
-        trip_verb=np.array(trip[1], np.int64),
-        trip_score=np.array(trip[2], np.float32),
+        pair_nis_keep=column("kept", True, bool),
+        triplet_pair=np.array(triplet[0], np.int64),
+        triplet_verb=np.array(triplet[1], np.int64),
+        triplet_score=np.array(triplet[2], np.float32),
         agent_image=np.zeros(0, np.int64),
         agent_xyxy_px=np.zeros((0, 4), np.float32),
         agent_scores=np.zeros((0, 0), np.float32),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.schema import empty_record
 from hoi_jax.vocab import get_vocabulary
 
@@ -16,17 +16,17 @@ PERSON, BALL, CUP = (VOCABULARY.objects.index(n) for n in ("person", "ball", "cu
 KICK, HOLD, LOOK = (VOCABULARY.verbs.index(n) for n in ("kick", "hold", "look_at"))
 
 
-MAN, THING, FAR = (10.0, 10.0, 50.0, 90.0), (60.0, 60.0, 80.0, 80.0), (5.0, 92.0, 30.0, 99.0)
+MAN, OBJECT, FAR = (10.0, 10.0, 50.0, 90.0), (60.0, 60.0, 80.0, 80.0), (5.0, 92.0, 30.0, 99.0)
 
 
 def record(image_id, pairs):
-    """A picture of a man, a ball, a cup further on; `pairs` are (instance, verb) of the man."""
+    """An image of a man, a ball, a cup further on; `pairs` are (instance, verb) of the man."""
     row = empty_record(0)
     row |= {
         "image_id": np.int64(image_id),
         "file_name": b"x.png",
         "original_hw_px": np.array([100, 100], np.int32),
-        "instances_xyxy_px": np.array([MAN, THING, FAR], np.float32),
+        "instances_xyxy_px": np.array([MAN, OBJECT, FAR], np.float32),
         "instances_class": np.array([PERSON, BALL, CUP], np.int32),
         "pairs_human": np.zeros(len(pairs), np.int32),
         "pairs_object": np.array([p for p, _ in pairs], np.int32),
@@ -43,15 +43,15 @@ def annotations(*images):
     return Annotations.from_records([record(i + 100, pairs) for i, pairs in enumerate(images)], "hoi_scenes")
 
 
-def store(rows, image_ids, kept=None):
+def predictions(rows, image_ids, kept=None):
     """Rows (image row, human, object, class, verb, score), one pair each."""
-    image, human, thing, cls, verb, score = zip(*rows, strict=True)
+    image, human, obj, cls, verb, score = zip(*rows, strict=True)
     p, i = len(rows), len(image_ids)
     nan = np.full(p, np.nan, np.float32)
-    return PredictionStore(
+    return Predictions(
         {"vocabulary": "hoi_scenes"},
         np.array(image_ids), np.full((i, 2), 100), np.array(image),
-        np.array(human, np.float32), np.array(thing, np.float32), np.array(cls),
+        np.array(human, np.float32), np.array(obj, np.float32), np.array(cls),
         nan, nan, nan, np.full((p, 6), np.nan, np.float32),
         np.ones(p, bool) if kept is None else np.array(kept),
         np.arange(p), np.array(verb), np.array(score, np.float32),

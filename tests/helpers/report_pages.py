@@ -8,7 +8,7 @@ from PIL import Image
 
 from hoi_jax.report.elements import Column, Section, table
 from hoi_jax.report.html import (
-    ExamplePicture,
+    ExampleImage,
     Headline,
     ReportInput,
     ScoreRow,
@@ -55,7 +55,7 @@ class Page(HTMLParser):
         return " ".join(data for tag, data in self.texts if tag not in ("script", "style"))
 
 
-def picture(noise=False):
+def make_image(noise=False):
     pixels = np.full((40, 60, 3), 200, np.uint8)
     if noise:
         pixels = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
@@ -78,8 +78,8 @@ def full_report(name="hold cup"):
         sections=[Section("classes", f"Classes {name}", table(COLUMNS, rows(name), filtered=True, noun=name))],
         metrics=METRICS,
         examples=[
-            ExamplePicture("right", name, "caption", picture(), picture()),
-            ExamplePicture("wrong", name, name, picture(noise=True), picture()),
+            ExampleImage("right", name, "caption", make_image(), make_image()),
+            ExampleImage("wrong", name, name, make_image(noise=True), make_image()),
         ],
         config={"system": "tin", "note": name},
         versions={"jax": "0.10"},

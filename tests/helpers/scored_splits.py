@@ -49,8 +49,8 @@ def hico_split(seed, num_images=12):
     return Annotations.from_records(records, "hico_det")
 
 
-def store_of(annotations, jitter=0, kept=True):
-    """Predictions made on half-size pictures: each annotated pair with its verb, boxes moved by `jitter` pixels."""
+def predictions_of(annotations, jitter=0, kept=True):
+    """Predictions made on half-size images: each annotated pair with its verb, boxes moved by `jitter` pixels."""
     count, random = annotations.num_images, np.random.default_rng(0)
     pairs, verbs = annotations.counts["pairs"].max(), len(HICO.verbs)
     fields = {
@@ -81,11 +81,11 @@ def store_of(annotations, jitter=0, kept=True):
     }
     writer = PredictionWriter("unused.npz", annotations.vocabulary_name, {"system": "copy"})
     writer.add(batch, fields)
-    return writer.store()
+    return writer.predictions()
 
 
 def vcoco_split():
-    """One picture: a person who holds an object, one who stands, one without labels, one cutting unseen."""
+    """One image: a person who holds an object, one who stands, one without labels, one cutting unseen."""
     record = record_of(1, num_actions=26)
     boxes = [[0, 0, 40, 80], [30, 30, 50, 60], [100, 0, 140, 80], [200, 0, 240, 80], [300, 0, 340, 80]]
     fill_instances(record, boxes, [0, 39, 0, 0, 0])
@@ -100,7 +100,7 @@ def vcoco_split():
     return Annotations.from_records([record], "vcoco", "vcoco")
 
 
-def vcoco_store(rows, agents=()):
+def vcoco_predictions(rows, agents=()):
     """Rows: human box, object box, verb name, score. Agents: box, verb name, score."""
     writer = PredictionWriter("unused.npz", "vcoco")
     batch = {
@@ -124,7 +124,7 @@ def vcoco_store(rows, agents=()):
             fields["agent_scores"][0, number, VCOCO.verbs.index(verb)] = score
         fields["agent_valid"] = np.ones((1, len(agents)), bool)
     writer.add(batch, fields)
-    return writer.store()
+    return writer.predictions()
 
 
 HOLDER, BOTTLE, STANDER, UNLABELLED, CUTTER = (

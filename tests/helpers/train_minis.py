@@ -30,7 +30,7 @@ from hoi_jax.training import load_for_evaluation, make_predictor
 
 
 def base(config, name, vocabulary, eval_split, metric, **evaluation):
-    """One step on pictures of 64 x 64, and a checkpoint."""
+    """One step on images of 64 x 64, and a checkpoint."""
     config.batch_size = 2
     config.dataset = dict(name=name, vocabulary=vocabulary, eval_split=eval_split, detections="ground_truth")
     config.sizes.update(image_hw=(64, 64), instances=8, detections=8, pairs=12, persons=8, mask_hw=(16, 16))
@@ -73,8 +73,8 @@ def predictions(config, workdir, data):
     system = experiment.build_system()
     predict = make_predictor(system, load_for_evaluation(workdir, "last")[0])
     batches = ex.eval_pipeline(experiment, directory, split, system.needs_predict).eval_batches()
-    store = ex.predict_split(experiment, batches, predict, workdir / "predictions.npz", {"system": system.name})
-    return store, ex.load_annotations(directory, split)
+    loaded = ex.predict_split(experiment, batches, predict, workdir / "predictions.npz", {"system": system.name})
+    return loaded, ex.load_annotations(directory, split)
 
 
 def scores_of_hoi_w(config, workdir, data, labels):
@@ -86,7 +86,7 @@ def scores_of_hoi_w(config, workdir, data, labels):
 def scores_of_pic(config, workdir, data, folder):
     """By PIC's own files: maps and relations."""
     split = config.dataset.eval_split
-    segment(workdir, data, workdir / "out", pictures=1, checkpoint="last")
+    segment(workdir, data, workdir / "out", images=1, checkpoint="last")
 
     def scenes(listed, root):
         maps = map_files(root)

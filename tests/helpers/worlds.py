@@ -51,11 +51,11 @@ def random_world(seed):
                 obj[row, side + 2] -= length / 2 if length % 2 == 0 else 0
     score = random.integers(1, 5, trips) / 4
     score[random.random(trips) < 0.05] = np.nan
-    trip_pair = random.integers(0, pairs, trips) if pairs else np.zeros(0, np.int64)
+    triplet_pair = random.integers(0, pairs, trips) if pairs else np.zeros(0, np.int64)
     label = random.integers(-1, 5, trips)
     if trips:
-        label = np.where(random.random(trips) < 0.5, copied[trip_pair], label)
-    return truth, PairDetections(image, human, obj, trip_pair, label, score)
+        label = np.where(random.random(trips) < 0.5, copied[triplet_pair], label)
+    return truth, PairDetections(image, human, obj, triplet_pair, label, score)
 
 
 def oracle_rows(truth, found):
@@ -68,7 +68,7 @@ def oracle_rows(truth, found):
             found.pair_object_xyxy_px[pair].tolist(),
             score,
         )
-        for pair, label, score in zip(found.trip_pair, found.trip_label, found.trip_score, strict=True)
+        for pair, label, score in zip(found.triplet_pair, found.triplet_label, found.triplet_score, strict=True)
     ]
     return real, rows
 

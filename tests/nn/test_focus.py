@@ -12,7 +12,7 @@ from hoi_jax.nn.positional import sine_points, sine_positions
 
 
 @pytest.mark.parametrize("count", [4, 32, 100])
-def test_points_cover_the_picture_evenly(count):
+def test_points_cover_the_image_evenly(count):
     points = positional.spread_points(count)
     assert points.shape == (count, 2) and points.min() > 0 and points.max() < 1
     # Share of the points in each quarter, and the largest hole on a fine grid against a square lattice's.

@@ -30,7 +30,7 @@ def test_anchors_are_centred_at_multiples_of_the_stride_rows_first():
     np.testing.assert_allclose(centre[-1], [64, 0], atol=0.5)
 
 
-def test_anchors_of_the_papers_largest_picture_are_184140():
+def test_anchors_of_the_papers_largest_image_are_184140():
     levels = [(768 // s, 1280 // s) for s in (8, 16, 32, 64, 128)]
     assert make_anchors((768, 1280), levels, cell_anchors([32, 64, 128, 256, 512])).shape == (184140, 4)
 

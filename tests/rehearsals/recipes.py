@@ -96,11 +96,11 @@ REAL = sorted(
 """Configs on real data."""
 
 
-OWN_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
+CUSTOM_DATA = ("tin_hico_det_geometry.py", "tin_vcoco_geometry.py", "tin_vcoco_mini.py")
 """On real annotations, tested with them: tests/data_prep/test_real_labels.py and the slow tests of TIN."""
 
 
-RECIPES = [config for config in REAL if config not in OWN_DATA]
+RECIPES = [config for config in REAL if config not in CUSTOM_DATA]
 
 
 def experiment_of(words):

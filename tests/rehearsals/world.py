@@ -113,7 +113,7 @@ def hico_det(folder: Path):
         for number in range(1, count + 1):
             name, hw = f"HICO_{split}2015_{number:08d}.jpg", SIZES[number % len(SIZES)]
             photograph(folder / "hico_20160224_det" / "images" / f"{split}2015" / name, hw, number)
-            things = [
+            objects = [
                 {"bbox": [round(float(v)) for v in box], "category_id": category}
                 for box, category in zip(person_boxes(*hw), (1, 1, 2), strict=True)
             ]
@@ -122,7 +122,7 @@ def hico_det(folder: Path):
                  "hoi_category_id": vocabulary.hois.index((verb, bicycle)) + 1}
                 for verb in ((ride,) if number % 2 else (ride, hold))
             ]  # fmt: skip
-            rows.append({"file_name": name, "img_id": number, "annotations": things, "hoi_annotation": hois})
+            rows.append({"file_name": name, "img_id": number, "annotations": objects, "hoi_annotation": hois})
             found.add(name, number, hw)
         (folder / f"{'trainval' if split == 'train' else 'test'}_hico.json").write_text(json.dumps(rows))
         write_found(folder, found, split, f"{split}2015", "HICO", "HICO_DET")

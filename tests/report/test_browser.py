@@ -52,7 +52,7 @@ def test_a_person_can_sort_and_filter_with_mouse_and_keys(browser, tmp_path):
 
     browser.click("nav a[href='#classes']")
     assert browser.run("location.hash") == "#classes" and browser.run("scrollY") > 0
-    browser.picture(tmp_path / "page.png")
+    browser.image(tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as shot:
         assert shot.height > 900 and len(shot.getcolors(1 << 20)) > 20
     assert browser.run("performance.getEntriesByType('resource').every((one) => one.name.startsWith('data:'))")

@@ -1,4 +1,4 @@
-"""Drawing: size rules, labels inside the picture and apart, contrast, the same picture every time."""
+"""Drawing: size rules, labels inside the image and apart, contrast, the same image every time."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from hoi_jax.evaluation.analysis.triplets import Interaction
 from hoi_jax.visualization import colours
 from hoi_jax.visualization import interactions as draw_module
-from hoi_jax.visualization.interactions import draw_interactions, picture_scale
+from hoi_jax.visualization.interactions import draw_interactions, image_scale
 from hoi_jax.visualization.text_boxes import fit_text, font, overlap_area, place_label
 
 HOLD = Interaction((10, 10, 40, 90), (50, 40, 80, 60), "sports_ball", (("hold", 0.91), ("look_at", 0.4)))
@@ -40,27 +40,27 @@ def test_chart_lines_have_contrast_of_at_least_3_on_white(colour):
     ("size", "expected"),
     [((640, 480), 1.0), ((1920, 1080), 1.0), ((128, 128), 5.0), ((64, 96), 640 / 96), ((4000, 20), 1.0)],
 )
-def test_small_pictures_are_enlarged_and_others_are_not(size, expected):
-    assert picture_scale(*size) == pytest.approx(expected)
+def test_small_images_are_enlarged_and_others_are_not(size, expected):
+    assert image_scale(*size) == pytest.approx(expected)
 
 
-def test_drawn_picture_has_the_size_that_the_scale_gives():
+def test_drawn_image_has_the_size_that_the_scale_gives():
     assert draw_interactions(grey(100, 100), [HOLD]).size == (640, 640)
     assert draw_interactions(grey(480, 700), [HOLD]).size == (700, 480)
 
 
-def test_nothing_to_draw_leaves_an_ordinary_picture_unchanged():
+def test_nothing_to_draw_leaves_an_ordinary_image_unchanged():
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     np.testing.assert_array_equal(np.asarray(draw_interactions(noise, [])), noise)
 
 
-def test_drawing_does_not_write_into_the_given_picture():
+def test_drawing_does_not_write_into_the_given_image():
     image = grey(480, 640)
     draw_interactions(image, [HOLD])
     assert (image == 128).all()
 
 
-def test_the_same_input_gives_the_same_picture():
+def test_the_same_input_gives_the_same_image():
     first, second = (np.asarray(draw_interactions(grey(300, 400), [HOLD])) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -84,14 +84,14 @@ def random_interactions(rng, count, width, height):
     for index in range(count):
         low = rng.uniform(-0.1, 0.8, (2, 2)) * [width, height]
         high = low + rng.uniform(0.02, 0.5, (2, 2)) * [width, height]
-        human, thing = np.concatenate([low, high], 1)
+        human, obj = np.concatenate([low, high], 1)
         verbs = tuple((f"verb_{index}_{v}", float(rng.uniform())) for v in range(rng.integers(1, 6)))
-        result.append(Interaction(tuple(human), tuple(thing) if index % 4 else None, "tennis_racket", verbs))
+        result.append(Interaction(tuple(human), tuple(obj) if index % 4 else None, "tennis_racket", verbs))
     return result
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_labels_lie_inside_the_picture_and_their_text_inside_the_label(monkeypatch, seed):
+def test_labels_lie_inside_the_image_and_their_text_inside_the_label(monkeypatch, seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(20, 900, 2)
     interactions = random_interactions(rng, 6, width, height)
@@ -123,19 +123,19 @@ def test_a_label_keeps_off_a_small_object(monkeypatch):
 
 
 def test_a_label_that_fits_nowhere_free_takes_the_least_overlap():
-    # 100 x 20 picture wholly taken on the left half twice, on the right half once.
+    # 100 x 20 image wholly taken on the left half twice, on the right half once.
     taken = [(0, 0, 50, 20), (0, 0, 50, 20), (50, 0, 100, 20)]
     assert place_label((0, 0, 50, 20), (50, 20), (100, 20), taken) == (50, 0, 100, 20)
 
 
-def test_text_too_wide_for_the_picture_is_shrunk_then_cut():
+def test_text_too_wide_for_the_image_is_shrunk_then_cut():
     block = fit_text(["a very long verb with a very long object"], font_size=30, max_width=120)
     assert block.width <= 120 and block.font_size == 11 and block.lines[0].endswith("…")
     assert fit_text(["hi"], font_size=30, max_width=120).font_size == 30
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_boxes_and_labels_stand_out_from_black_and_white_pictures(value):
+def test_boxes_and_labels_stand_out_from_black_and_white_images(value):
     """Everything drawn has, next to any pixel equal to the ground, an edge of the other brightness."""
     drawn = np.asarray(draw_interactions(grey(480, 640, value), [HOLD])).astype(int)
     far = np.abs(drawn - value).sum(-1) > 300
@@ -162,8 +162,8 @@ def test_ground_truth_is_written_without_scores(monkeypatch):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_an_array_that_is_no_picture_is_refused(image):
-    with pytest.raises(ValueError, match="uint8 picture"):
+def test_an_array_that_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match="uint8 image"):
         draw_interactions(image, [])
 
 

@@ -25,9 +25,9 @@ def test_colours_run_from_the_first_stop_to_the_last_and_get_brighter():
 
 
 def test_the_frame_is_white_and_scaled_and_the_rest_is_coloured():
-    picture = np.full((20, 30, 3), 100, np.uint8)
-    made = np.asarray(heat_over(picture, np.zeros((20, 30)), (10, 5, 20, 15), size=(300, 200)))
+    image = np.full((20, 30, 3), 100, np.uint8)
+    made = np.asarray(heat_over(image, np.zeros((20, 30)), (10, 5, 20, 15), size=(300, 200)))
     assert made.shape == (200, 300, 3) and (made[50, 100:200] == 255).all()
     np.testing.assert_allclose(made[100, 150], np.round(0.7 * STOPS[0] + 30), atol=1)
-    with pytest.raises(ValueError, match="the picture is"):
-        heat_over(picture, np.zeros((4, 4)))
+    with pytest.raises(ValueError, match="the image is"):
+        heat_over(image, np.zeros((4, 4)))

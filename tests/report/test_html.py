@@ -57,7 +57,7 @@ def test_names_from_outside_are_text_never_markup():
     assert any(EVIL in attrs["alt"] for attrs in page.all("img"))
 
 
-def test_every_picture_says_what_it_is_and_can_be_read_back():
+def test_every_image_says_what_it_is_and_can_be_read_back():
     images = Page(render_report(full_report())).all("img")
     assert all(attrs["alt"] for attrs in images)
     for attrs, kind in zip(images, ("png", "png", "jpeg", "png"), strict=True):

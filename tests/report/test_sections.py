@@ -1,10 +1,10 @@
-"""Parts of the page: classes of two runs, kinds of errors, whole pictures, names on the page."""
+"""Parts of the page: classes of two runs, kinds of errors, whole images, names on the page."""
 
 import numpy as np
 import pytest
 
 from hoi_jax.evaluation.analysis.calibration import reliability
-from hoi_jax.evaluation.analysis.errors import analyse_errors_store
+from hoi_jax.evaluation.analysis.errors import analyse_prediction_errors
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.report.analysis import analyse
@@ -14,20 +14,20 @@ from hoi_jax.report.cases import best_and_worst, case_section, most_different
 from hoi_jax.report.classes import class_sections, hoi_class_rows, two_runs_section
 from hoi_jax.report.run import plan_report, short_names
 from hoi_jax.vocab import get_vocabulary
-from tests.helpers.report_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, THING, annotations, store
+from tests.helpers.report_examples import BALL, CUP, FAR, HOLD, KICK, LOOK, MAN, OBJECT, annotations, predictions
 from tests.helpers.report_pages import Page
 
 VOCABULARY = get_vocabulary("hoi_scenes")
 TRUTH = annotations([(1, KICK), (2, HOLD)], [(1, KICK)], [(1, KICK), (1, LOOK)], [])
 ROWS_A = [
-    (0, MAN, THING, BALL, KICK, 0.9),
+    (0, MAN, OBJECT, BALL, KICK, 0.9),
     (0, MAN, FAR, CUP, HOLD, 0.8),
-    (1, MAN, THING, BALL, HOLD, 0.7),
-    (1, MAN, THING, BALL, KICK, 0.6),
-    (2, MAN, THING, BALL, HOLD, 0.5),
+    (1, MAN, OBJECT, BALL, HOLD, 0.7),
+    (1, MAN, OBJECT, BALL, KICK, 0.6),
+    (2, MAN, OBJECT, BALL, HOLD, 0.5),
 ]
-ROWS_B = [(0, MAN, FAR, CUP, HOLD, 0.4), (1, MAN, THING, BALL, KICK, 0.9), (2, MAN, THING, BALL, LOOK, 0.3)]
-A, B = (store(rows, [100, 101, 102, 103]) for rows in (ROWS_A, ROWS_B))
+ROWS_B = [(0, MAN, FAR, CUP, HOLD, 0.4), (1, MAN, OBJECT, BALL, KICK, 0.9), (2, MAN, OBJECT, BALL, LOOK, 0.3)]
+A, B = (predictions(rows, [100, 101, 102, 103]) for rows in (ROWS_A, ROWS_B))
 IMAGES = {number: np.full((100, 100, 3), 90, np.uint8) for number in (100, 101, 102, 103)}
 
 
@@ -41,10 +41,10 @@ def results():
     return {name: one.with_intervals(one.result(), replicates=50) for name, one in scorers.items()}
 
 
-def test_measures_of_pictures_are_those_of_the_definition(models):
-    # Of the second picture's three, the right one comes second; the last picture has nothing annotated.
-    np.testing.assert_allclose(models["a"].in_picture, [1, 1 / 2, 0, np.nan])
-    np.testing.assert_allclose(models["b"].in_picture, [1 / 2, 1, 1 / 2, np.nan])
+def test_measures_of_images_are_those_of_the_definition(models):
+    # Of the second image's three, the right one comes second; the last image has nothing annotated.
+    np.testing.assert_allclose(models["a"].in_image, [1, 1 / 2, 0, np.nan])
+    np.testing.assert_allclose(models["b"].in_image, [1 / 2, 1, 1 / 2, np.nan])
 
 
 def test_best_and_worst_are_by_the_measure_and_never_the_same(models):
@@ -52,12 +52,12 @@ def test_best_and_worst_are_by_the_measure_and_never_the_same(models):
     assert (best.images, worst.images) == ((0, 1), (2,))
 
 
-def test_of_equal_pictures_those_with_more_to_find_come_first(models):
+def test_of_equal_images_those_with_more_to_find_come_first(models):
     # Both have 1/2 and two annotated interactions: the order of the dataset; then the one with 1.
     assert [group.images for group in best_and_worst(models["b"], best=1, worst=2)] == [(1,), (0, 2)]
 
 
-def test_pictures_that_differ_go_to_the_better_one_largest_gain_first(models):
+def test_images_that_differ_go_to_the_better_one_largest_gain_first(models):
     ahead, behind = most_different(models, each=2)
     assert ahead.title == "Better with a" and ahead.images == (0,)
     assert behind.title == "Better with b" and behind.images == (2, 1)  # equal gains: more to find
@@ -65,10 +65,10 @@ def test_pictures_that_differ_go_to_the_better_one_largest_gain_first(models):
     assert [group.images for group in most_different(same)] == [(), ()]
 
 
-def test_pictures_of_two_models_stand_beside_what_is_annotated(models):
+def test_images_of_two_models_stand_beside_what_is_annotated(models):
     groups = most_different(models, each=1)
     page = Page(f"<main>{case_section(groups, models, IMAGES, TRUTH, VOCABULARY, 'x').body}</main>")
-    assert len(page.all("img")) == 6  # two pictures: a, b, annotated
+    assert len(page.all("img")) == 6  # two images: a, b, annotated
     text = page.text()
     assert text.count("Predicted (a)") == 2 and text.count("Annotated") == 2
     assert "a: 100, 2 of 2 interactions found among 2 predictions. b: 50, 1 of 2 interactions" in text
@@ -98,7 +98,7 @@ def test_two_runs_have_the_paired_intervals_of_the_results():
 
 
 def test_every_prediction_is_in_one_bar_and_every_kind_is_named():
-    errors = analyse_errors_store(A, TRUTH, VOCABULARY)
+    errors = analyse_prediction_errors(A, TRUTH, VOCABULARY)
     leading = errors.manifest["leading_error_totals"]
     # Leading: of kick ball (3 annotated) both, of hold cup (1) its one; of hold ball nothing is annotated.
     assert leading == {**dict.fromkeys(leading, 0), "true_positive": 3}
@@ -109,8 +109,10 @@ def test_every_prediction_is_in_one_bar_and_every_kind_is_named():
 
 
 def test_leading_counts_stop_at_the_number_of_annotated_pairs():
-    rows = [(1, MAN, THING, BALL, KICK, 0.9 - 0.1 * k) for k in range(5)]
-    leading = analyse_errors_store(store(rows, [100, 101]), TRUTH, VOCABULARY).manifest["leading_error_totals"]
+    rows = [(1, MAN, OBJECT, BALL, KICK, 0.9 - 0.1 * k) for k in range(5)]
+    leading = analyse_prediction_errors(predictions(rows, [100, 101]), TRUTH, VOCABULARY).manifest[
+        "leading_error_totals"
+    ]
     assert leading["true_positive"] == 1 and leading["duplicate"] == 2 and sum(leading.values()) == 3
 
 

@@ -1,4 +1,4 @@
-"""Relation segmentation: drawn pictures, PIC's and HOI-W's result files."""
+"""Relation segmentation: drawn images, PIC's and HOI-W's result files."""
 
 import numpy as np
 import pytest
@@ -27,9 +27,9 @@ def scene():
     return Scene(semantic, instance, relations, np.array([0.4, 0.8, 0.9]))
 
 
-def test_people_and_things_are_tinted_and_the_rest_is_left_alone():
-    picture = np.full((90, 120, 3), 100, np.uint8)
-    out = tinted(picture, scene(), 0)
+def test_people_and_objects_are_tinted_and_the_rest_is_left_alone():
+    image = np.full((90, 120, 3), 100, np.uint8)
+    out = tinted(image, scene(), 0)
     assert (out[2, 2] == 100).all() and (out[85, 115] == 100).all()
     mixed = np.round(0.45 * 100 + 0.55 * np.array(colours.PERSON))
     np.testing.assert_array_equal(out[30, 30], mixed)
@@ -37,7 +37,7 @@ def test_people_and_things_are_tinted_and_the_rest_is_left_alone():
     assert (out[30, 10] == 255).all()  # The edge of the person.
 
 
-def test_drawn_pictures_name_what_people_do_and_skip_what_is_not_visible():
+def test_drawn_images_name_what_people_do_and_skip_what_is_not_visible():
     drawn = draw_segments(np.full((90, 120, 3), 100, np.uint8), scene(), VOCABULARY)
     alone = draw_segments(np.full((90, 120, 3), 100, np.uint8), scene(), VOCABULARY, links=0)
     assert drawn.size == alone.size and np.any(np.asarray(drawn) != np.asarray(alone))
@@ -78,7 +78,7 @@ def test_hoi_w_results_of_true_predictions_score_one(tmp_path):
             "human_xyxy_px": np.array([[human]], np.float32) / 2, "object_xyxy_px": np.array([[ball]], np.float32) / 2,
             "object_class": np.full((1, 1), 8, np.int32), "verb_scores": scores, "pair_valid": np.ones((1, 1), bool),
         })  # fmt: skip
-    results = hoi_w_results(writer.store(), annotations(["a.jpg", "b.jpg"]))
+    results = hoi_w_results(writer.predictions(), annotations(["a.jpg", "b.jpg"]))
     assert len(results) == 1 and len(results[0]["hoi_prediction"]) == 1  # 0.005 is below the least score.
     truth = [
         {"file_name": "a.jpg", "annotations": [], "hoi_annotation": []},
@@ -91,4 +91,4 @@ def test_hoi_w_results_of_true_predictions_score_one(tmp_path):
     expected, found, _ = read_hoi_w(truth, results)
     assert evaluate_hoi_w(expected, found).metrics["hoi_w/map_rel"] == pytest.approx(0.1)  # One of ten verbs.
     with pytest.raises(DataError, match="image 1"):
-        hoi_w_results(writer.store(), annotations(["a.jpg"]))
+        hoi_w_results(writer.predictions(), annotations(["a.jpg"]))

@@ -1,4 +1,4 @@
-"""Whole scenes: records, pictures, masks, determinism, class tail, the simulated detector."""
+"""Whole scenes: records, images, masks, determinism, class tail, the simulated detector."""
 
 import hashlib
 import io
@@ -54,7 +54,7 @@ def test_records_pass_the_schema(train, held_out):
 
 
 @pytest.mark.parametrize("height_px, width_px", [(64, 64), (256, 320), (320, 192), (800, 1333)])
-def test_pictures_have_the_size_asked_for(height_px, width_px):
+def test_images_have_the_size_asked_for(height_px, width_px):
     record = make_scene(SceneSettings(height_px, width_px), 3)
     check_record(record, ACTIONS, "sized")
     assert Image.open(io.BytesIO(record["image"])).size == (width_px, height_px)
@@ -250,7 +250,7 @@ def test_a_detector_without_noise_returns_the_truth():
 
 
 def _truth(count: int) -> Instances:
-    """`count` people with boxes of 200 x 400 px in the middle of a large picture."""
+    """`count` people with boxes of 200 x 400 px in the middle of a large image."""
     boxes = np.tile(np.array([[400, 200, 600, 600]], np.float32), (count, 1))
     return Instances(
         entity=list(range(count)), xyxy_px=boxes, classes=np.zeros(count, np.int32),
@@ -279,8 +279,8 @@ def test_misses_jitter_and_false_positives_come_at_the_stated_rates():
     assert np.std(np.concatenate(moves)) == pytest.approx(JITTER * noise, rel=0.05)
 
 
-def test_a_decoy_leaves_the_thing_where_the_activity_had_it():
-    """Same thing box, hips on the same vertical: boxes alone do not tell the activity from its decoy."""
+def test_a_decoy_leaves_the_object_where_the_activity_had_it():
+    """Same object box, hips on the same vertical: boxes alone do not tell the activity from its decoy."""
     rng = Rng(4, 4)
     for _ in range(50):
         layout = Layout(rng, 200.0, 300.0, 100.0, rng.sign())

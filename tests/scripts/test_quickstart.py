@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.evaluation.score import evaluate_store
+from hoi_jax.evaluation.score import evaluate_hoi_predictions
 from hoi_jax.predictions import load_predictions
 from hoi_jax.report.side_by_side import best_rows, side_by_side, spread_rows
 from hoi_jax.scenes import SceneSettings, make_scene, scene_indices
@@ -33,19 +33,19 @@ def scenes():
 def test_the_score_is_that_of_the_predictions_on_the_scenes_as_they_are_made(done, capsys):
     (row,) = quickstart.run(done, TINY, ONE)
     truth = Annotations.from_records(scenes(), "hoi_scenes", "hoi_scenes_actions")
-    store = load_predictions(done / "defr_hoi_scenes.npz")
-    assert set(store.image_id) == set(truth.image_id) and len(store.image_id) == 32
-    expected = evaluate_store(store, truth, get_vocabulary("hoi_scenes")).metrics["default/full"]
+    predictions = load_predictions(done / "defr_hoi_scenes.npz")
+    assert set(predictions.image_id) == set(truth.image_id) and len(predictions.image_id) == 32
+    expected = evaluate_hoi_predictions(predictions, truth, get_vocabulary("hoi_scenes")).metrics["default/full"]
     assert row.metrics["default/full"] == expected
     printed = capsys.readouterr().out
     assert re.search(rf"DEFR +defr_hoi_scenes +{100 * expected:.2f} .* 11.51\n", printed)
     assert re.search(r"class frequency +\(kept, not computed here\) +9.30\n", printed)
 
 
-def test_the_page_holds_the_table_and_eight_pictures_with_their_labels(done):
+def test_the_page_holds_the_table_and_eight_images_with_their_labels(done):
     page = (done / "report.html").read_text()
-    assert page.count("<img ") == 2 * quickstart.PICTURES and "defr_hoi_scenes" in page
-    assert len(re.findall(r"<figcaption>annotated</figcaption>", page)) == quickstart.PICTURES
+    assert page.count("<img ") == 2 * quickstart.IMAGES and "defr_hoi_scenes" in page
+    assert len(re.findall(r"<figcaption>annotated</figcaption>", page)) == quickstart.IMAGES
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # self-contained
 
 
@@ -99,8 +99,8 @@ def test_a_system_names_as_many_as_are_annotated_best_first(done):
     rows = best_rows(Triplets(image, np.zeros((4, 4)), np.zeros((4, 4)), zero, zero, score), [3, 1, 2], [2, 5, 1])
     assert [found.tolist() for found in rows] == [[2, 3], [1], []]
     number = int(truth.image_id[0])
-    store, picture = load_predictions(done / "defr_hoi_scenes.npz"), np.zeros((128, 128, 3), np.uint8)
-    body = side_by_side({"a": store}, truth, vocabulary, {number: picture}, [0]).body
+    predictions, photo = load_predictions(done / "defr_hoi_scenes.npz"), np.zeros((128, 128, 3), np.uint8)
+    body = side_by_side({"a": predictions}, truth, vocabulary, {number: photo}, [0]).body
     pairs = truth["pairs_verb"][: truth.counts["pairs"][0]]
     count = int(np.sum(pairs != vocabulary.no_interaction))
-    assert re.search(rf"a: \d of {count}</figcaption>", body) and f"Picture {number}" in body
+    assert re.search(rf"a: \d of {count}</figcaption>", body) and f"Image {number}" in body

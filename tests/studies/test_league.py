@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import league_time
 from hoi_jax.io import read_json
-from hoi_jax.serialization import exported as kept_folder
+from hoi_jax.serialization import exported as exported_folder
 from hoi_jax.systems.registry import build_system
 from hoi_jax.vocab import get_vocabulary
 from studies import league
@@ -24,7 +24,7 @@ def test_the_page_is_what_the_committed_results_say():
 def test_all_five_systems_and_two_baselines_take_part_best_first():
     results = league.read_results()
     systems = {
-        read_json(kept_folder.zoo_folder() / n / "config.json")["system"] for n in results if n != league.FREQUENCY
+        read_json(exported_folder.zoo_folder() / n / "config.json")["system"] for n in results if n != league.FREQUENCY
     }
     assert systems == {"tin", "body_part", "defr", "calipso", "cascade", "two_boxes"} and league.FREQUENCY in results
     scores = [result["metrics"]["model"].get(league.FULL, -1.0) for result in results.values()]
@@ -34,7 +34,7 @@ def test_all_five_systems_and_two_baselines_take_part_best_first():
 def test_scores_are_those_that_are_kept_with_the_checkpoints():
     for name, result in league.read_results().items():
         if name != league.FREQUENCY:
-            kept = read_json(kept_folder.zoo_folder() / name / "scores.json")["metrics"]
+            kept = read_json(exported_folder.zoo_folder() / name / "scores.json")["metrics"]
             own = result["metrics"]["model"]
             shared = {m for m in own if kept.get(m) is not None}
             assert shared and {m: f"{own[m]:.4f}" for m in shared} == {m: f"{kept[m]:.4f}" for m in shared}
@@ -88,8 +88,8 @@ def test_what_is_given_is_what_the_system_needs_of_the_detector():
     assert given_to(needs) == ["boxes", "poses"] and given_to({"image"}) == []
 
 
-@pytest.mark.parametrize("pairs", league_time.PEOPLE_AND_THINGS)
-def test_the_benchmarks_picture_has_as_many_pairs_as_it_says(pairs):
+@pytest.mark.parametrize("pairs", league_time.PEOPLE_AND_OBJECTS)
+def test_the_benchmarks_image_has_as_many_pairs_as_it_says(pairs):
     vocabulary = get_vocabulary("hoi_scenes")
     batch = league_time.random_batch(pairs, vocabulary, seed=0)
     label, used = batch["detections_class"][0], batch["detections_valid"][0]
@@ -102,7 +102,7 @@ def test_room_for_pairs_changes_no_parameter():
     for name in league.contestants():
         if name == league.FREQUENCY:
             continue
-        config = read_json(kept_folder.zoo_folder() / name / "config.json")
+        config = read_json(exported_folder.zoo_folder() / name / "config.json")
         settings = league_time.with_room(config, 400)
         assert (settings is None) == (config["system"] == "body_part")
         if settings:  # it is checked where it is built

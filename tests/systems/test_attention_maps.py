@@ -17,7 +17,7 @@ from tests.helpers.variables import random_variables
 
 
 def without_padding(batch):
-    """The same pictures, all of them as large as the batch."""
+    """The same images, all of them as large as the batch."""
     sizes = np.broadcast_to(np.array(batch["image"].shape[1:3], np.int32), batch["image_hw_px"].shape)
     return {**batch, "image_hw_px": sizes.copy()}
 
@@ -62,7 +62,7 @@ def test_calipso_shows_the_embedding_distance_from_the_person_at_the_nearest_anc
             first = start + (row * len(places) + column) * config.anchors.per_cell
             best = min(best, distance[first : first + config.anchors.per_cell].min())
         np.testing.assert_allclose(seen["weights"][image, query, 0, y, x], np.exp(-best), rtol=2e-4, atol=1e-6)
-    # Of a padded picture the cells far beyond its edge are dark.
+    # Of a padded image the cells far beyond its edge are dark.
     beyond = -(-48 // attention.cell_px) + config.backbone.strides[-1] // attention.cell_px
     assert not seen["allowed"][1, :, 0, beyond:].any() and seen["allowed"][1, :, 0, 0, 0].all()
 
@@ -82,7 +82,7 @@ def test_defr_shows_the_attention_to_patches_under_the_boxes(blocks):
     assert weights.shape == allowed.shape == (2, 18, 1, 4, 4)
     assert np.all((weights > 0) <= allowed) and np.all(weights.sum(axis=(-2, -1)) < 1)
     for image, query in np.argwhere(out["pair_valid"]):
-        for y, x in np.ndindex(4, 4):  # a patch is 8 of the 32 pixels of the network, 16 of the picture's 64
+        for y, x in np.ndindex(4, 4):  # a patch is 8 of the 32 pixels of the network, 16 of the image's 64
             under = False
             for name in ("human", "object"):
                 x1, y1, x2, y2 = out[f"{name}_xyxy_px"][image, query]
@@ -95,7 +95,7 @@ def test_defr_without_pairs_or_attention_shows_nothing():
 
 
 @pytest.mark.slow
-def test_every_used_picture_of_a_batch_gives_at_most_one_drawing_with_its_score():
+def test_every_used_image_of_a_batch_gives_at_most_one_drawing_with_its_score():
     batch = without_padding(random_batch(HOI_STYLE, batch=4, size=64))
     batch["batch_valid"][1] = False
     system = build_system("defr", small_defr(), HOI_STYLE)
@@ -103,5 +103,5 @@ def test_every_used_picture_of_a_batch_gives_at_most_one_drawing_with_its_score(
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     drawn = draw_attention_maps(system, variables, batch, HOI_STYLE)
-    assert 1 <= len(drawn) <= 3 and all(picture.width > 300 for _, picture in drawn)
+    assert 1 <= len(drawn) <= 3 and all(image.width > 300 for _, image in drawn)
     assert all(" " in caption and float(caption.rsplit(" ", 1)[1]) >= 0 for caption, _ in drawn)

@@ -18,7 +18,7 @@ KEPT = zoo_folder() / "body_part_hoi_scenes"
 
 @pytest.fixture
 def config_file(tmp_path):
-    """A config file with the values of a kept checkpoint."""
+    """A config file with the values of an exported checkpoint."""
     path = tmp_path / "config.py"
     values = json.loads((KEPT / "config.json").read_text())
     path.write_text(

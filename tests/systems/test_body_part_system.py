@@ -68,7 +68,7 @@ def test_predictions_follow_the_schema_and_excluded_verbs_score_zero(style):
 
 
 @pytest.mark.parametrize("query", ["embedding", "point"])
-def test_padding_the_picture_and_the_tables_changes_no_score_and_no_loss(query):
+def test_padding_the_image_and_the_tables_changes_no_score_and_no_loss(query):
     system, variables, batch, predict = ready("hoi", query)
     grown = dict(batch)
     grown["image"] = np.pad(batch["image"], ((0, 0), (0, 16), (0, 32), (0, 0)))
@@ -257,7 +257,7 @@ def test_six_passes_at_once_equal_six_passes_one_by_one():
     np.testing.assert_allclose(jax.nn.softmax(got["interactiveness_logits"], axis=-1)[..., 1], probability, rtol=1e-6)
 
 
-def test_targets_are_relative_to_the_unpadded_picture_and_no_interaction_can_be_negative():
+def test_targets_are_relative_to_the_unpadded_image_and_no_interaction_can_be_negative():
     batch = random_batch(HOI_STYLE, batch=1, pairs=3)
     batch["instances_xyxy_px"][0, 0] = [12, 6, 36, 30]
     batch["image_hw_px"][:] = 24, 48

@@ -115,7 +115,7 @@ def test_each_person_and_verb_has_one_object_or_none(style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_padding_detections_and_pictures_changes_no_score(style):
+def test_padding_detections_and_images_changes_no_score(style):
     _, variables, batch, predict = ready(style)
     small = {**batch, "image": batch["image"].copy(), "image_hw_px": np.array([[64, 64], [50, 61], [33, 64], [64, 40]])}
     small["image_hw_px"] = small["image_hw_px"].astype(np.int32)
@@ -275,7 +275,7 @@ def test_batch_statistics_are_each_levels_own_over_valid_cells():
             np.testing.assert_allclose(row, 0.9 * 0.5 + 0.1 * np.broadcast_to(mean, 4), rtol=1e-5)
 
 
-def test_a_picture_that_is_no_multiple_of_the_coarsest_stride_is_refused():
+def test_an_image_that_is_no_multiple_of_the_coarsest_stride_is_refused():
     system, variables, batch, _ = ready("hoi")
     with pytest.raises(ValueError, match=r"\(64, 48\), expected multiples of 32"):
         system.predict(variables, {**batch, "image": batch["image"][:, :, :48]})
@@ -295,7 +295,7 @@ def test_a_wrong_setting_is_named(groups, message):
         build_system("calipso", small_config(**groups), HOI_STYLE)
 
 
-def test_it_learns_four_pictures():
+def test_it_learns_four_images():
     _, variables, batch, _ = ready("hoi")
     params, rest = parts(variables)
     step = loss_and_gradient()

@@ -19,7 +19,7 @@ BOXES = np.float32([[0, 0, 16, 16], [20, 0, 36, 16], [40, 0, 56, 16], [0, 40, 16
 
 
 def an_example(pairs, verbs, known=None, classes=(0, 0, 1, 2, 1)):
-    """Five instances: two people, two things that own anchors, and one speck."""
+    """Five instances: two people, two objects that own anchors, and one speck."""
     rows = len(pairs)
     pairs, verbs = np.array(pairs, np.int32).reshape(rows, 2), np.array(verbs, bool).reshape(rows, 4)
     return {
@@ -36,7 +36,7 @@ def an_example(pairs, verbs, known=None, classes=(0, 0, 1, 2, 1)):
     }
 
 
-def test_a_person_is_active_a_thing_passive_and_both_are_linked():
+def test_a_person_is_active_an_object_passive_and_both_are_linked():
     labels = instance_labels(an_example([(0, 2), (1, 0)], [[0, 1, 0, 0], [0, 0, 1, 0]]), HOI_STYLE)
     active, passive = np.asarray(labels.verbs)[:, 0], np.asarray(labels.verbs)[:, 1]
     assert np.argwhere(active).tolist() == [[0, KICK], [1, HOLD]]
@@ -61,7 +61,7 @@ def test_what_annotators_did_not_look_for_is_unknown():
     assert unknown == [[0, 0, KICK], [2, 1, KICK]]
 
 
-def test_people_without_action_labels_are_unknown_and_things_are_known_to_do_nothing():
+def test_people_without_action_labels_are_unknown_and_objects_are_known_to_do_nothing():
     persons = {
         "persons_instance": jnp.asarray([0, -1], jnp.int32),
         "persons_actions": jnp.asarray([[1, 0, -1], [0, 0, 0]], jnp.int32),
@@ -118,7 +118,7 @@ def test_usual_targets_follow_the_training_counts_or_the_list():
     assert not table[roleless].any() and table[~roleless].any(1).all()
 
 
-def people_and_things(humans=1, objects=2):
+def people_and_objects(humans=1, objects=2):
     box = np.arange((humans + objects) * 4, dtype=np.float32).reshape(-1, 4)
     return Candidates(
         human_xyxy_px=jnp.asarray(box[:humans]), human_score=jnp.full(humans, 0.9), human_used=jnp.ones(humans, bool),
@@ -135,12 +135,12 @@ def read(active, passive, target, embedding):
 
 V = 4
 PERSON = read(np.full((1, V), 0.5), np.zeros((1, V)), [[0.9, 0.9, 0.1, 0.9]], np.zeros((1, V, 2)))
-THINGS = read(np.zeros((2, V)), np.full((2, V), 0.6), np.zeros((2, V)), np.array([[[0.0, 1.0]] * V, [[0.0, 0.5]] * V]))
+OBJECTS = read(np.zeros((2, V)), np.full((2, V), 0.6), np.zeros((2, V)), np.array([[[0.0, 1.0]] * V, [[0.0, 0.5]] * V]))
 
 
 def test_the_near_object_wins_a_visible_role_and_the_empty_role_an_invisible_one():
-    candidates, config = people_and_things(), CalipsoConfig()
-    triplets, empty, done = score_pairs(candidates, PERSON, THINGS, ACTION_STYLE, config)
+    candidates, config = people_and_objects(), CalipsoConfig()
+    triplets, empty, done = score_pairs(candidates, PERSON, OBJECTS, ACTION_STYLE, config)
     wanted = (0.9 * 0.5 * 0.8 * 0.6 * 0.9 * np.exp(-0.5)) ** (1 / 6)
     # Verbs: hold (visible), walk (no role), cut_instr (not visible), cut_obj (visible).
     np.testing.assert_allclose(triplets[0, :, 0], [0, wanted], rtol=1e-5)
@@ -163,10 +163,10 @@ def test_the_near_object_wins_a_visible_role_and_the_empty_role_an_invisible_one
 )
 def test_a_missing_task_lowers_the_root(subnet, power, factors):
     config = from_config(CalipsoConfig, {"subnet": subnet})
-    human, things = PERSON, THINGS
+    human, objects = PERSON, OBJECTS
     if not config.subnet.target_presence:
-        human, things = human._replace(target=None), things._replace(target=None)
-    triplets, empty, _ = score_pairs(people_and_things(), human, things, ACTION_STYLE, config)
+        human, objects = human._replace(target=None), objects._replace(target=None)
+    triplets, empty, _ = score_pairs(people_and_objects(), human, objects, ACTION_STYLE, config)
     np.testing.assert_allclose(triplets[0, 1, 0], (factors * np.exp(-0.5)) ** (1 / power), rtol=1e-5)
     if not config.subnet.target_presence:
         # No pair score competes; walking, which has no object, is the square root of what is left.
@@ -175,16 +175,16 @@ def test_a_missing_task_lowers_the_root(subnet, power, factors):
 
 def test_keep_all_gives_every_triplet_and_a_threshold_drops_weak_ones():
     config = from_config(CalipsoConfig, {"predict": {"keep": "all"}})
-    triplets, _, _ = score_pairs(people_and_things(), PERSON, THINGS, HOI_STYLE, config)
+    triplets, _, _ = score_pairs(people_and_objects(), PERSON, OBJECTS, HOI_STYLE, config)
     assert (np.asarray(triplets) > 0).all()
     config = from_config(CalipsoConfig, {"predict": {"threshold": 0.99}})
-    triplets, empty, done = score_pairs(people_and_things(), PERSON, THINGS, HOI_STYLE, config)
+    triplets, empty, done = score_pairs(people_and_objects(), PERSON, OBJECTS, HOI_STYLE, config)
     assert not np.asarray(triplets).any() and not np.asarray(empty).any() and not np.asarray(done).any()
 
 
 def test_combinations_that_are_no_hoi_class_are_dropped():
-    candidates, config = people_and_things(), from_config(CalipsoConfig, {"predict": {"keep": "all"}})
-    triplets, empty, _ = score_pairs(candidates, PERSON, THINGS, HOI_STYLE, config)
+    candidates, config = people_and_objects(), from_config(CalipsoConfig, {"predict": {"keep": "all"}})
+    triplets, empty, _ = score_pairs(candidates, PERSON, OBJECTS, HOI_STYLE, config)
     out = result_rows(candidates, triplets, empty, HOI_STYLE, config)
     for row, obj, used in zip(out["verb_scores"], out["object_class"], out["pair_valid"], strict=True):
         if used:

@@ -18,7 +18,7 @@ SETTINGS = OptimizerSettings(name="momentum", learning_rate=0.01, clip="global",
 
 def batch(step):
     made = random_batch(HOI_STYLE, batch=4, size=SIZE, seed=step)
-    # Pictures of different sizes: devices hold different numbers of valid cells and of foreground anchors.
+    # Images of different sizes: devices hold different numbers of valid cells and of foreground anchors.
     made["image_hw_px"] = np.array([[64, 64], [40, 64], [64, 33], [48, 48]], np.int32)
     return made
 

@@ -180,7 +180,7 @@ def test_the_network_has_the_papers_size():
     assert count == 23_508_032 - 53_120  # torchvision's ResNet-50 without its classifier and its norms
 
 
-def test_anchors_of_the_papers_pictures():
+def test_anchors_of_the_papers_images():
     """One scale of eight cells and three ratios on five levels."""
     anchors = anchors_of(from_config(CascadeConfig, {}), (832, 1344))
     assert len(anchors) == 3 * sum((832 // s) * (1344 // s) for s in (4, 8, 16, 32, 64))

@@ -79,7 +79,7 @@ def test_a_hole_counts_the_samples_within_it_as_zero():
     np.testing.assert_allclose(out, [[[0, 3], [0, 3]], [[3, 3], [3, 3]], [[0, 0], [0, 0]]], atol=1e-6)
 
 
-def test_cells_past_the_picture_are_never_pooled():
+def test_cells_past_the_image_are_never_pooled():
     rng = np.random.default_rng(0)
     small = rng.normal(size=(5, 6, 2)).astype(np.float32)
     large = np.pad(small, [(0, 3), (0, 2), (0, 0)], constant_values=1e6)
@@ -191,7 +191,7 @@ def test_what_two_people_do_to_each_other_is_learned_from_either_side():
 
 @pytest.fixture(scope="module")
 def literal():
-    """A relation stage's parameters, and features of two people and three things in two stages."""
+    """A relation stage's parameters, and features of two people and three objects in two stages."""
     config = RelationConfig(width=6, geometric_width=4, face_width=5, map_features=(2, 2))
     stage = RelationStage(config, channels=2, num_verbs=3)
     rng = np.random.default_rng(0)
@@ -227,8 +227,8 @@ def test_factorised_first_layer_equals_the_layer_on_whole_pair_features(literal)
     def leaky(x):
         return np.where(x > 0, x, 0.1 * x)
 
-    def attend(person, thing, name):
-        hidden = np.concatenate([person, thing]) @ params[f"{name}_kernel"] + params[f"{name}_bias"]
+    def attend(person, item, name):
+        hidden = np.concatenate([person, item]) @ params[f"{name}_kernel"] + params[f"{name}_bias"]
         logit = np.maximum(hidden, 0) @ params[f"{name}_score"]["kernel"] + params[f"{name}_score"]["bias"]
         return float(1 / (1 + np.exp(-logit[0])))
 
@@ -294,8 +294,8 @@ def test_small_instances_are_painted_over_large_ones_and_triplets_name_their_num
     assert scene.relations.tolist() == [[1, 2, 3], [2, 1, 5]] and scene.scores.tolist() == [0.7, 0.5]
 
 
-def test_predictions_become_a_scene_of_the_original_picture_that_pic_recalls():
-    """A 32 x 32 picture, padded to 64 x 64 for the network, twice as large in its file."""
+def test_predictions_become_a_scene_of_the_original_image_that_pic_recalls():
+    """A 32 x 32 image, padded to 64 x 64 for the network, twice as large in its file."""
     boxes = np.array([[0, 0, 16, 32], [16, 0, 32, 32], [0, 0, 0, 0]], np.float32)
     grid = np.zeros((3, 16, 16), np.float32)
     grid[0, :8, :4] = grid[1, :8, 4:8] = 1.0

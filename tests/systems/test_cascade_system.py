@@ -68,7 +68,7 @@ def test_predictions_satisfy_the_schema_and_the_order_of_detections_changes_no_s
 
 
 def shrunk(batch):
-    """Pictures of different sizes inside of their padding, with boxes within them."""
+    """Images of different sizes inside of their padding, with boxes within them."""
     small = {**batch, "image": batch["image"].copy(), "image_hw_px": np.array([[64, 64], [50, 57]], np.int32)}
     small["image"][1, 50:] = 0
     small["image"][1, :, 57:] = 0
@@ -91,7 +91,7 @@ def widened(batch):
 
 
 @pytest.mark.parametrize("kind", ["external", pytest.param("own", marks=pytest.mark.slow)])
-def test_padding_detections_and_pictures_changes_no_score(kind):
+def test_padding_detections_and_images_changes_no_score(kind):
     system, variables, batch, predict = ready(kind)
     small = shrunk(batch)
     wide = widened(small)
@@ -191,7 +191,7 @@ def test_action_style_gives_agents_the_best_score_of_their_pairs():
 
 
 @pytest.mark.slow
-def test_nobody_in_the_picture_gives_no_pair_and_a_finite_loss():
+def test_nobody_in_the_image_gives_no_pair_and_a_finite_loss():
     system, variables, batch, predict = ready("external")
     empty = {**batch, "detections_class": np.ones_like(batch["detections_class"])}
     empty["instances_class"] = np.ones_like(batch["instances_class"])

@@ -36,7 +36,7 @@ def test_phrases_share_verbs_and_must_differ():
 
 
 def test_clip_scores_of_phrases_are_cosines_in_the_image_space(tmp_path):
-    """Through the whole path: CLIP weights -> image tower and text rows -> DEFR's logits of a picture."""
+    """Through the whole path: CLIP weights -> image tower and text rows -> DEFR's logits of an image."""
     source = state(vit_shapes(32, 8, 64, 1, 12) | text_shapes(77, 49408, 64, 1, 12))
     np.savez(tmp_path / "clip.npz", **{name: value.astype(np.float32) for name, value in source.items()})
     encoder = load_encoder(tmp_path / "clip.npz")
@@ -63,8 +63,8 @@ def test_clip_scores_of_phrases_are_cosines_in_the_image_space(tmp_path):
     from hoi_jax.systems.defr.config import InputConfig
     from hoi_jax.systems.defr.inputs import prepare
 
-    picture = prepare(jnp.asarray(batch["image"]), jnp.asarray(batch["image_hw_px"]), InputConfig(size=32))
-    feature = ViT(8, 64, 1, 1, (4, 4)).apply({"params": tower}, picture)
+    image = prepare(jnp.asarray(batch["image"]), jnp.asarray(batch["image_hw_px"]), InputConfig(size=32))
+    feature = ViT(8, 64, 1, 1, (4, 4)).apply({"params": tower}, image)
     expected = 100 * unit_rows(np.asarray(feature)) @ unit_rows(rows).T
     np.testing.assert_allclose(out["hoi_scores"], expected, atol=2e-2)
     pair = int(np.flatnonzero(out["pair_valid"][0])[0])

@@ -82,7 +82,7 @@ def test_the_order_of_detections_changes_no_pair():
         np.testing.assert_allclose(first[name], second[name], atol=1e-5)
 
 
-def test_a_pair_that_covers_the_picture_scores_as_the_picture():
+def test_a_pair_that_covers_the_image_scores_as_the_image():
     _, variables, batch, predict, _ = ready("hoi")
     whole = dict(batch)
     height, width = batch["image_hw_px"][0]
@@ -91,17 +91,17 @@ def test_a_pair_that_covers_the_picture_scores_as_the_picture():
     whole["detections_class"] = np.tile(np.arange(rows, dtype=np.int32) % 3, (4, 1))
     whole["detections_score"] = np.ones_like(batch["detections_score"])
     out = predict(variables, whole)
-    picture = 1 / (1 + np.exp(-np.asarray(out["hoi_scores"])))
+    photo = 1 / (1 + np.exp(-np.asarray(out["hoi_scores"])))
     for image in range(4):
         pairs = np.flatnonzero(out["pair_valid"][image])
         assert len(pairs) == 2  # one box of each class is left: the person with the ball, and with the chair
         for pair in pairs:
             for hoi, (verb, obj) in enumerate(HOI_STYLE.hois):
                 if obj == out["object_class"][image, pair]:
-                    np.testing.assert_allclose(out["verb_scores"][image, pair, verb], picture[image, hoi], atol=1e-4)
+                    np.testing.assert_allclose(out["verb_scores"][image, pair, verb], photo[image, hoi], atol=1e-4)
 
 
-def test_pairs_may_see_another_interpolation_than_whole_pictures():
+def test_pairs_may_see_another_interpolation_than_whole_images():
     _, variables, batch, predict, _ = ready("hoi")
     detection, other = small_config()["detection"], {"kernel": "bilinear", "antialias": False}
     both = build_system("defr", small_config(detection={**detection, **other}), HOI_STYLE)
@@ -177,7 +177,7 @@ def test_augmentation_draws_windows_and_colours_within_their_bounds():
     out = np.asarray(prepare(jnp.asarray(image), jnp.asarray(hw), config, keys))
     factor = out[:, 0, 0, 0] / (100 / 255)
     assert 0.8 <= factor.min() < 0.83 and 1.17 < factor.max() <= 1.2001
-    rise = (out[:, 20, 0, 1] - out[:, 3, 0, 1]) / (17 * 8 / 255) / factor  # height of the window, share of the picture
+    rise = (out[:, 20, 0, 1] - out[:, 3, 0, 1]) / (17 * 8 / 255) / factor  # height of the window, share of the image
     assert 0.7 < rise.min() < 0.78 and 0.98 < rise.max() < 1.01
     plain = np.asarray(prepare(jnp.asarray(image), jnp.asarray(hw), config))
     np.testing.assert_allclose(plain, image / 255, atol=1e-5)
@@ -204,7 +204,7 @@ def test_twenty_steps_lower_the_loss():
 
 
 @pytest.mark.parametrize("kind", ["lse_sign", "bce", "weighted_bce", "focal", "softmax"])
-def test_losses_are_means_over_valid_pictures(kind):
+def test_losses_are_means_over_valid_images(kind):
     rng = np.random.default_rng(0)
     logits, positive = jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), jnp.asarray(np.eye(3, 4, dtype=bool))
     weights = (2.0, 2.0, 2.0, 2.0) if kind == "weighted_bce" else ()

@@ -1,4 +1,4 @@
-"""predict.py from CLIP's file alone: phrases are ranked on whole pictures, or scored for pairs of boxes."""
+"""predict.py from CLIP's file alone: phrases are ranked on whole images, or scored for pairs of boxes."""
 
 import json
 
@@ -21,7 +21,7 @@ SOURCE = state(vit_shapes(32, 8, 64, 1, 12) | text_shapes(77, 49408, 64, 1, 12))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random CLIP of a few layers, two pictures, boxes numbered as COCO numbers them."""
+    """A random CLIP of a few layers, two images, boxes numbered as COCO numbers them."""
     folder = tmp_path_factory.mktemp("zero_shot")
     np.savez(folder / "clip.npz", **{name: value.astype(np.float32) for name, value in SOURCE.items()})
     random = np.random.default_rng(0)
@@ -43,16 +43,16 @@ def run(folder, *arguments):
     return json.loads((out / "predictions.json").read_text())
 
 
-def test_any_phrases_are_ranked_on_whole_pictures_by_the_cosine(folder, capsys):
+def test_any_phrases_are_ranked_on_whole_images_by_the_cosine(folder, capsys):
     phrases = ["running", "riding a bicycle", "holding an umbrella"]
     result = run(folder, "--verbs", ", ".join(phrases))
     assert result["system"] == "defr" and [image["file_name"] for image in result["images"]] == ["a.png", "b.png"]
     assert capsys.readouterr().out.startswith("a.png: ")
     tower = as_tree(backbone_arrays(SOURCE, None)[0], "params/backbone")
     stretched = Image.open(folder / "photos" / "a.png").resize((32, 32), Image.Resampling.BICUBIC)
-    picture = np.asarray(stretched)[None]
+    photo = np.asarray(stretched)[None]
     feature = ViT(8, 64, 1, 1, (4, 4)).apply(
-        {"params": tower}, prepare(picture, np.array([[32, 32]], np.int32), InputConfig(size=32))
+        {"params": tower}, prepare(photo, np.array([[32, 32]], np.int32), InputConfig(size=32))
     )
     rows = load_encoder(folder / "clip.npz").encode([f"a person {phrase}" for phrase in phrases])
     expected = 100 * unit_rows(np.asarray(feature)) @ unit_rows(rows @ SOURCE["visual.proj"].T).T
@@ -85,7 +85,7 @@ def test_flags_that_do_not_fit_are_refused(folder, capsys):
     assert "other.npz: names of no known layout" in capsys.readouterr().err
 
 
-def test_a_clip_resnet_ranks_pictures_and_refuses_boxes(tmp_path):
+def test_a_clip_resnet_ranks_images_and_refuses_boxes(tmp_path):
     from tests.helpers.clip_rule_weights import resnet_shapes
 
     shapes = resnet_shapes((1, 1, 1, 1), 16, 64, 32) | text_shapes(77, 49408, 64, 1, 32)

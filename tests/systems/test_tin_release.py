@@ -174,7 +174,7 @@ def test_each_person_keeps_one_object_per_verb():
             assert [r for r in range(9) if human[r] == person and got[r, verb]] == expected
 
 
-def test_a_picture_without_pairs_falls_back_on_its_best_boxes():
+def test_an_image_without_pairs_falls_back_on_its_best_boxes():
     batch = random_batch(HOI_STYLE, batch=1)
     example = {name: jnp.asarray(value[0]) for name, value in batch.items()}
     example["detections_score"] = jnp.asarray([0.3, 0.4, 0.35, 0.2, 0.1, 0.15])  # all below the thresholds

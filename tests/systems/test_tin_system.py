@@ -90,7 +90,7 @@ def test_predictions_satisfy_the_schema(style):
 
 
 def test_jit_changes_no_score():
-    """On the streams that need no picture, because every convolution run without jit is compiled by itself."""
+    """On the streams that need no image, because every convolution run without jit is compiled by itself."""
     streams = {"classifier": {"streams": ("spatial",)}, "interactiveness": {"streams": ("spatial", "pose")}}
     system, batch = build_system("tin", small_config(**streams), HOI_STYLE), random_batch(HOI_STYLE)
     variables = random_variables(system.init, batch)
@@ -99,7 +99,7 @@ def test_jit_changes_no_score():
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_padding_detections_and_pictures_changes_no_score(style):
+def test_padding_detections_and_images_changes_no_score(style):
     _, variables, batch, predict = ready(style)
     wide = dict(batch)
     for name in batch:
@@ -161,7 +161,7 @@ def test_draws_and_loss_of_an_image_do_not_depend_on_its_batch(style):
     for image in range(2):
         only = np.arange(4) == image
         (_, here), _ = program(params, {}, {**batch, "batch_valid": only}, key)
-        # The same image in the last place, among other pictures.
+        # The same image in the last place, among other images.
         moved = {name: np.concatenate([others[name][:3], value[only]]) for name, value in batch.items()}
         (_, there), _ = program(params, {}, {**moved, "batch_valid": np.arange(4) == 3}, key)
         for name, value in here.values.items():
@@ -179,7 +179,7 @@ def test_an_example_that_fills_up_a_batch_adds_nothing_to_the_gradient():
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_twenty_steps_on_four_pictures_lower_the_loss(style):
+def test_twenty_steps_on_four_images_lower_the_loss(style):
     _, variables, batch, _ = ready(style)
     params, losses = variables["params"], []
     for number in range(20):
@@ -369,27 +369,27 @@ def test_a_configuration_says_what_its_records_must_have():
 
 
 @pytest.mark.parametrize(
-    ("c_streams", "p_streams", "sees_picture"),
+    ("c_streams", "p_streams", "sees_image"),
     [
         (("spatial",), ("spatial", "pose"), False),
         (("human", "object"), ("human", "object"), True),
         (("human", "object", "spatial"), (), True),
     ],
 )
-def test_a_probe_without_a_stream_has_no_parameters_for_it(c_streams, p_streams, sees_picture):
+def test_a_probe_without_a_stream_has_no_parameters_for_it(c_streams, p_streams, sees_image):
     config = small_config(classifier={"streams": c_streams}, interactiveness={"streams": p_streams})
     system, batch = build_system("tin", config, HOI_STYLE), random_batch(HOI_STYLE)
     variables = random_variables(system.init, batch)
-    assert ("appearance" in variables["params"]) == sees_picture
+    assert ("appearance" in variables["params"]) == sees_image
     assert ("interactiveness" in variables["params"]) == bool(p_streams)
-    assert ("image" in system.needs_train, "image" in system.needs_predict) == (sees_picture, sees_picture)
+    assert ("image" in system.needs_train, "image" in system.needs_predict) == (sees_image, sees_image)
     trace = functools.partial(jax.eval_shape, lambda *args: dict(system.loss(*args).values))
     terms = trace(variables, batch, jax.random.key(0))
     assert set(terms) == set(c_streams) | ({"interactiveness"} if p_streams else set())
     predict = jax.jit(system.predict)
     black = {**batch, "image": np.zeros_like(batch["image"])}
     same = np.allclose(predict(variables, batch)["verb_scores"], predict(variables, black)["verb_scores"])
-    assert same != sees_picture
+    assert same != sees_image
 
 
 def test_the_paper_network_has_the_papers_sizes():

@@ -47,7 +47,7 @@ def training_batch(rng, batch=3, rows=6, pairs=4):
 
 
 def literal_loss(batch, logits):
-    """Sum over pictures, ordered pairs and verbs, one at a time."""
+    """Sum over images, ordered pairs and verbs, one at a time."""
     terms = []
     can_be = VOCABULARY.verb_object_mask
     for b in np.flatnonzero(batch["batch_valid"]):

@@ -84,7 +84,7 @@ def test_the_compiler_counts_the_same_products():
 
 
 def toy(rows):
-    """tanh(x @ w) with a squared loss of `rows` pictures."""
+    """tanh(x @ w) with a squared loss of `rows` images."""
 
     def loss(variables, batch, key, *, train, axis_name):
         assert batch["image"].shape[0] == rows
@@ -102,9 +102,9 @@ def test_a_step_counts_its_passes_its_state_and_what_it_stores():
     batch = {"image": np.zeros((8, 2, 2, 3), np.uint8)}
     cost = step_cost(toy(8), OptimizerSettings(name="adamw", learning_rate=1e-3), batch, compiled=True)
     assert cost.parameters == 60
-    assert cost.flops - 2 * 8 * 60 * 2 < 100  # forward and the gradient of w; pictures have none; flags of finite terms
+    assert cost.flops - 2 * 8 * 60 * 2 < 100  # forward and the gradient of w; images have none; flags of finite terms
     assert 3 * 60 * 4 <= cost.state_bytes < 3 * 60 * 4 + 200  # Adam's two slots; counters, key and flag
-    assert cost.stored_bytes >= 8 * 5 * 4 + 8 * 12 * 4  # tanh's result and the picture in float32
+    assert cost.stored_bytes >= 8 * 5 * 4 + 8 * 12 * 4  # tanh's result and the image in float32
     assert cost.planned_bytes is not None and cost.planned_bytes > 0
     half = step_cost(toy(4), OptimizerSettings(name="adamw", learning_rate=1e-3), batch, accumulate=2)
     assert half.stored_bytes < cost.stored_bytes and half.planned_bytes is None

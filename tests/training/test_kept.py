@@ -1,4 +1,4 @@
-"""Kept checkpoints: what goes in comes out, a workdir's place is theirs, and damage is named."""
+"""Exported checkpoints: what goes in comes out, a workdir's place is theirs, and damage is named."""
 
 import json
 
@@ -7,10 +7,10 @@ import pytest
 
 from hoi_jax import io
 from hoi_jax.commands.keep import main
-from hoi_jax.serialization.exported import is_kept
+from hoi_jax.serialization.exported import is_exported
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
-from hoi_jax.training.kept import write_kept
+from hoi_jax.training.kept import write_exported
 from hoi_jax.training.step import TrainState
 
 VARIABLES = {
@@ -21,7 +21,7 @@ METADATA = Metadata(12, 13, '{"a": 1}', "print", {"score": 0.25})
 
 
 def test_variables_and_metadata_come_back_bit_for_bit(tmp_path):
-    size = write_kept(tmp_path, VARIABLES, METADATA)
+    size = write_exported(tmp_path, VARIABLES, METADATA)
     assert size == (tmp_path / "params.safetensors").stat().st_size
     found, text, metadata = load_for_evaluation(tmp_path)
     assert (text, metadata) == (METADATA.config_text, METADATA)
@@ -33,8 +33,8 @@ def test_variables_and_metadata_come_back_bit_for_bit(tmp_path):
 def test_half_precision_keeps_three_digits_in_half_the_bytes_and_counts_whole(tmp_path):
     values = {"params": {"kernel": np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)},
               "batch_stats": VARIABLES["batch_stats"]}  # fmt: skip
-    whole = write_kept(tmp_path / "whole", values, METADATA)
-    half = write_kept(tmp_path / "half", values, METADATA, half=True)
+    whole = write_exported(tmp_path / "whole", values, METADATA)
+    half = write_exported(tmp_path / "half", values, METADATA, half=True)
     assert whole - half == pytest.approx(4000, abs=16)  # 2,000 numbers, two bytes less each
     found, _, _ = load_for_evaluation(tmp_path / "half")
     assert found["params"]["kernel"].dtype == np.float32
@@ -77,19 +77,19 @@ def test_the_command_keeps_the_best_checkpoint_with_its_log_and_scores(tmp_path,
     assert sorted(path.name for path in folder.iterdir()) == [
         "SHA256SUMS", "config.json", "manifest.json", "metrics.jsonl", "params.safetensors", "scores.json",
     ]  # fmt: skip
-    assert is_kept(folder) and not is_kept(workdir)
+    assert is_exported(folder) and not is_exported(workdir)
     found, _, metadata = load_for_evaluation(folder)
     assert (found["params"]["w"].tolist(), metadata.step) == ([1.0, 1.0, 1.0], 1)
     assert metadata.metrics == {"score": 0.9}
 
 
 def test_damage_is_named(tmp_path):
-    write_kept(tmp_path, VARIABLES, METADATA)
+    write_exported(tmp_path, VARIABLES, METADATA)
     weights = tmp_path / "params.safetensors"
     weights.write_bytes(weights.read_bytes()[:-3])
     with pytest.raises(io.CorruptFileError, match=r"params\.safetensors"):
         load_for_evaluation(tmp_path)
-    write_kept(tmp_path, VARIABLES, METADATA)
+    write_exported(tmp_path, VARIABLES, METADATA)
     io.write_json_atomic(tmp_path / "manifest.json", {"step": 1})
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
         load_for_evaluation(tmp_path)

@@ -1,4 +1,4 @@
-"""What a system must beat: scores from class frequencies or from box distances, without looking at the picture."""
+"""What a system must beat: scores from class frequencies or from box distances, without looking at the image."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.matching import same_group
-from hoi_jax.predictions import PredictionStore, check_store
+from hoi_jax.predictions import Predictions, check_prediction_arrays
 from hoi_jax.vocab.tables import Vocabulary
 
 
@@ -38,7 +38,7 @@ def verb_rates(train: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, 
     return np.minimum(annotated / np.maximum(candidates, 1.0), 1.0)
 
 
-def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabulary) -> PredictionStore:
+def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabulary) -> Predictions:
     """Every detected person with every other detection; score = both detector scores times P(verb | object).
 
     Args:
@@ -63,7 +63,7 @@ def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabu
     pair, verb = np.nonzero(frequency)
     score = (confidence[human] * confidence[obj])[pair] * frequency[pair, verb]
     count, nothing = len(human), np.float32(np.nan)
-    store = PredictionStore(
+    predictions = Predictions(
         {"vocabulary": vocabulary.name, "system": "class-frequency baseline", "train": train.fingerprint},
         image_id=test.image_id,
         image_hw_px=test.original_hw_px.astype(np.int64),
@@ -75,22 +75,22 @@ def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabu
         pair_object_score=confidence[obj],
         pair_interactiveness=np.full(count, nothing),
         pair_part_scores=np.full((count, 6), nothing),
-        pair_kept=np.ones(count, bool),
-        trip_pair=pair,
-        trip_verb=verb,
-        trip_score=score.astype(np.float32),
+        pair_nis_keep=np.ones(count, bool),
+        triplet_pair=pair,
+        triplet_verb=verb,
+        triplet_score=score.astype(np.float32),
         agent_image=np.zeros(0, np.int64),
         agent_xyxy_px=np.zeros((0, 4), np.float32),
         agent_scores=np.zeros((0, len(vocabulary.verbs)), np.float32),
         hoi_scores=np.zeros((test.num_images, 0), np.float32),
     )
-    check_store(store, "class-frequency baseline")
-    return store
+    check_prediction_arrays(predictions, "class-frequency baseline")
+    return predictions
 
 
 def frequency_of_pairs(
-    store: PredictionStore, train: Annotations, vocabulary: Vocabulary, *, per_candidate: bool = False
-) -> PredictionStore:
+    predictions: Predictions, train: Annotations, vocabulary: Vocabulary, *, per_candidate: bool = False
+) -> Predictions:
     """The pairs of another store, none suppressed, scored as by `frequency_baseline`: exactly the same candidates.
 
     Args:
@@ -99,42 +99,46 @@ def frequency_of_pairs(
     Raises:
       ValueError: store or training labels are not in `vocabulary`.
     """
-    for name, given in (("predictions", store.vocabulary_name), ("train", train.vocabulary_name)):
+    for name, given in (("predictions", predictions.vocabulary_name), ("train", train.vocabulary_name)):
         if given != vocabulary.name:
             raise ValueError(f"{name} speak {given!r}, expected {vocabulary.name!r}")
-    object_class = store.pair_object_class
+    object_class = predictions.pair_object_class
     rows = np.where(object_class >= 0, object_class, 0)
     table = verb_rates(train, vocabulary) if per_candidate else verb_frequencies(train, vocabulary)
     frequency = np.where((object_class >= 0)[:, None], table[:, rows].T, 0.0)
     pair, verb = np.nonzero(frequency)
-    confidence = np.nan_to_num(store.pair_human_score * store.pair_object_score, nan=1.0)
+    confidence = np.nan_to_num(predictions.pair_human_score * predictions.pair_object_score, nan=1.0)
     return dataclasses.replace(
-        store,
-        manifest={**store.manifest, "system": "class frequency of the same pairs", "train": train.fingerprint},
+        predictions,
+        manifest={**predictions.manifest, "system": "class frequency of the same pairs", "train": train.fingerprint},
         pair_interactiveness=np.full(len(rows), np.float32(np.nan)),
-        pair_kept=np.ones(len(rows), bool),
-        trip_pair=pair,
-        trip_verb=verb,
-        trip_score=(confidence[pair] * frequency[pair, verb]).astype(np.float32),
+        pair_nis_keep=np.ones(len(rows), bool),
+        triplet_pair=pair,
+        triplet_verb=verb,
+        triplet_score=(confidence[pair] * frequency[pair, verb]).astype(np.float32),
         agent_image=np.zeros(0, np.int64),
         agent_xyxy_px=np.zeros((0, 4), np.float32),
         agent_scores=np.zeros((0, len(vocabulary.verbs)), np.float32),
     )
 
 
-def box_distance_interactiveness(store: PredictionStore) -> PredictionStore:
+def box_distance_interactiveness(predictions: Predictions) -> Predictions:
     """The same pairs, interactive the nearer they are: human score x object score x exp(-distance).
 
     The distance is that of the box centres in units of the person's diagonal; a detector score that a file does not
     give counts as 1. A yardstick of ours, of no paper.
     """
-    human, obj = (np.asarray(box, np.float64) for box in (store.pair_human_xyxy_px, store.pair_object_xyxy_px))
+    human, obj = (
+        np.asarray(box, np.float64) for box in (predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px)
+    )
     apart = np.linalg.norm((human[:, :2] + human[:, 2:] - obj[:, :2] - obj[:, 2:]) / 2, axis=1)
     diagonal = np.linalg.norm(human[:, 2:] - human[:, :2], axis=1)
-    detected = [np.nan_to_num(score, nan=1.0) for score in (store.pair_human_score, store.pair_object_score)]
+    detected = [
+        np.nan_to_num(score, nan=1.0) for score in (predictions.pair_human_score, predictions.pair_object_score)
+    ]
     score = detected[0] * detected[1] * np.exp(-apart / np.maximum(diagonal, 1e-9))
     return dataclasses.replace(
-        store,
-        manifest={**store.manifest, "interactiveness": "box distance"},
+        predictions,
+        manifest={**predictions.manifest, "interactiveness": "box distance"},
         pair_interactiveness=np.where(np.isnan(score), 0.0, score).astype(np.float32),  # An absent object: no place.
     )

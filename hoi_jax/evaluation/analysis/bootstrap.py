@@ -35,7 +35,7 @@ from hoi_jax.evaluation.metrics.resampling import (
     resampled_ap,
 )
 from hoi_jax.evaluation.score import hoi_inputs
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 REPLICATES = 1000
@@ -161,8 +161,8 @@ def difference(first: Resampled, second: Resampled) -> Resampled:
     )
 
 
-def store_rankings(
-    store: PredictionStore,
+def prediction_rankings(
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     protocol: HoiProtocol | None = None,
@@ -178,12 +178,12 @@ def store_rankings(
       ValueError: the annotations say too little for the official scores.
     """
     if not vocabulary.actions:
-        truth, detections, _ = hoi_inputs(store, annotations, vocabulary, use_nis=use_nis)
+        truth, detections, _ = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
         labels = annotations.image_labels(len(vocabulary.hois))
         return hoi_rankings(truth, detections, vocabulary, protocol or hoi_protocol("official"), image_labels=labels)
     if not has_whole_action_labels(annotations):
         raise ValueError("persons are not labelled for all actions: no official score, and no interval for it")
-    found = action_detections(store, align(store, annotations, use_nis), vocabulary)
+    found = action_detections(predictions, align(predictions, annotations, use_nis), vocabulary)
     return action_rankings(action_truth(annotations, vocabulary), found, vocabulary)
 
 

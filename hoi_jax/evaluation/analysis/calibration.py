@@ -15,7 +15,7 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.hico_det import rank_detections
 from hoi_jax.evaluation.metrics.protocols import HoiProtocol
 from hoi_jax.evaluation.score import hoi_inputs
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab.tables import Vocabulary
 
 BINS = 10
@@ -79,9 +79,9 @@ def reliability(score: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"], *
 
 
 def hoi_reliability(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
 ) -> Reliability:
     """Of all triplets that the HOI mAP counts, suppressed pairs left out; for vocabularies of HOI classes."""
-    truth, detections, _ = hoi_inputs(store, annotations, vocabulary)
+    truth, detections, _ = hoi_inputs(predictions, annotations, vocabulary)
     ranked = rank_detections(truth, detections, len(vocabulary.hois), protocol)
-    return reliability(detections.trip_score[ranked.row].astype(np.float64), ranked.hit)
+    return reliability(detections.triplet_score[ranked.row].astype(np.float64), ranked.hit)

@@ -12,8 +12,8 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.bootstrap import (
     Interval,
     Resampled,
+    prediction_rankings,
     resample,
-    store_rankings,
 )
 from hoi_jax.evaluation.metrics.protocols import HoiProtocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult
@@ -37,7 +37,7 @@ COMPARED_FIELDS = (
 _SAME_NUMBER = 1e-9
 
 
-def unlike(first: EvaluationResult, second: EvaluationResult) -> list[str]:
+def protocol_mismatches(first: EvaluationResult, second: EvaluationResult) -> list[str]:
     """Reasons why two results may not be compared; empty when they may.
 
     Two protocols are alike when all their options are: `octave` and `ppdm` differ in name only.
@@ -72,8 +72,10 @@ def resample_predictions(
             protocol = HoiProtocol(**manifest["protocol"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: its result names no protocol that this version knows ({error})") from error
-    store = read_predictions(path, vocabulary, annotations)
-    rankings = store_rankings(store, annotations, vocabulary, protocol, use_nis=bool(manifest.get("use_nis", True)))
+    predictions = read_predictions(path, vocabulary, annotations)
+    rankings = prediction_rankings(
+        predictions, annotations, vocabulary, protocol, use_nis=bool(manifest.get("use_nis", True))
+    )
     drawn = resample(rankings, replicates=replicates, seed=seed)
     for name, value in drawn.estimates.items():
         stated = result.metrics.get(name, value)

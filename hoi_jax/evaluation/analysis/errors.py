@@ -42,7 +42,7 @@ from hoi_jax.evaluation.metrics.matching import candidate_chunks, first_hits, ma
 from hoi_jax.evaluation.metrics.protocols import HoiProtocol, hoi_protocol
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.evaluation.score import hoi_inputs
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab.tables import Vocabulary
 
 KINDS = (
@@ -69,7 +69,7 @@ def error_kinds(
 ) -> Int[np.ndarray, " t"]:
     """Index in `KINDS` of every ranked detection; -1 for true positives."""
     object_of_class = np.array([obj for _, obj in vocabulary.hois])
-    pair = detections.trip_pair[ranked.row]
+    pair = detections.triplet_pair[ranked.row]
     obj = object_of_class[ranked.label]
     fits = _pair_fits(truth, detections, object_of_class, protocol)
     human_iou, object_iou = _ious_with(truth, detections, ranked, protocol)
@@ -124,7 +124,7 @@ def _ious_with(
         shifted_boxes(detections, protocol), (truth.human_xyxy_px, truth.object_xyxy_px), strict=True
     ):
         iou = np.zeros(len(ranked.truth))
-        boxes = predicted[detections.trip_pair[ranked.row[rows]]]
+        boxes = predicted[detections.triplet_pair[ranked.row[rows]]]
         iou[rows] = matched_iou(boxes, annotated[ranked.truth[rows]], plus_one=protocol.plus_one)
         result.append(iou)
     return result[0], result[1]
@@ -211,21 +211,21 @@ def _ap_without_misses(
     return ap
 
 
-def analyse_errors_store(
-    store: PredictionStore,
+def analyse_prediction_errors(
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     protocol: HoiProtocol | None = None,
     *,
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """`analyse_errors` of a prediction store, for vocabularies of HOI classes."""
-    truth, detections, manifest = hoi_inputs(store, annotations, vocabulary, use_nis=use_nis)
+    """`analyse_errors` of a prediction file, for vocabularies of HOI classes."""
+    truth, detections, manifest = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
     result = analyse_errors(truth, detections, vocabulary, protocol)
     return dataclasses.replace(result, manifest={**result.manifest, **manifest})
 
 
-# How well one picture is understood, for finding the best and the worst of a split.
+# How well one image is understood, for finding the best and the worst of a split.
 #
 # Average precision within an image: go down its predictions (person, verb, object) by score; at each right one note
 # the
@@ -234,25 +234,25 @@ def analyse_errors_store(
 # scores of different verbs with one another, needs no threshold, and is no official figure.
 
 
-def picture_ap(
+def per_image_ap(
     image: Int[np.ndarray, " n"],
     score: Float[np.ndarray, " n"],
     right: Bool[np.ndarray, " n"],
     num_positives: Int[np.ndarray, " images"],
 ) -> Float[np.ndarray, " images"]:
-    """AP within each picture; NaN where nothing is annotated.
+    """AP within each image; NaN where nothing is annotated.
 
     Args:
-      image: row of the picture of each prediction; score: for ranking, ties keep their order; right: whether it is a
+      image: row of the image of each prediction; score: for ranking, ties keep their order; right: whether it is a
         true positive.
-      num_positives: annotated interactions per picture.
+      num_positives: annotated interactions per image.
 
     Raises:
       ValueError: more right predictions than annotated interactions.
     """
     count = len(num_positives)
     if np.any(np.bincount(image[right], minlength=count) > num_positives):
-        raise ValueError("a picture has more right predictions than annotated interactions")
+        raise ValueError("an image has more right predictions than annotated interactions")
     order = np.lexsort((-score, image))
     image, right = image[order], right[order]
     first = np.searchsorted(image, image)

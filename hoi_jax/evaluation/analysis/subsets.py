@@ -36,10 +36,10 @@ def sparse_images(annotations: Annotations) -> Bool[np.ndarray, " i"]:
 
 
 def tiny_pairs(annotations: Annotations, max_area: float = 0.01) -> Bool[np.ndarray, " rows"]:
-    """Annotated pair rows whose person covers less than `max_area` of the picture (our definition)."""
+    """Annotated pair rows whose person covers less than `max_area` of the image (our definition)."""
     human = annotations.instance_rows("pairs_human")
-    picture = annotations.original_hw_px.astype(np.float64).prod(1)[annotations.image_rows("pairs")]
-    return box_area(annotations["instances_xyxy_px"][human]) < max_area * picture
+    image = annotations.original_hw_px.astype(np.float64).prod(1)[annotations.image_rows("pairs")]
+    return box_area(annotations["instances_xyxy_px"][human]) < max_area * image
 
 
 def occluded_pairs(annotations: Annotations, min_covered: float = 0.25) -> Bool[np.ndarray, " rows"]:
@@ -52,7 +52,7 @@ def occluded_pairs(annotations: Annotations, min_covered: float = 0.25) -> Bool[
 
 
 def covered_share(annotations: Annotations) -> Float[np.ndarray, " instances"]:
-    """For every person the largest share of the box that one other person's box covers; 0 for things."""
+    """For every person the largest share of the box that one other person's box covers; 0 for objects."""
     people = _person_rows(annotations)
     boxes = annotations["instances_xyxy_px"][people].astype(np.float64)
     image = annotations.image_rows("instances")[people]
@@ -94,7 +94,7 @@ def evaluate_subsets(
     """Any metric on parts of a split.
 
     Args:
-      evaluate: scores one split, for example `functools.partial(evaluate_store, store, vocabulary=HICO)`.
+      evaluate: scores one split, for example `functools.partial(evaluate_hoi_predictions, store, vocabulary=HICO)`.
 
     Returns:
       metrics, arrays and manifests of every part under `subset/<name>/...`; predictions for images outside the part

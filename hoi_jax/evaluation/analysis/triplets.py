@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.matching import best_truth, first_hits, ranking
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 MATCH_IOU = 0.5
@@ -22,7 +22,7 @@ class Interaction:
     """One person, one object or none, and what the person does.
 
     Attributes:
-      human_xyxy_px, object_xyxy_px: continuous corners in pixels of the picture.
+      human_xyxy_px, object_xyxy_px: continuous corners in pixels of the image.
       object_name: e.g. "sports_ball"; not shown where there is no object.
       verbs: names with scores, best first; a score None (ground truth) is not shown.
       correct: whether the prediction is right; None when nobody asked.
@@ -40,13 +40,13 @@ class Triplets:
     """Person, verb, object: one row each, of predictions or of ground truth. Objects are always there.
 
     Attributes:
-      image: row of the annotations. human, thing: boxes in pixels of the original picture.
+      image: row of the annotations. human, object: boxes in pixels of the original image.
       object_class, verb: of the vocabulary. score: 1 for ground truth.
     """
 
     image: Int[np.ndarray, " t"]
     human: Float[np.ndarray, "t 4"]
-    thing: Float[np.ndarray, "t 4"]
+    obj: Float[np.ndarray, "t 4"]
     object_class: Int[np.ndarray, " t"]
     verb: Int[np.ndarray, " t"]
     score: Float[np.ndarray, " t"]
@@ -60,7 +60,7 @@ def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
     """Annotated pairs with an object, each distinct one once, from `pairs` or, for actions, from `persons`."""
     if annotations.vocabulary_name == vocabulary.name and len(annotations["pairs_verb"]):
         image = annotations.image_rows("pairs")
-        human, thing = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
+        human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
         verb = annotations["pairs_verb"].astype(np.int64)
     elif annotations.actions_vocabulary_name == vocabulary.name:
         verb_of = np.full((len(vocabulary.actions), annotations["persons_roles"].shape[-1]), -1)
@@ -71,36 +71,36 @@ def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
         person, action, slot = np.nonzero((roles >= 0) & (annotations["persons_actions"] == 1)[..., None])
         image = annotations.image_rows("persons")[person]
         human = annotations.instance_rows("persons_instance")[person]
-        thing, verb = roles[person, action, slot], verb_of[action, slot]
+        obj, verb = roles[person, action, slot], verb_of[action, slot]
     elif annotations.vocabulary_name == vocabulary.name:
-        image = human = thing = verb = np.zeros(0, np.int64)
+        image = human = obj = verb = np.zeros(0, np.int64)
     else:
         raise ValueError(
             f"no labels in {vocabulary.name!r}: the annotations have pairs in {annotations.vocabulary_name!r}, "
             f"persons in {annotations.actions_vocabulary_name!r}"
         )
-    table = np.column_stack([image, human, thing, verb])[(thing >= 0) & (verb >= 0)]
-    image, human, thing, verb = np.unique(table, axis=0).reshape(-1, 4).T
+    table = np.column_stack([image, human, obj, verb])[(obj >= 0) & (verb >= 0)]
+    image, human, obj, verb = np.unique(table, axis=0).reshape(-1, 4).T
     boxes = annotations["instances_xyxy_px"].astype(np.float64).reshape(-1, 4)
     classes = annotations["instances_class"].astype(np.int64)
-    return Triplets(image, boxes[human], boxes[thing], classes[thing], verb, np.ones(len(verb)))
+    return Triplets(image, boxes[human], boxes[obj], classes[obj], verb, np.ones(len(verb)))
 
 
-def predicted_triplets(store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
+def predicted_triplets(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
     """What the evaluators count: kept pairs with an object, of annotated images, in combinations that exist."""
     row_of = {int(number): row for row, number in enumerate(annotations.image_id)}
-    row_of_image = np.array([row_of.get(int(number), -1) for number in store.image_id], np.int64)
-    pair, verb = store.trip_pair, store.trip_verb.astype(np.int64)
-    image = row_of_image[store.pair_image[pair]]
-    object_class = store.pair_object_class[pair].astype(np.int64)
-    thing = store.pair_object_xyxy_px[pair].astype(np.float64)
-    use = store.pair_kept[pair] & (image >= 0) & (verb != vocabulary.no_interaction)
-    use &= np.isfinite(thing).all(axis=1) & (object_class >= 0) & np.isfinite(store.trip_score)
+    row_of_image = np.array([row_of.get(int(number), -1) for number in predictions.image_id], np.int64)
+    pair, verb = predictions.triplet_pair, predictions.triplet_verb.astype(np.int64)
+    image = row_of_image[predictions.pair_image[pair]]
+    object_class = predictions.pair_object_class[pair].astype(np.int64)
+    obj = predictions.pair_object_xyxy_px[pair].astype(np.float64)
+    use = predictions.pair_nis_keep[pair] & (image >= 0) & (verb != vocabulary.no_interaction)
+    use &= np.isfinite(obj).all(axis=1) & (object_class >= 0) & np.isfinite(predictions.triplet_score)
     if vocabulary.hois:
         use &= vocabulary.hoi_table[verb, object_class] >= 0
-    human = store.pair_human_xyxy_px[pair].astype(np.float64)
-    score = store.trip_score.astype(np.float64)
-    return Triplets(image, human, thing, object_class, verb, score).take(np.flatnonzero(use))
+    human = predictions.pair_human_xyxy_px[pair].astype(np.float64)
+    score = predictions.triplet_score.astype(np.float64)
+    return Triplets(image, human, obj, object_class, verb, score).take(np.flatnonzero(use))
 
 
 def match(
@@ -108,7 +108,7 @@ def match(
 ) -> tuple[Bool[np.ndarray, " predicted"], Bool[np.ndarray, " truth"]]:
     """(which predictions are right, which ground truth is found) by the rule of the official evaluators.
 
-    Same picture and class (verb and object; in action style the verb alone), both boxes at IoU 0.5 or more; a
+    Same image and class (verb and object; in action style the verb alone), both boxes at IoU 0.5 or more; a
     ground truth is found once, by the best-scored prediction that overlaps it most.
     """
 
@@ -119,10 +119,10 @@ def match(
     order = ranking(predicted_label, predicted.score, predicted.image)
     best, overlap = best_truth(
         (predicted.image * classes + predicted_label)[order],
-        (predicted.human, predicted.thing),
+        (predicted.human, predicted.obj),
         order,
         truth.image * classes + label(truth),
-        (truth.human, truth.thing),
+        (truth.human, truth.obj),
         plus_one=False,
     )
     hits = first_hits(best, overlap >= MATCH_IOU)
@@ -147,14 +147,14 @@ def interactions_of(
     """
     groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
     for row in rows.tolist():
-        human, thing = box_of(triplets.human[row]), box_of(triplets.thing[row])
+        human, item = box_of(triplets.human[row]), box_of(triplets.obj[row])
         quiet = triplets.verb[row] == vocabulary.no_interaction
-        key = (human, thing, int(triplets.object_class[row]), None if right is None or quiet else bool(right[row]))
+        key = (human, item, int(triplets.object_class[row]), None if right is None or quiet else bool(right[row]))
         score = float(triplets.score[row]) if with_score else None
         groups.setdefault(key, []).append((vocabulary.verb_words(int(triplets.verb[row])), score))
     return [
-        Interaction(human, thing, vocabulary.objects[obj], tuple(verbs), correct)
-        for (human, thing, obj, correct), verbs in groups.items()
+        Interaction(human, item, vocabulary.objects[obj], tuple(verbs), correct)
+        for (human, item, obj, correct), verbs in groups.items()
     ]
 
 

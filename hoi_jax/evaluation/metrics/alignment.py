@@ -1,4 +1,4 @@
-"""Which rows of a prediction store count for the images of a split."""
+"""Which rows of a prediction file count for the images of a split."""
 
 import dataclasses
 import importlib.metadata
@@ -11,7 +11,7 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
 from hoi_jax.evaluation.metrics.vcoco import ActionDetections, ActionTruth
 from hoi_jax.io import DataError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 ZERO_BASED = np.array([0.0, 0.0, -1.0, -1.0])
@@ -24,8 +24,8 @@ class Aligned:
 
     pair_rows: Int[np.ndarray, " p"]
     pair_image: Int[np.ndarray, " p"]
-    trip_rows: Int[np.ndarray, " t"]
-    trip_pair: Int[np.ndarray, " t"]
+    triplet_rows: Int[np.ndarray, " t"]
+    triplet_pair: Int[np.ndarray, " t"]
     agent_rows: Int[np.ndarray, " m"]
     agent_image: Int[np.ndarray, " m"]
     manifest: dict[str, object]
@@ -36,52 +36,52 @@ class Aligned:
         return {name: value for name, value in self.manifest.items() if name != "use_nis"}
 
 
-def align(store: PredictionStore, annotations: Annotations, use_nis: bool) -> Aligned:
+def align(predictions: Predictions, annotations: Annotations, use_nis: bool) -> Aligned:
     """Drops what belongs to unknown images and, with NIS, what was suppressed; counts both.
 
     A suppressed pair loses its verbs but keeps its `no_interaction`: that score says what the suppression says
     (TIN's authors suppress the 520 real HOI classes of HICO-DET only).
     """
-    vocabulary = get_vocabulary(store.vocabulary_name)
-    _check_classes(store, vocabulary)
+    vocabulary = get_vocabulary(predictions.vocabulary_name)
+    _check_classes(predictions, vocabulary)
     row_of = {int(image_id): row for row, image_id in enumerate(annotations.image_id)}
-    image = np.array([row_of.get(int(image_id), -1) for image_id in store.image_id], np.int64)
-    pair_image, agent_image = image[store.pair_image], image[store.agent_image]
-    pair_used = (pair_image >= 0) & (store.pair_kept | (not use_nis))
-    spared = (store.trip_verb == vocabulary.no_interaction) & (pair_image >= 0)[store.trip_pair]
-    trip_rows = np.flatnonzero(pair_used[store.trip_pair] | spared)
-    pair_used[store.trip_pair[trip_rows]] = True
+    image = np.array([row_of.get(int(image_id), -1) for image_id in predictions.image_id], np.int64)
+    pair_image, agent_image = image[predictions.pair_image], image[predictions.agent_image]
+    pair_used = (pair_image >= 0) & (predictions.pair_nis_keep | (not use_nis))
+    spared = (predictions.triplet_verb == vocabulary.no_interaction) & (pair_image >= 0)[predictions.triplet_pair]
+    triplet_rows = np.flatnonzero(pair_used[predictions.triplet_pair] | spared)
+    pair_used[predictions.triplet_pair[triplet_rows]] = True
     new_row = np.cumsum(pair_used) - 1
     agent_rows = np.flatnonzero(agent_image >= 0)
     manifest = {
         "annotations_fingerprint": annotations.fingerprint,
         "use_nis": use_nis,
-        "pairs_in_store": len(store.pair_kept),
-        "pairs_suppressed": int((~store.pair_kept & (pair_image >= 0)).sum()),
+        "pairs_in_predictions": len(predictions.pair_nis_keep),
+        "pairs_suppressed": int((~predictions.pair_nis_keep & (pair_image >= 0)).sum()),
         "unknown_images_ignored": int((image < 0).sum()),
         "images_without_predictions_entry": int(annotations.num_images - len(np.unique(image[image >= 0]))),
-        "predictions": dict(store.manifest),
+        "predictions": dict(predictions.manifest),
         "versions": versions(),
     }
     pair_rows = np.flatnonzero(pair_used)
     return Aligned(
         pair_rows,
         pair_image[pair_rows],
-        trip_rows,
-        new_row[store.trip_pair[trip_rows]],
+        triplet_rows,
+        new_row[predictions.triplet_pair[triplet_rows]],
         agent_rows,
         agent_image[agent_rows],
         manifest,
     )
 
 
-def _check_classes(store: PredictionStore, vocabulary: Vocabulary) -> None:
-    for name, limit in (("trip_verb", len(vocabulary.verbs)), ("pair_object_class", len(vocabulary.objects))):
-        values = getattr(store, name)
+def _check_classes(predictions: Predictions, vocabulary: Vocabulary) -> None:
+    for name, limit in (("triplet_verb", len(vocabulary.verbs)), ("pair_object_class", len(vocabulary.objects))):
+        values = getattr(predictions, name)
         if len(values) and values.max() >= limit:
             raise DataError(f"predictions: field {name!r} has {values.max()}, {vocabulary.name} ends at {limit - 1}")
-    if len(store.agent_image) and store.agent_scores.shape[1] != len(vocabulary.verbs):
-        width = store.agent_scores.shape[1]
+    if len(predictions.agent_image) and predictions.agent_scores.shape[1] != len(vocabulary.verbs):
+        width = predictions.agent_scores.shape[1]
         raise DataError(f"predictions: field 'agent_scores' has {width} verbs, not {len(vocabulary.verbs)}")
 
 
@@ -100,15 +100,15 @@ ONE_BASED = np.array([1.0, 1.0, 0.0, 0.0])
 """What turns continuous corners into 1-based inclusive pixels."""
 
 
-def pair_detections(store: PredictionStore, aligned: Aligned, label: Int[np.ndarray, " t"]) -> PairDetections:
+def pair_detections(predictions: Predictions, aligned: Aligned, label: Int[np.ndarray, " t"]) -> PairDetections:
     """The counted pairs of a store; `label` is the class of each counted verb score, -1 = none."""
     return PairDetections(
         aligned.pair_image,
-        store.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64),
-        store.pair_object_xyxy_px[aligned.pair_rows].astype(np.float64),
-        aligned.trip_pair,
+        predictions.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64),
+        predictions.pair_object_xyxy_px[aligned.pair_rows].astype(np.float64),
+        aligned.triplet_pair,
         label,
-        store.trip_score[aligned.trip_rows],
+        predictions.triplet_score[aligned.triplet_rows],
     )
 
 
@@ -172,9 +172,9 @@ def has_whole_action_labels(annotations: Annotations) -> bool:
 def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTruth:
     """People of a split in the frame of the official script.
 
-    As there, boxes become inclusive (x2 - 1, but at least x1), are clipped to the picture, and people not larger
+    As there, boxes become inclusive (x2 - 1, but at least x1), are clipped to the image, and people not larger
     than one pixel are dropped. People of `instances` without a row in `persons` are "not labelled". Where the size of
-    the picture is unknown (0), nothing is clipped.
+    the image is unknown (0), nothing is clipped.
     """
     boxes = annotations["instances_xyxy_px"].astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], np.maximum(boxes[:, 2:] - 1, boxes[:, :2])], axis=1)
@@ -198,26 +198,26 @@ def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTrut
     return ActionTruth(annotations.num_images, image[people], boxes[people], labels, role_boxes)
 
 
-def action_detections(store: PredictionStore, aligned: Aligned, vocabulary: Vocabulary) -> ActionDetections:
+def action_detections(predictions: Predictions, aligned: Aligned, vocabulary: Vocabulary) -> ActionDetections:
     """One detection per distinct human box of an image, carrying the roles of all its pairs, and one per agent.
 
     Agent scores are those of the agents. A store without agents takes, per person and action, the best score
     among the pairs of that person (as QPIC's export does for actions with two roles).
     """
-    human = store.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64)
+    human = predictions.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64)
     keys = np.column_stack([aligned.pair_image, human])
     people, person_of_pair = np.unique(keys, axis=0, return_inverse=True)
-    person = person_of_pair.reshape(-1)[aligned.trip_pair]
-    verb, score = store.trip_verb[aligned.trip_rows], store.trip_score[aligned.trip_rows]
+    person = person_of_pair.reshape(-1)[aligned.triplet_pair]
+    verb, score = predictions.triplet_verb[aligned.triplet_rows], predictions.triplet_score[aligned.triplet_rows]
     action, slot = np.array(vocabulary.verb_action)[verb], np.array(vocabulary.verb_role)[verb]
 
     agent = np.full((len(people), len(vocabulary.actions)), np.nan, np.float32)
     if len(aligned.agent_rows) == 0:
         np.fmax.at(agent, (person, action), score)
-    spoken = _action_scores(store.agent_scores[aligned.agent_rows], vocabulary)
+    spoken = _action_scores(predictions.agent_scores[aligned.agent_rows], vocabulary)
     role = np.flatnonzero(slot >= 0)
-    pair = aligned.pair_rows[aligned.trip_pair[role]]
-    agent_boxes = store.agent_xyxy_px[aligned.agent_rows].astype(np.float64)
+    pair = aligned.pair_rows[aligned.triplet_pair[role]]
+    agent_boxes = predictions.agent_xyxy_px[aligned.agent_rows].astype(np.float64)
     return ActionDetections(
         np.concatenate([people[:, 0].astype(np.int64), aligned.agent_image]),
         np.concatenate([people[:, 1:], agent_boxes]) + ZERO_BASED,
@@ -225,7 +225,7 @@ def action_detections(store: PredictionStore, aligned: Aligned, vocabulary: Voca
         person[role],
         action[role],
         slot[role],
-        store.pair_object_xyxy_px[pair].astype(np.float64) + ZERO_BASED,
+        predictions.pair_object_xyxy_px[pair].astype(np.float64) + ZERO_BASED,
         score[role],
     )
 

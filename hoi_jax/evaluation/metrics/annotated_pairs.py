@@ -40,7 +40,7 @@ from hoi_jax.evaluation.metrics.vcoco import (
     rank_actions,
     role_verbs,
 )
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 
@@ -50,7 +50,7 @@ def has_people(annotations: Annotations, vocabulary: Vocabulary) -> bool:
 
 
 def agent_ap_over_pairs(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> EvaluationResult:
     """Agent AP over people with annotated pairs, for actions that take an object. This is NOT the official AP_agent.
 
@@ -66,7 +66,7 @@ def agent_ap_over_pairs(
     """
     if not has_people(annotations, vocabulary):
         raise ValueError(f"no person of the annotations is labelled in {vocabulary.name!r}: agents cannot be scored")
-    ranking = _agent_ranking(store, annotations, vocabulary, use_nis=use_nis)
+    ranking = _agent_ranking(predictions, annotations, vocabulary, use_nis=use_nis)
     ap = resampled_ap(ranking, np.ones((annotations.num_images, 1), np.int32))[:, 0]
     (metric, mask) = next(iter(ranking.means.items()))
     ap = np.where(mask, ap, np.nan)
@@ -80,10 +80,10 @@ def agent_ap_over_pairs(
 
 
 def _agent_ranking(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool
 ) -> ClassRanking:
     protocol = ActionProtocol()
-    found = action_detections(store, align(store, annotations, use_nis), vocabulary)
+    found = action_detections(predictions, align(predictions, annotations, use_nis), vocabulary)
     ranked = rank_actions(action_truth(annotations, vocabulary), found, vocabulary, protocol)[0]["agent"]
     with_object = np.array([bool(roles) for roles in vocabulary.action_roles], bool)
     positives = (ranked.positive_label, ranked.positive_image)
@@ -108,7 +108,7 @@ PAIRS_PROTOCOL = HoiProtocol("role AP over annotated pairs", ap="area", plus_one
 
 
 def role_ap_over_pairs(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> EvaluationResult:
     """Role AP from annotated (person, object, verb) pairs only. This is NOT the official AP_role.
 
@@ -120,7 +120,7 @@ def role_ap_over_pairs(
       metric `pairs_role_ap/R` with R role classes (V-COCO: 24, without `point_instr`); per class `pairs_role_ap/ap`
       and `pairs_role_ap/num_positives` over all role classes in the order of `vcoco.role_verbs`.
     """
-    truth, ranked, manifest = ranked_role_pairs(store, annotations, vocabulary, use_nis=use_nis)
+    truth, ranked, manifest = ranked_role_pairs(predictions, annotations, vocabulary, use_nis=use_nis)
     roles = role_verbs(vocabulary)
     positives = np.bincount(truth.label, minlength=len(roles))
     ap, _ = score_classes(ranked, None, positives, PAIRS_PROTOCOL)
@@ -140,24 +140,24 @@ def role_ap_over_pairs(
 
 
 def ranked_role_pairs(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> tuple[PairTruth, RankedHits, dict[str, object]]:
     """Annotated pairs by role class (order of `vcoco.role_verbs`), all predictions ranked against them, manifest."""
-    aligned = align(store, annotations, use_nis)
+    aligned = align(predictions, annotations, use_nis)
     roles = np.array(role_verbs(vocabulary), np.int64)
     role_of_verb = np.full(len(vocabulary.verbs), -1)
     role_of_verb[roles] = np.arange(len(roles))
     truth = distinct_pairs(pair_truth(annotations, role_of_verb[annotations["pairs_verb"]]))
-    label = role_of_verb[store.trip_verb[aligned.trip_rows]]
-    ranked = rank_detections(truth, pair_detections(store, aligned, label), len(roles), PAIRS_PROTOCOL)
+    label = role_of_verb[predictions.triplet_verb[aligned.triplet_rows]]
+    ranked = rank_detections(truth, pair_detections(predictions, aligned, label), len(roles), PAIRS_PROTOCOL)
     return truth, ranked, aligned.manifest
 
 
 def pair_rankings(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> tuple[ClassRanking, ...]:
     """Rankings for the bootstrap of `pairs_role_ap/R` and, where people are labelled, of `pairs_agent_ap/A`."""
-    truth, ranked = ranked_role_pairs(store, annotations, vocabulary, use_nis=use_nis)[:2]
+    truth, ranked = ranked_role_pairs(predictions, annotations, vocabulary, use_nis=use_nis)[:2]
     headline = headline_roles(vocabulary)
     roles = _class_ranking(
         ranked, (truth.label, truth.image), annotations.num_images, PAIRS_PROTOCOL.ap,
@@ -165,4 +165,4 @@ def pair_rankings(
     )  # fmt: skip
     if not has_people(annotations, vocabulary):
         return (roles,)
-    return roles, _agent_ranking(store, annotations, vocabulary, use_nis=use_nis)
+    return roles, _agent_ranking(predictions, annotations, vocabulary, use_nis=use_nis)

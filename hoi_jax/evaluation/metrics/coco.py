@@ -23,7 +23,7 @@ class Instances:
 
     Attributes:
       boxes_xyxy: [N, 4] continuous corners; label: [N] class; score: [N] (ones for annotations).
-      masks: [N, h, w] over the picture, or None.
+      masks: [N, h, w] over the image, or None.
     """
 
     boxes_xyxy: Float[np.ndarray, "n 4"]

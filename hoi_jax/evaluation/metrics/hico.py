@@ -1,7 +1,7 @@
 """Image-level HOI classification: HICO mAP (Chao et al., ICCV 2015) with Few@k, and MPII mAP.
 
 One ranking of images per class, no boxes. HICO labels are 1 yes, 0 ambiguous, -1 no, -2 unknown (the object is not in
-the picture). The official script removes ambiguous images from the class and takes unknown ones as negative (Default),
+the image). The official script removes ambiguous images from the class and takes unknown ones as negative (Default),
 or moves them behind all others (Known Object), which is the same as leaving them out.
 """
 
@@ -15,7 +15,7 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.ap import ApMode, ThresholdName, mean_defined, score_ranking
 from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.io import DataError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab.datasets import TRAIN_IMAGES_VISIBLE
 
@@ -148,18 +148,18 @@ def evaluate_mpii(
     )
 
 
-def aligned_scores(store: PredictionStore, annotations: Annotations) -> Float[np.ndarray, "i c"]:
+def aligned_scores(predictions: Predictions, annotations: Annotations) -> Float[np.ndarray, "i c"]:
     """Image-level scores of a store in the order of the annotations; NaN rows where it has no entry.
 
     Raises:
       ValueError: the store holds no image-level scores.
     """
-    if not store.hoi_scores.shape[1]:
+    if not predictions.hoi_scores.shape[1]:
         raise ValueError("the predictions hold no image-level scores")
-    row_of = {int(image_id): row for row, image_id in enumerate(store.image_id)}
+    row_of = {int(image_id): row for row, image_id in enumerate(predictions.image_id)}
     row = np.array([row_of.get(int(image_id), -1) for image_id in annotations.image_id], np.int64)
-    scores = np.full((annotations.num_images, store.hoi_scores.shape[1]), np.nan)
-    scores[row >= 0] = store.hoi_scores[row[row >= 0]]
+    scores = np.full((annotations.num_images, predictions.hoi_scores.shape[1]), np.nan)
+    scores[row >= 0] = predictions.hoi_scores[row[row >= 0]]
     return scores
 
 
@@ -171,8 +171,8 @@ def train_image_counts(train: Annotations, num_classes: int) -> Int[np.ndarray, 
     return (labels == 1).sum(0)
 
 
-def evaluate_image_store(
-    store: PredictionStore,
+def evaluate_image_predictions(
+    predictions: Predictions,
     annotations: Annotations,
     protocol: ImageProtocol | None = None,
     *,
@@ -189,7 +189,7 @@ def evaluate_image_store(
       ValueError: the store has no image-level scores.
       DataError: the annotations have no image-level labels, or of another number of classes.
     """
-    scores = aligned_scores(store, annotations)
+    scores = aligned_scores(predictions, annotations)
     num_classes = scores.shape[1]
     labels = annotations.image_labels(num_classes)
     if labels is None:
@@ -197,35 +197,35 @@ def evaluate_image_store(
     counts, source = None, "none"
     if train is not None:
         counts, source = train_image_counts(train, num_classes), "image-level training labels"
-    elif store.vocabulary_name in ("hico", "hico_det"):
+    elif predictions.vocabulary_name in ("hico", "hico_det"):
         counts, source = np.array(TRAIN_IMAGES_VISIBLE), "training images with a visible pair (proxy)"
     result = evaluate_hico_images(scores, labels, protocol, train_images=counts)
     about: Mapping[str, object] = {
-        "vocabulary": store.vocabulary_name,
+        "vocabulary": predictions.vocabulary_name,
         "few_shot_source": source,
         "annotations_fingerprint": annotations.fingerprint,
         "images_without_predictions_entry": int(np.isnan(scores).all(1).sum()),
-        "unknown_images_ignored": int((~np.isin(store.image_id, annotations.image_id)).sum()),
-        "predictions": dict(store.manifest),
+        "unknown_images_ignored": int((~np.isin(predictions.image_id, annotations.image_id)).sum()),
+        "predictions": dict(predictions.manifest),
     }
     return dataclasses.replace(result, manifest={**result.manifest, **about})
 
 
-def evaluate_mpii_store(
-    store: PredictionStore, annotations: Annotations, protocol: ImageProtocol | None = None
+def evaluate_mpii_predictions(
+    predictions: Predictions, annotations: Annotations, protocol: ImageProtocol | None = None
 ) -> EvaluationResult:
     """MPII mAP of a store's `hoi_scores`, which are logits: ranked by their softmax over the classes.
 
     Raises:
       ValueError: the store has no image-level scores.
-      DataError: a picture has not exactly one class.
+      DataError: an image has not exactly one class.
     """
-    logits = aligned_scores(store, annotations)
+    logits = aligned_scores(predictions, annotations)
     labels = annotations.image_labels(logits.shape[1])
     if labels is None or ((labels == 1).sum(1) != 1).any():
-        raise DataError("the annotations do not give every picture exactly one class")
+        raise DataError("the annotations do not give every image exactly one class")
     logits = logits - np.max(logits, axis=1, keepdims=True)
     scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     result = evaluate_mpii(scores, (labels == 1).argmax(1), protocol)
-    about = {"vocabulary": store.vocabulary_name, "annotations_fingerprint": annotations.fingerprint}
-    return dataclasses.replace(result, manifest={**result.manifest, **about, "predictions": dict(store.manifest)})
+    about = {"vocabulary": predictions.vocabulary_name, "annotations_fingerprint": annotations.fingerprint}
+    return dataclasses.replace(result, manifest={**result.manifest, **about, "predictions": dict(predictions.manifest)})

@@ -46,17 +46,17 @@ class PairDetections:
     Attributes:
       pair_image: [P] row of the image.
       pair_human_xyxy_px, pair_object_xyxy_px: [P, 4] boxes; a NaN object box never matches.
-      trip_pair: [T] row of the pair.
-      trip_label: [T] class, -1 = a combination that does not exist; such rows are ignored and counted.
-      trip_score: [T] score for ranking; NaN rows are ignored and counted.
+      triplet_pair: [T] row of the pair.
+      triplet_label: [T] class, -1 = a combination that does not exist; such rows are ignored and counted.
+      triplet_score: [T] score for ranking; NaN rows are ignored and counted.
     """
 
     pair_image: Int[np.ndarray, " p"]
     pair_human_xyxy_px: Float[np.ndarray, "p 4"]
     pair_object_xyxy_px: Float[np.ndarray, "p 4"]
-    trip_pair: Int[np.ndarray, " t"]
-    trip_label: Int[np.ndarray, " t"]
-    trip_score: Float[np.ndarray, " t"]
+    triplet_pair: Int[np.ndarray, " t"]
+    triplet_label: Int[np.ndarray, " t"]
+    triplet_score: Float[np.ndarray, " t"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +94,19 @@ def rank_detections(
     _check_range("truth.label", truth.label, num_classes)
     _check_range("truth.image", truth.image, truth.num_images)
     _check_range("pair_image", detections.pair_image, truth.num_images)
-    _check_range("trip_pair", detections.trip_pair, len(detections.pair_image))
-    label = detections.trip_label.astype(np.int64)
-    _check_range("trip_label", label[label >= 0], num_classes)
-    nan = np.isnan(detections.trip_score)
+    _check_range("triplet_pair", detections.triplet_pair, len(detections.pair_image))
+    label = detections.triplet_label.astype(np.int64)
+    _check_range("triplet_label", label[label >= 0], num_classes)
+    nan = np.isnan(detections.triplet_score)
     counts = {
         "num_detections": len(label),
         "invalid_combinations": int((label < 0).sum()),
         "nan_scores": int(nan.sum()),
     }
     rows = np.flatnonzero((label >= 0) & ~nan)
-    image = detections.pair_image[detections.trip_pair].astype(np.int64)
+    image = detections.pair_image[detections.triplet_pair].astype(np.int64)
     if protocol.max_per_image is not None:
-        rows = best_per_image(rows, image[rows], detections.trip_score[rows], protocol.max_per_image)
+        rows = best_per_image(rows, image[rows], detections.triplet_score[rows], protocol.max_per_image)
     if protocol.skip_images_without_gt:
         rows = rows[np.isin(image[rows], truth.image)]
     counts["counted_detections"] = len(rows)
@@ -116,12 +116,12 @@ def rank_detections(
     best, overlap = best_truth(
         image * num_classes + label,
         shifted_boxes(detections, protocol),
-        detections.trip_pair[rows],
+        detections.triplet_pair[rows],
         truth.image.astype(np.int64) * num_classes + truth.label,
         (truth.human_xyxy_px, truth.object_xyxy_px),
         plus_one=protocol.plus_one,
     )
-    order = ranking(label, detections.trip_score[rows], image)
+    order = ranking(label, detections.triplet_score[rows], image)
     best, overlap = best[order], overlap[order]
     passes = overlap_passes(overlap, protocol)
     hit = first_hits(best, passes)

@@ -15,7 +15,7 @@ from hoi_jax.evaluation.metrics.alignment import align
 from hoi_jax.evaluation.metrics.ap import score_ranking
 from hoi_jax.evaluation.metrics.matching import candidate_chunks, matched_iou, ranking
 from hoi_jax.evaluation.metrics.result import EvaluationResult
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab.datasets import HOI_W
 
 VERBS = HOI_W.verbs
@@ -112,25 +112,25 @@ LEAST_SCORE = 0.01
 """Verbs below it are not written to HOI-W's result files by the authors of C-HOI."""
 
 
-def evaluate_hoi_w_store(
-    store: PredictionStore, annotations: Annotations, *, use_nis: bool = True, least_score: float = LEAST_SCORE
+def evaluate_hoi_w_predictions(
+    predictions: Predictions, annotations: Annotations, *, use_nis: bool = True, least_score: float = LEAST_SCORE
 ) -> EvaluationResult:
     """`evaluate_hoi_w` of stored predictions: what `files.hoi_w_results` writes, scored without files.
 
     Raises:
       ValueError: predictions or annotations speak of other verbs.
     """
-    for what, name in (("predictions", store.vocabulary_name), ("annotations", annotations.vocabulary_name)):
+    for what, name in (("predictions", predictions.vocabulary_name), ("annotations", annotations.vocabulary_name)):
         if name != HOI_W.name:
             raise ValueError(f"{what} are of {name!r}: metric 'hoi_w' is for {HOI_W.name!r}")
-    aligned = align(store, annotations, use_nis)
+    aligned = align(predictions, annotations, use_nis)
     image = dict(zip(aligned.pair_rows.tolist(), aligned.pair_image.tolist(), strict=True))
-    row = aligned.trip_rows[store.trip_score[aligned.trip_rows] > least_score]
-    pair = store.trip_pair[row]
+    row = aligned.triplet_rows[predictions.triplet_score[aligned.triplet_rows] > least_score]
+    pair = predictions.triplet_pair[row]
     found = Interactions(
-        np.array([image[p] for p in pair.tolist()], np.int64), store.trip_verb[row],
-        np.full(len(row), HOI_W.human_class), store.pair_human_xyxy_px[pair],
-        store.pair_object_class[pair], store.pair_object_xyxy_px[pair], store.trip_score[row],
+        np.array([image[p] for p in pair.tolist()], np.int64), predictions.triplet_verb[row],
+        np.full(len(row), HOI_W.human_class), predictions.pair_human_xyxy_px[pair],
+        predictions.pair_object_class[pair], predictions.pair_object_xyxy_px[pair], predictions.triplet_score[row],
     )  # fmt: skip
     human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
     rows = np.flatnonzero(obj >= 0)

@@ -1,4 +1,4 @@
-"""Interactiveness AP of a prediction store, whole body and per body part."""
+"""Interactiveness AP of a prediction file, whole body and per body part."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from hoi_jax.evaluation.metrics.result import EvaluationResult, merge
 from hoi_jax.evaluation.metrics.vcoco import headline_roles, role_verbs
 from hoi_jax.io import DataError
 from hoi_jax.npz import rows_of
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.schema import MERGED_PART_NAMES, NUM_MERGED_PARTS, PART_TO_MERGED
 from hoi_jax.vocab import Vocabulary
 
@@ -32,8 +32,8 @@ _ROLE_ROW_FORMATS = ("flat-npz", "vcoco-pickle")
 """Layouts of the official V-COCO script: inclusive pixels, and one row per role prediction instead of per pair."""
 
 
-def evaluate_interactiveness_store(
-    store: PredictionStore,
+def evaluate_interactiveness_predictions(
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     published: Mapping[str, np.ndarray] | None = None,
@@ -58,14 +58,14 @@ def evaluate_interactiveness_store(
       ValueError: the annotations have no pairs in the vocabulary of the store and `published` is None.
       DataError: the published arrays are malformed.
     """
-    counted = align(store, annotations, use_nis=False)
-    score, source = interactiveness_scores(store, vocabulary)
+    counted = align(predictions, annotations, use_nis=False)
+    score, source = interactiveness_scores(predictions, vocabulary)
     inclusive = vocabulary.name == "hico_det"
     results = []
     if published is not None:
         truth, counts = truth_from_published(published, image_keys(annotations, vocabulary))
-        in_file = inclusive or (_has_role_rows(store, vocabulary) and not aligned)
-        detections = _detections(store, counted, score, vocabulary, in_file)
+        in_file = inclusive or (_has_role_rows(predictions, vocabulary) and not aligned)
+        detections = _detections(predictions, counted, score, vocabulary, in_file)
         protocol = (ALIGNED if aligned else PUBLISHED) if in_file else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol))
         unique = distinct_pairs(truth)
@@ -73,7 +73,7 @@ def evaluate_interactiveness_store(
         results.append(EvaluationResult({}, {}, {"published_truth": counts}))
     if annotations.vocabulary_name == vocabulary.name:
         truth = interactive_truth(annotations, vocabulary, inclusive)
-        detections = _detections(store, counted, score, vocabulary, inclusive)
+        detections = _detections(predictions, counted, score, vocabulary, inclusive)
         protocol = ALIGNED if inclusive else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol, name="interactiveness_complete"))
     if not results:
@@ -82,22 +82,22 @@ def evaluate_interactiveness_store(
     return merge(*results, EvaluationResult({}, {}, about))
 
 
-def _has_role_rows(store: PredictionStore, vocabulary: Vocabulary) -> bool:
-    return bool(vocabulary.actions) and store.manifest.get("format") in _ROLE_ROW_FORMATS
+def _has_role_rows(predictions: Predictions, vocabulary: Vocabulary) -> bool:
+    return bool(vocabulary.actions) and predictions.manifest.get("format") in _ROLE_ROW_FORMATS
 
 
-def interactiveness_scores(store: PredictionStore, vocabulary: Vocabulary) -> tuple[Float[np.ndarray, " p"], str]:
+def interactiveness_scores(predictions: Predictions, vocabulary: Vocabulary) -> tuple[Float[np.ndarray, " p"], str]:
     """(score per pair of the store, where it comes from).
 
     A system without interactiveness gets the mean of the pair's scores over all interactive classes (as the
     body-part-map authors do for other systems: 520 on HICO-DET, 24 role classes on V-COCO); scores that the store
     leaves out are zero. Where each row is one role prediction there is nothing to average: its own score counts.
     """
-    if not np.isnan(store.pair_interactiveness).all():
-        return store.pair_interactiveness, "pair_interactiveness"
-    if _has_role_rows(store, vocabulary):
-        score = np.full(len(store.pair_kept), np.nan)
-        score[store.trip_pair] = store.trip_score
+    if not np.isnan(predictions.pair_interactiveness).all():
+        return predictions.pair_interactiveness, "pair_interactiveness"
+    if _has_role_rows(predictions, vocabulary):
+        score = np.full(len(predictions.pair_nis_keep), np.nan)
+        score[predictions.triplet_pair] = predictions.triplet_score
         return score, "role score, every role prediction being a pair"
     if vocabulary.actions:
         counts = np.zeros(len(vocabulary.verbs), bool)
@@ -106,13 +106,15 @@ def interactiveness_scores(store: PredictionStore, vocabulary: Vocabulary) -> tu
     else:
         counts = np.arange(len(vocabulary.verbs)) != vocabulary.no_interaction
         classes = sum(verb != vocabulary.no_interaction for verb, _ in vocabulary.hois)
-    used = counts[store.trip_verb] & ~np.isnan(store.trip_score)
-    total = np.bincount(store.trip_pair[used], store.trip_score[used], minlength=len(store.pair_kept))
+    used = counts[predictions.triplet_verb] & ~np.isnan(predictions.triplet_score)
+    total = np.bincount(
+        predictions.triplet_pair[used], predictions.triplet_score[used], minlength=len(predictions.pair_nis_keep)
+    )
     return total / classes, f"mean over {classes} interactive classes"
 
 
 def _detections(
-    store: PredictionStore,
+    predictions: Predictions,
     counted: Aligned,
     score: Float[np.ndarray, " p"],
     vocabulary: Vocabulary,
@@ -124,10 +126,12 @@ def _detections(
     of its own and an empty box.
     """
     shift = ZERO_BASED * inclusive
-    human, obj = (boxes[counted.pair_rows] + shift for boxes in (store.pair_human_xyxy_px, store.pair_object_xyxy_px))
+    human, obj = (
+        boxes[counted.pair_rows] + shift for boxes in (predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px)
+    )
     used = ~np.isnan(obj).any(-1)
     if vocabulary.actions:
-        used &= (store.pair_object_class[counted.pair_rows] >= 0) & (obj[:, 2] > obj[:, 0])
+        used &= (predictions.pair_object_class[counted.pair_rows] >= 0) & (obj[:, 2] > obj[:, 0])
     return binary_detections(counted.pair_image[used], human[used], obj[used], score[counted.pair_rows][used])
 
 
@@ -182,7 +186,7 @@ def active_parts(part_states: Int[np.ndarray, "rows 10"]) -> Bool[np.ndarray, "r
 
 
 def evaluate_part_interactiveness(
-    store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary
+    predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary
 ) -> EvaluationResult:
     """Interactiveness AP once per merged body part. The definition is ours: no public script or truth exists.
 
@@ -201,15 +205,15 @@ def evaluate_part_interactiveness(
     states = annotations["pairs_part_states"]
     if not np.any(states >= 0):
         raise ValueError("no annotated pair says which body parts act")
-    if np.isnan(store.pair_part_scores).all():
+    if np.isnan(predictions.pair_part_scores).all():
         raise ValueError("the predictions hold no body-part scores")
-    counted = align(store, annotations, use_nis=False)
+    counted = align(predictions, annotations, use_nis=False)
     inclusive = vocabulary.name == "hico_det"
     active = active_parts(states)
     results = []
     for part, name in enumerate(MERGED_PART_NAMES):
         truth = interactive_truth(annotations, vocabulary, inclusive, active[:, part])
-        detections = _detections(store, counted, store.pair_part_scores[:, part], vocabulary, inclusive)
+        detections = _detections(predictions, counted, predictions.pair_part_scores[:, part], vocabulary, inclusive)
         protocol = ALIGNED if inclusive else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol, name=f"part_interactiveness/{name}"))
     whole = merge(*results)

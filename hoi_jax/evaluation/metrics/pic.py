@@ -1,4 +1,4 @@
-"""PIC v2.0: recall of the K best relation triplets between segmented people and things (PIC challenge 2019).
+"""PIC v2.0: recall of the K best relation triplets between segmented people and objects (PIC challenge 2019).
 
 An image is two label maps (class and instance number of every pixel) and a list of relations between instance
 numbers. An annotated triplet is recalled at a threshold if *some* kept prediction has the same subject class,

@@ -25,7 +25,7 @@ def paint_scene(
 
     Args:
       labels: class index from 0, becoming number index + 1.
-      masks: over the whole picture.
+      masks: over the whole image.
       triplets: instance rows of human and object, and verb index from 0; those that name an instance that is not
         painted are left out.
       kept: best triplets that are kept; PIC counts at most 100.
@@ -74,7 +74,7 @@ def scene_of_predictions(
     least_score: float = 0.3,
     no_interaction: int = -1,
 ) -> Scene:
-    """One image's predictions (`schema.PREDICTION_FIELDS`, without batch axis) as a scene of the original picture.
+    """One image's predictions (`schema.PREDICTION_FIELDS`, without batch axis) as a scene of the original image.
 
     Raises:
       ValueError: there are no instance masks.
@@ -102,7 +102,7 @@ def rows_of_boxes(boxes: Float[np.ndarray, "p 4"], instances: Float[np.ndarray, 
     return np.where(same.any(1), same.argmax(1), -1) if len(instances) else np.full(len(boxes), -1)
 
 
-# Masks predicted over boxes, pasted into the picture (Mask R-CNN's way, as torchvision does it), on the host.
+# Masks predicted over boxes, pasted into the image (Mask R-CNN's way, as torchvision does it), on the host.
 
 
 def _enlarge(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -122,7 +122,7 @@ def _enlarge(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 def paste_mask(
     mask: Float[np.ndarray, "m m"], box_xyxy_px: Float[np.ndarray, "4"], image_hw: tuple[int, int]
 ) -> Float[np.ndarray, "h w"]:
-    """One mask over the whole picture: values as given, not cut at a threshold; zero outside of the box.
+    """One mask over the whole image: values as given, not cut at a threshold; zero outside of the box.
 
     A border of one zero cell is put around the mask, the box grows accordingly and is cut to whole pixels, and covers
     x2 - x1 + 1 pixels (at least one).
@@ -133,12 +133,12 @@ def paste_mask(
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * (size + 2) / size
     x1, y1, x2, y2 = np.trunc(np.concatenate([centre - half, centre + half])).astype(int)
     width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
-    picture = np.zeros(image_hw)
+    image = np.zeros(image_hw)
     left, right, top, bottom = max(x1, 0), min(x2 + 1, image_hw[1]), max(y1, 0), min(y2 + 1, image_hw[0])
     if left < right and top < bottom:
         large = _enlarge(padded, height, width)
-        picture[top:bottom, left:right] = large[top - y1 : bottom - y1, left - x1 : right - x1]
-    return picture
+        image[top:bottom, left:right] = large[top - y1 : bottom - y1, left - x1 : right - x1]
+    return image
 
 
 def grid_mask(
@@ -147,10 +147,10 @@ def grid_mask(
     padded_hw_px: tuple[int, int],
     image_hw: tuple[int, int],
 ) -> Float[np.ndarray, "h w"]:
-    """A mask on a grid over a padded picture (`schema`, `instance_mask`), over the picture in its original size.
+    """A mask on a grid over a padded image (`schema`, `instance_mask`), over the image in its original size.
 
     Args:
-      valid_hw_px, padded_hw_px: unpadded and padded size of the picture that the network saw.
+      valid_hw_px, padded_hw_px: unpadded and padded size of the image that the network saw.
     """
     rows, columns = (
         max(1, round(valid * cells / padded))

@@ -14,12 +14,12 @@ from hoi_jax.evaluation.metrics.hico_det import MIN_OVERLAP
 from hoi_jax.evaluation.metrics.interactiveness import interactive_rows
 from hoi_jax.evaluation.metrics.matching import best_truth
 from hoi_jax.evaluation.metrics.result import EvaluationResult
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 
-def nis_reduction(store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary) -> EvaluationResult:
-    """How many candidate pairs were suppressed (`pair_kept` False), by what they are.
+def nis_reduction(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> EvaluationResult:
+    """How many candidate pairs were suppressed (`pair_nis_keep` False), by what they are.
 
     Returns:
       metrics `nis/reduction` (deleted share of unmatched pairs; Table 4 prints it with a minus sign),
@@ -30,20 +30,20 @@ def nis_reduction(store: PredictionStore, annotations: Annotations, vocabulary: 
       ValueError: neither pairs nor people of the annotations are labelled in the vocabulary.
     """
     real, silent = _truth_pairs(annotations, vocabulary)
-    aligned = align(store, annotations, use_nis=False)
+    aligned = align(predictions, annotations, use_nis=False)
     has_interaction = np.zeros(annotations.num_images, bool)
     has_interaction[real[:, 0]] = True
     counted = has_interaction[aligned.pair_image]
     rows, image = aligned.pair_rows[counted], aligned.pair_image[counted]
 
-    interactive = _matched(store, rows, image, annotations, real, vocabulary)
-    non_interactive = _matched(store, rows, image, annotations, silent, vocabulary) & ~interactive
+    interactive = _matched(predictions, rows, image, annotations, real, vocabulary)
+    non_interactive = _matched(predictions, rows, image, annotations, silent, vocabulary) & ~interactive
     kinds = {
         "interactive": interactive,
         "non_interactive": non_interactive,
         "unmatched": ~interactive & ~non_interactive,
     }
-    deleted = ~store.pair_kept[rows]
+    deleted = ~predictions.pair_nis_keep[rows]
     counts = {name: {"pairs": int(of.sum()), "deleted": int((of & deleted).sum())} for name, of in kinds.items()}
 
     def share(name: str) -> float:
@@ -81,7 +81,7 @@ def _truth_pairs(annotations: Annotations, vocabulary: Vocabulary) -> tuple[np.n
 
 
 def _matched(
-    store: PredictionStore,
+    predictions: Predictions,
     rows: np.ndarray,
     image: np.ndarray,
     annotations: Annotations,
@@ -92,10 +92,10 @@ def _matched(
     truth_image, human, obj = truth.T
     boxes, classes = annotations["instances_xyxy_px"].astype(np.float64), annotations["instances_class"]
     num_classes = len(vocabulary.objects) + 1  # the last one is "no object": no annotated pair has it
-    object_class = store.pair_object_class[rows]
+    object_class = predictions.pair_object_class[rows]
     _, overlap = best_truth(
         image * num_classes + np.where(object_class >= 0, object_class, num_classes - 1),
-        (store.pair_human_xyxy_px.astype(np.float64), store.pair_object_xyxy_px.astype(np.float64)),
+        (predictions.pair_human_xyxy_px.astype(np.float64), predictions.pair_object_xyxy_px.astype(np.float64)),
         rows,
         truth_image * num_classes + classes[obj],
         (boxes[human], boxes[obj]),

@@ -29,14 +29,14 @@ def pair_nms(
       The same pairs with fewer `trip_*` rows. Rows without a class or with a NaN score stay (evaluation counts and
       ignores them) and suppress nothing.
     """
-    label, score = detections.trip_label.astype(np.int64), detections.trip_score
-    image = detections.pair_image[detections.trip_pair].astype(np.int64)
+    label, score = detections.triplet_label.astype(np.int64), detections.triplet_score
+    image = detections.pair_image[detections.triplet_pair].astype(np.int64)
     ignored = (label < 0) | np.isnan(score)
     rows = np.flatnonzero(~ignored)
     if max_per_image is not None:
         rows = best_per_image(rows, image[rows], score[rows], max_per_image)
     group = image[rows] * (int(label.max(initial=0)) + 1) + label[rows]
-    pair = detections.trip_pair[rows]
+    pair = detections.triplet_pair[rows]
     better, worse = _suppressing_edges(detections, pair, group, score[rows], threshold, human_power, object_power)
     stays = ignored.copy()
     stays[rows[_survivors(better, worse, len(rows))]] = True
@@ -44,9 +44,9 @@ def pair_nms(
         detections.pair_image,
         detections.pair_human_xyxy_px,
         detections.pair_object_xyxy_px,
-        detections.trip_pair[stays],
-        detections.trip_label[stays],
-        detections.trip_score[stays],
+        detections.triplet_pair[stays],
+        detections.triplet_label[stays],
+        detections.triplet_score[stays],
     )
 
 

@@ -1,10 +1,10 @@
 """Pairs of one system scored by another: the paper feeds iCAN with the pairs that body-part finds (ECCV 2022, Table 4).
 
-The other system is a plain function of one picture, so that any two systems can be put together:
+The other system is a plain function of one image, so that any two systems can be put together:
 
     score_pairs(image, human_boxes, object_boxes, object_labels) -> scores of verbs [pairs, verbs]
 
-with `image` [H, W, 3] uint8, boxes [pairs, 4] in continuous corners, pixels of the picture and inside it, and
+with `image` [H, W, 3] uint8, boxes [pairs, 4] in continuous corners, pixels of the image and inside it, and
 `object_labels` [pairs] classes of the vocabulary that both share.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from hoi_jax import io
-from hoi_jax.predictions import PredictionStore, check_store
+from hoi_jax.predictions import Predictions, check_prediction_arrays
 from hoi_jax.settings import choice
 
 ScorePairs = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -24,7 +24,7 @@ FACTORS = ("human_score", "object_score", "interactiveness")
 
 
 def pairs_to_score(
-    store: PredictionStore, *, min_interactiveness: float = 0.0, max_per_image: int | None = None
+    predictions: Predictions, *, min_interactiveness: float = 0.0, max_per_image: int | None = None
 ) -> Int[np.ndarray, " rows"]:
     """Rows of the pairs that are handed on: kept by NIS, with an object box of some size, interactive enough.
 
@@ -35,71 +35,72 @@ def pairs_to_score(
     Returns:
       Ordered by image, then as in the store.
     """
-    score = np.nan_to_num(store.pair_interactiveness.astype(np.float64), nan=0.0)
-    human, thing = clipped_boxes(store)
-    use = store.pair_kept & (score >= min_interactiveness) & (store.pair_object_class >= 0)
-    for boxes in (human, thing):
+    score = np.nan_to_num(predictions.pair_interactiveness.astype(np.float64), nan=0.0)
+    human, obj = clipped_boxes(predictions)
+    use = predictions.pair_nis_keep & (score >= min_interactiveness) & (predictions.pair_object_class >= 0)
+    for boxes in (human, obj):
         use &= np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     rows = np.flatnonzero(use)
     if max_per_image is not None:
-        order = rows[np.lexsort((-score[rows], store.pair_image[rows]))]
-        image = store.pair_image[order]
+        order = rows[np.lexsort((-score[rows], predictions.pair_image[rows]))]
+        image = predictions.pair_image[order]
         place = np.arange(len(order)) - np.searchsorted(image, image, side="left")
         rows = np.sort(order[place < max_per_image])
-    return rows[np.argsort(store.pair_image[rows], kind="stable")]
+    return rows[np.argsort(predictions.pair_image[rows], kind="stable")]
 
 
-def clipped_boxes(store: PredictionStore) -> tuple[np.ndarray, np.ndarray]:
-    """(human, object) boxes [P, 4] float64, cut to the picture; NaN where there is no box."""
-    height, width = store.image_hw_px[store.pair_image].astype(np.float64).T
+def clipped_boxes(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """(human, object) boxes [P, 4] float64, cut to the image; NaN where there is no box."""
+    height, width = predictions.image_hw_px[predictions.pair_image].astype(np.float64).T
     limit = np.stack([width, height, width, height], axis=1)
-    boxes = store.pair_human_xyxy_px, store.pair_object_xyxy_px
-    human, thing = (np.clip(box.astype(np.float64), 0.0, limit) for box in boxes)
-    return human, thing
+    boxes = predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px
+    human, obj = (np.clip(box.astype(np.float64), 0.0, limit) for box in boxes)
+    return human, obj
 
 
 def rescored(
-    store: PredictionStore,
-    pictures: Iterable[tuple[int, np.ndarray]],
+    predictions: Predictions,
+    images: Iterable[tuple[int, np.ndarray]],
     score_pairs: ScorePairs,
     *,
     num_verbs: int,
     factors: tuple[str, ...] = ("object_score",),
     min_interactiveness: float = 0.0,
     max_per_image: int | None = None,
-) -> PredictionStore:
+) -> Predictions:
     """`store` with verb scores of another system; interactiveness and everything else of its pairs stay.
 
     Args:
-      pictures: (image number, [H, W, 3] uint8), at least all images with pairs to score, in any order.
+      images: (image number, [H, W, 3] uint8), at least all images with pairs to score, in any order.
       num_verbs: of the vocabulary of `store`.
       factors: scores of the pair that the verbs are multiplied by, of `FACTORS`; a score that is absent counts as 1.
         Body-part gives one score for both boxes of a pair, which enters once by default.
       min_interactiveness, max_per_image: see `pairs_to_score`.
 
     Returns:
-      A store of all images, all pairs; those that were not handed on are `pair_kept` False and without verbs.
+      A store of all images, all pairs; those that were not handed on are `pair_nis_keep` False and without verbs.
 
     Raises:
-      ValueError: a picture is missing or of another size, or the function gives scores of another shape or NaN.
+      ValueError: an image is missing or of another size, or the function gives scores of another shape or NaN.
     """
     for factor in factors:
         choice("factor", factor, FACTORS)
-    rows = pairs_to_score(store, min_interactiveness=min_interactiveness, max_per_image=max_per_image)
-    human, thing = clipped_boxes(store)
-    row_of = {int(number): image for image, number in enumerate(store.image_id)}
-    waiting = set(store.pair_image[rows].tolist())
+    rows = pairs_to_score(predictions, min_interactiveness=min_interactiveness, max_per_image=max_per_image)
+    human, obj = clipped_boxes(predictions)
+    row_of = {int(number): image for image, number in enumerate(predictions.image_id)}
+    waiting = set(predictions.pair_image[rows].tolist())
     scores = np.zeros((len(rows), num_verbs))
-    for number, picture in pictures:
+    for number, photo in images:
         image = row_of.get(int(number), -1)
         if image not in waiting:
             continue
-        if picture.shape[:2] != tuple(store.image_hw_px[image]):
-            raise ValueError(f"image {number} is {picture.shape[:2]}, the store says {tuple(store.image_hw_px[image])}")
+        if photo.shape[:2] != tuple(predictions.image_hw_px[image]):
+            said = tuple(predictions.image_hw_px[image])
+            raise ValueError(f"image {number} is {photo.shape[:2]}, the predictions say {said}")
         waiting.remove(image)
-        mine = np.flatnonzero(store.pair_image[rows] == image)
+        mine = np.flatnonzero(predictions.pair_image[rows] == image)
         pairs = rows[mine]
-        found = np.asarray(score_pairs(picture, human[pairs], thing[pairs], store.pair_object_class[pairs]))
+        found = np.asarray(score_pairs(photo, human[pairs], obj[pairs], predictions.pair_object_class[pairs]))
         if found.shape != (len(pairs), num_verbs) or not np.isfinite(found).all():
             raise ValueError(
                 f"image {number}: {len(pairs)} pairs got scores of shape {found.shape}, expected {num_verbs} finite "
@@ -107,22 +108,25 @@ def rescored(
             )
         scores[mine] = found
     if waiting:
-        missing = sorted(int(store.image_id[image]) for image in waiting)
-        raise ValueError(f"no picture of {len(missing)} images with pairs, for example {missing[:5]}")
+        missing = sorted(int(predictions.image_id[image]) for image in waiting)
+        raise ValueError(f"no image of {len(missing)} images with pairs, for example {missing[:5]}")
     for factor in factors:
-        scores *= np.nan_to_num(getattr(store, f"pair_{factor}")[rows].astype(np.float64), nan=1.0)[:, None]
+        scores *= np.nan_to_num(getattr(predictions, f"pair_{factor}")[rows].astype(np.float64), nan=1.0)[:, None]
     pair, verb = np.nonzero(scores)
-    kept = np.zeros(len(store.pair_image), bool)
+    kept = np.zeros(len(predictions.pair_image), bool)
     kept[rows] = True
     result = dataclasses.replace(
-        store,
-        manifest={**store.manifest, "rescored": {"factors": list(factors), "min_interactiveness": min_interactiveness}},
-        pair_kept=kept,
-        trip_pair=rows[pair].astype(np.int64),
-        trip_verb=verb.astype(np.int64),
-        trip_score=scores[pair, verb].astype(np.float32),
+        predictions,
+        manifest={
+            **predictions.manifest,
+            "rescored": {"factors": list(factors), "min_interactiveness": min_interactiveness},
+        },
+        pair_nis_keep=kept,
+        triplet_pair=rows[pair].astype(np.int64),
+        triplet_verb=verb.astype(np.int64),
+        triplet_score=scores[pair, verb].astype(np.float32),
     )
-    check_store(result, "rescored predictions")
+    check_prediction_arrays(result, "rescored predictions")
     return result
 
 

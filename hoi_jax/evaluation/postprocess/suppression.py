@@ -1,4 +1,4 @@
-"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training pictures.
+"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training images.
 
 The body-part paper keeps a pair in the ranking of a class if its interactiveness exceeds that class's threshold; its
 600 numbers are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
-from hoi_jax.evaluation.score import evaluate_store
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.evaluation.score import evaluate_hoi_predictions
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 CANDIDATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -24,24 +24,24 @@ MIN_PAIRS = 10
 
 
 def apply_thresholds(
-    store: PredictionStore, thresholds: Float[np.ndarray, " hois"], vocabulary: Vocabulary
-) -> PredictionStore:
+    predictions: Predictions, thresholds: Float[np.ndarray, " hois"], vocabulary: Vocabulary
+) -> Predictions:
     """The store without the verb scores of pairs that do not exceed their HOI class's threshold.
 
     A threshold of 0 keeps everything; so do an unknown (NaN) interactiveness and a combination without a class. Pairs
     stay, with all their other scores; what the system itself suppressed counts again.
     """
-    label = vocabulary.hoi_table[store.trip_verb, store.pair_object_class[store.trip_pair]]
-    known = (label >= 0) & (store.pair_object_class[store.trip_pair] >= 0)
+    label = vocabulary.hoi_table[predictions.triplet_verb, predictions.pair_object_class[predictions.triplet_pair]]
+    known = (label >= 0) & (predictions.pair_object_class[predictions.triplet_pair] >= 0)
     limit = np.where(known, thresholds[label], 0.0)
-    score = store.pair_interactiveness[store.trip_pair]
+    score = predictions.pair_interactiveness[predictions.triplet_pair]
     stays = (limit <= 0) | ~(score <= limit)
-    rows = {name: getattr(store, name)[stays] for name in ("trip_pair", "trip_verb", "trip_score")}
-    return dataclasses.replace(store, pair_kept=np.ones_like(store.pair_kept), **rows)
+    rows = {name: getattr(predictions, name)[stays] for name in ("triplet_pair", "triplet_verb", "triplet_score")}
+    return dataclasses.replace(predictions, pair_nis_keep=np.ones_like(predictions.pair_nis_keep), **rows)
 
 
 def fit_thresholds(
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     candidates: Sequence[float] = CANDIDATES,
@@ -57,12 +57,12 @@ def fit_thresholds(
     """
     if not vocabulary.hois:
         raise ValueError(f"vocabulary {vocabulary.name!r} has no HOI classes")
-    if not np.isfinite(store.pair_interactiveness).any():
+    if not np.isfinite(predictions.pair_interactiveness).any():
         raise ValueError("the predictions hold no interactiveness scores")
     rising = np.sort(np.asarray(candidates, np.float64))
     tables = [
-        evaluate_store(
-            apply_thresholds(store, np.full(len(vocabulary.hois), value), vocabulary), annotations, vocabulary
+        evaluate_hoi_predictions(
+            apply_thresholds(predictions, np.full(len(vocabulary.hois), value), vocabulary), annotations, vocabulary
         ).per_class
         for value in rising
     ]
@@ -73,14 +73,14 @@ def fit_thresholds(
 
 
 def write_calibration(
-    path: Path, thresholds: Float[np.ndarray, " hois"], store: PredictionStore, split: str, vocabulary: Vocabulary
+    path: Path, thresholds: Float[np.ndarray, " hois"], predictions: Predictions, split: str, vocabulary: Vocabulary
 ) -> None:
     """`calibration.json`: the thresholds, what they were fitted on, and a fingerprint of the scores they belong to."""
-    content = np.ascontiguousarray(store.pair_interactiveness).tobytes() + np.sort(store.image_id).tobytes()
+    content = np.ascontiguousarray(predictions.pair_interactiveness).tobytes() + np.sort(predictions.image_id).tobytes()
     value = {
         "vocabulary": vocabulary.name,
         "nis_thresholds": [float(t) for t in thresholds],
-        "fitted_on": {"split": split, "images": len(store.image_id), "pairs": len(store.pair_image)},
+        "fitted_on": {"split": split, "images": len(predictions.image_id), "pairs": len(predictions.pair_image)},
         "fingerprint": hashlib.sha256(content).hexdigest()[:16],
     }
     io.write_json_atomic(path, value)

@@ -1,4 +1,4 @@
-"""One's own data: a COCO file with pairs of people and things, and what the people do. `docs/data.md` shows one.
+"""One's own data: a COCO file with pairs of people and objects, and what the people do. `docs/data.md` shows one.
 
     {"format": "hoi_jax",
      "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "cup"}],
@@ -28,13 +28,13 @@ from hoi_jax.formats.labels.pic import mask_of_segmentation, png_of_mask
 from hoi_jax.formats.labels.rows import Columns, instance_columns, pair_columns, whole_numbers
 from hoi_jax.io import CorruptFileError
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.custom import PREFIX, own_vocabulary
+from hoi_jax.vocab.custom import PREFIX, custom_vocabulary
 
 FORMAT = "hoi_jax"
 KNOWN = ("hico_det", "vcoco", "hoi_w", "pic", "hoi_scenes")
 
 
-def is_own(table: object) -> bool:
+def is_custom(table: object) -> bool:
     """Whether parsed JSON has this layout."""
     return isinstance(table, dict) and {"images", "annotations", "categories", "pairs"} <= set(table)
 
@@ -46,7 +46,7 @@ def vocabulary_of(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Voc
       CorruptFileError: naming the field.
     """
     try:
-        own = own_vocabulary(f"{PREFIX}{os.fspath(path)}", table)
+        own = custom_vocabulary(f"{PREFIX}{os.fspath(path)}", table)
     except ValueError as error:
         raise CorruptFileError(str(error)) from error
     for name in KNOWN:
@@ -56,7 +56,7 @@ def vocabulary_of(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Voc
     return own
 
 
-def open_own(table: Any, path: str | os.PathLike[str], vocabulary_name: str | None = None) -> LabelFile:
+def open_custom(table: Any, path: str | os.PathLike[str], vocabulary_name: str | None = None) -> LabelFile:
     """The file opened.
 
     Args:
@@ -65,7 +65,7 @@ def open_own(table: Any, path: str | os.PathLike[str], vocabulary_name: str | No
     Raises:
       CorruptFileError: naming record and field.
     """
-    if not is_own(table) or not all(
+    if not is_custom(table) or not all(
         isinstance(table[name], list) for name in ("images", "annotations", "categories", "pairs")
     ):
         raise CorruptFileError(f"{path}: not the layout of own data: images, annotations, categories, pairs are lists")

@@ -95,8 +95,8 @@ def open_table(table: Any, path: Path, *, coco_instances: Sequence[Path] = (), d
 
 
 def _open_table(table: Any, path: Path, coco_instances: Sequence[Path], dataset: str | None) -> LabelFile:
-    if own_files.is_own(table):
-        return own_files.open_own(table, path)
+    if own_files.is_custom(table):
+        return own_files.open_custom(table, path)
     if hico_files.is_instances(table):
         return hico_files.open_instances(hico_files.checked_instances(table, path), path)
     if vcoco_files.is_official(table):

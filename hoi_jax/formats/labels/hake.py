@@ -1,4 +1,4 @@
-"""HAKE's instance-level labels of HICO-DET's training pictures, with the states of body parts.
+"""HAKE's instance-level labels of HICO-DET's training images, with the states of body parts.
 
 A JSON object: file name -> {"labels": [{"hoi_id" from 1, "human_bbox", "object_bbox" in 1-based inclusive pixels,
 "width", "height", "action_labels": [{"human_part" 0..9, "partstate"}]}]}. Only acting parts are mentioned (no pair of a
@@ -92,7 +92,7 @@ def _columns(labels: list[Mapping[str, Any]], where: str) -> Columns:
     return columns | {"pairs_part_states": part_states(len(labels), pair, part)}
 
 
-# HICO-DET's training pairs as flat arrays: boxes and HOI classes of HAKE's instance-level file, without pictures.
+# HICO-DET's training pairs as flat arrays: boxes and HOI classes of HAKE's instance-level file, without images.
 #
 # An npz with `image_id` [I] (numbers of the files), `pair_image` [P] rows of it, `pair_hoi` [P] from 0, `pair_hbox` and
 # `pair_obox` [P, 4] in 1-based inclusive pixels, `pair_image_wh` [P, 2]; optionally `part_pair` [S] rows of pairs and
@@ -107,12 +107,12 @@ def is_flat_pairs(content: Mapping[str, np.ndarray]) -> bool:
 
 
 def annotations_of_flat_pairs(content: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Annotations:
-    """One split; `image_id` is the number in the file's name. Raises io.CorruptFileError naming file and picture."""
+    """One split; `image_id` is the number in the file's name. Raises io.CorruptFileError naming file and image."""
     vocabulary = get_vocabulary("hico_det")
     numbers, image = np.asarray(content["image_id"], np.int64), np.asarray(content["pair_image"], np.int64)
     pairs = len(image)
     if any(len(content[name]) != pairs for name in _NEEDED[2:]) or np.any((image < 0) | (image >= len(numbers))):
-        raise CorruptFileError(f"{path}: pair arrays differ in length, or point at no picture")
+        raise CorruptFileError(f"{path}: pair arrays differ in length, or point at no image")
     boxes = np.stack([content["pair_hbox"], content["pair_obox"]], axis=1).astype(np.float64)
     # An end before its start, as a few of HAKE's boxes have it, is taken as one pixel.
     boxes[..., 2:] = np.maximum(boxes[..., 2:], boxes[..., :2])
@@ -127,7 +127,7 @@ def annotations_of_flat_pairs(content: Mapping[str, np.ndarray], path: str | os.
     records = []
     for row, number in enumerate(numbers):
         mine = order[starts[row] : starts[row + 1]]
-        where = f"{path}: picture {number}"
+        where = f"{path}: image {number}"
         columns = columns_of_pairs(boxes[mine], np.asarray(content["pair_hoi"], np.int64)[mine], vocabulary, where)
         columns |= {"pairs_part_states": states[mine]}
         width, height = content["pair_image_wh"][mine[0]] if len(mine) else (0, 0)

@@ -47,7 +47,7 @@ def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any
 
 
 def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> Columns:
-    """Instances and pairs of one picture: row r has the human 2r and the object 2r + 1.
+    """Instances and pairs of one image: row r has the human 2r and the object 2r + 1.
 
     Raises:
       io.CorruptFileError: beginning with `where`, naming the field.
@@ -169,12 +169,12 @@ def detections_from_flat(arrays: Mapping[str, np.ndarray], vocabulary: Vocabular
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise DataError(f"flat predictions lack {missing}")
-    trip_pair = arrays["trip_pair"].astype(np.int64)
+    triplet_pair = arrays["trip_pair"].astype(np.int64)
     return PairDetections(
         arrays["pair_image"].astype(np.int64),
         arrays["pair_hbox"].astype(np.float64),
         arrays["pair_obox"].astype(np.float64),
-        trip_pair,
-        vocabulary.hoi_table[arrays["trip_verb"], arrays["pair_object"][trip_pair]],
+        triplet_pair,
+        vocabulary.hoi_table[arrays["trip_verb"], arrays["pair_object"][triplet_pair]],
         arrays["trip_score"],
     )

@@ -55,7 +55,7 @@ def is_image_labels(path: str | os.PathLike[str]) -> bool:
 
 
 def open_image_labels(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
-    """One split of `anno.mat`: labels of whole pictures. Raises io.CorruptFileError naming file and field."""
+    """One split of `anno.mat`: labels of whole images. Raises io.CorruptFileError naming file and field."""
     names, labels = read_image_labels(path, split)
     count = len(names)
     return LabelFile(
@@ -65,7 +65,7 @@ def open_image_labels(path: str | os.PathLike[str], split: str = "test") -> Labe
 
 
 def _pairs(entries: np.ndarray) -> tuple[Float[np.ndarray, "p 2 4"], Int[np.ndarray, " p"]]:
-    """Boxes (human, object) and 0-based classes of the visible entries of one picture."""
+    """Boxes (human, object) and 0-based classes of the visible entries of one image."""
     boxes, classes = [np.zeros((0, 2, 4))], [np.zeros(0, np.int64)]
     for entry in entries.ravel():
         if number_of(entry["invis"]):
@@ -87,7 +87,7 @@ def _boxes(rows: np.ndarray) -> Float[np.ndarray, "n 4"]:
 
 def read_image_labels(
     path: str | os.PathLike[str], split: str = "test"
-) -> tuple[list[str], Int[np.ndarray, "pictures 600"]]:
+) -> tuple[list[str], Int[np.ndarray, "images 600"]]:
     """File names and labels of one split of `anno.mat`: its +1, 0, -1, and -2 for NaN (unknown).
 
     Raises:
@@ -115,13 +115,13 @@ def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], sp
     The file's +1, 0, -1 stay, NaN (unknown) becomes -2.
 
     Raises:
-      io.DataError: a picture of `annotations` is not in the file, or the file is malformed.
+      io.DataError: an image of `annotations` is not in the file, or the file is malformed.
     """
     names, labels = read_image_labels(path, split)
     column_of = {name: column for column, name in enumerate(names)}
     missing = [name for name in annotations.file_name.tolist() if name not in column_of]
     if missing:
-        raise DataError(f"{path}: has no labels of {len(missing)} pictures, first {missing[0]!r}")
+        raise DataError(f"{path}: has no labels of {len(missing)} images, first {missing[0]!r}")
     values = labels[[column_of[name] for name in annotations.file_name.tolist()]]
     classes = values.shape[1]
     return Annotations(

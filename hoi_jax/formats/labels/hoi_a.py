@@ -53,7 +53,7 @@ def is_hoi_a(table: object) -> bool:
 
 
 def dialect_name(table: Sequence[Mapping[str, Any]]) -> str:
-    """The dataset that a file is of: HICO-DET numbers HOI classes, V-COCO's pictures are COCO's, the rest is HOI-W."""
+    """The dataset that a file is of: HICO-DET numbers HOI classes, V-COCO's images are COCO's, the rest is HOI-W."""
     relations = (r for row in table for r in row.get("hoi_annotation") or () if isinstance(r, dict))
     if "hoi_category_id" in next(relations, {}) or str(table[0].get("file_name")).startswith("HICO"):
         return "hico_det"
@@ -69,7 +69,7 @@ def open_hoi_a(table: Any, path: str | os.PathLike[str], dataset: str | None = N
       CorruptFileError: another layout, or a record without a file name.
     """
     if not is_hoi_a(table) or not all(isinstance(row, dict) for row in table):
-        raise CorruptFileError(f"{path}: not the HOI-A layout: expected a list of pictures with 'hoi_annotation'")
+        raise CorruptFileError(f"{path}: not the HOI-A layout: expected a list of images with 'hoi_annotation'")
     names = []
     for position, row in enumerate(table):
         if not isinstance(row.get("file_name"), str):

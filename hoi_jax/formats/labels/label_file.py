@@ -1,6 +1,6 @@
-"""A label file of any layout, opened: which pictures it speaks of, and the rows of each, read one at a time.
+"""A label file of any layout, opened: which images it speaks of, and the rows of each, read one at a time.
 
-Evaluation wants whole splits (`annotations`), builders want records with pictures beside them, and the doctor wants to
+Evaluation wants whole splits (`annotations`), builders want records with images beside them, and the doctor wants to
 go on after a broken record: all three read through this type.
 """
 
@@ -27,9 +27,9 @@ class LabelFile:
       path: the file, for messages.
       layout: name of the layout, as in `annotation_files`.
       vocabulary_name, actions_vocabulary_name: as in `Annotations`.
-      names: file name of every picture, without folders.
-      image_ids: the dataset's own number of every picture.
-      sizes_hw: height and width of every picture as the file says, (0, 0) = it does not.
+      names: file name of every image, without folders.
+      image_ids: the dataset's own number of every image.
+      sizes_hw: height and width of every image as the file says, (0, 0) = it does not.
       read: row -> its tables; raises DataError or one of `FAULTS` where the record is broken.
       notes: row -> what of the record is left out, one text each; for layouts whose files are known to be dirty.
       whole: the split, where it is in memory already.
@@ -54,7 +54,7 @@ class LabelFile:
         return f"{self.path}: record {row} ({self.names[row]})"
 
     def columns(self, row: int) -> Columns:
-        """The tables of one picture. Raises DataError naming file, record and field."""
+        """The tables of one image. Raises DataError naming file, record and field."""
         try:
             return self.read(row)
         except CorruptFileError:
@@ -63,7 +63,7 @@ class LabelFile:
             raise CorruptFileError(f"{self.where(row)}: malformed annotation ({error!r})") from error
 
     def record(self, row: int, hw: tuple[int, int] | None = None) -> Columns:
-        """A raw record without its picture, whose size is `hw` or what the file says. Raises DataError."""
+        """A raw record without its image, whose size is `hw` or what the file says. Raises DataError."""
         actions = self.actions_vocabulary_name
         count = len(get_vocabulary(actions).actions) if actions else 1
         size, number = self.sizes_hw[row] if hw is None else hw, int(self.image_ids[row])

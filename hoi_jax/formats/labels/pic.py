@@ -1,8 +1,8 @@
-"""PIC v2.0: relations between segmented people and things, from `relations_<split>.json` and its PNG files.
+"""PIC v2.0: relations between segmented people and objects, from `relations_<split>.json` and its PNG files.
 
 The JSON is a list of {"name", "image_id", "relations": [{"subject", "object", "relation"}]}; ends are instance
 numbers.
-Somewhere below the dataset's folder lie, for every picture, two 8-bit PNG files of its name: one below a folder
+Somewhere below the dataset's folder lie, for every image, two 8-bit PNG files of its name: one below a folder
 `semantic` (class 1..143 of every pixel, 0 = none) and one below a folder `instance` (instance number of every pixel).
 Class of an instance is the largest class number among its pixels, as the official evaluator has it; its box is the
 tightest one. Relations that name an instance without pixels, or whose subject is no human, are left out and listed.
@@ -37,7 +37,7 @@ def is_relations(table: object) -> bool:
 
 
 def map_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """(kind, picture's name without ending) -> PNG file, for all below `folder`."""
+    """(kind, image's name without ending) -> PNG file, for all below `folder`."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.rglob("*.png")):
         for kind in KINDS:
@@ -50,13 +50,13 @@ def read_map(path: Path) -> Int[np.ndarray, "h w"]:
     """A label map of one channel of 8 bits. Raises DataError naming the file."""
     data = read_bytes(path, max_bytes=64 * MEGABYTE)
     try:
-        with Image.open(memory.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise TooLargeError(f"{path}: {picture.width} x {picture.height} pixels")
+        with Image.open(memory.BytesIO(data), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise TooLargeError(f"{path}: {image.width} x {image.height} pixels")
             # "P" holds the same numbers as "L", with colours to look at.
-            if picture.mode not in ("L", "P"):
-                raise CorruptFileError(f"{path}: mode {picture.mode}, expected one channel of 8 bits")
-            return np.asarray(picture).astype(np.int64)
+            if image.mode not in ("L", "P"):
+                raise CorruptFileError(f"{path}: mode {image.mode}, expected one channel of 8 bits")
+            return np.asarray(image).astype(np.int64)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise CorruptFileError(f"{path}: not a readable PNG ({error})") from error
 
@@ -71,7 +71,7 @@ def open_pic(table: Any, path: str | os.PathLike[str], folder: Path | None = Non
       DataError: another layout, a record without a name, or no PNG files.
     """
     if not is_relations(table) or not all(isinstance(row, dict) for row in table):
-        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of pictures with 'name', 'relations'")
+        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of images with 'name', 'relations'")
     here = Path(path).resolve().parent
     maps: dict[tuple[str, str], Path] = {}
     for place in [folder] if folder is not None else [here, here.parent]:
@@ -111,7 +111,7 @@ def open_pic(table: Any, path: str | os.PathLike[str], folder: Path | None = Non
 def pic_columns(
     record: Mapping[str, Any], semantic: Int[np.ndarray, "h w"], instance: Int[np.ndarray, "h w"]
 ) -> tuple[Columns, list[str]]:
-    """(tables of one picture with masks, what was left out).
+    """(tables of one image with masks, what was left out).
 
     Raises:
       ValueError, KeyError, TypeError: a class or relation that does not exist, or a malformed relation.
@@ -138,7 +138,7 @@ def pic_columns(
         if not 1 <= verb <= len(vocabulary.verbs):
             raise ValueError(f"relation {place}: field 'relation' is {verb}")
         if any(end not in row_of for end in ends):
-            notes.append(f"relation {place}: instances {ends} are not both in the picture")
+            notes.append(f"relation {place}: instances {ends} are not both in the image")
         elif classes[row_of[ends[0]]] != vocabulary.human_class or ends[0] == ends[1]:
             notes.append(f"relation {place}: the subject is no human, or its own object")
         else:
@@ -190,7 +190,7 @@ def unpacked_counts(text: str | bytes) -> list[int]:
 
 
 def mask_of_counts(counts: Sequence[int], hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """A mask from run lengths. Raises ValueError where they do not fill the picture."""
+    """A mask from run lengths. Raises ValueError where they do not fill the image."""
     height, width = hw
     runs = np.asarray(counts, np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
@@ -199,17 +199,17 @@ def mask_of_counts(counts: Sequence[int], hw: tuple[int, int]) -> Bool[np.ndarra
 
 
 def mask_of_segmentation(segmentation: Any, hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """A mask from the field `segmentation` of an annotation, in a picture of `hw` = (height, width).
+    """A mask from the field `segmentation` of an annotation, in an image of `hw` = (height, width).
 
     Raises:
-      ValueError, TypeError, KeyError: malformed, or of another size than the picture.
+      ValueError, TypeError, KeyError: malformed, or of another size than the image.
     """
     height, width = hw
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"field 'segmentation' needs a picture with a size, it has {height} x {width}")
+        raise ValueError(f"field 'segmentation' needs an image with a size, it has {height} x {width}")
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"field 'segmentation' is of size {segmentation['size']}, the picture {[height, width]}")
+            raise ValueError(f"field 'segmentation' is of size {segmentation['size']}, the image {[height, width]}")
         counts = segmentation["counts"]
         return mask_of_counts(unpacked_counts(counts) if isinstance(counts, str) else counts, hw)
     canvas = Image.new("1", (width, height))
@@ -231,19 +231,19 @@ def _pic_table(path: Path) -> tuple[Path, list[dict[str, Any]]]:
         path = lists[0]
     table = io.read_json(path)
     if not is_relations(table) or not all(isinstance(row, dict) for row in table):
-        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of pictures with 'name', 'relations'")
+        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of images with 'name', 'relations'")
     return path, table
 
 
 class LazyScene(NamedTuple):
-    """Number of relations of a picture, and what reads its scene."""
+    """Number of relations of an image, and what reads its scene."""
 
     relations: int
     read: Callable[[], Scene]
 
 
 def pic_scenes(path: str | os.PathLike[str]) -> dict[str, LazyScene]:
-    """Picture's name without ending -> its scene, read when it is asked for.
+    """Image's name without ending -> its scene, read when it is asked for.
 
     Args:
       path: `relations_<split>.json` with folders `semantic` and `instance` beside it, or the folder of these.

@@ -1,4 +1,4 @@
-"""Rows of one picture's labels, named as in `schema.RECORD_FIELDS`: what every label file is turned into."""
+"""Rows of one image's labels, named as in `schema.RECORD_FIELDS`: what every label file is turned into."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def instance_columns(
 ) -> Columns:
     """The `instances_*` columns for boxes without keypoints, faces, parts or masks.
 
-    Boxes may reach out of the picture, and may have no area; that is kept as annotated.
+    Boxes may reach out of the image, and may have no area; that is kept as annotated.
 
     Raises:
       ValueError: a box is not finite, or ends before it begins.
@@ -81,7 +81,7 @@ def persons_and_pairs(
 def record_of(
     image_id: int, file_name: str, original_hw_px: tuple[int, int], columns: Mapping[str, object], num_actions: int
 ) -> Columns:
-    """A raw record without its picture; tables that `columns` lacks are empty.
+    """A raw record without its image; tables that `columns` lacks are empty.
 
     Args:
       original_hw_px: height and width; (0, 0) where the label file does not say.

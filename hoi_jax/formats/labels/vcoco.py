@@ -45,7 +45,7 @@ def pair_annotations(path: str | os.PathLike[str], table: Any) -> list[dict[str,
     rows = table["annotations"]
     groups = list(rows.values()) if isinstance(rows, dict) else [rows]
     if not all(isinstance(group, list) and all(isinstance(row, dict) for row in group) for group in groups):
-        raise CorruptFileError(f"{path}: field 'annotations' is not a list of pictures, or several by split")
+        raise CorruptFileError(f"{path}: field 'annotations' is not a list of images, or several by split")
     return [row for group in groups for row in group]
 
 
@@ -65,7 +65,7 @@ def _verb_of(class_name: str, vocabulary: Vocabulary, path: str | os.PathLike[st
 
 
 def number_in(file_name: str) -> int:
-    """The last number in a file name, as COCO names pictures. Raises KeyError when there is none."""
+    """The last number in a file name, as COCO names images. Raises KeyError when there is none."""
     numbers = re.findall(r"\d+", file_name)
     if not numbers:
         raise KeyError("file_name without a number")
@@ -75,7 +75,7 @@ def number_in(file_name: str) -> int:
 def persons_from_pairs(
     row: Mapping[str, Any], class_to_verb: Int[np.ndarray, " classes"], vocabulary: Vocabulary
 ) -> Columns:
-    """Instances and persons of one picture; equal boxes of the same class are one instance.
+    """Instances and persons of one image; equal boxes of the same class are one instance.
 
     Raises:
       KeyError, TypeError, ValueError: a field is absent or malformed.
@@ -119,7 +119,7 @@ def _actions_with_known_roles(class_to_verb: np.ndarray, vocabulary: Vocabulary)
 
 
 def open_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelFile:
-    """A split of the pair layout, which does not say how large pictures are; `image_id` is the file name's number."""
+    """A split of the pair layout, which does not say how large images are; `image_id` is the file name's number."""
     vocabulary = get_vocabulary("vcoco")
     class_to_verb = verbs_of_classes(table["classes"], vocabulary, path)
     rows = pair_annotations(path, table)
@@ -139,16 +139,16 @@ def open_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelF
 
 
 class CocoInstances:
-    """Boxes and pictures of COCO `instances_*.json` files by annotation and image number."""
+    """Boxes and images of COCO `instances_*.json` files by annotation and image number."""
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]]):
-        self.pictures: dict[int, Mapping[str, Any]] = {}
+        self.images: dict[int, Mapping[str, Any]] = {}
         self.by_image: dict[int, list[Mapping[str, Any]]] = {}
         for path in paths:
             table = read_json(path)
             try:
-                for picture in table["images"]:
-                    self.pictures[picture["id"]] = picture
+                for image in table["images"]:
+                    self.images[image["id"]] = image
                 for row in table["annotations"]:
                     self.by_image.setdefault(row["image_id"], []).append(row)
             except (KeyError, TypeError) as error:
@@ -156,7 +156,7 @@ class CocoInstances:
 
 
 class OfficialTable:
-    """`vcoco_<split>.json`: 26 actions over the same persons, regrouped by picture.
+    """`vcoco_<split>.json`: 26 actions over the same persons, regrouped by image.
 
     Attributes:
       images: image numbers in order of first appearance.
@@ -188,14 +188,14 @@ class OfficialTable:
 
 
 def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -> tuple[str, Columns]:
-    """(file name, columns) of one picture: all its COCO instances; persons without V-COCO labels stay unlabelled.
+    """(file name, columns) of one image: all its COCO instances; persons without V-COCO labels stay unlabelled.
 
     Raises:
-      io.DataError: COCO's files lack the picture, an annotation of it, or a field.
+      io.DataError: COCO's files lack the image, an annotation of it, or a field.
     """
     vocabulary = get_vocabulary("vcoco")
     where = f"COCO instances: image {image_id}"
-    if image_id not in coco.pictures:
+    if image_id not in coco.images:
         raise DataError(f"{where} of V-COCO is not in them")
     try:
         annotations = coco.by_image.get(image_id, [])
@@ -204,7 +204,7 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
         if not np.isfinite(xywh).all():
             raise ValueError("a box is not finite")
         classes = np.asarray([CLASS_OF_CATEGORY[a["category_id"]] for a in annotations], np.int32)
-        file_name = Path(coco.pictures[image_id]["file_name"]).name
+        file_name = Path(coco.images[image_id]["file_name"]).name
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{where}: malformed ({error!r})") from error
     row_of = {number: row for row, number in enumerate(ids.tolist())}
@@ -219,16 +219,16 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
 
 
 def open_official(table: Any, path: str | os.PathLike[str], coco: CocoInstances) -> LabelFile:
-    """A split of the official layout, pictures in order of their first person. Raises DataError."""
+    """A split of the official layout, images in order of their first person. Raises DataError."""
     people = OfficialTable(path, table)
     names, sizes = [], []
     for image_id in people.images:
-        picture = coco.pictures.get(image_id)
-        if picture is None:
+        image = coco.images.get(image_id)
+        if image is None:
             raise DataError(f"{path}: COCO instances: image {image_id} of V-COCO is not in them")
         try:
-            names.append(Path(picture["file_name"]).name)
-            sizes.append((int(picture["height"]), int(picture["width"])))
+            names.append(Path(image["file_name"]).name)
+            sizes.append((int(image["height"]), int(image["width"])))
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(
                 f"COCO instances: image {image_id}: no height and width, or no name ({error!r})"

@@ -34,7 +34,7 @@ def is_flat_truth(content: Mapping[str, np.ndarray]) -> bool:
 
 
 def annotations_from_flat(content: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Annotations:
-    """A split of the flat layout, which does not say how large pictures are.
+    """A split of the flat layout, which does not say how large images are.
 
     Raises:
       DataError: naming the file and the field that is malformed, or points nowhere.

@@ -14,7 +14,7 @@ from hoi_jax.annotations import COLUMNS, Annotations
 from hoi_jax.formats.labels.hoi_a import DIALECTS
 from hoi_jax.formats.labels.rows import Columns
 from hoi_jax.vocab import Vocabulary, get_vocabulary
-from hoi_jax.vocab.custom import own_table
+from hoi_jax.vocab.custom import custom_table
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, OBJECTS_ALPHABETICAL
 
 
@@ -31,12 +31,12 @@ class Layout:
     cannot: tuple[str, ...]
 
 
-Picture = tuple[str, int, tuple[int, int], Columns]
+FoundImage = tuple[str, int, tuple[int, int], Columns]
 """File name, image number, (height, width), tables."""
 
 
-def pictures(annotations: Annotations) -> Iterator[Picture]:
-    """The rows of every picture."""
+def iterate_images(annotations: Annotations) -> Iterator[FoundImage]:
+    """The rows of every image."""
     ends = {table: annotations.counts[table].cumsum() for table in COLUMNS}
     for row in range(annotations.num_images):
         columns: Columns = {}
@@ -71,7 +71,7 @@ def write_hico_json(annotations: Annotations) -> dict[str, Any]:
     """fredzzhang/hicodet's `instances_*.json`."""
     vocabulary = get_vocabulary("hico_det")
     alphabetical = [OBJECTS_ALPHABETICAL.index(name) for name in vocabulary.objects]
-    rows = list(pictures(annotations))
+    rows = list(iterate_images(annotations))
     annotation = []
     for _, _, _, columns in rows:
         hoi = _hois(columns, vocabulary)
@@ -102,7 +102,7 @@ def write_hake(annotations: Annotations) -> dict[str, Any]:
     """HAKE's instance-level JSON. Which state an acting part is in is not kept in our records: it is written as 0."""
     vocabulary = get_vocabulary("hico_det")
     table = {}
-    for name, _, (height, width), columns in pictures(annotations):
+    for name, _, (height, width), columns in iterate_images(annotations):
         states = np.asarray(columns["pairs_part_states"])
         labels = []
         for human, obj, hoi, parts in zip(
@@ -124,10 +124,10 @@ def write_hoi_a(annotations: Annotations) -> list[dict[str, Any]]:
     dialect, vocabulary = DIALECTS[annotations.vocabulary_name], get_vocabulary(annotations.vocabulary_name)
     number_of = {index: number for number, index in dialect.class_of.items()}
     table = []
-    for name, number, (height, width), columns in pictures(annotations):
+    for name, number, (height, width), columns in iterate_images(annotations):
         boxes = np.asarray(columns["instances_xyxy_px"]).astype(np.float64)
         boxes[:, 2:] -= dialect.end_shift_px
-        things = [
+        objects = [
             {"bbox": box, "category_id": number_of[int(label)]}
             for box, label in zip(_numbers(boxes), np.asarray(columns["instances_class"]), strict=True)
         ]
@@ -142,8 +142,8 @@ def write_hoi_a(annotations: Annotations) -> list[dict[str, Any]]:
                 label = int(np.asarray(columns["instances_class"])[obj])
                 row["hoi_category_id"] = int(vocabulary.hoi_table[verb, label]) + 1
             relations.append(row)
-        picture = {"file_name": name, "img_id": number, "annotations": things, "hoi_annotation": relations}
-        table.append(picture | ({"height": height, "width": width} if height and width else {}))
+        image = {"file_name": name, "img_id": number, "annotations": objects, "hoi_annotation": relations}
+        table.append(image | ({"height": height, "width": width} if height and width else {}))
     return table
 
 
@@ -152,7 +152,7 @@ def write_vcoco_pairs(annotations: Annotations) -> dict[str, Any]:
     vocabulary = get_vocabulary("vcoco")
     classes = _role_classes(vocabulary)
     rows, ids = [], []
-    for name, number, _, columns in pictures(annotations):
+    for name, number, _, columns in iterate_images(annotations):
         human, obj, verb = (np.asarray(columns[f"pairs_{c}"]) for c in ("human", "object", "verb"))
         kept = [row for row in range(len(verb)) if obj[row] >= 0 and int(verb[row]) in classes]
         boxes, labels = np.asarray(columns["instances_xyxy_px"]), np.asarray(columns["instances_class"])
@@ -192,7 +192,7 @@ def write_vcoco_official(annotations: Annotations) -> dict[str, Any]:
     vocabulary = get_vocabulary("vcoco")
     next_number = int(annotations["instances_annotation_id"].max(initial=0)) + 1
     images, boxes, people = [], [], []
-    for name, number, (height, width), columns in pictures(annotations):
+    for name, number, (height, width), columns in iterate_images(annotations):
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         numbers = np.array(columns["instances_annotation_id"], np.int64)
         for row in np.flatnonzero(numbers < 0):
@@ -231,29 +231,29 @@ def write_vcoco_official(annotations: Annotations) -> dict[str, Any]:
     return {"actions": tables, "coco": {"images": images, "annotations": boxes, "categories": categories}}
 
 
-def write_own(annotations: Annotations) -> dict[str, Any]:
+def write_custom(annotations: Annotations) -> dict[str, Any]:
     """Our own layout: COCO plus pairs (`hoi_jax.formats.labels.custom`). One entry of `pairs` per row and verb."""
     vocabulary = get_vocabulary(annotations.vocabulary_name)
-    images, things, pairs = [], [], []
-    for name, number, (height, width), columns in pictures(annotations):
+    images, objects, pairs = [], [], []
+    for name, number, (height, width), columns in iterate_images(annotations):
         size = {"height": height, "width": width} if height and width else {}
         images.append({"id": number, "file_name": name, **size})
-        first = len(things) + 1
+        first = len(objects) + 1
         corners = np.asarray(columns["instances_xyxy_px"]).astype(np.float64)
         xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1).tolist()
         for row, (box, label) in enumerate(zip(xywh, columns["instances_class"], strict=True)):  # type: ignore[arg-type]
-            thing = {"id": first + row, "image_id": number, "category_id": int(label) + 1, "bbox": box}
-            things.append(thing | _extras(columns, row))
+            item = {"id": first + row, "image_id": number, "category_id": int(label) + 1, "bbox": box}
+            objects.append(item | _extras(columns, row))
         for human, obj, verb, parts in zip(
             *(np.asarray(columns[f"pairs_{c}"]) for c in ("human", "object", "verb", "part_states")), strict=True
         ):
             ends = {"human": first + int(human), "object": None if obj < 0 else first + int(obj)}
             row = {"image_id": number, **ends, "verbs": [vocabulary.verbs[verb]]}
             pairs.append(row | ({} if (parts < 0).all() else {"part_states": parts.tolist()}))
-    table = own_table(vocabulary)
+    table = custom_table(vocabulary)
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(table.pop("objects"))]
     head = {"format": "hoi_jax", "categories": categories, **table}
-    return head | {"images": images, "annotations": things, "pairs": pairs}
+    return head | {"images": images, "annotations": objects, "pairs": pairs}
 
 
 def _extras(columns: Columns, row: int) -> dict[str, Any]:
@@ -279,7 +279,7 @@ LAYOUTS: Mapping[str, Layout] = {
         write_hake,
         ("hico_det",),
         (
-            "boxes that are in no pair", "that two pairs share a box", "the size of pictures without pairs",
+            "boxes that are in no pair", "that two pairs share a box", "the size of images without pairs",
             "image numbers other than the file name's", "which state a part is in", *_PAIR_LOSSES,
         ),
     ),
@@ -302,10 +302,10 @@ LAYOUTS: Mapping[str, Layout] = {
     "vcoco_official": Layout(
         write_vcoco_official,
         ("vcoco",),
-        ("pictures without labelled people", "people labelled for some actions only (refused)", *_PAIR_LOSSES),
+        ("images without labelled people", "people labelled for some actions only (refused)", *_PAIR_LOSSES),
     ),
     "own": Layout(
-        write_own,
+        write_custom,
         None,
         (
             "V-COCO: which people were labelled, and that an action is known to be absent",

@@ -1,4 +1,4 @@
-"""A prediction store from the columns of somebody else's file: what is absent gets its neutral value."""
+"""A prediction file from the columns of somebody else's file: what is absent gets its neutral value."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.predictions import PredictionStore, check_store
+from hoi_jax.predictions import Predictions, check_prediction_arrays
 from hoi_jax.vocab import Vocabulary
 
 INCLUSIVE_TO_CORNERS = np.array([0.0, 0.0, 1.0, 1.0])
@@ -31,7 +31,7 @@ def images_by_name(annotations: Annotations, names: Sequence[str]) -> Int[np.nda
     return np.array([number_of.get(name, first_free + row) for row, name in enumerate(names)], np.int64)
 
 
-def build_store(
+def build_predictions(
     manifest: Mapping[str, Any],
     vocabulary: Vocabulary,
     annotations: Annotations,
@@ -41,15 +41,15 @@ def build_store(
     pair_image_id: Int[np.ndarray, " p"],
     pair_boxes_px: tuple[Float[np.ndarray, "p 4"], Float[np.ndarray, "p 4"]],
     pair_object_class: Int[np.ndarray, " p"],
-    trip_pair: Int[np.ndarray, " t"],
-    trip_verb: Int[np.ndarray, " t"],
-    trip_score: Float[np.ndarray, " t"],
+    triplet_pair: Int[np.ndarray, " t"],
+    triplet_verb: Int[np.ndarray, " t"],
+    triplet_score: Float[np.ndarray, " t"],
     pair_object_score: Float[np.ndarray, " p"] | None = None,
     pair_interactiveness: Float[np.ndarray, " p"] | None = None,
     agent_image_id: Int[np.ndarray, " m"] | None = None,
     agent_xyxy_px: Float[np.ndarray, "m 4"] | None = None,
     agent_scores: Float[np.ndarray, "m verbs"] | None = None,
-) -> PredictionStore:
+) -> Predictions:
     """A checked store.
 
     Args:
@@ -66,7 +66,7 @@ def build_store(
     image_id = np.unique(np.concatenate([listed_images, pair_image_id, agent_ids]).astype(np.int64))
     count = len(pair_image_id)
     unknown = np.full(count, np.float32(np.nan))
-    store = PredictionStore(
+    predictions = Predictions(
         {**manifest, "vocabulary": vocabulary.name},
         image_id=image_id,
         image_hw_px=_sizes(annotations, image_id),
@@ -78,17 +78,17 @@ def build_store(
         pair_object_score=unknown if pair_object_score is None else pair_object_score,
         pair_interactiveness=unknown if pair_interactiveness is None else pair_interactiveness,
         pair_part_scores=np.full((count, 6), np.float32(np.nan)),
-        pair_kept=np.ones(count, bool),
-        trip_pair=trip_pair.astype(np.int64),
-        trip_verb=trip_verb.astype(np.int64),
-        trip_score=trip_score,
+        pair_nis_keep=np.ones(count, bool),
+        triplet_pair=triplet_pair.astype(np.int64),
+        triplet_verb=triplet_verb.astype(np.int64),
+        triplet_score=triplet_score,
         agent_image=np.searchsorted(image_id, agent_ids).astype(np.int64),
         agent_xyxy_px=np.zeros((0, 4)) if agent_xyxy_px is None else agent_xyxy_px,
         agent_scores=np.zeros((0, len(vocabulary.verbs))) if agent_scores is None else agent_scores,
         hoi_scores=np.zeros((len(image_id), 0), np.float32),
     )
-    check_store(store, where)
-    return store
+    check_prediction_arrays(predictions, where)
+    return predictions
 
 
 def _sizes(annotations: Annotations, image_id: np.ndarray) -> np.ndarray:

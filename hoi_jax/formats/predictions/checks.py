@@ -3,11 +3,11 @@
 import numpy as np
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 
-def prediction_counts(store: PredictionStore, annotations: Annotations, vocabulary: Vocabulary) -> dict[str, int]:
+def prediction_counts(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> dict[str, int]:
     """Counts for the manifest; all are zero for clean predictions except the first three.
 
     What is counted, and what evaluation does with it:
@@ -19,38 +19,40 @@ def prediction_counts(store: PredictionStore, annotations: Annotations, vocabula
     - `boxes_outside_image`: boxes that leave their image by more than a pixel; matched as they are, never clipped;
     - `invalid_combinations`: verb scores whose verb and object form no class; left out of HOI class metrics.
     """
-    known = np.isin(store.image_id, annotations.image_id)
-    trip_image = store.pair_image[store.trip_pair]
-    image = np.concatenate([store.pair_image, store.pair_image, store.agent_image])
-    boxes = np.concatenate([store.pair_human_xyxy_px, store.pair_object_xyxy_px, store.agent_xyxy_px]).astype(float)
-    people = np.concatenate([store.pair_human_xyxy_px, store.agent_xyxy_px])
-    scored = np.unique(np.concatenate([trip_image, store.agent_image]))
-    size = store.image_hw_px[image][:, [1, 0]].astype(float)
+    known = np.isin(predictions.image_id, annotations.image_id)
+    triplet_image = predictions.pair_image[predictions.triplet_pair]
+    image = np.concatenate([predictions.pair_image, predictions.pair_image, predictions.agent_image])
+    boxes = np.concatenate(
+        [predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px, predictions.agent_xyxy_px]
+    ).astype(float)
+    people = np.concatenate([predictions.pair_human_xyxy_px, predictions.agent_xyxy_px])
+    scored = np.unique(np.concatenate([triplet_image, predictions.agent_image]))
+    size = predictions.image_hw_px[image][:, [1, 0]].astype(float)
     with np.errstate(invalid="ignore"):
         beyond = (boxes[:, :2] < -1).any(1) | (boxes[:, 2:] > size + 1).any(1)
         inverted = (boxes[:, 2:] < boxes[:, :2]).any(1)
-    scores = store.trip_score
+    scores = predictions.triplet_score
     return {
         "num_predictions": len(scores),
-        "num_predicted_pairs": len(store.pair_image),
-        "num_predicted_people": len(store.agent_image),
+        "num_predicted_pairs": len(predictions.pair_image),
+        "num_predicted_people": len(predictions.agent_image),
         "unknown_images": int((~known).sum()),
-        "predictions_in_unknown_images": int((~known)[trip_image].sum() + (~known)[store.agent_image].sum()),
+        "predictions_in_unknown_images": int((~known)[triplet_image].sum() + (~known)[predictions.agent_image].sum()),
         "images_without_predictions": int(annotations.num_images - known[scored].sum()),
         "nan_scores": int(np.isnan(scores).sum()),
         "infinite_scores": int(np.isinf(scores).sum()),
         "nan_human_boxes": int(np.isnan(people).any(1).sum()),
         "inverted_boxes": int(inverted.sum()),
         "boxes_outside_image": int((beyond & (size > 0).all(1)).sum()),
-        "invalid_combinations": _invalid(store, vocabulary),
+        "invalid_combinations": _invalid(predictions, vocabulary),
     }
 
 
-def _invalid(store: PredictionStore, vocabulary: Vocabulary) -> int:
+def _invalid(predictions: Predictions, vocabulary: Vocabulary) -> int:
     if not vocabulary.hois:
         return 0
-    object_class = store.pair_object_class[store.trip_pair]
-    return int(((object_class < 0) | (vocabulary.hoi_table[store.trip_verb, object_class] < 0)).sum())
+    object_class = predictions.pair_object_class[predictions.triplet_pair]
+    return int(((object_class < 0) | (vocabulary.hoi_table[predictions.triplet_verb, object_class] < 0)).sum())
 
 
 EXPECTED = ("num_predictions", "num_predicted_pairs", "num_predicted_people")

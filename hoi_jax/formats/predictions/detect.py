@@ -1,4 +1,4 @@
-"""Prediction files of every layout, told apart by their content, as a `PredictionStore`.
+"""Prediction files of every layout, told apart by their content, as a `Predictions`.
 
 - `store`: our own npz;
 - `flat-npz`: HICO-DET's `pair_*`, `trip_*` or V-COCO's `det_*`, `role_*`;
@@ -17,7 +17,7 @@ from hoi_jax.formats.predictions import flat_npz as prediction_flat
 from hoi_jax.formats.predictions import hico_mat as hico_detections
 from hoi_jax.formats.predictions import hoi_json as prediction_json
 from hoi_jax.formats.predictions import vcoco_pickle as vcoco_detections
-from hoi_jax.predictions import PredictionStore, load_predictions
+from hoi_jax.predictions import Predictions, load_predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary
 
@@ -43,7 +43,7 @@ def detect_format(path: str | os.PathLike[str]) -> str:
 
 def read_predictions(
     path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations, format: str = "auto"
-) -> PredictionStore:
+) -> Predictions:
     """Predictions of any known format.
 
     Args:
@@ -57,28 +57,30 @@ def read_predictions(
     choice("format", format, ("auto", *FORMATS))
     found = detect_format(path) if format == "auto" else format
     if found == "store":
-        store = load_predictions(path)
-        if store.vocabulary_name != vocabulary.name:
-            raise io.DataError(f"{path}: predictions are in {store.vocabulary_name!r}, expected {vocabulary.name!r}")
-        return store
+        predictions = load_predictions(path)
+        if predictions.vocabulary_name != vocabulary.name:
+            raise io.DataError(
+                f"{path}: predictions are in {predictions.vocabulary_name!r}, expected {vocabulary.name!r}"
+            )
+        return predictions
     if found == "flat-npz":
         content = io.read_npz(path)
         if prediction_flat.is_flat_pairs(content) and vocabulary.hois:
-            return prediction_flat.store_from_flat_pairs(content, path, vocabulary, annotations)
+            return prediction_flat.predictions_from_flat_pairs(content, path, vocabulary, annotations)
         if prediction_flat.is_flat_actions(content) and vocabulary.actions:
-            return prediction_flat.store_from_flat_actions(content, path, vocabulary, annotations)
+            return prediction_flat.predictions_from_flat_actions(content, path, vocabulary, annotations)
         raise io.CorruptFileError(f"{path}: no flat predictions for {vocabulary.name}; it has {sorted(content)}")
     if found == "hico-mat":
         _needs(bool(vocabulary.hois), path, found, vocabulary)
-        return hico_detections.store_from_detections(path, vocabulary, annotations)
+        return hico_detections.predictions_from_detections(path, vocabulary, annotations)
     if found == "vcoco-pickle":
         _needs(bool(vocabulary.actions), path, found, vocabulary)
-        return vcoco_detections.store_from_detections(io.read_bytes(path), path, vocabulary, annotations)
+        return vcoco_detections.predictions_from_detections(io.read_bytes(path), path, vocabulary, annotations)
     table = io.read_json(path)
     if not prediction_json.is_json_predictions(table):
         raise io.CorruptFileError(f"{path}: JSON of no known prediction layout; expected a list with 'hoi_prediction'")
     dialect = None if found == "json" else found
-    return prediction_json.store_from_json(table, path, vocabulary, annotations, dialect)
+    return prediction_json.predictions_from_json(table, path, vocabulary, annotations, dialect)
 
 
 def _needs(fits: bool, path: str | os.PathLike[str], format: str, vocabulary: Vocabulary) -> None:
@@ -88,7 +90,7 @@ def _needs(fits: bool, path: str | os.PathLike[str], format: str, vocabulary: Vo
 
 def write_official(
     path: str | os.PathLike[str],
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     *,
@@ -100,5 +102,5 @@ def write_official(
       number of rows or records written.
     """
     if vocabulary.hois:
-        return hico_detections.write_detections(path, store, annotations, vocabulary, use_nis=use_nis)
-    return vcoco_detections.write_detections(path, store, annotations, vocabulary, use_nis=use_nis)
+        return hico_detections.write_detections(path, predictions, annotations, vocabulary, use_nis=use_nis)
+    return vcoco_detections.write_detections(path, predictions, annotations, vocabulary, use_nis=use_nis)

@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 
 from hoi_jax import npz as arrays
 from hoi_jax.annotations import Annotations
-from hoi_jax.formats.predictions.build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
+from hoi_jax.formats.predictions.build import INCLUSIVE_TO_CORNERS, build_predictions, images_by_position
 from hoi_jax.io import DataError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 _PAIR_FIELDS = {
@@ -71,9 +71,9 @@ def check_rows(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: s
         raise DataError(f"{where}: fields have different lengths: {lengths}")
 
 
-def store_from_flat_pairs(
+def predictions_from_flat_pairs(
     content: Mapping[str, np.ndarray], path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
-) -> PredictionStore:
+) -> Predictions:
     """HICO-DET's flat layout. Raises io.DataError naming file, field and row."""
     table = _fields(content, _PAIR_FIELDS, path)
     names = ("pair_image", "pair_hbox", "pair_obox", "pair_object", "pair_object_score", "pair_binary_score")
@@ -84,7 +84,7 @@ def store_from_flat_pairs(
     check_index("pair_image", table["pair_image"], np.iinfo(np.int32).max, path)
     check_boxes(table, ("pair_hbox", "pair_obox"), path)
     image_id = images_by_position(annotations, table["pair_image"].astype(np.int64))
-    return build_store(
+    return build_predictions(
         {"format": "flat-npz"},
         vocabulary,
         annotations,
@@ -95,15 +95,15 @@ def store_from_flat_pairs(
         pair_object_class=table["pair_object"],
         pair_object_score=table.get("pair_object_score"),
         pair_interactiveness=table.get("pair_binary_score"),
-        trip_pair=table["trip_pair"],
-        trip_verb=table["trip_verb"],
-        trip_score=table["trip_score"],
+        triplet_pair=table["trip_pair"],
+        triplet_verb=table["trip_verb"],
+        triplet_score=table["trip_score"],
     )
 
 
-def store_from_flat_actions(
+def predictions_from_flat_actions(
     content: Mapping[str, np.ndarray], path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
-) -> PredictionStore:
+) -> Predictions:
     """V-COCO's flat layout. Raises io.DataError naming file, field and row."""
     table = _fields(content, _ACTION_FIELDS, path)
     check_rows(table, ("det_image", "det_person_box", "det_agent_score"), path)
@@ -114,7 +114,7 @@ def store_from_flat_actions(
     label = table.get("role_label", np.full(len(table["role_det"]), len(vocabulary.objects)))
     check_index("role_label", label, len(vocabulary.objects) + 1, path)
     label = label.astype(np.int64)
-    return store_from_actions(
+    return predictions_from_actions(
         {"format": "flat-npz"},
         vocabulary,
         annotations,
@@ -131,7 +131,7 @@ def store_from_flat_actions(
     )
 
 
-def store_from_actions(
+def predictions_from_actions(
     manifest: Mapping[str, object],
     vocabulary: Vocabulary,
     annotations: Annotations,
@@ -146,7 +146,7 @@ def store_from_actions(
     role_px: Float[np.ndarray, "r 4"],
     role_score: Float[np.ndarray, " r"],
     role_object: Int[np.ndarray, " r"],
-) -> PredictionStore:
+) -> Predictions:
     """A store of people with action scores, and one pair for each of their role boxes.
 
     Boxes come in the official frame (inclusive pixels) and leave in continuous corners, empty role boxes (all zeros)
@@ -174,7 +174,7 @@ def store_from_actions(
     scores[:, first_verb] = agent_scores
     person = person_px + INCLUSIVE_TO_CORNERS
     rows = np.arange(len(role_detection))
-    return build_store(
+    return build_predictions(
         manifest,
         vocabulary,
         annotations,
@@ -183,9 +183,9 @@ def store_from_actions(
         pair_image_id=image_id[role_detection],
         pair_boxes_px=(person[role_detection], role_px + INCLUSIVE_TO_CORNERS),
         pair_object_class=role_object,
-        trip_pair=rows,
-        trip_verb=verb,
-        trip_score=role_score,
+        triplet_pair=rows,
+        triplet_verb=verb,
+        triplet_score=role_score,
         agent_image_id=image_id,
         agent_xyxy_px=person,
         agent_scores=scores,

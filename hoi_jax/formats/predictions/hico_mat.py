@@ -20,8 +20,8 @@ from jaxtyping import Float
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.alignment import align
-from hoi_jax.formats.predictions.build import INCLUSIVE_TO_CORNERS, build_store, images_by_position
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.formats.predictions.build import INCLUSIVE_TO_CORNERS, build_predictions, images_by_position
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 Order = Literal["coco", "alphabet"]
@@ -42,9 +42,9 @@ def _hois_of(vocabulary: Vocabulary) -> list[list[int]]:
     return rows
 
 
-def store_from_detections(
+def predictions_from_detections(
     folder: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
-) -> PredictionStore:
+) -> Predictions:
     """A store from a folder of detection files; every row becomes a pair with one verb.
 
     Raises:
@@ -74,7 +74,7 @@ def store_from_detections(
                 label.append(np.full(len(rows), hoi))
     rows, hoi = np.concatenate(parts), np.concatenate(label)
     verb, object_class = np.array(vocabulary.hois, np.int64)[hoi].reshape(-1, 2).T
-    return build_store(
+    return build_predictions(
         {"format": "hico-mat", "object_order": fitting[0]},
         vocabulary,
         annotations,
@@ -83,9 +83,9 @@ def store_from_detections(
         pair_image_id=images_by_position(annotations, np.concatenate(image)),
         pair_boxes_px=(rows[:, :4] + INCLUSIVE_TO_CORNERS, rows[:, 4:8] + INCLUSIVE_TO_CORNERS),
         pair_object_class=object_class,
-        trip_pair=np.arange(len(rows)),
-        trip_verb=verb,
-        trip_score=rows[:, 8],
+        triplet_pair=np.arange(len(rows)),
+        triplet_verb=verb,
+        triplet_score=rows[:, 8],
     )
 
 
@@ -106,7 +106,7 @@ def _rows(cell: np.ndarray, where: str) -> Float[np.ndarray, "n 9"]:
 
 def write_detections(
     folder: str | os.PathLike[str],
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     *,
@@ -117,18 +117,20 @@ def write_detections(
 
     Rows of a cell keep the order of the store. Combinations that are no HOI class, and scores of NaN, are left out.
     """
-    aligned = align(store, annotations, use_nis)
-    pair = aligned.pair_rows[aligned.trip_pair]
-    score = store.trip_score[aligned.trip_rows].astype(np.float64)
-    object_class = store.pair_object_class[pair]
-    hoi = np.where(object_class >= 0, vocabulary.hoi_table[store.trip_verb[aligned.trip_rows], object_class], -1)
+    aligned = align(predictions, annotations, use_nis)
+    pair = aligned.pair_rows[aligned.triplet_pair]
+    score = predictions.triplet_score[aligned.triplet_rows].astype(np.float64)
+    object_class = predictions.pair_object_class[pair]
+    hoi = np.where(
+        object_class >= 0, vocabulary.hoi_table[predictions.triplet_verb[aligned.triplet_rows], object_class], -1
+    )
     used = np.flatnonzero((hoi >= 0) & ~np.isnan(score))
     boxes = [
-        store.pair_human_xyxy_px[pair[used]].astype(np.float64) - INCLUSIVE_TO_CORNERS,
-        store.pair_object_xyxy_px[pair[used]].astype(np.float64) - INCLUSIVE_TO_CORNERS,
+        predictions.pair_human_xyxy_px[pair[used]].astype(np.float64) - INCLUSIVE_TO_CORNERS,
+        predictions.pair_object_xyxy_px[pair[used]].astype(np.float64) - INCLUSIVE_TO_CORNERS,
     ]
     rows = np.concatenate([*boxes, score[used][:, None]], axis=1)
-    image = aligned.pair_image[aligned.trip_pair[used]]
+    image = aligned.pair_image[aligned.triplet_pair[used]]
     by_class = _split(rows, image, hoi[used], len(vocabulary.hois))
     Path(folder).mkdir(parents=True, exist_ok=True)
     hois = _hois_of(vocabulary)

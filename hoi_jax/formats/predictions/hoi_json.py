@@ -1,4 +1,4 @@
-"""Predictions of the PPDM, QPIC, CDN and GEN-VLKT family: a JSON list with one entry per picture.
+"""Predictions of the PPDM, QPIC, CDN and GEN-VLKT family: a JSON list with one entry per image.
 
     {"file_name": "HICO_test2015_00000001.jpg",
      "predictions": [{"bbox": [x1, y1, x2, y2], "category_id": 1}, ...],
@@ -19,9 +19,14 @@ import numpy as np
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.formats.labels.rows import whole_numbers
-from hoi_jax.formats.predictions.build import INCLUSIVE_TO_CORNERS, build_store, images_by_name, images_by_position
+from hoi_jax.formats.predictions.build import (
+    INCLUSIVE_TO_CORNERS,
+    build_predictions,
+    images_by_name,
+    images_by_position,
+)
 from hoi_jax.io import CorruptFileError, DataError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
@@ -33,13 +38,13 @@ def is_json_predictions(table: object) -> bool:
     return isinstance(table, list) and (not table or (isinstance(table[0], dict) and "hoi_prediction" in table[0]))
 
 
-def store_from_json(
+def predictions_from_json(
     table: Sequence[Any],
     path: str | os.PathLike[str],
     vocabulary: Vocabulary,
     annotations: Annotations,
     dialect: str | None = None,
-) -> PredictionStore:
+) -> Predictions:
     """A store with one pair per entry of `hoi_prediction`.
 
     Args:
@@ -62,7 +67,7 @@ def store_from_json(
     image_id = _image_ids(table, path, annotations)
     corners = boxes + INCLUSIVE_TO_CORNERS
     object_px = np.where(object_class[:, None] >= 0, corners[obj], np.nan)
-    return build_store(
+    return build_predictions(
         {"format": dialect},
         vocabulary,
         annotations,
@@ -71,14 +76,14 @@ def store_from_json(
         pair_image_id=image_id[record],
         pair_boxes_px=(corners[subject], object_px),
         pair_object_class=object_class,
-        trip_pair=np.arange(len(verb)),
-        trip_verb=verb,
-        trip_score=_join(entries, "score"),
+        triplet_pair=np.arange(len(verb)),
+        triplet_verb=verb,
+        triplet_score=_join(entries, "score"),
     )
 
 
 def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
-    """Arrays of one picture, indices checked."""
+    """Arrays of one image, indices checked."""
     if not isinstance(entry, Mapping):
         raise CorruptFileError(f"{where} is {type(entry).__name__}, expected an object")
     rows = {}

@@ -6,11 +6,11 @@ import numpy as np
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.io import DataError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 
 
 def hoi_w_results(
-    store: PredictionStore, annotations: Annotations, *, human_class: int = 0, least_score: float = 0.01
+    predictions: Predictions, annotations: Annotations, *, human_class: int = 0, least_score: float = 0.01
 ) -> list[dict[str, Any]]:
     """One record per predicted image: its distinct boxes, and an interaction per verb above `least_score`.
 
@@ -20,9 +20,9 @@ def hoi_w_results(
       DataError: an image that the annotations do not name.
     """
     name_of = dict(zip(annotations.image_id.tolist(), annotations.file_name.tolist(), strict=True))
-    image_of_triplet = store.pair_image[store.trip_pair]
+    image_of_triplet = predictions.pair_image[predictions.triplet_pair]
     records = []
-    for image, number in enumerate(store.image_id.tolist()):
+    for image, number in enumerate(predictions.image_id.tolist()):
         if number not in name_of:
             raise DataError(f"predictions: image {number} is not among the annotated ones")
         name = name_of[number]
@@ -32,15 +32,15 @@ def hoi_w_results(
             return table.setdefault((*(float(v) for v in box), label), len(table))
 
         interactions = []
-        for row in np.flatnonzero((image_of_triplet == image) & (store.trip_score > least_score)):
-            pair = store.trip_pair[row]
-            if np.isnan(store.pair_object_xyxy_px[pair]).any():
+        for row in np.flatnonzero((image_of_triplet == image) & (predictions.triplet_score > least_score)):
+            pair = predictions.triplet_pair[row]
+            if np.isnan(predictions.pair_object_xyxy_px[pair]).any():
                 continue
             interactions.append({
-                "subject_id": entity(store.pair_human_xyxy_px[pair], human_class),
-                "object_id": entity(store.pair_object_xyxy_px[pair], int(store.pair_object_class[pair])),
-                "category_id": int(store.trip_verb[row]) + 1,
-                "score": float(store.trip_score[row]),
+                "subject_id": entity(predictions.pair_human_xyxy_px[pair], human_class),
+                "object_id": entity(predictions.pair_object_xyxy_px[pair], int(predictions.pair_object_class[pair])),
+                "category_id": int(predictions.triplet_verb[row]) + 1,
+                "score": float(predictions.triplet_score[row]),
             })  # fmt: skip
         boxes = [{"bbox": list(key[:4]), "category_id": int(key[4]) + 1} for key in entities]
         records.append({

@@ -19,17 +19,17 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.metrics.alignment import action_detections, align
 from hoi_jax.evaluation.metrics.vcoco import ActionDetections
 from hoi_jax.formats.predictions import vcoco_pickle as pickle_writer
-from hoi_jax.formats.predictions.flat_npz import store_from_actions
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.formats.predictions.flat_npz import predictions_from_actions
+from hoi_jax.predictions import Predictions
 from hoi_jax.serialization import plain_pickle
 from hoi_jax.vocab import Vocabulary
 
 _TINY_BOX = (0.0, 0.0, 0.1, 0.1, 0.0)
 
 
-def store_from_detections(
+def predictions_from_detections(
     data: bytes, path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
-) -> PredictionStore:
+) -> Predictions:
     """A store from the content of a detections file.
 
     Raises:
@@ -62,7 +62,7 @@ def store_from_detections(
                 roles[row, column] = _numbers(entry, name, 5, where)
     detection, column = np.nonzero(~np.isnan(roles).all(-1))
     role = roles[detection, column]
-    return store_from_actions(
+    return predictions_from_actions(
         {"format": "vcoco-pickle"},
         vocabulary,
         annotations,
@@ -104,7 +104,7 @@ def _numbers(entry: dict[Any, Any], name: str, count: int, where: str) -> np.nda
 
 def write_detections(
     path: str | os.PathLike[str],
-    store: PredictionStore,
+    predictions: Predictions,
     annotations: Annotations,
     vocabulary: Vocabulary,
     *,
@@ -115,7 +115,7 @@ def write_detections(
     A person with several objects for one role becomes several records with the same box; all but the first have NaN
     agent scores, which the script leaves out.
     """
-    found = action_detections(store, align(store, annotations, use_nis), vocabulary)
+    found = action_detections(predictions, align(predictions, annotations, use_nis), vocabulary)
     records = _records(_people_joined(found), annotations.image_id, vocabulary)
     io.write_bytes_atomic(path, pickle_writer.dumps(records))
     return len(records)

@@ -16,7 +16,7 @@ class BackboneConfig(ResNetSettings):
     """The feature extractor.
 
     Attributes:
-      mask_padding: padded cells stay zero after every layer, and a cell is padding if the picture does not reach it.
+      mask_padding: padded cells stay zero after every layer, and a cell is padding if the image does not reach it.
         False reproduces the released code: padding leaks in, and a cell is padding if the pixel sampled for it is.
     """
 

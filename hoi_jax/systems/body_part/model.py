@@ -55,7 +55,7 @@ def network_inputs(batch: Batch, config: BodyPartConfig, human_class: int) -> tu
 def sampled_cells(
     image_hw_px: Int[Array, "batch 2"], image_shape: tuple[int, int], grid: tuple[int, int]
 ) -> Bool[Array, "batch height width"]:
-    """DETR's rule for real cells: the picture's pixel mask, sampled at floor(cell * pixels / cells)."""
+    """DETR's rule for real cells: the image's pixel mask, sampled at floor(cell * pixels / cells)."""
     axes = [
         jnp.asarray(np.arange(cells) * pixels // cells)[None] < image_hw_px[:, axis : axis + 1]
         for axis, (cells, pixels) in enumerate(zip(grid, image_shape, strict=True))
@@ -94,7 +94,7 @@ class HoiTransformer(nn.Module):
 
         Returns:
           "object_logits" [L, B, Q, C + 1] (last = no pair); "human_cxcywh", "object_cxcywh" [L, B, Q, 4], relative
-          to the unpadded picture; "verb_logits" [M, B, Q, V] unless verbs are off; "interactiveness_logits"
+          to the unpadded image; "verb_logits" [M, B, Q, V] unless verbs are off; "interactiveness_logits"
           [1 or L, B, Q, 2] unless off (L with source "box_decoder"); what `InteractivenessDecoder` returns beside
           it; and for inspection "features", "tokens", "positions", "memory", "token_valid", "box_states",
           "verb_states", "human_cells", "object_cells", "part_cells".

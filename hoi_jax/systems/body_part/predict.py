@@ -137,7 +137,7 @@ TITLES = {
         "layer 3: chosen parts of this person, object",
     ),
     "parts": tuple(f"layer {number}: chosen parts of everybody" for number in (1, 2, 3)),
-    "none": tuple(f"layer {number}: the whole picture" for number in (1, 2, 3)),
+    "none": tuple(f"layer {number}: the whole image" for number in (1, 2, 3)),
 }
 
 

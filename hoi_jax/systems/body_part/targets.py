@@ -20,7 +20,7 @@ class Targets(NamedTuple):
     """Annotated pairs; B images, T pairs, V verbs.
 
     Attributes:
-      human_cxcywh, object_cxcywh: [B, T, 4] relative to the unpadded picture; zeros for an absent object.
+      human_cxcywh, object_cxcywh: [B, T, 4] relative to the unpadded image; zeros for an absent object.
       object_class: [B, T]; an absent object has the class behind the vocabulary's last one.
       has_object: [B, T].
       verbs, verbs_known: [B, T, V].

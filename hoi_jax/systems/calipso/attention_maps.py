@@ -14,13 +14,13 @@ from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
 from hoi_jax.systems.calipso.predict import anchors_to_read
 from hoi_jax.vocab.tables import Vocabulary
 
-TITLES = ("the picture, where it has places",)
+TITLES = ("the image, where it has places",)
 CAPTIONS = ("places whose embedding is near the person's",)
 LEGEND = (
     "upper row: what is read; padding is dark",
     "lower row: exp(-distance) of a place's",
     "embedding of this verb from the person's:",
-    "linked things should be yellow",
+    "linked objects should be yellow",
 )
 
 
@@ -65,7 +65,7 @@ def make_attention_maps(
         maps = cast(Any, net.apply(dict(variables), batch["image"], batch["image_hw_px"], method="trunk"))
         dense = cast(dict[str, Array], net.apply(dict(variables), maps, method="dense"))["embedding"]
 
-        def picture(args: tuple[Array, ...]) -> Array:
+        def make_image(args: tuple[Array, ...]) -> Array:
             embedding, usable, boxes, verb = args  # [A, V, T], [A], [Q, 4], [Q]
             index, share = anchors_to_read(boxes, anchors, usable, config)
 
@@ -79,7 +79,7 @@ def make_attention_maps(
             return jax.lax.map(pair, (index, share, verb))
 
         best = jnp.argmax(jnp.where(jnp.asarray(says)[None, None], out["verb_scores"], -1.0), axis=-1)
-        weights = jax.lax.map(picture, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
+        weights = jax.lax.map(image, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
         return {"weights": weights, "allowed": weights > 0}
 
     return AttentionMaps(TITLES, cell_px, explain, CAPTIONS, LEGEND)

@@ -1,6 +1,6 @@
 """The network of CALIPSO (WACV 2020): pyramid, shared interaction network, three dense tasks.
 
-What a picture costs does not depend on who is in it: `trunk` runs once, and the tasks are read off either everywhere
+What an image costs does not depend on who is in it: `trunk` runs once, and the tasks are read off either everywhere
 (`dense`) or at chosen anchors (`at_anchors`), with the same values.
 """
 
@@ -28,14 +28,14 @@ PRIOR = 0.01
 
 
 def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
-    """All anchors over pictures of a padded size, [total, 4] float32 pixels.
+    """All anchors over images of a padded size, [total, 4] float32 pixels.
 
     Raises:
       ValueError: the size is no multiple of the coarsest stride, where strides would depend on the padding.
     """
     coarsest = config.backbone.strides[-1]
     if image_hw[0] % coarsest or image_hw[1] % coarsest:
-        raise ValueError(f"pictures are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
+        raise ValueError(f"images are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
     a = config.anchors
     cells = cell_anchors(a.sizes, scales=a.scales, ratios=a.ratios, rounded=a.rounded)
     levels = [(image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
@@ -43,7 +43,7 @@ def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
 
 
 def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]) -> Maps:
-    """[B, h, w, 1] per level: cells over the unpadded picture; all of them where padding is not masked."""
+    """[B, h, w, 1] per level: cells over the unpadded image; all of them where padding is not masked."""
     sizes = [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
     if not config.backbone.mask_padding:
         image_hw_px = jnp.full_like(image_hw_px, max(image_hw))
@@ -58,7 +58,7 @@ def usable_anchors(
 
 
 class CalipsoNet(nn.Module):
-    """Backbone, pyramid, blocks and heads. Called, it gives the dense readout of a picture."""
+    """Backbone, pyramid, blocks and heads. Called, it gives the dense readout of an image."""
 
     config: CalipsoConfig
     num_verbs: int
@@ -86,7 +86,7 @@ class CalipsoNet(nn.Module):
     def trunk(
         self, image: Array, image_hw_px: Int[Array, "batch 2"], train: bool = False, axis_name: str | None = None
     ) -> Maps:
-        """uint8 pictures [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
+        """uint8 images [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
         c = self.config.backbone
         pixels = normalised_pixels(image, image_hw_px, c)
         stages = self.backbone.stages(pixels, image_hw_px)

@@ -1,6 +1,6 @@
 """Any detector's boxes, read off the maps and scored against one another (CALIPSO, section 3.3).
 
-The network runs once per picture; a pair costs one embedding distance and a few sums per verb.
+The network runs once per image; a pair costs one embedding distance and a few sums per verb.
 """
 
 from collections.abc import Mapping
@@ -50,12 +50,12 @@ def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -
     valid, score = example["detections_valid"], example["detections_score"]
     person = valid & (example["detections_class"] == human_class) & (score >= config.predict.human_threshold)
     people = top_rows(score, person, config.max_humans)
-    things = top_rows(score, valid & (score >= config.predict.object_threshold), config.max_objects)
+    objects = top_rows(score, valid & (score >= config.predict.object_threshold), config.max_objects)
     boxes = example["detections_xyxy_px"]
     return Candidates(
         gather_rows(boxes, *people), gather_rows(score, *people), people[1],
-        gather_rows(boxes, *things), gather_rows(score, *things), gather_rows(example["detections_class"], *things),
-        things[1],
+        gather_rows(boxes, *items), gather_rows(score, *items), gather_rows(example["detections_class"], *items),
+        items[1],
     )  # fmt: skip
 
 

@@ -161,6 +161,6 @@ def gather_patches(
 
 
 def valid_anchors(valid: Sequence[Bool[Array, "batch h w 1"]], anchors: int) -> Bool[Array, "batch total"]:
-    """Anchors whose cell lies over the unpadded picture."""
+    """Anchors whose cell lies over the unpadded image."""
     flat = jnp.concatenate([v.reshape((v.shape[0], -1)) for v in valid], axis=1)
     return jnp.repeat(flat, anchors, axis=1)

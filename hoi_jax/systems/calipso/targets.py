@@ -1,4 +1,4 @@
-"""What the foreground anchors of a picture should say: verbs, target presence, and who is linked to whom."""
+"""What the foreground anchors of an image should say: verbs, target presence, and who is linked to whom."""
 
 from typing import NamedTuple
 
@@ -123,7 +123,7 @@ def instance_labels(example: Batch, vocabulary: Vocabulary) -> InstanceLabels:
 
 
 def _labelled(example: Batch, vocabulary: Vocabulary) -> Bool[Array, "instances verbs"]:
-    """Things do nothing, and that is known; of people only what annotators looked for."""
+    """Objects do nothing, and that is known; of people only what annotators looked for."""
     rows = jnp.arange(example["instances_valid"].shape[0])
     owner = (example["persons_instance"][None] == rows[:, None]) & example["persons_valid"][None]  # [B, N]
     actions = example["persons_actions"][:, np.asarray(vocabulary.verb_action)] >= 0  # [N, V]

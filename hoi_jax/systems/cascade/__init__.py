@@ -70,7 +70,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
     net = CascadeNet(config, len(vocabulary.objects), len(vocabulary.verbs))
 
     def init(key: Array, batch: Batch) -> Variables:
-        del batch  # Parameter shapes do not depend on the size of the picture or of any table.
+        del batch  # Parameter shapes do not depend on the size of the image or of any table.
         size = config.backbone.coarsest
         return net.init(key, jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32))
 

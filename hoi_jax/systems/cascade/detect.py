@@ -46,13 +46,13 @@ def level_sizes(config: CascadeConfig, image_hw: tuple[int, int]) -> list[tuple[
     """
     coarsest = config.backbone.coarsest
     if image_hw[0] % coarsest or image_hw[1] % coarsest:
-        raise ValueError(f"pictures are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
+        raise ValueError(f"images are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
     strides = (*config.backbone.strides, coarsest)
     return [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in strides]
 
 
 def anchors_of(config: CascadeConfig, image_hw: tuple[int, int]) -> Float[np.ndarray, "total 4"]:
-    """All anchors over pictures of a padded size, pixels."""
+    """All anchors over images of a padded size, pixels."""
     levels = level_sizes(config, image_hw)
     cells = cell_anchors(
         [config.rpn.scale * stride for stride, *_ in levels], scales=(1.0,), ratios=config.rpn.ratios, rounded=False
@@ -63,14 +63,14 @@ def anchors_of(config: CascadeConfig, image_hw: tuple[int, int]) -> Float[np.nda
 def usable_anchors(
     config: CascadeConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]
 ) -> Bool[Array, "batch total"]:
-    """Anchors whose cell lies over the unpadded picture."""
+    """Anchors whose cell lies over the unpadded image."""
     flat = [
         valid_cells(image_hw_px, *size).reshape((image_hw_px.shape[0], -1)) for size in level_sizes(config, image_hw)
     ]
     return jnp.repeat(jnp.concatenate(flat, axis=1), len(config.rpn.ratios), axis=1)
 
 
-def inside_picture(anchors: Float[Array, "total 4"], image_hw_px: Int[Array, "2"]) -> Bool[Array, "total"]:
+def inside_image(anchors: Float[Array, "total 4"], image_hw_px: Int[Array, "2"]) -> Bool[Array, "total"]:
     """Anchors that do not cross the border; only these are trained."""
     limit = image_hw_px[::-1].astype(jnp.float32)[None]
     return jnp.all((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limit), axis=1)

@@ -62,7 +62,7 @@ def rpn_terms(
     usable = detect.usable_anchors(config, image_hw, batch["image_hw_px"])
 
     def one(key, score, deltas, usable, hw, truth, truth_valid, real):
-        trained = usable & detect.inside_picture(anchors, hw) & real
+        trained = usable & detect.inside_image(anchors, hw) & real
         row = match_truth(
             pairwise_iou(anchors, truth), trained, truth_valid,
             positive=c.positive, negative=c.negative, best_of_truth=c.best,

@@ -20,7 +20,7 @@ def masks_in_boxes(
     boxes: Float[Array, "batch rows 4"],
     image_hw: tuple[int, int],
 ) -> Float[Array, "batch rows 28 28"]:
-    """Masks on a grid over the padded picture, as what mask heads give: a grid over each box."""
+    """Masks on a grid over the padded image, as what mask heads give: a grid over each box."""
     whole = jnp.broadcast_to(jnp.asarray([0.0, 0.0, image_hw[1], image_hw[0]]), boxes.shape)
     return resample_masks(masks.astype(jnp.float32), whole, boxes, MASK_SIZE)
 

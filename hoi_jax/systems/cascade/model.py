@@ -55,7 +55,7 @@ class CascadeNet(nn.Module):
             self.relations = [RelationStage(c.relation, b.pyramid_width, outputs, dtype) for _ in range(count)]
 
     def pyramid(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> tuple[Array, ...]:
-        """uint8 pictures [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
+        """uint8 images [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
         b = self.config.backbone
         pixels = normalised_pixels(image, image_hw_px, b)
         return self.fpn(self.backbone.stages(pixels, image_hw_px), image_hw_px, b.strides[0])
@@ -138,7 +138,7 @@ class CascadeNet(nn.Module):
     def relation_tables(
         self, pyramid: Pyramid, now: Entities, before: Entities | None, stage: int, seen: Raw | None = None
     ) -> tuple[Tables | None, Raw | None]:
-        """What pairs of `stage` need of people and things.
+        """What pairs of `stage` need of people and objects.
 
         Args:
           before: the entities at the stage before, None at the first; seen: their raw features, where they are known.

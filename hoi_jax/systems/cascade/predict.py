@@ -1,4 +1,4 @@
-"""From a picture to scored triplets: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
+"""From an image to scored triplets: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -72,7 +72,7 @@ class Candidates(NamedTuple):
 
 class Chosen(NamedTuple):
     """The P pairs that get verbs: columns of the candidates, "is used", what they were chosen by [B, P] each, their
-    features, and raw features of people and things."""
+    features, and raw features of people and objects."""
 
     index: Array
     kept: Array
@@ -134,7 +134,7 @@ def features_of(
     call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, people: Array, stage: int, slot: Array,
     row: Array,
 ) -> tuple[PairFeatures, Raw | None]:  # fmt: skip
-    """Features of pairs [B, K] at `stage`, chunk by chunk, and the raw features of people and things."""
+    """Features of pairs [B, K] at `stage`, chunk by chunk, and the raw features of people and objects."""
     now = at_stage(found, people, stage)
     before = at_stage(found, people, stage - 1) if stage and config.relation.heads == "stages" else None
     tables, raw = call(pyramid, now, before, stage, method="relation_tables")
@@ -227,7 +227,7 @@ def agents(scores: Array, slot: Array, kept: Array, boxes: Array, used: Array) -
 
 
 def instances(found: Detections, image_hw: tuple[int, int]) -> dict[str, Array]:
-    """Detections as instances, with masks on a grid of a quarter of the picture's size where there are masks."""
+    """Detections as instances, with masks on a grid of a quarter of the image's size where there are masks."""
     boxes = found.boxes[:, :, -1]
     out = {
         "instance_xyxy_px": boxes,
@@ -236,13 +236,13 @@ def instances(found: Detections, image_hw: tuple[int, int]) -> dict[str, Array]:
         "instance_valid": found.valid,
     }
     if found.masks is not None:
-        out["instance_mask"] = masks_over_picture(found.masks, boxes, image_hw) * found.valid[..., None, None]
+        out["instance_mask"] = masks_over_image(found.masks, boxes, image_hw) * found.valid[..., None, None]
     return out
 
 
-def masks_over_picture(
+def masks_over_image(
     masks: Float[Array, "batch rows m m"], boxes: Float[Array, "batch rows 4"], image_hw: tuple[int, int]
 ) -> Float[Array, "batch rows h w"]:
-    """Masks of boxes on a grid over the padded picture, one cell for 4 x 4 pixels."""
+    """Masks of boxes on a grid over the padded image, one cell for 4 x 4 pixels."""
     whole = jnp.broadcast_to(jnp.asarray([0.0, 0.0, image_hw[1], image_hw[0]]), boxes.shape)
     return resample_masks(masks, boxes, whole, (image_hw[0] // 4, image_hw[1] // 4))

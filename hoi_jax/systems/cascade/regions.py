@@ -1,4 +1,4 @@
-"""Features of people, things and their unions: boxes, masks, or both (paper, section 3.4 and Table 8)."""
+"""Features of people, objects and their unions: boxes, masks, or both (paper, section 3.4 and Table 8)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from hoi_jax.systems.cascade.config import RelationConfig
 
 
 class Entities(NamedTuple):
-    """People and things of a batch at one stage; pixels.
+    """People and objects of a batch at one stage; pixels.
 
     Attributes:
       boxes: [B, N, 4]; label: [B, N] object class.

@@ -4,7 +4,7 @@ The first layer on X_v = [H, O + alpha F + a F', U] is linear, so that
 
     W X_v = W_h H + W_o O + alpha W_o F + a W_o F' + W_u U:
 
-people and things are multiplied once each (`project`), and a pair costs its union and a few sums (`pairs`). The first
+people and objects are multiplied once each (`project`), and a pair costs its union and a few sums (`pairs`). The first
 layers of both attentions are split in the same way. Nothing of size C x 7 x 7 is ever formed per pair but the union.
 """
 
@@ -32,7 +32,7 @@ SLOPE = 0.1
 
 
 class Raw(NamedTuple):
-    """Features of one stage, flattened: people (mined) [B, M, d], things [B, N, d]; face and faceless person [B, M, d]
+    """Features of one stage, flattened: people (mined) [B, M, d], objects [B, N, d]; face and faceless person [B, M, d]
     and "has a face" [B, M], None without facial attention."""
 
     human: Array
@@ -43,7 +43,7 @@ class Raw(NamedTuple):
 
 
 class FaceTables(NamedTuple):
-    """What attention needs of people and things, of one contributing stage; W and A are widths.
+    """What attention needs of people and objects, of one contributing stage; W and A are widths.
 
     Attributes:
       face, bare: [B, M, W] through the first layer of the stage that reads them.
@@ -61,7 +61,7 @@ class FaceTables(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """First layer of people [B, M, W] and things [B, N, W], and attention tables of this stage and the one before."""
+    """First layer of people [B, M, W] and objects [B, N, W], and attention tables of this stage and the one before."""
 
     human: Array
     obj: Array
@@ -161,7 +161,7 @@ class RelationStage(nn.Module):
         return maps[:, :count], maps[:, count : count + humans], maps[:, count + humans :]
 
     def attention_tables(self, raw: Raw) -> tuple[Array, Array, Array, Array]:
-        """First layers of Eqs. 8 and 9 on people and on things."""
+        """First layers of Eqs. 8 and 9 on people and on objects."""
         assert raw.face is not None and raw.bare is not None
         parts = []
         for kernel, person in ((self.face_kernel, raw.face), (self.bare_kernel, raw.bare)):
@@ -172,7 +172,7 @@ class RelationStage(nn.Module):
         return parts[0], parts[1], parts[2], parts[3]
 
     def project(self, now: Raw, before: Raw | None) -> tuple[Array, Array, tuple[tuple[Array, Array], ...]]:
-        """First layer on people and things of X^t + X^{t-1}, and on faces and faceless people of each apart."""
+        """First layer on people and objects of X^t + X^{t-1}, and on faces and faceless people of each apart."""
         w_human, w_object, _ = jnp.split(self.first_kernel, 3)
         human = now.human if before is None else now.human + before.human
         obj = now.obj if before is None else now.obj + before.obj

@@ -46,7 +46,7 @@ def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
     net = DefrNet(config, classes)
 
     def init(key: Array, batch: Batch) -> Variables:
-        # Only the position table depends on the size of the picture, and that is the configured one.
+        # Only the position table depends on the size of the image, and that is the configured one.
         return net.init(key, jnp.zeros((1, config.inputs.size, config.inputs.size, 3)))
 
     predict = make_predict(net, config, vocabulary)

@@ -52,13 +52,13 @@ class BackboneConfig:
 
     @property
     def stride(self) -> int:
-        """Sides of the picture must be multiples of this."""
+        """Sides of the image must be multiples of this."""
         return self.patch if self.is_vit else 32
 
 
 @dataclasses.dataclass(frozen=True)
 class InputConfig:
-    """From the batch's picture to the network's: stretched to a square, whatever its shape, and normalised.
+    """From the batch's image to the network's: stretched to a square, whatever its shape, and normalised.
 
     Attributes:
       size: side of the square, pixels.
@@ -133,15 +133,15 @@ class DetectionConfig:
 
     Attributes:
       min_score, nms_overlap: detections below, or overlapping a better one of their class by more, are left out.
-      max_humans, max_objects: people and other things that are paired, best first. Each person is paired with every
+      max_humans, max_objects: people and other objects that are paired, best first. Each person is paired with every
         other box, people included.
       rule, blocks, exact: of the regional class token, see `backbones.vit.ViT.regional`.
       prior_power: the score of a pair is sigmoid(s) * (human score * object score) ** prior_power; the paper
         multiplies (1), the released code takes 2.8.
       box_noise: standard deviation of what is added to every corner coordinate, as a share of the box's width or height
-        (Eq. 7, the study of other detectors); drawn anew for each picture, the same in every run. 0 = off.
-      kernel, antialias: of the interpolation of pictures for pairs, where it is another one than `inputs` has; "" = the
-        same. Another one costs a second pass: scores of whole pictures keep theirs.
+        (Eq. 7, the study of other detectors); drawn anew for each image, the same in every run. 0 = off.
+      kernel, antialias: of the interpolation of images for pairs, where it is another one than `inputs` has; "" = the
+        same. Another one costs a second pass: scores of whole images keep theirs.
       pair_chunk: pairs at a time where each needs whole blocks of its own (exact, three or more blocks).
     """
 

@@ -5,7 +5,7 @@
 
 Weights: safetensors, npz, or PyTorch's .pth and .pt (also OpenAI's TorchScript archives) with the names of OpenAI and
 open_clip, Hugging Face (CLIP, ViT) or timm (ViT); nothing in a file is executed. Position tables are resized to
-pictures of --size pixels once, here, as the authors do on loading, and trained from there. Start a run by
+images of --size pixels once, here, as the authors do on loading, and trained from there. Start a run by
 `config.train.init_from = (dict(path="clip_b16_672.npz", include=("params/backbone/.*", "batch_stats/.*")),)`.
 
 The checkpoints that DEFR's authors publish (`module.visual_encoder.visual.*`, `module.classifier`,
@@ -35,7 +35,7 @@ _PARTS = {"backbone": "the image tower", "classifier": "the classifier"}
 
 
 def backbone_arrays(state: Mapping[str, np.ndarray], size: int | None) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays by our names in float32, position tables for pictures of `size` pixels (None: as they are); and what the
+    """Arrays by our names in float32, position tables for images of `size` pixels (None: as they are); and what the
     layout is.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The network's square picture: stretched, in training also cropped and changed in colour, and normalised."""
+"""The network's square image: stretched, in training also cropped and changed in colour, and normalised."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def _random_window(key: Array, hw: Float[Array, "2"], config: InputConfig) -> Fl
 def _jitter(
     image: Float[Array, "height width 3"], inside: Array, key: Array, config: InputConfig
 ) -> Float[Array, "height width 3"]:
-    """Random brightness, then contrast around the mean grey of the picture; values stay in [0, 255]."""
+    """Random brightness, then contrast around the mean grey of the image; values stay in [0, 255]."""
     draw = jax.random.uniform(key, (2,), minval=-1.0)
     image = jnp.clip(image * (1.0 + config.brightness * draw[0]), 0.0, 255.0)
     grey = jnp.sum(image * jnp.asarray(GREY)[None, None], axis=-1)
@@ -65,9 +65,7 @@ def prepare(
         if config.brightness or config.contrast:
             rows = jnp.arange(x.shape[1])[None, :, None] < image_hw_px[:, :1, None]
             columns = jnp.arange(x.shape[2])[None, None, :] < image_hw_px[:, None, 1:]
-            x = jax.vmap(lambda picture, inside, key: _jitter(picture, inside, key, config))(
-                x, rows & columns, pair[:, 1]
-            )
+            x = jax.vmap(lambda photo, inside, key: _jitter(photo, inside, key, config))(x, rows & columns, pair[:, 1])
     matrices = [
         window_matrix(
             window[:, axis],

@@ -55,7 +55,7 @@ class CosineClassifier(nn.Module):
 
 
 class DefrNet(nn.Module):
-    """Logits per class, of whole pictures and of pairs of boxes."""
+    """Logits per class, of whole images and of pairs of boxes."""
 
     config: DefrConfig
     classes: int
@@ -75,7 +75,7 @@ class DefrNet(nn.Module):
     def __call__(
         self, image: Float[Array, "batch size size 3"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch classes"]:
-        """Logits of a normalised picture. In training mode a CLIP ResNet updates its "batch_stats"."""
+        """Logits of a normalised image. In training mode a CLIP ResNet updates its "batch_stats"."""
         if isinstance(self.backbone, ModifiedResNet):
             moving = train and not self.config.backbone.freeze_bn
             return self.classifier(self.backbone(image, train=moving, axis_name=axis_name))
@@ -85,7 +85,7 @@ class DefrNet(nn.Module):
         return self.classifier(self.backbone(image))
 
     def streams(self, image: Float[Array, "batch size size 3"]) -> tuple[list[Array], Float[Array, "batch classes"]]:
-        """What `pair_logits` reads, and the logits of the whole picture."""
+        """What `pair_logits` reads, and the logits of the whole image."""
         assert isinstance(self.backbone, ViT)
         streams = self.backbone.streams(image)
         return streams, self.classifier(self.backbone.feature(streams))

@@ -102,8 +102,8 @@ def from_clip(
     Args:
       weights: CLIP in any layout that the converters know.
       phrases: what "a person" does: "riding a bicycle".
-      objects: the detector's classes, one of which ends every phrase; None for whole pictures, with any phrases.
-      size: side of the squared picture, pixels; None = as CLIP was trained.
+      objects: the detector's classes, one of which ends every phrase; None for whole images, with any phrases.
+      size: side of the squared image, pixels; None = as CLIP was trained.
       text_weights: where the text tower is, if not in `weights`.
 
     Raises:
@@ -115,7 +115,7 @@ def from_clip(
         backbone = backbone_config(flat)
     except ValueError as error:
         raise DataError(f"{weights}: {error}") from error
-    side = _picture_size(flat, backbone)
+    side = _image_size(flat, backbone)
     vocabulary = phrase_vocabulary(phrases, objects) if objects else activity_vocabulary("phrases", tuple(phrases))
     encoder = load_encoder(text_weights or weights)
     width = backbone["output"] if backbone["kind"] == "clip_resnet" else backbone["width"]
@@ -135,7 +135,7 @@ def from_clip(
 def ranked_phrases(
     logits: Float[np.ndarray, "phrases"], vocabulary: Vocabulary, top: int
 ) -> list[dict[str, str | float]]:
-    """The phrases of one picture, best first: logit, and share of the softmax over all phrases."""
+    """The phrases of one image, best first: logit, and share of the softmax over all phrases."""
     share = np.exp(logits - logits.max())
     share /= share.sum()
     order = np.argsort(-logits, kind="stable")[:top]
@@ -145,7 +145,7 @@ def ranked_phrases(
     ]
 
 
-def _picture_size(flat: Flat, backbone: Mapping[str, Any]) -> int:
-    """Side in pixels of the pictures that the position table is for."""
+def _image_size(flat: Flat, backbone: Mapping[str, Any]) -> int:
+    """Side in pixels of the images that the position table is for."""
     table = flat[VIT_POSITIONS if VIT_POSITIONS in flat else POOL_POSITIONS]
     return round((len(table) - 1) ** 0.5) * backbone.get("patch", 32)

@@ -1,4 +1,4 @@
-"""Scores of pictures, and of pairs of detections by regional class tokens (section 7.1)."""
+"""Scores of images, and of pairs of detections by regional class tokens (section 7.1)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def prediction_fields(config: DefrConfig) -> frozenset[str]:
 
 def noisy_boxes(key: Array, boxes_xyxy: Float[Array, "rows 4"], share: float) -> Float[Array, "rows 4"]:
     """Every coordinate moved by N(0, share * side), side the box's width for x and its height for y (Eq. 7, read as a
-    standard deviation). Corners that change places are put right; boxes may leave the picture."""
+    standard deviation). Corners that change places are put right; boxes may leave the image."""
     side = jnp.tile(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], (1, 2))
     moved = boxes_xyxy + share * side * jax.random.normal(key, boxes_xyxy.shape)
     low, high = jnp.minimum(moved[:, :2], moved[:, 2:]), jnp.maximum(moved[:, :2], moved[:, 2:])
@@ -47,8 +47,8 @@ def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) ->
     used = example["detections_valid"] & (score >= config.min_score)
     used = class_nms(boxes, score, label, used, overlap=config.nms_overlap)
     humans = top_rows(score, used & (label == human_class), config.max_humans)
-    things = top_rows(score, used & (label != human_class), config.max_objects)
-    rows, valid = (jnp.concatenate([h, t]) for h, t in zip(humans, things, strict=True))
+    objects = top_rows(score, used & (label != human_class), config.max_objects)
+    rows, valid = (jnp.concatenate([h, t]) for h, t in zip(humans, objects, strict=True))
     table = {
         "xyxy_px": gather_rows(boxes, rows, valid),
         "score": gather_rows(score, rows, valid),
@@ -70,7 +70,7 @@ def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) ->
 def in_square(
     boxes_xyxy_px: Float[Array, "batch rows 4"], image_hw_px: Array, size: int
 ) -> Float[Array, "batch rows 4"]:
-    """Boxes of the batch's picture in the stretched one."""
+    """Boxes of the batch's image in the stretched one."""
     scale = size / jnp.maximum(image_hw_px, 1).astype(jnp.float32)
     return boxes_xyxy_px * jnp.tile(scale[:, ::-1], (1, 2))[:, None]
 

@@ -169,7 +169,7 @@ def class_prompts(vocabulary: Vocabulary, style: str = "paper") -> tuple[str, ..
     choice("style", style, STYLES)
     if style == "released" and (len(vocabulary.hois) != _RELEASED_CLASSES or "hop_on" not in vocabulary.verbs):
         raise ValueError(f"style 'released' is of HICO's 600 classes, {vocabulary.name!r} has others: 'released_like'")
-    if vocabulary.whole_picture:
+    if vocabulary.whole_image:
         return tuple(map(activity_prompt, vocabulary.verbs))
     human = vocabulary.objects[vocabulary.human_class]
     if vocabulary.hois:

@@ -26,11 +26,11 @@ def label_fields(vocabulary: Vocabulary, source: str) -> frozenset[str]:
 
 
 def labels_from_pairs(batch: Batch, vocabulary: Vocabulary) -> Bool[Array, "batch classes"]:
-    """HOI classes of which the picture has an annotated pair."""
+    """HOI classes of which the image has an annotated pair."""
     verb, obj = np.asarray(vocabulary.hois, np.int32).T
-    thing = jnp.take_along_axis(batch["instances_class"], jnp.maximum(batch["pairs_object"], 0), axis=1)
+    item = jnp.take_along_axis(batch["instances_class"], jnp.maximum(batch["pairs_object"], 0), axis=1)
     used = batch["pairs_valid"] & (batch["pairs_object"] >= 0)
-    fits = (thing[:, :, None] == obj[None, None]) & used[:, :, None]
+    fits = (item[:, :, None] == obj[None, None]) & used[:, :, None]
     return jnp.any(batch["pairs_verbs"][:, :, verb] & fits, axis=1)
 
 
@@ -51,11 +51,11 @@ def image_labels(
     return positive, positive | ~jnp.any((actions < 0) & used, axis=1)
 
 
-def class_weights(labels: Int[np.ndarray, "pictures classes"], copies: np.ndarray | None = None) -> tuple[float, ...]:
+def class_weights(labels: Int[np.ndarray, "images classes"], copies: np.ndarray | None = None) -> tuple[float, ...]:
     """Negatives per positive of each class: `positive_weights` of the weighted cross-entropy (Table 7).
 
     Args:
-      labels: 1 = positive. copies: times that each picture is shown per epoch, where rare classes are oversampled.
+      labels: 1 = positive. copies: times that each image is shown per epoch, where rare classes are oversampled.
 
     Returns:
       One number per class; 1 for a class without positives.

@@ -1,4 +1,4 @@
-"""What TIN sees of the picture: R, the crops' residual stages, and iCAN's instance-centric attention."""
+"""What TIN sees of the image: R, the crops' residual stages, and iCAN's instance-centric attention."""
 
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ class Appearance(nn.Module):
         self.object_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
 
     def features(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Float[Array, "batch h w channels"]:
-        """uint8 picture [B, H, W, 3] to R's map, `config.stride` pixels per cell."""
+        """uint8 image [B, H, W, 3] to R's map, `config.stride` pixels per cell."""
         c = self.config
         pixels = normalised_pixels(image, image_hw_px, c)
         return self.backbone(pixels, image_hw_px)
@@ -65,7 +65,7 @@ class Appearance(nn.Module):
 class Context(nn.Module):
     """Instance-centric attention (Gao et al., iCAN, BMVC 2018): context vectors of people and of objects.
 
-    A box's vector asks (query) where in the picture (key) something useful lies; what lies there (value) is averaged
+    A box's vector asks (query) where in the image (key) something useful lies; what lies there (value) is averaged
     with the softmaxed answer as weight, after a 1x1 convolution that people and objects share. The dot product is a
     mean over channels and the average divides by the number of cells once more, as released.
     """
@@ -89,7 +89,7 @@ class Context(nn.Module):
         obj: Float[Array, "batch objects dim"],
         dropout_keys: Array | None,
     ) -> tuple[Array, Array]:
-        """`valid` [B, h, w, 1]: cells over the picture. Returns [B, N, F] and [B, M, F] float32."""
+        """`valid` [B, h, w, 1]: cells over the image. Returns [B, N, F] and [B, M, F] float32."""
         batch, seen = features.shape[0], valid.reshape(valid.shape[0], -1)
         key, value = (
             nn.relu(conv(features)).reshape(batch, -1, self.config.channels).astype(jnp.float32)

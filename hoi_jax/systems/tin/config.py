@@ -92,7 +92,7 @@ class ScoreConfig:
 
     Attributes:
       human_threshold, object_threshold: confidences that detections need.
-      fallback: in a picture without any pair, pair so many best people with so many best other things, whatever their
+      fallback: in an image without any pair, pair so many best people with so many best other objects, whatever their
         confidence, and suppress none of them (released on HICO-DET: 4; 0 = off).
       fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
         (iCAN, and TIN as released). A joint stream stands alone.

@@ -46,13 +46,13 @@ class BackboneConfig(ResNetSettings):
 
     @property
     def stride(self) -> int:
-        """Pixels of the picture per cell of R's map."""
+        """Pixels of the image per cell of R's map."""
         return self.stem_stride * math.prod(self.stage_strides)
 
 
 @dataclasses.dataclass(frozen=True)
 class ContextConfig:
-    """Instance-centric attention (iCAN): what each box looks for in the rest of the picture.
+    """Instance-centric attention (iCAN): what each box looks for in the rest of the image.
 
     Attributes:
       channels: of query, key and value; features: of the context vector.

@@ -35,7 +35,7 @@ def prediction_fields(config: TinConfig) -> frozenset[str]:
 
 
 def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows, _Rows, Array]:
-    """(rows, used) of people and of objects, and whether they are the fallback of a picture without pairs."""
+    """(rows, used) of people and of objects, and whether they are the fallback of an image without pairs."""
     score = config.score
     humans, objects = choose_detections(example, human_class, score.human_threshold, score.object_threshold, config)
     if not score.fallback:

@@ -77,7 +77,7 @@ def jitter_boxes(
     min_iou: float = 0.7,
     tries: int = 4,
 ) -> Float[Array, "rows 4"]:
-    """A random neighbour of each box, cut to the picture (iCAN's augmentation).
+    """A random neighbour of each box, cut to the image (iCAN's augmentation).
 
     Both sides are scaled by the same 1 + k / 100, k in -10 ... 10, and the centre moves by a tenth of a whole number
     of pixels, at most a tenth of the side. The first of `tries` proposals that overlaps the box by more than
@@ -117,8 +117,8 @@ def choose_detections(
     """(rows, used) of the detections that serve as people, and of those that serve as objects, best first."""
     valid, score = example["detections_valid"], example["detections_score"]
     person = valid & (example["detections_class"] == human_class) & (score > human_score)
-    thing = valid & (score > object_score)
-    return top_rows(score, person, config.max_humans), top_rows(score, thing, config.max_objects)
+    obj = valid & (score > object_score)
+    return top_rows(score, person, config.max_humans), top_rows(score, obj, config.max_objects)
 
 
 class _Found(NamedTuple):
@@ -173,11 +173,11 @@ def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig
     annotated = gather_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)
     keypoints = jnp.where((person_found & used)[:, None, None], estimated, annotated)
     if config.copies == "detected":
-        thing, thing_found = detection_of(object_xyxy, found.object_xyxy_px, found.object_used, config.overlap)
+        item, object_found = detection_of(object_xyxy, found.object_xyxy_px, found.object_used, config.overlap)
         detected = jnp.concatenate(
-            [jnp.take(found.human_xyxy_px, person, axis=0), jnp.take(found.object_xyxy_px, thing, axis=0)]
+            [jnp.take(found.human_xyxy_px, person, axis=0), jnp.take(found.object_xyxy_px, item, axis=0)]
         )
-        hit = jnp.concatenate([person_found & used, thing_found & has_object])
+        hit = jnp.concatenate([person_found & used, object_found & has_object])
         jittered = jnp.where(hit[:, None], detected, jittered)
     keep = jnp.concatenate([original, original])[:, None]
     human_xyxy, object_xyxy = jnp.split(jnp.where(keep, both, jittered), 2)

@@ -27,12 +27,12 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
     """A function score_pairs(image, human_boxes, object_boxes, object_labels, keypoints=None) -> [pairs, verbs].
 
     The result is the fused score of C's streams, times P's where the config multiplies by it
-    (`score.times_interactiveness`); detector confidences do not enter. The function compiles once per size of picture
+    (`score.times_interactiveness`); detector confidences do not enter. The function compiles once per size of image
     and power of two of boxes and pairs.
     """
     config = from_config(TinConfig, model_config, "model")
     if config.backbone.cached:
-        raise ValueError("backbone.cached: pairs are scored on pictures, not on stored feature maps")
+        raise ValueError("backbone.cached: pairs are scored on images, not on stored feature maps")
     net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs), len(vocabulary.objects))
 
     scales = logit_scales(config, vocabulary)
@@ -66,18 +66,18 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
             return np.zeros((0, len(vocabulary.verbs)), np.float32)
         poses = np.zeros((count, 17, 3), np.float32) if keypoints is None else np.asarray(keypoints, np.float32)
         people = np.concatenate([np.asarray(human_boxes, np.float32), poses.reshape(count, -1)], axis=1)
-        things = np.concatenate([object_boxes, np.asarray(object_labels)[:, None]], axis=1).astype(np.float32)
+        objects = np.concatenate([object_boxes, np.asarray(object_labels)[:, None]], axis=1).astype(np.float32)
         people, human_index = np.unique(people, axis=0, return_inverse=True)
-        things, object_index = np.unique(things, axis=0, return_inverse=True)
-        people, things = _filled(people), _filled(things)
+        objects, object_index = np.unique(objects, axis=0, return_inverse=True)
+        people, objects = _filled(people), _filled(objects)
         padded = [_filled(index.reshape(-1).astype(np.int32)) for index in (human_index, object_index)]
         valid = np.arange(len(padded[0])) < count
         scores = run(
             dict(variables),
             np.asarray(image)[None],
             people[None, :, :4],
-            things[None, :, :4],
-            things[None, :, 4].astype(np.int32),
+            objects[None, :, :4],
+            objects[None, :, 4].astype(np.int32),
             people[None, :, 4:].reshape(1, -1, 17, 3),
             padded[0][None],
             padded[1][None],

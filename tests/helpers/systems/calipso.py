@@ -1,7 +1,7 @@
 """A small CALIPSO and its variables for tests."""
 
 SIZE = 64
-"""Side of the test pictures: the coarsest of the small network's strides is 32."""
+"""Side of the test images: the coarsest of the small network's strides is 32."""
 
 
 def small_config(**groups) -> dict:

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hoi_jax import io
+from hoi_jax import io, npz
 from hoi_jax.annotations import Annotations
 from hoi_jax.predictions import PredictionWriter, load_predictions
 from hoi_jax.schema import SchemaError, empty_record
+from tests.helpers.scored_splits import hico_split
+from tests.helpers.scored_splits import predictions_of as predictions_of_split
 
 
 def make_record(image_id, boxes, classes, pairs=(), num_actions=2):
@@ -124,21 +126,21 @@ def predictions_of(count, verb_scores):
     }
 
 
-def test_padding_is_dropped_and_boxes_move_to_the_original_picture(tmp_path):
+def test_padding_is_dropped_and_boxes_move_to_the_original_image(tmp_path):
     predictions = predictions_of(2, [[[0.1, 0.9], [0.2, 0.3]], [[0.5, 0.5], [0.5, 0.5]]])
     predictions["pair_valid"][0, 0] = False
     predictions["object_xyxy_px"][0, 1] = np.nan
     predictions["kept"][0, 1] = False
     with PredictionWriter(tmp_path / "p.npz", "hoi_scenes", {"system": "toy", "step": 3}) as writer:
         writer.add(batch_of([5, 6], valid=[True, False]), predictions)
-    store = load_predictions(tmp_path / "p.npz")
-    assert store.image_id.tolist() == [5] and store.image_hw_px.tolist() == [[100, 300]]
-    assert store.pair_human_xyxy_px.tolist() == [[3.0, 4.0, 9.0, 8.0]]  # width times 3, height times 2
-    assert np.isnan(store.pair_object_xyxy_px).all() and store.pair_kept.tolist() == [False]
-    assert store.trip_verb.tolist() == [0, 1]
-    np.testing.assert_array_equal(store.trip_score, np.array([0.2, 0.3], np.float32))
-    assert store.manifest["step"] == 3 and store.vocabulary_name == "hoi_scenes"
-    assert store.manifest["counts"]["triplets"] == 2
+    loaded = load_predictions(tmp_path / "p.npz")
+    assert loaded.image_id.tolist() == [5] and loaded.image_hw_px.tolist() == [[100, 300]]
+    assert loaded.pair_human_xyxy_px.tolist() == [[3.0, 4.0, 9.0, 8.0]]  # width times 3, height times 2
+    assert np.isnan(loaded.pair_object_xyxy_px).all() and loaded.pair_nis_keep.tolist() == [False]
+    assert loaded.triplet_verb.tolist() == [0, 1]
+    np.testing.assert_array_equal(loaded.triplet_score, np.array([0.2, 0.3], np.float32))
+    assert loaded.manifest["step"] == 3 and loaded.vocabulary_name == "hoi_scenes"
+    assert loaded.manifest["counts"]["triplets"] == 2
 
 
 def test_rows_of_later_batches_point_to_their_own_images(tmp_path):
@@ -149,14 +151,14 @@ def test_rows_of_later_batches_point_to_their_own_images(tmp_path):
         predictions["agent_scores"] = np.full((len(ids), 1, 2), 0.5, np.float32)
         predictions["agent_valid"] = np.ones((len(ids), 1), bool)
         writer.add(batch_of(ids), predictions)
-    store = writer.store()
-    assert store.pair_image.tolist() == [0, 0, 1, 1, 2, 2]
-    assert store.trip_pair.tolist() == [row for row in range(6) for _ in range(2)]
-    assert store.agent_image.tolist() == [0, 1, 2] and store.agent_scores.shape == (3, 2)
+    loaded = writer.predictions()
+    assert loaded.pair_image.tolist() == [0, 0, 1, 1, 2, 2]
+    assert loaded.triplet_pair.tolist() == [row for row in range(6) for _ in range(2)]
+    assert loaded.agent_image.tolist() == [0, 1, 2] and loaded.agent_scores.shape == (3, 2)
 
 
 @pytest.mark.parametrize("limit", [None, 3])
-def test_a_store_is_in_the_order_of_the_file_however_images_were_batched(limit, tmp_path):
+def test_a_prediction_file_is_in_the_order_of_the_file_however_images_were_batched(limit, tmp_path):
     rng = np.random.default_rng(0)
     images = []
     for number in range(6):
@@ -167,14 +169,14 @@ def test_a_store_is_in_the_order_of_the_file_however_images_were_batched(limit, 
         one["hoi_scores"] = np.full((1, 3), number, np.float32)
         images.append(one)
 
-    def store(batches):
+    def predictions(batches):
         writer = PredictionWriter(tmp_path / "p.npz", "hoi_scenes", max_triplets_per_image=limit)
         for members in batches:
             batch = batch_of([100 - n for n in members]) | {"example_id": np.array(members, np.int32)}
             writer.add(batch, {name: np.concatenate([images[n][name] for n in members]) for name in images[0]})
-        return writer.store()
+        return writer.predictions()
 
-    expected, mixed = store([[0, 1], [2, 3], [4, 5]]), store([[1, 4], [5, 0], [3, 2]])
+    expected, mixed = predictions([[0, 1], [2, 3], [4, 5]]), predictions([[1, 4], [5, 0], [3, 2]])
     for field in dataclasses.fields(expected):
         np.testing.assert_array_equal(getattr(mixed, field.name), getattr(expected, field.name), err_msg=field.name)
 
@@ -182,25 +184,25 @@ def test_a_store_is_in_the_order_of_the_file_however_images_were_batched(limit, 
 def test_zero_infinite_and_nan_scores_are_not_stored_and_nans_are_counted(tmp_path):
     writer = PredictionWriter(tmp_path / "p.npz", "hoi_scenes")
     writer.add(batch_of([5]), predictions_of(1, [[[0.0, -np.inf, np.nan, -2.0, 0.5]]]))
-    store = writer.store()
-    assert store.trip_verb.tolist() == [3, 4] and store.manifest["counts"]["nan_scores_dropped"] == 1
+    predictions = writer.predictions()
+    assert predictions.triplet_verb.tolist() == [3, 4] and predictions.manifest["counts"]["nan_scores_dropped"] == 1
 
 
 def test_the_limit_keeps_the_best_scores_of_each_image(tmp_path):
     writer = PredictionWriter(tmp_path / "p.npz", "hoi_scenes", max_triplets_per_image=2)
     writer.add(batch_of([5, 6]), predictions_of(2, [[[0.1, 0.9], [0.8, 0.3]], [[0.5, 0.5], [0.5, 0.6]]]))
-    np.testing.assert_array_equal(writer.store().trip_score, np.array([0.9, 0.8, 0.5, 0.6], np.float32))
-    assert writer.store().trip_pair.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(writer.predictions().triplet_score, np.array([0.9, 0.8, 0.5, 0.6], np.float32))
+    assert writer.predictions().triplet_pair.tolist() == [0, 1, 2, 3]
 
 
 def test_image_level_systems_need_no_pairs(tmp_path):
     with PredictionWriter(tmp_path / "p.npz", "hico_det") as writer:
         writer.add(batch_of([5, 6], [True, False]), {"hoi_scores": np.full((2, 600), 0.5, np.float32)})
-    store = load_predictions(tmp_path / "p.npz")
-    assert store.hoi_scores.shape == (1, 600) and len(store.pair_image) == 0
+    predictions = load_predictions(tmp_path / "p.npz")
+    assert predictions.hoi_scores.shape == (1, 600) and len(predictions.pair_image) == 0
 
 
-def test_no_predictions_at_all_is_a_store_too(tmp_path):
+def test_no_predictions_at_all_is_a_prediction_file_too(tmp_path):
     with PredictionWriter(tmp_path / "p.npz", "hico_det"):
         pass
     assert len(load_predictions(tmp_path / "p.npz").image_id) == 0
@@ -231,16 +233,16 @@ def test_predictions_that_break_the_schema_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
-        ("trip_pair", lambda a: a + 100, "'trip_pair' points outside"),
+        ("triplet_pair", lambda a: a + 100, "'triplet_pair' points outside"),
         ("pair_image", lambda a: a[:-1], "size"),
-        ("trip_score", lambda a: a.astype(np.int64), "'trip_score' holds int64, expected floats"),
+        ("triplet_score", lambda a: a.astype(np.int64), "'triplet_score' holds int64, expected floats"),
         ("pair_human_xyxy_px", lambda a: a[:, :3], "'pair_human_xyxy_px' has size 3"),
-        ("trip_verb", lambda a: a - 5, "negative"),
+        ("triplet_verb", lambda a: a - 5, "negative"),
         ("manifest_json", lambda a: np.array("{"), "not valid JSON"),
         ("manifest_json", lambda a: np.array("{}"), "vocabulary"),
     ],
 )
-def test_a_malformed_store_is_refused_with_file_and_field(tmp_path, field, change, message):
+def test_a_malformed_prediction_file_is_refused_with_file_and_field(tmp_path, field, change, message):
     with PredictionWriter(tmp_path / "p.npz", "hoi_scenes") as writer:
         writer.add(batch_of([5]), predictions_of(1, [[[0.1, 0.2], [0.3, 0.4]]]))
     content = io.read_npz(tmp_path / "p.npz")
@@ -253,3 +255,19 @@ def test_pickled_content_is_refused(tmp_path):
     np.savez(tmp_path / "bad.npz", manifest_json=np.array([{}], dtype=object))
     with pytest.raises(io.DataError, match="bad.npz"):
         load_predictions(tmp_path / "bad.npz")
+
+
+def test_a_file_of_former_field_names_reads_the_same(tmp_path):
+    predictions = predictions_of_split(hico_split(3))
+    predictions.save(tmp_path / "new.npz")
+    content, meta = npz.load_npz(tmp_path / "new.npz")
+    former = {
+        "pair_nis_keep": "pair_nis_keep",
+        "triplet_pair": "triplet_pair",
+        "triplet_verb": "triplet_verb",
+        "triplet_score": "triplet_score",
+    }
+    npz.write_npz(tmp_path / "old.npz", {former.get(name, name): v for name, v in content.items()}, meta)
+    old = load_predictions(tmp_path / "old.npz")
+    for name in content:
+        np.testing.assert_array_equal(getattr(old, name), getattr(predictions, name))

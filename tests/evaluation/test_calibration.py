@@ -10,7 +10,7 @@ from hoi_jax.evaluation.metrics.hico_det import rank_detections
 from hoi_jax.evaluation.metrics.protocols import hoi_protocol
 from hoi_jax.evaluation.score import hoi_inputs
 from hoi_jax.vocab.datasets import HICO
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 
 def test_bins_and_errors_by_hand():
@@ -71,9 +71,9 @@ def test_nothing_predicted_has_no_error_and_bad_input_is_refused():
 
 def test_right_are_the_hits_of_the_evaluator_and_a_duplicate_is_wrong():
     person, bicycle, ride = [10, 10, 30, 50], [40, 10, 60, 50], HICO.verbs.index("ride")
-    annotations = world([picture(1, [(person, bicycle, 1, ride)])])
+    annotations = world([make_image(1, [(person, bicycle, 1, ride)])])
     pair = {"image": 0, "human": person, "object": bicycle, "class": 1, "score": 0.9}
-    found = store([1], [pair, pair], trips=[(0, ride, 0.85), (1, ride, 0.35)])
+    found = predictions([1], [pair, pair], trips=[(0, ride, 0.85), (1, ride, 0.35)])
     result = hoi_reliability(found, annotations, HICO, hoi_protocol("official"))
     assert result.count[[3, 8]].tolist() == [1, 1] and result.right[[3, 8]].tolist() == [0, 1]
     truth, detections, _ = hoi_inputs(found, annotations, HICO)

@@ -4,7 +4,7 @@ import numpy as np
 
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.vocab.datasets import HICO
 
 
@@ -30,11 +30,11 @@ def annotations_of(truth):
     )
 
 
-def store_of(golden_dir, num_images):
+def predictions_of(golden_dir, num_images):
     """The flat predictions as a store; the quarter-pixel grid of their boxes is exact in float32."""
     flat = io.read_npz(golden_dir / "hico_eval_preds.npz")
     count, nothing = len(flat["pair_image"]), np.float32(np.nan)
-    return PredictionStore(
+    return Predictions(
         {"vocabulary": "hico_det"},
         image_id=np.arange(num_images),
         image_hw_px=np.full((num_images, 2), 999),
@@ -46,10 +46,10 @@ def store_of(golden_dir, num_images):
         pair_object_score=flat["pair_object_score"],
         pair_interactiveness=flat["pair_binary_score"],
         pair_part_scores=np.full((count, 6), nothing),
-        pair_kept=np.ones(count, bool),
-        trip_pair=flat["trip_pair"].astype(np.int64),
-        trip_verb=flat["trip_verb"].astype(np.int64),
-        trip_score=flat["trip_score"],
+        pair_nis_keep=np.ones(count, bool),
+        triplet_pair=flat["trip_pair"].astype(np.int64),
+        triplet_verb=flat["trip_verb"].astype(np.int64),
+        triplet_score=flat["trip_score"],
         agent_image=np.zeros(0, np.int64),
         agent_xyxy_px=np.zeros((0, 4), np.float32),
         agent_scores=np.zeros((0, 117), np.float32),

@@ -1,24 +1,24 @@
-"""Finding pictures by file name, and what of a picture goes into a record."""
+"""Finding images by file name, and what of an image goes into a record."""
 
 from pathlib import Path
 
-from hoi_jax.data.pixels import ENDINGS, is_plain, open_picture, orientation_of, png_of, upright
+from hoi_jax.data.pixels import ENDINGS, is_plain, open_image, orientation_of, png_of, upright
 from hoi_jax.io import CorruptFileError, MissingFileError, read_bytes
 
-MAX_PICTURE_BYTES = 64 << 20
+MAX_IMAGE_BYTES = 64 << 20
 
 
-class PictureFolder:
-    """Pictures anywhere below a folder, by file name; nothing outside it is ever opened by name.
+class ImageFolder:
+    """Images anywhere below a folder, by file name; nothing outside it is ever opened by name.
 
     Args:
-      upright: what to do with a picture that EXIF says is turned where its labels do not tell: True turns it, False
+      upright: what to do with an image that EXIF says is turned where its labels do not tell: True turns it, False
         keeps the pixels as stored (so do the published loaders of the old datasets, whose labels were made that way).
     """
 
     def __init__(self, folder: Path, *, upright: bool = False):
         if not folder.is_dir():
-            raise MissingFileError(f"{folder}: no such folder of pictures")
+            raise MissingFileError(f"{folder}: no such folder of images")
         self.folder = folder
         self.upright = upright
         self._paths: dict[str, Path] = {}
@@ -30,30 +30,30 @@ class PictureFolder:
         return name in self._paths
 
     def read(self, name: str, labelled_hw: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int]]:
-        """The encoded picture and its (height, width) in pixels.
+        """The encoded image and its (height, width) in pixels.
 
-        A picture that some decoder would show otherwise (turned by EXIF, CMYK, 16 bits, palette, animated) is stored
+        An image that some decoder would show otherwise (turned by EXIF, CMYK, 16 bits, palette, animated) is stored
         anew as PNG; any other one byte for byte.
 
         Args:
-          labelled_hw: size of the picture that the labels were made for, (0, 0) = unknown. It decides whether a picture
+          labelled_hw: size of the image that the labels were made for, (0, 0) = unknown. It decides whether an image
             that EXIF turns is turned.
 
         Raises:
-          DataError: naming the picture: absent, unreadable, too large, or of another size than its labels.
+          DataError: naming the image: absent, unreadable, too large, or of another size than its labels.
         """
         if name not in self._paths:
-            raise MissingFileError(f"{self.folder}: no picture {name!r} below it")
+            raise MissingFileError(f"{self.folder}: no image {name!r} below it")
         path = self._paths[name]
-        data = read_bytes(path, max_bytes=MAX_PICTURE_BYTES)
-        image = open_picture(data, str(path))
+        data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
+        image = open_image(data, str(path))
         stored, orientation = (image.height, image.width), orientation_of(image)
         shown = (image.width, image.height) if orientation >= 5 else stored
         known = 0 not in labelled_hw
         if known and labelled_hw not in (stored, shown):
             raise CorruptFileError(
                 f"{path}: {stored[1]} x {stored[0]} pixels, but its labels were made for {labelled_hw[1]} x "
-                f"{labelled_hw[0]}: boxes would be wrong; use the pictures that belong to the labels"
+                f"{labelled_hw[0]}: boxes would be wrong; use the images that belong to the labels"
             )
         turn = orientation != 1 and (self.upright if not known or stored == shown else shown == labelled_hw)
         if turn:

@@ -1,18 +1,18 @@
-"""Average precision within pictures, by hand and by a loop."""
+"""Average precision within images, by hand and by a loop."""
 
 import numpy as np
 import pytest
 
-from hoi_jax.evaluation.analysis.errors import picture_ap
+from hoi_jax.evaluation.analysis.errors import per_image_ap
 
 
 def test_by_hand():
     image = np.array([0, 0, 0, 1, 3])
     score = np.array([0.5, 0.9, 0.7, 0.3, 0.8])
     right = np.array([True, True, False, False, True])
-    # Picture 0: right at ranks 1 and 3 of its three, (1 + 2/3) / 2. Picture 1: nothing found. 2: nothing annotated.
-    # Picture 3: one of four.
-    found = picture_ap(image, score, right, np.array([2, 1, 0, 4]))
+    # Image 0: right at ranks 1 and 3 of its three, (1 + 2/3) / 2. Image 1: nothing found. 2: nothing annotated.
+    # Image 3: one of four.
+    found = per_image_ap(image, score, right, np.array([2, 1, 0, 4]))
     np.testing.assert_allclose(found, [5 / 6, 0, np.nan, 1 / 4])
 
 
@@ -28,13 +28,13 @@ def test_a_loop_gives_the_same():
             hits += right[row]
             total += hits / rank if right[row] else 0
         expected.append(total / positives[number])
-    np.testing.assert_allclose(picture_ap(image, score, right, positives), expected)
+    np.testing.assert_allclose(per_image_ap(image, score, right, positives), expected)
 
 
 def test_equal_scores_keep_their_order():
-    assert picture_ap(np.zeros(2, int), np.ones(2), np.array([False, True]), np.array([1]))[0] == 0.5
+    assert per_image_ap(np.zeros(2, int), np.ones(2), np.array([False, True]), np.array([1]))[0] == 0.5
 
 
 def test_more_found_than_annotated_is_refused():
     with pytest.raises(ValueError, match="more right predictions"):
-        picture_ap(np.zeros(2, int), np.ones(2), np.array([True, True]), np.array([1]))
+        per_image_ap(np.zeros(2, int), np.ones(2), np.array([True, True]), np.array([1]))

@@ -1,4 +1,4 @@
-"""The desk: what is asked for is found, answers stay on this machine, and only pictures of the split are given."""
+"""The viewer: what is asked for is found, answers stay on this machine, and only images of the split are given."""
 
 import json
 import subprocess
@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.data.records import PictureReader, read_at, record_places
+from hoi_jax.data.records import ImageReader, read_at, record_places
 from hoi_jax.io import CorruptFileError
-from hoi_jax.predictions import PredictionStore
+from hoi_jax.predictions import Predictions
 from hoi_jax.schema import empty_record
 from hoi_jax.viewer.index import Query, build_index, facets, select
-from hoi_jax.viewer.server import Desk, answer, make_server
+from hoi_jax.viewer.server import Viewer, answer, make_server
 from hoi_jax.vocab import get_vocabulary
 from tests.helpers.browser import NAMES, program
 
@@ -29,15 +29,15 @@ BOXES = {PERSON: (10, 10, 50, 90), BALL: (60, 60, 80, 80), CUP: (5, 92, 30, 99)}
 
 
 def record(number, classes, pairs):
-    """A picture with instances of these classes; `pairs` are (human, object, verb)."""
+    """An image with instances of these classes; `pairs` are (human, object, verb)."""
     row = empty_record(0)
     count = len(classes)
     columns = {"xyxy_px": [BOXES[c] for c in classes], "class": classes, "annotation_id": np.zeros(count)}
     columns |= {name: np.zeros((count, *shape)) for name, shape in _EMPTY.items()}
     for name, values in columns.items():
         row[f"instances_{name}"] = np.array(values, row[f"instances_{name}"].dtype)
-    human, thing, verb = np.array(pairs, np.int32).reshape(-1, 3).T
-    row |= {"pairs_human": human, "pairs_object": thing, "pairs_verb": verb}
+    human, obj, verb = np.array(pairs, np.int32).reshape(-1, 3).T
+    row |= {"pairs_human": human, "pairs_object": obj, "pairs_verb": verb}
     row["pairs_part_states"] = np.full((len(pairs), 10), -1, np.int32)
     return row | {
         "image_id": np.int64(number),
@@ -58,8 +58,8 @@ TRUTH = Annotations.from_records(
 )
 
 
-def store(weak=0):
-    """Right on the first and the last picture, with a wrong verb at 0.6 and 0.9; right, but weak, on the second.
+def predictions(weak=0):
+    """Right on the first and the last image, with a wrong verb at 0.6 and 0.9; right, but weak, on the second.
 
     `weak` wrong ones at 0.05 and less are added.
     """
@@ -71,42 +71,42 @@ def store(weak=0):
         (3, PERSON, BALL, KICK, 0.7),
         *((0, PERSON, CUP, HOLD, 0.05 - 0.001 * i) for i in range(weak)),
     ]
-    image, human, thing, verb, score = zip(*rows, strict=True)
+    image, human, obj, verb, score = zip(*rows, strict=True)
     pairs, nan = len(rows), np.full(len(rows), np.nan, np.float32)
-    return PredictionStore(
+    return Predictions(
         {"vocabulary": "hoi_scenes"},
         TRUTH.image_id, np.full((4, 2), 100), np.array(image),
-        np.array([BOXES[c] for c in human], np.float32), np.array([BOXES[c] for c in thing], np.float32),
-        np.array(thing), nan, nan, nan, np.full((pairs, 6), np.nan, np.float32), np.ones(pairs, bool),
+        np.array([BOXES[c] for c in human], np.float32), np.array([BOXES[c] for c in obj], np.float32),
+        np.array(obj), nan, nan, nan, np.full((pairs, 6), np.nan, np.float32), np.ones(pairs, bool),
         np.arange(pairs), np.array(verb), np.array(score, np.float32),
         np.zeros(0, int), np.zeros((0, 4), np.float32), np.zeros((0, len(WORDS.verbs)), np.float32),
         np.zeros((4, 0), np.float32),
     )  # fmt: skip
 
 
-class FakePictures:
-    """A colour per row; the third picture is not there, and the fourth belongs to another image."""
+class FakeImages:
+    """A colour per row; the third image is not there, and the fourth belongs to another image."""
 
     def __init__(self):
         self.read = []
 
-    def picture(self, row):
+    def image(self, row):
         self.read.append(row)
-        picture = None if row == 2 else np.full((100, 120, 3), 40 * row, np.uint8)
-        return (999 if row == 3 else 100 + row), picture
+        image = None if row == 2 else np.full((100, 120, 3), 40 * row, np.uint8)
+        return (999 if row == 3 else 100 + row), image
 
 
 @pytest.fixture(scope="module")
 def index():
-    return build_index(TRUTH, WORDS, store(), min_score=0.3)
+    return build_index(TRUTH, WORDS, predictions(), min_score=0.3)
 
 
 @pytest.fixture
-def desk(index):
-    return Desk(index, FakePictures(), "a <b>set</b>")
+def viewer(index):
+    return Viewer(index, FakeImages(), "a <b>set</b>")
 
 
-def test_pictures_are_found_by_verb_object_and_people(index):
+def test_images_are_found_by_verb_object_and_people(index):
     ask = lambda **query: select(index, Query(**query)).tolist()  # noqa: E731
     assert ask() == [0, 1, 2, 3]
     assert ask(verb="kick") == [0, 3] and ask(verb="hold") == [1, 3]
@@ -118,7 +118,7 @@ def test_pictures_are_found_by_verb_object_and_people(index):
 
 
 def test_errors_are_those_of_the_evaluators_matching(index):
-    # Missed: both holds of the second picture, both holds of the last.
+    # Missed: both holds of the second image, both holds of the last.
     assert index.missed.tolist() == [0, 2, 0, 2]
     assert index.wrong_score.round(3).tolist() == [0.6, 0, 0, 0.9]
     assert select(index, Query(errors="wrong")).tolist() == [3, 0]  # the most confident first
@@ -129,13 +129,13 @@ def test_errors_are_those_of_the_evaluators_matching(index):
 
 def test_without_a_limit_the_best_stay_as_many_as_are_annotated():
     # Six interactions are annotated: five predictions all stay, of nine the six best.
-    assert len(build_index(TRUTH, WORDS, store()).hit) == 5
-    best = build_index(TRUTH, WORDS, store(weak=4))
+    assert len(build_index(TRUTH, WORDS, predictions()).hit) == 5
+    best = build_index(TRUTH, WORDS, predictions(weak=4))
     assert best.predicted.score.round(3).tolist() == [0.8, 0.6, 0.1, 0.9, 0.7, 0.05]
     assert best.missed.tolist() == [0, 1, 0, 2]
 
 
-def test_counts_are_of_pictures(index):
+def test_counts_are_of_images(index):
     found = facets(index)
     assert {v["name"]: v["count"] for v in found["verbs"]} == {"hold": 2, "kick": 2, "no_interaction": 1}
     assert {p["name"]: p["count"] for p in found["people"]} == {"1": 2, "2": 1, "6": 1}
@@ -145,38 +145,38 @@ def test_counts_are_of_pictures(index):
 
 def test_predictions_of_another_vocabulary_are_refused():
     with pytest.raises(ValueError, match="predictions are in 'hoi_scenes'"):
-        build_index(TRUTH, get_vocabulary("hico_det"), store())
+        build_index(TRUTH, get_vocabulary("hico_det"), predictions())
 
 
-def content(desk, target):
-    status, kind, body = answer(desk, target)
+def content(viewer, target):
+    status, kind, body = answer(viewer, target)
     return status, (json.loads(body) if kind == "application/json" else body)
 
 
-def test_a_picture_is_told_and_shown(desk):
-    status, about = content(desk, "/image/0")
+def test_an_image_is_told_and_shown(viewer):
+    status, about = content(viewer, "/details/0")
     assert (status, about["image_id"], about["size"], about["people"]) == (200, 100, [120, 100], 1)
     assert about["truth"] == [{"text": "kick: ball", "correct": True}]
     assert about["predicted"] == [
         {"text": "kick 0.80: ball", "correct": True},
         {"text": "hold 0.60: ball", "correct": False},
     ]
-    assert content(desk, "/image/2")[1]["truth"] == [{"text": "no interaction: cup", "correct": None}]
-    plain, drawn = (Image.open(BytesIO(answer(desk, f"/picture/0?show={show}")[2])) for show in ("", "truth"))
+    assert content(viewer, "/details/2")[1]["truth"] == [{"text": "no interaction: cup", "correct": None}]
+    plain, drawn = (Image.open(BytesIO(answer(viewer, f"/image/0?show={show}")[2])) for show in ("", "truth"))
     assert plain.size == drawn.size and not np.array_equal(plain, drawn)
-    assert max(Image.open(BytesIO(answer(desk, "/thumb/1")[2])).size) == 120
+    assert max(Image.open(BytesIO(answer(viewer, "/thumb/1")[2])).size) == 120
 
 
-def test_thumbnails_are_read_once_and_only_when_asked_for(desk):
-    answer(desk, "/images?verb=hold")
-    assert desk._pictures.read == []
+def test_thumbnails_are_read_once_and_only_when_asked_for(viewer):
+    answer(viewer, "/images?verb=hold")
+    assert viewer._images.read == []
     for _ in range(3):
-        answer(desk, "/thumb/1")
-    assert desk._pictures.read == [1]
+        answer(viewer, "/thumb/1")
+    assert viewer._images.read == [1]
 
 
-def test_a_dataset_without_pictures_shows_grey(desk):
-    image = np.asarray(Image.open(BytesIO(answer(desk, "/picture/2")[2])))
+def test_a_dataset_without_images_shows_grey(viewer):
+    image = np.asarray(Image.open(BytesIO(answer(viewer, "/image/2")[2])))
     assert np.ptp(image.astype(int)) <= 2
 
 
@@ -184,7 +184,7 @@ def test_a_dataset_without_pictures_shows_grey(desk):
     ("target", "status", "message"),
     [
         ("/thumb/4", 404, "row 4 of 4"),
-        ("/image/99", 404, "row 99 of 4"),
+        ("/details/99", 404, "row 99 of 4"),
         ("/thumb/3", 400, "of image 999, not 103"),
         ("/thumb/-1", 400, "no number"),
         ("/thumb/%2e%2e", 400, "no number"),
@@ -197,14 +197,14 @@ def test_a_dataset_without_pictures_shows_grey(desk):
         ("/images?errors=x", 400, "unknown kind of error"),
     ],
 )
-def test_nothing_else_is_given(desk, target, status, message):
-    found, body = content(desk, target)
+def test_nothing_else_is_given(viewer, target, status, message):
+    found, body = content(viewer, target)
     assert found == status and message in body["error"]
 
 
 @pytest.fixture
-def server(desk):
-    server = make_server(desk)
+def server(viewer):
+    server = make_server(viewer)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -259,7 +259,7 @@ def test_a_reader_that_counts_other_records_than_the_dataset_is_refused(tmp_path
         paths, base_examples, directory, positions = [], 3, tmp_path, None
 
     with pytest.raises(ValueError, match="0 records, expected 3"):
-        PictureReader(Files())
+        ImageReader(Files())
 
 
 @pytest.mark.slow
@@ -271,5 +271,5 @@ def test_a_real_browser_fills_the_page(server, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert '<h1 id="title">a &lt;b&gt;set&lt;/b&gt;</h1>' in done.stdout  # names are text, never markup
-    assert ">2 pictures</span>" in done.stdout
+    assert ">2 images</span>" in done.stdout
     assert [f'src="/thumb/{row}"' in done.stdout for row in range(4)] == [False, True, False, True]

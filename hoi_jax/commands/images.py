@@ -1,4 +1,4 @@
-"""Pictures in, predictions.json and drawn pictures out: what `predict.py` does once it has a model and boxes."""
+"""Images in, predictions.json and drawn images out: what `predict.py` does once it has a model and boxes."""
 
 import dataclasses
 import sys
@@ -20,7 +20,7 @@ from hoi_jax.report.pairs import interactions_of, pairs_of_image
 from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 92
 _NO_BOXES = {
     "xyxy_px": np.zeros((0, 4), np.float32),
@@ -35,8 +35,8 @@ class Options:
 
     Attributes:
       sizes: static shapes and the rule of sizes, as in training. batch_size: of every batch.
-      min_score: verbs below it are left out. top: most (pair, verb) rows per picture, per_person: and per person.
-      draw: whether pictures are drawn. title: written on them.
+      min_score: verbs below it are left out. top: most (pair, verb) rows per image, per_person: and per person.
+      draw: whether images are drawn. title: written on them.
     """
 
     sizes: SizeSettings
@@ -49,20 +49,20 @@ class Options:
 
 
 class Boxes(Protocol):
-    """Detections by picture: a file of them, or a detector."""
+    """Detections by image: a file of them, or a detector."""
 
-    def of(self, picture: Path) -> Mapping[str, np.ndarray]: ...
+    def of(self, image: Path) -> Mapping[str, np.ndarray]: ...
 
 
-def collect_pictures(arguments: Sequence[str]) -> list[Path]:
-    """Files as given, and the pictures of folders (not of folders inside them) by name. Raises DataError."""
+def collect_images(arguments: Sequence[str]) -> list[Path]:
+    """Files as given, and the images of folders (not of folders inside them) by name. Raises DataError."""
     found: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
             if not inside:
-                raise DataError(f"{path}: no pictures here ({', '.join(PICTURE_ENDINGS)})")
+                raise DataError(f"{path}: no images here ({', '.join(IMAGE_ENDINGS)})")
             found.update(dict.fromkeys(inside))
         elif path.is_file():
             found[path] = None
@@ -72,29 +72,29 @@ def collect_pictures(arguments: Sequence[str]) -> list[Path]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
+class _Image:
     path: Path
     image: np.ndarray
     detections: Mapping[str, np.ndarray]
 
 
 def _predicted_pairs(
-    group: Sequence[_Picture], predict: Predict, vocabulary: Vocabulary, options: Options
+    group: Sequence[_Image], predict: Predict, vocabulary: Vocabulary, options: Options
 ) -> list[list[dict[str, Any]]]:
-    """Pairs of each picture of a group that fits into one batch."""
+    """Pairs of each image of a group that fits into one batch."""
     if not any(len(p.detections["score"]) for p in group):
         return [[] for _ in group]
     batch, predictions = _predict_group(group, predict, options)
     scale_xy = (batch["original_hw_px"] / batch["image_hw_px"])[:, ::-1]
     rule = {"min_score": options.min_score, "top": options.top, "per_person": options.per_person}
     return [
-        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(picture.detections["score"]) else []
-        for row, picture in enumerate(group)
+        pairs_of_image(predictions, row, scale_xy[row], vocabulary, **rule) if len(image.detections["score"]) else []
+        for row, image in enumerate(group)
     ]
 
 
 def _predict_group(
-    group: Sequence[_Picture], predict: Predict, options: Options
+    group: Sequence[_Image], predict: Predict, options: Options
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The batch of a group, and its checked predictions."""
     batch = batch_from_images(
@@ -109,7 +109,7 @@ def _predict_group(
     return batch, predictions
 
 
-def classify_pictures(
+def classify_images(
     paths: Sequence[Path],
     predict: Predict,
     vocabulary: Vocabulary,
@@ -117,20 +117,20 @@ def classify_pictures(
     out: Path,
     manifest: Mapping[str, Any],
 ) -> int:
-    """Writes `out`/predictions.json with the ranked classes of whole pictures, and prints the best of each; returns how
-    many pictures could not be read."""
+    """Writes `out`/predictions.json with the ranked classes of whole images, and prints the best of each; returns how
+    many images could not be read."""
     from hoi_jax.systems.defr.open_vocabulary import ranked_phrases
 
     progress, failed, done = Progress(len(paths)), list[dict[str, str]](), dict[Path, dict[str, Any]]()
     for group in _groups(paths, None, options, failed, progress):
         scores = _predict_group(group, predict, options)[1]["hoi_scores"]
-        for picture, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
+        for image, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
             classes = ranked_phrases(logits, vocabulary, options.top)
-            height, width = picture.image.shape[:2]
-            size = {"image_id": image_number(picture.path), "height": height, "width": width}
-            done[picture.path] = {"file_name": picture.path.name, **size, "classes": classes}
-            print(f"{picture.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
-            progress.advance(picture.path.name)
+            height, width = image.image.shape[:2]
+            size = {"image_id": image_number(image.path), "height": height, "width": width}
+            done[image.path] = {"file_name": image.path.name, **size, "classes": classes}
+            print(f"{image.path.name}: " + ", ".join(f"{c['phrase']} {c['share']:.2f}" for c in classes[:3]))
+            progress.advance(image.path.name)
     rows = [done[path] for path in paths if path in done]
     head = {**manifest, "vocabulary": vocabulary.name, "top": options.top}
     write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
@@ -138,7 +138,7 @@ def classify_pictures(
 
 
 class Progress:
-    """A line on standard error per picture; on a terminal the line is rewritten."""
+    """A line on standard error per image; on a terminal the line is rewritten."""
 
     def __init__(self, total: int):
         self._total, self._done, self._start = total, 0, time.monotonic()
@@ -151,34 +151,34 @@ class Progress:
     def advance(self, name: str) -> None:
         self._done += 1
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
-        line = f"[{self._done}/{self._total}] {name}  {rate:.1f} pictures/s"
+        line = f"[{self._done}/{self._total}] {name}  {rate:.1f} images/s"
         end = "" if self._terminal and self._done < self._total else "\n"
         print(f"{self._clear}{line}", end=end, file=sys.stderr, flush=True)
 
 
 def _groups(
     paths: Sequence[Path], detections: Boxes | None, options: Options, failed: list[dict[str, str]], progress: Progress
-) -> Iterator[list[_Picture]]:
+) -> Iterator[list[_Image]]:
     """Readable images of one static shape in groups of at most a batch; unreadable ones are reported in `failed`."""
-    waiting: dict[int, list[_Picture]] = {}
+    waiting: dict[int, list[_Image]] = {}
     for path in paths:
         try:
             boxes = detections.of(path) if detections else _NO_BOXES
-            picture = _Picture(path, read_image(path), boxes)
+            image = _Image(path, read_image(path), boxes)
         except DataError as error:
             failed.append({"file_name": path.name, "error": str(error)})
             progress.say(f"error: {error}")
             progress.advance(path.name)
             continue
-        shape = shape_of(picture.image, options.sizes)
+        shape = shape_of(image.image, options.sizes)
         group = waiting.setdefault(shape, [])
-        group.append(picture)
+        group.append(image)
         if len(group) == options.batch_size:
             yield waiting.pop(shape)
     yield from waiting.values()
 
 
-def predict_pictures(
+def predict_images(
     paths: Sequence[Path],
     detections: Boxes,
     predict: Predict,
@@ -187,33 +187,33 @@ def predict_pictures(
     out: Path,
     manifest: Mapping[str, Any],
 ) -> int:
-    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many pictures could not be read."""
+    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many images could not be read."""
     progress, failed = Progress(len(paths)), list[dict[str, str]]()
     done: dict[Path, dict[str, Any]] = {}
     names = _drawn_names(paths)
     for group in _groups(paths, detections, options, failed, progress):
-        for picture, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
-            height, width = picture.image.shape[:2]
+        for image, pairs in zip(group, _predicted_pairs(group, predict, vocabulary, options), strict=True):
+            height, width = image.image.shape[:2]
             row = {
-                "file_name": picture.path.name,
-                "image_id": image_number(picture.path),
+                "file_name": image.path.name,
+                "image_id": image_number(image.path),
                 "height": height,
                 "width": width,
-                "num_detections": len(picture.detections["score"]),
+                "num_detections": len(image.detections["score"]),
                 "pairs": pairs,
             }
             if not row["num_detections"]:
-                progress.say(f"warning: {picture.path}: there are no boxes for it")
+                progress.say(f"warning: {image.path}: there are no boxes for it")
             if options.draw:
-                row["drawn"] = f"drawn/{names[picture.path]}.jpg"
+                row["drawn"] = f"drawn/{names[image.path]}.jpg"
                 data = BytesIO()
-                drawn = draw_interactions(picture.image, interactions_of(pairs, vocabulary), title=options.title)
+                drawn = draw_interactions(image.image, interactions_of(pairs, vocabulary), title=options.title)
                 drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
                 write_bytes_atomic(out / row["drawn"], data.getvalue())
-            done[picture.path] = row
+            done[image.path] = row
             best = ", ".join(_best_triplets(pairs)) or f"nothing with a score of {options.min_score:g} or more"
-            print(f"{picture.path.name}: {best}")
-            progress.advance(picture.path.name)
+            print(f"{image.path.name}: {best}")
+            progress.advance(image.path.name)
     rows = [done[path] for path in paths if path in done]
     head = {**manifest, "vocabulary": vocabulary.name, "min_score": options.min_score, "top": options.top}
     write_json_atomic(out / "predictions.json", {**head, "images": rows, "failed": failed})
@@ -221,7 +221,7 @@ def predict_pictures(
 
 
 def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
-    """What is said of a picture at most, best first, each verb of an object once."""
+    """What is said of an image at most, best first, each verb of an object once."""
     best: dict[str, float] = {}
     for pair in pairs:
         for verb in pair["verbs"]:
@@ -237,7 +237,7 @@ def _drawn_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _unused(stem: str, names: set[str]) -> str:
-    """`stem`, with a number behind it where pictures of two folders share their name."""
+    """`stem`, with a number behind it where images of two folders share their name."""
     name, number = stem, 2
     while name in names:
         name, number = f"{stem}-{number}", number + 1

@@ -28,16 +28,16 @@ from tests.helpers.scored_splits import (
     fill_instances,
     fill_pairs,
     hico_split,
+    predictions_of,
     record_of,
-    store_of,
+    vcoco_predictions,
     vcoco_split,
-    vcoco_store,
 )
 
 
 def test_annotated_pairs_as_predictions_score_one():
     annotations = hico_split(1)
-    result = stored.evaluate(store_of(annotations), annotations)
+    result = stored.evaluate(predictions_of(annotations), annotations)
     assert result.metrics["default/mean_max_recall"] == result.metrics["known_object/mean_max_recall"] == 1.0
     assert result.metrics["known_object/full"] >= result.metrics["default/full"] > 0.99
     assert result.manifest["invalid_combinations"] > 0
@@ -45,9 +45,9 @@ def test_annotated_pairs_as_predictions_score_one():
 
 
 @pytest.mark.parametrize("preset", ["official", "qpic", "upt", "consnet"])
-def test_a_store_scores_as_its_boxes_do_in_the_frame_of_the_official_files(preset):
+def test_a_prediction_file_scores_as_its_boxes_do_in_the_frame_of_the_official_files(preset):
     annotations = hico_split(2)
-    store = store_of(annotations, jitter=6)
+    predictions = predictions_of(annotations, jitter=6)
     boxes = annotations["instances_xyxy_px"].astype(float)
     human, obj = annotations.instance_rows("pairs_human"), annotations.instance_rows("pairs_object")
     hoi = HICO.hoi_table[annotations["pairs_verb"], annotations["instances_class"][obj]]
@@ -57,16 +57,16 @@ def test_a_store_scores_as_its_boxes_do_in_the_frame_of_the_official_files(prese
         boxes[obj] + [1, 1, 0, 0], hoi,
     )  # fmt: skip
     flat = {
-        "pair_image": store.pair_image,
-        "pair_hbox": store.pair_human_xyxy_px - np.float32([0, 0, 1, 1]),
-        "pair_obox": store.pair_object_xyxy_px - np.float32([0, 0, 1, 1]),
-        "pair_object": store.pair_object_class,
-        "trip_pair": store.trip_pair,
-        "trip_verb": store.trip_verb,
-        "trip_score": store.trip_score,
+        "pair_image": predictions.pair_image,
+        "pair_hbox": predictions.pair_human_xyxy_px - np.float32([0, 0, 1, 1]),
+        "pair_obox": predictions.pair_object_xyxy_px - np.float32([0, 0, 1, 1]),
+        "pair_object": predictions.pair_object_class,
+        "trip_pair": predictions.triplet_pair,
+        "trip_verb": predictions.triplet_verb,
+        "trip_score": predictions.triplet_score,
     }
     expected = evaluate_hoi(truth, detections_from_flat(flat, HICO), HICO, hoi_protocol(preset))
-    result = stored.evaluate(store, annotations, protocol=preset)
+    result = stored.evaluate(predictions, annotations, protocol=preset)
     assert 0.1 < result.metrics["default/full"] < 0.99
     for name, column in expected.per_class.items():
         np.testing.assert_array_equal(result.per_class[name], column)
@@ -74,38 +74,40 @@ def test_a_store_scores_as_its_boxes_do_in_the_frame_of_the_official_files(prese
 
 def test_suppressed_pairs_count_only_without_nis():
     annotations = hico_split(3)
-    store = store_of(annotations, kept=False)
-    suppressed = stored.evaluate(store, annotations)
+    predictions = predictions_of(annotations, kept=False)
+    suppressed = stored.evaluate(predictions, annotations)
     ap, positives = suppressed.per_class["default/ap"], suppressed.per_class["num_positives"]
     without_verb = np.array([verb == HICO.no_interaction for verb, _ in HICO.hois])
     np.testing.assert_array_equal(ap[~without_verb & (positives > 0)], 0.0)
     # "Does not interact" is what the suppression says: it stays.
     assert np.any(without_verb & (positives > 0))
     np.testing.assert_array_equal(ap[without_verb & (positives > 0)], 1.0)
-    free = stored.evaluate(store, annotations, use_nis=False)
+    free = stored.evaluate(predictions, annotations, use_nis=False)
     assert free.metrics["default/mean_max_recall"] == 1.0
     assert free.manifest["pairs_suppressed"] == 48
 
 
 def test_unknown_images_are_ignored_and_missing_ones_counted():
     annotations = hico_split(4)
-    store = store_of(annotations)
-    ids = store.image_id.copy()
+    predictions = predictions_of(annotations)
+    ids = predictions.image_id.copy()
     ids[:2] = [9001, 9002]
-    result = stored.evaluate(dataclasses.replace(store, image_id=ids), annotations)
+    result = stored.evaluate(dataclasses.replace(predictions, image_id=ids), annotations)
     assert result.manifest["unknown_images_ignored"] == 2
     assert result.manifest["images_without_predictions_entry"] == 2
-    assert result.manifest["num_detections"] < len(store.trip_pair)
+    assert result.manifest["num_detections"] < len(predictions.triplet_pair)
 
 
 def test_foreign_vocabularies_and_classes_are_refused():
     annotations = hico_split(5)
-    store = store_of(annotations)
+    predictions = predictions_of(annotations)
     with pytest.raises(ValueError, match="'vcoco'.*'hico_det'"):
-        foreign = dataclasses.replace(store, manifest={"vocabulary": "vcoco"}, trip_verb=store.trip_verb * 0)
+        foreign = dataclasses.replace(
+            predictions, manifest={"vocabulary": "vcoco"}, triplet_verb=predictions.triplet_verb * 0
+        )
         stored.evaluate(foreign, annotations)
-    with pytest.raises(io.DataError, match="trip_verb"):
-        stored.evaluate(dataclasses.replace(store, trip_verb=store.trip_verb + 117), annotations)
+    with pytest.raises(io.DataError, match="triplet_verb"):
+        stored.evaluate(dataclasses.replace(predictions, triplet_verb=predictions.triplet_verb + 117), annotations)
 
 
 def action_ap(result, action):
@@ -117,7 +119,7 @@ def role_ap(result, name, verb):
 
 
 def test_vcoco_truth_as_prediction_scores_one_in_both_scenarios():
-    store = vcoco_store(
+    predictions = vcoco_predictions(
         [
             (HOLDER, BOTTLE, "hold_obj", 0.9),
             (STANDER, NOTHING, "stand", 0.8),
@@ -126,7 +128,7 @@ def test_vcoco_truth_as_prediction_scores_one_in_both_scenarios():
             (CUTTER, NOTHING, "cut_instr", 0.6),
         ]
     )
-    result = stored.evaluate(store, vcoco_split())
+    result = stored.evaluate(predictions, vcoco_split())
     for metric in ("agent/26", "role_s1/24", "role_s1/25", "role_s2/24", "role_s2/25"):
         assert result.metrics[metric] == 1.0
     # Where labels are pairs only, the unlabelled person's prediction is a false positive ranked first.
@@ -135,7 +137,7 @@ def test_vcoco_truth_as_prediction_scores_one_in_both_scenarios():
 
 
 def test_a_box_for_an_unseen_role_is_wrong_in_scenario_1_only():
-    result = stored.evaluate(vcoco_store([(CUTTER, BOTTLE, "cut_obj", 0.7)]), vcoco_split())
+    result = stored.evaluate(vcoco_predictions([(CUTTER, BOTTLE, "cut_obj", 0.7)]), vcoco_split())
     assert role_ap(result, "role_s1/ap", "cut_obj") == 0.0
     assert role_ap(result, "role_s2/ap", "cut_obj") == 1.0
 
@@ -143,7 +145,7 @@ def test_a_box_for_an_unseen_role_is_wrong_in_scenario_1_only():
 def test_several_objects_of_one_person_are_one_agent_but_several_roles():
     far = [200, 100, 240, 140]
     rows = [(HOLDER, far, "hold_obj", 0.9), (HOLDER, BOTTLE, "hold_obj", 0.8)]
-    result = stored.evaluate(vcoco_store(rows), vcoco_split())
+    result = stored.evaluate(vcoco_predictions(rows), vcoco_split())
     assert action_ap(result, "hold") == 1.0
     assert role_ap(result, "role_s1/ap", "hold_obj") == 0.5
     assert result.metrics["pairs_role_ap/24"] == 0.5
@@ -151,7 +153,7 @@ def test_several_objects_of_one_person_are_one_agent_but_several_roles():
 
 def test_agents_take_the_place_of_scores_from_pairs():
     rows = [(HOLDER, BOTTLE, "hold_obj", 0.9)]
-    result = stored.evaluate(vcoco_store(rows, [(STANDER, "hold_obj", 0.9)]), vcoco_split())
+    result = stored.evaluate(vcoco_predictions(rows, [(STANDER, "hold_obj", 0.9)]), vcoco_split())
     assert action_ap(result, "hold") == 0.0
     assert role_ap(result, "role_s1/ap", "hold_obj") == 1.0
 
@@ -162,9 +164,9 @@ def test_vcoco_boxes_are_counted_in_the_frame_of_the_official_script():
     assert len(truth.person_image) == 4  # the unlabelled person is there, to be ignored
     assert (truth.labels == -1).all(1).tolist() == [False, False, True, False]
     # Half the width, exactly: 20 of 40 pixels make an IoU of 0.5, which counts.
-    half = vcoco_store([([0, 0, 20, 80], BOTTLE, "hold_obj", 0.9)])
+    half = vcoco_predictions([([0, 0, 20, 80], BOTTLE, "hold_obj", 0.9)])
     assert action_ap(stored.evaluate(half, vcoco_split()), "hold") == 1.0
-    less = vcoco_store([([0, 0, 19.9, 80], BOTTLE, "hold_obj", 0.9)])
+    less = vcoco_predictions([([0, 0, 19.9, 80], BOTTLE, "hold_obj", 0.9)])
     assert action_ap(stored.evaluate(less, vcoco_split()), "hold") == 0.0
 
 
@@ -173,10 +175,10 @@ def test_labels_rebuilt_from_pairs_never_get_the_official_name():
     partial = whole["persons_actions"].copy()
     partial[:, VCOCO.actions.index("stand")] = -1
     annotations = dataclasses.replace(whole, columns={**whole.columns, "persons_actions": partial})
-    store = vcoco_store([(HOLDER, BOTTLE, "hold_obj", 0.9)])
-    assert stored.evaluate(store, annotations).metrics == {"pairs_role_ap/24": 1.0}
+    predictions = vcoco_predictions([(HOLDER, BOTTLE, "hold_obj", 0.9)])
+    assert stored.evaluate(predictions, annotations).metrics == {"pairs_role_ap/24": 1.0}
     with pytest.raises(ValueError, match="role_ap_over_pairs"):
-        stored.evaluate_actions_store(store, annotations, VCOCO)
+        stored.evaluate_action_predictions(predictions, annotations, VCOCO)
 
 
 def test_identical_annotations_of_a_pair_count_once():
@@ -185,7 +187,7 @@ def test_identical_annotations_of_a_pair_count_once():
     hold = VCOCO.verbs.index("hold_obj")
     fill_pairs(record, [0, 2], [1, 3], [hold, hold])
     annotations = Annotations.from_records([record], "vcoco", None)
-    result = stored.evaluate(vcoco_store([(HOLDER, BOTTLE, "hold_obj", 0.9)]), annotations)
+    result = stored.evaluate(vcoco_predictions([(HOLDER, BOTTLE, "hold_obj", 0.9)]), annotations)
     assert result.metrics == {"pairs_role_ap/24": 1.0}
 
 
@@ -200,16 +202,16 @@ def test_frequencies_are_shares_of_the_verbs_of_an_object():
 
 def test_the_baseline_pairs_every_person_with_every_other_detection():
     train, test = hico_split(6), hico_split(7)
-    store = frequency_baseline(train, test, HICO)
+    predictions = frequency_baseline(train, test, HICO)
     people = [int((np.array(record) == 0).sum()) for record in np.split(test["detections_class"], 12)]
-    assert len(store.pair_image) == sum(count * 7 for count in people)
+    assert len(predictions.pair_image) == sum(count * 7 for count in people)
     table = verb_frequencies(train, HICO)
-    pair, verb = store.trip_pair[5], store.trip_verb[5]
-    share = table[verb, store.pair_object_class[pair]]
-    expected = store.pair_human_score[pair] * store.pair_object_score[pair] * share
-    assert store.trip_score[5] == pytest.approx(expected, rel=1e-6)
-    assert np.all(store.trip_score > 0)
-    assert stored.evaluate(store, test).metrics["default/full"] < 0.5
+    pair, verb = predictions.triplet_pair[5], predictions.triplet_verb[5]
+    share = table[verb, predictions.pair_object_class[pair]]
+    expected = predictions.pair_human_score[pair] * predictions.pair_object_score[pair] * share
+    assert predictions.triplet_score[5] == pytest.approx(expected, rel=1e-6)
+    assert np.all(predictions.triplet_score > 0)
+    assert stored.evaluate(predictions, test).metrics["default/full"] < 0.5
 
 
 def test_the_baseline_needs_detections_and_the_right_vocabulary():
@@ -220,7 +222,7 @@ def test_the_baseline_needs_detections_and_the_right_vocabulary():
 
 
 def test_by_distance_a_pair_counts_as_both_scores_times_the_exponential_of_the_distance_in_diagonals():
-    near = box_distance_interactiveness(vcoco_store([((0, 0, 30, 40), (50, 10, 60, 30), "hold_obj", 0.9)]))
+    near = box_distance_interactiveness(vcoco_predictions([((0, 0, 30, 40), (50, 10, 60, 30), "hold_obj", 0.9)]))
     # Centres (15, 20) and (55, 20) are 40 px apart; the person's diagonal is 50 px.
     assert np.isnan(near.pair_human_score[0])  # This layout has none.
     assert near.pair_interactiveness[0] == pytest.approx(np.exp(-0.8), rel=1e-6)

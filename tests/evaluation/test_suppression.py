@@ -6,7 +6,7 @@ import pytest
 
 from hoi_jax.evaluation.metrics.suppression import nis_reduction
 from hoi_jax.vocab.datasets import HICO, VCOCO
-from tests.helpers.pair_worlds import picture, store, world
+from tests.helpers.pair_worlds import make_image, predictions, world
 
 A, B, C, D = [10, 10, 30, 50], [40, 10, 60, 50], [70, 10, 90, 50], [10, 60, 30, 90]
 HALF = [10, 10, 30, 30]  # IoU with A is exactly 0.5
@@ -17,8 +17,8 @@ def split():
     """Image 1 has an interaction and a pair without one, image 2 only the latter."""
     return world(
         [
-            picture(1, [(A, B, BICYCLE, RIDE), (C, B, BICYCLE, NOTHING)]),
-            picture(2, [(A, B, BICYCLE, NOTHING)]),
+            make_image(1, [(A, B, BICYCLE, RIDE), (C, B, BICYCLE, NOTHING)]),
+            make_image(2, [(A, B, BICYCLE, NOTHING)]),
         ]
     )
 
@@ -38,7 +38,7 @@ def test_candidates_are_counted_by_kind_and_by_whether_they_were_deleted():
         candidate(A, B, False, -1),
         candidate(D, B, False, image=1),  # no annotated interaction in this image
     ]
-    result = nis_reduction(store([1, 2], pairs), split(), HICO)
+    result = nis_reduction(predictions([1, 2], pairs), split(), HICO)
     assert result.manifest["nis"] == {
         "interactive": {"pairs": 2, "deleted": 1},
         "non_interactive": {"pairs": 1, "deleted": 1},
@@ -49,21 +49,21 @@ def test_candidates_are_counted_by_kind_and_by_whether_they_were_deleted():
 
 
 def test_a_pair_that_is_annotated_both_ways_is_interactive():
-    annotations = world([picture(1, [(A, B, BICYCLE, RIDE), (A, B, BICYCLE, NOTHING)])])
-    counts = nis_reduction(store([1], [candidate(A, B, True)]), annotations, HICO).manifest["nis"]
+    annotations = world([make_image(1, [(A, B, BICYCLE, RIDE), (A, B, BICYCLE, NOTHING)])])
+    counts = nis_reduction(predictions([1], [candidate(A, B, True)]), annotations, HICO).manifest["nis"]
     assert (counts["interactive"]["pairs"], counts["non_interactive"]["pairs"]) == (1, 0)
 
 
 def test_a_candidate_without_object_class_matches_nothing_not_even_a_pair_of_people():
-    annotations = world([picture(1, [(A, B, 0, HICO.verbs.index("hug"))])])
-    counts = nis_reduction(store([1], [candidate(A, B, True, -1)]), annotations, HICO).manifest["nis"]
+    annotations = world([make_image(1, [(A, B, 0, HICO.verbs.index("hug"))])])
+    counts = nis_reduction(predictions([1], [candidate(A, B, True, -1)]), annotations, HICO).manifest["nis"]
     assert (counts["interactive"]["pairs"], counts["unmatched"]["pairs"]) == (0, 1)
 
 
 def test_without_candidates_nothing_can_be_said():
-    assert all(math.isnan(value) for value in nis_reduction(store([1, 2], []), split(), HICO).metrics.values())
+    assert all(math.isnan(value) for value in nis_reduction(predictions([1, 2], []), split(), HICO).metrics.values())
 
 
 def test_annotations_in_another_vocabulary_are_refused():
     with pytest.raises(ValueError, match="'hico_det', not 'vcoco'"):
-        nis_reduction(store([1], [], "vcoco"), split(), VCOCO)
+        nis_reduction(predictions([1], [], "vcoco"), split(), VCOCO)
