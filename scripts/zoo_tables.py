@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def table(rows: Sequence[zoo.Entry]) -> str:
     """Markdown: one line per model."""
     lines = [
-        "| name | system | trained on | scores on its test split, percent | best trivial baseline | parameters | file |",
+        "| name | system | trained on | scores on its test split, percent | best baseline | parameters | file |",
         "|---|---|---|---|---|--:|--:|",
     ]
     for row in rows:
