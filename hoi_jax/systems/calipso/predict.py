@@ -54,8 +54,8 @@ def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -
     boxes = example["detections_xyxy_px"]
     return Candidates(
         gather_rows(boxes, *people), gather_rows(score, *people), people[1],
-        gather_rows(boxes, *items), gather_rows(score, *items), gather_rows(example["detections_class"], *items),
-        items[1],
+        gather_rows(boxes, *objects), gather_rows(score, *objects), gather_rows(example["detections_class"], *objects),
+        objects[1],
     )  # fmt: skip
 
 
