@@ -65,22 +65,6 @@ def read_head(path: str | os.PathLike[str], count: int) -> bytes:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def read_range(path: str | os.PathLike[str], start: int, count: int) -> bytes:
-    """`count` bytes of a regular file from byte `start` on. Raises CorruptFileError where it has fewer."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
-    try:
-        with path.open("rb") as stream:
-            stream.seek(start)
-            data = stream.read(count)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    if len(data) < count:
-        raise CorruptFileError(f"{path}: ends before byte {start + count}")
-    return data
-
-
 def read_text_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> bytes:
     """Like `read_bytes`, with gzip undone by content; the limit holds for the unpacked size too."""
     data = read_bytes(path, max_bytes=max_bytes)

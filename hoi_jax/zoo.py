@@ -1,12 +1,12 @@
 """The zoo: small trained checkpoints by name.
 
     python -m hoi_jax.zoo list         # what there is
-    python -m hoi_jax.zoo check        # are all files still those that were kept
-    python -m hoi_jax.zoo seal NAME    # write SHA256SUMS anew, after adding a file to a kept folder
+    python -m hoi_jax.zoo check        # compare all files with their digests
+    python -m hoi_jax.zoo seal NAME    # write SHA256SUMS anew, after adding a file to an exported folder
 
 In code `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name stands wherever a workdir does: `evaluate.py --workdir`,
 `predict.py --checkpoint`, `train.init_from`. Nothing is listed by hand: a folder in `checkpoints/` that
-`python -m hoi_jax.commands.keep` made is a model of the zoo.
+`python -m hoi_jax.commands.export` made is a model of the zoo.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from hoi_jax.serialization.exported import (
 
 if TYPE_CHECKING:
     from hoi_jax.system import System
-    from hoi_jax.training.kept import Metadata
+    from hoi_jax.training.exported import Metadata
     from hoi_jax.vocab import Vocabulary
 
 SCORES = "scores.json"
@@ -101,7 +101,7 @@ def load(name: str) -> ExportedModel:
       io.DataError: there is none of this name (the known ones are listed), or a file of it is damaged (it is named).
     """
     from hoi_jax.systems.registry import build_system
-    from hoi_jax.training.kept import load_exported
+    from hoi_jax.training.exported import load_exported
     from hoi_jax.vocab import get_vocabulary
 
     folder = find_folder(name)
@@ -118,7 +118,7 @@ def entries() -> list[Entry]:
 
 
 def describe(folder: Path) -> Entry:
-    """What the small files of a kept folder say. Raises io.DataError naming the file that does not fit."""
+    """Contents of the small files of an exported folder. Raises io.DataError naming the file that does not fit."""
     config, manifest = io.read_json(folder / CONFIG), io.read_json(folder / MANIFEST)
     found = io.read_json(folder / SCORES) if (folder / SCORES).is_file() else {"metrics": manifest.get("metrics", {})}
     try:
@@ -183,7 +183,7 @@ def _check(names: Sequence[str]) -> int:
     problems = 0
     for name in names or exported_names():
         found = changed_files(find_folder(name))
-        print(f"{name}: {'as kept' if not found else f'{len(found)} problems'}")
+        print(f"{name}: {'unchanged' if not found else f'{len(found)} problems'}")
         for line in found:
             print(f"    {line}")
         problems += len(found)

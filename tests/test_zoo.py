@@ -13,7 +13,7 @@ import pytest
 from hoi_jax import io, zoo
 from hoi_jax.serialization import exported as exported_folder
 from hoi_jax.training import CheckpointError, InitFromSettings, Metadata, init_from, load_for_evaluation
-from hoi_jax.training.kept import write_exported
+from hoi_jax.training.exported import write_exported
 from scripts import zoo_tables
 from tests.helpers.paths import ROOT
 
@@ -106,10 +106,10 @@ def test_one_changed_bit_of_any_file_is_found_and_named(small_zoo):
         old = path.read_bytes()
         path.write_bytes(old[:-1] + bytes([old[-1] ^ 1]))
         assert exported_folder.changed_files(small_zoo / "second") == [
-            f"{path}: not the file that was kept (its SHA-256 differs)"
+            f"{path}: not the file that was exported (its SHA-256 differs)"
         ]
         if name != "scores.json":  # not needed to load
-            with pytest.raises(io.CorruptFileError, match=f"second/{name}: not the file that was kept"):
+            with pytest.raises(io.CorruptFileError, match=f"second/{name}: not the file that was exported"):
                 load_for_evaluation("second")
         path.write_bytes(old)
     assert exported_folder.changed_files(small_zoo / "second") == []
@@ -119,7 +119,7 @@ def test_lost_and_added_files_are_named(small_zoo):
     (small_zoo / "second" / "scores.json").unlink()
     (small_zoo / "second" / "extra.txt").write_text("x")
     assert [line.rpartition(": ")[2] for line in exported_folder.changed_files(small_zoo / "second")] == [
-        "not among the kept files", "kept, and gone",
+        "not among the exported files", "missing",
     ]  # fmt: skip
     (small_zoo / "second" / "SHA256SUMS").write_text("no digests\n")
     with pytest.raises(io.CorruptFileError, match="SHA256SUMS: line 1"):
@@ -166,7 +166,7 @@ def test_the_command_lists_checks_and_seals(small_zoo, capsys):
     assert zoo.main(["check"]) == 0
     (small_zoo / "first" / "calibration.json").write_text("{}")
     assert zoo.main(["check", "first"]) == 1
-    assert "calibration.json: not among the kept files" in capsys.readouterr().out
+    assert "calibration.json: not among the exported files" in capsys.readouterr().out
     assert zoo.main(["seal", "first"]) == 0 and zoo.main(["check", "first"]) == 0
     assert zoo.main(["check", "third"]) == 2
     assert "Exported: first, second" in capsys.readouterr().err

@@ -31,8 +31,8 @@ from hoi_jax.serialization.exported import write_sums
 from hoi_jax.serialization.state import read_state
 from hoi_jax.settings import config_changes, with_changes
 from hoi_jax.training import Metadata
+from hoi_jax.training.exported import write_exported
 from hoi_jax.training.init_from import flatten
-from hoi_jax.training.kept import write_exported
 
 
 class AdoptError(ValueError):

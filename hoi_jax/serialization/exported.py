@@ -1,7 +1,7 @@
 """Folders of exported checkpoints: their names, and whether their files are still what was written.
 
-A kept folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and `SHA256SUMS`: one
-line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.
+An exported folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and
+`SHA256SUMS`: one line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.
 """
 
 import difflib
@@ -65,7 +65,7 @@ def write_sums(folder: str | os.PathLike[str]) -> None:
 
 
 def changed_files(folder: str | os.PathLike[str], only: Collection[str] = ()) -> list[str]:
-    """What is no longer as it was kept, as readable lines: files that changed, are gone, or were added.
+    """Files that changed, are gone, or were added since the export, as readable lines.
 
     Args:
       only: look at these files alone (all files where it is empty); a folder without digests has then nothing to say.
@@ -76,17 +76,17 @@ def changed_files(folder: str | os.PathLike[str], only: Collection[str] = ()) ->
     folder = Path(folder)
     if not (folder / SUMS).is_file():
         return [] if only else [f"{folder / SUMS}: no such file"]
-    kept = _read_sums(folder / SUMS)
-    wanted = set(only) if only else {*kept, *(path.name for path in _files(folder))}
+    sums = _read_sums(folder / SUMS)
+    wanted = set(only) if only else {*sums, *(path.name for path in _files(folder))}
     problems = []
     for name in sorted(wanted):
         path = folder / name
-        if name not in kept:
-            problems += [] if only else [f"{path}: not among the kept files"]
+        if name not in sums:
+            problems += [] if only else [f"{path}: not among the exported files"]
         elif not path.is_file():
-            problems.append(f"{path}: kept, and gone")
-        elif _digest(path) != kept[name]:
-            problems.append(f"{path}: not the file that was kept (its SHA-256 differs)")
+            problems.append(f"{path}: missing")
+        elif _digest(path) != sums[name]:
+            problems.append(f"{path}: not the file that was exported (its SHA-256 differs)")
     return problems
 
 

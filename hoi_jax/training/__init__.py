@@ -10,11 +10,11 @@ variables and `make_predictor` spreads a system's `predict` over the devices.
 """
 
 from hoi_jax.training.checkpoint import load_for_evaluation
+from hoi_jax.training.exported import CheckpointError, Metadata
 from hoi_jax.training.failure import NonFiniteError
 from hoi_jax.training.hooks import Hook, StepInfo
 from hoi_jax.training.init_from import InitFromError, InitReport, init_from
 from hoi_jax.training.interrupt import TrainingInterrupted
-from hoi_jax.training.kept import CheckpointError, Metadata
 from hoi_jax.training.lock import WorkdirLock, WorkdirLockedError
 from hoi_jax.training.loop import DataEndedError, train
 from hoi_jax.training.optimizer import Optimizer, RuleError, make_optimizer

@@ -17,8 +17,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from hoi_jax.serialization.exported import find_folder
-from hoi_jax.training import kept
-from hoi_jax.training.kept import CheckpointError, Metadata
+from hoi_jax.training import exported
+from hoi_jax.training.exported import CheckpointError, Metadata
 from hoi_jax.training.optimizer import path_name
 from hoi_jax.training.settings import TrainSettings
 from hoi_jax.training.step import TrainState
@@ -180,15 +180,15 @@ def load_for_evaluation(
     """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
 
     Args:
-      workdir: of a run, or an exported checkpoint (`kept`) or the name of one, whatever `which` says.
+      workdir: of a run, or an exported checkpoint (`exported`) or the name of one, whatever `which` says.
       which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
     Raises:
       CheckpointError: when there is no such checkpoint, listing those there are.
       io.DataError: an exported checkpoint is damaged, or there is none of this name.
     """
     workdir = find_folder(workdir)
-    if kept.is_exported(workdir):
-        return kept.load_exported(workdir)
+    if exported.is_exported(workdir):
+        return exported.load_exported(workdir)
     folder = Path(workdir).absolute() / "checkpoints"
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no checkpoints here")
@@ -205,8 +205,8 @@ def load_for_evaluation(
 def stored_config(workdir: str | os.PathLike[str]) -> str:
     """Config of a run or an exported checkpoint as JSON text. Raises as `load_for_evaluation`."""
     workdir = find_folder(workdir)
-    if kept.is_exported(workdir):
-        return kept.exported_config(workdir)
+    if exported.is_exported(workdir):
+        return exported.exported_config(workdir)
     folder = Path(workdir).absolute() / "checkpoints"
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no checkpoints here")

@@ -13,11 +13,11 @@ import numpy as np
 
 from hoi_jax.system import System
 from hoi_jax.training.checkpoint import Checkpoints, check_same_run
+from hoi_jax.training.exported import Metadata
 from hoi_jax.training.failure import stop_on_nonfinite
 from hoi_jax.training.hooks import Hook, JsonLinesHook, ProfilerHook, ProgressHook, StepInfo, TensorBoardHook
 from hoi_jax.training.init_from import check_frozen_are_loaded, init_from
 from hoi_jax.training.interrupt import InterruptGuard, TrainingInterrupted
-from hoi_jax.training.kept import Metadata
 from hoi_jax.training.lock import WorkdirLock
 from hoi_jax.training.optimizer import make_optimizer
 from hoi_jax.training.parallel import HostBatch, Parallel

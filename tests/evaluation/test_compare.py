@@ -30,6 +30,11 @@ def pair(tmp_path):
     return tmp_path
 
 
+def with_draws(result, drawn):
+    """The result with its draws in the manifest, as `Scorer.with_intervals` writes them."""
+    return dataclasses.replace(result, manifest={**result.manifest, "bootstrap": drawn.to_json()})
+
+
 def run(folder, *arguments, a="a", b="b"):
     return command.main([str(folder / f"{a}.json"), str(folder / f"{b}.json"), *map(str, arguments)])
 
@@ -71,7 +76,7 @@ def test_results_that_carry_their_draws_need_no_predictions(pair, capsys):
         result = read_result(pair / f"{name}.json")
         path, annotations = pair / f"{name}.npz", hico_split(1)
         drawn = compare.resample_predictions(path, annotations, result, replicates=200, seed=0)
-        compare.with_draws(result, drawn).write(pair / f"{name}.json")
+        with_draws(result, drawn).write(pair / f"{name}.json")
     assert run(pair, "--out", pair / "carried.json") == run(pair, *predictions(pair), "--out", pair / "made.json") == 0
     carried, made = (json.loads((pair / name).read_text())["metrics"] for name in ("carried.json", "made.json"))
     for metric, row in made.items():
@@ -142,7 +147,7 @@ def test_a_protocol_of_another_version_is_refused(pair, capsys):
 def test_malformed_draws_and_draws_of_other_images_give_no_intervals(pair, capsys):
     results = {name: read_result(pair / f"{name}.json") for name in "ab"}
     for name, result in results.items():
-        compare.with_draws(
+        with_draws(
             result, resample(prediction_rankings(predictions_of(hico_split(1)), hico_split(1), HICO), replicates=5)
         ).write(pair / f"{name}.json")
     changed = read_result(pair / "b.json")

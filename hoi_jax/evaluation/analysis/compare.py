@@ -1,6 +1,5 @@
 """Two results side by side: what differs, by how much, and whether more than chance. Differences are B minus A."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,6 @@ def stored_draws(result: EvaluationResult) -> Resampled | None:
     """The draws that a result carries, None without. Raises ValueError when they are malformed."""
     content = result.manifest.get("bootstrap")
     return None if content is None else Resampled.from_json(content)
-
-
-def with_draws(result: EvaluationResult, drawn: Resampled) -> EvaluationResult:
-    """The result with its draws in the manifest, so that `compare` needs no predictions; about 10 kB a metric."""
-    return dataclasses.replace(result, manifest={**result.manifest, "bootstrap": drawn.to_json()})
 
 
 def format_comparison(

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth
 from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.formats.labels.rows import Columns, instance_columns, pair_columns, whole_numbers
-from hoi_jax.io import CorruptFileError, DataError, read_json
+from hoi_jax.io import CorruptFileError, DataError
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 from hoi_jax.vocab.datasets import OBJECTS_ALPHABETICAL
 
@@ -29,11 +29,6 @@ _NEEDED = {"filenames", "size", "annotation", "correspondence"}
 def is_instances(table: object) -> bool:
     """Whether parsed JSON has this layout."""
     return isinstance(table, dict) and set(table) >= _NEEDED
-
-
-def read_instances(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The parsed file, its outer layout checked. Raises io.CorruptFileError naming the file."""
-    return checked_instances(read_json(path), path)
 
 
 def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Checkpoints kept for others: a small folder without optimiser state, read wherever a workdir is.
+"""Exported checkpoints: small folders without optimizer state, accepted wherever a workdir is.
 
 `params.safetensors` has all variables by name ("params/..."), `config.json` the config, `manifest.json` step, metrics
-and the fingerprint of the training records. `python -m hoi_jax.commands.keep` makes such a folder, with the run's log
+and the fingerprint of the training records. `python -m hoi_jax.commands.export` makes such a folder, with the run's log
 beside it.
 """
 
@@ -67,7 +67,7 @@ def write_exported(
 
 
 def exported_config(folder: str | os.PathLike[str]) -> str:
-    """The config text alone. Raises io.DataError where it is missing, or not the one that was kept."""
+    """The config text alone. Raises io.DataError where it is missing, or not the one that was exported."""
     if changed := changed_files(Path(folder), only=(CONFIG,)):
         raise io.CorruptFileError("; ".join(changed))
     return io.read_text_bytes(Path(folder) / CONFIG).decode()
@@ -78,7 +78,7 @@ def load_exported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, 
 
     Raises:
       CheckpointError: the manifest does not fit; io.DataError: a file is missing, damaged, or not the one that was
-        kept, where the folder has digests.
+        exported, where the folder has digests.
     """
     folder = Path(folder)
     if changed := changed_files(folder, only=(WEIGHTS, CONFIG, MANIFEST)):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from hoi_jax import io
-from hoi_jax.commands.keep import main
+from hoi_jax.commands.export import main
 from hoi_jax.serialization.exported import is_exported
 from hoi_jax.training import CheckpointError, Metadata, TrainSettings, load_for_evaluation
 from hoi_jax.training.checkpoint import Checkpoints
-from hoi_jax.training.kept import write_exported
+from hoi_jax.training.exported import write_exported
 from hoi_jax.training.step import TrainState
 
 VARIABLES = {

@@ -1,6 +1,6 @@
-"""Keeps one checkpoint of a run for others: weights, config, log and scores in a small folder.
+"""Exports a checkpoint of a run: weights, config, log and scores in a small folder.
 
-    python -m hoi_jax.commands.keep runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
+    python -m hoi_jax.commands.export runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
 The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
 `predict.py --checkpoint`, `train.init_from`. Tables of exported checkpoints: `python -m scripts.zoo_tables --write`.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hoi_jax.serialization.exported import write_sums
 from hoi_jax.training.checkpoint import load_for_evaluation
-from hoi_jax.training.kept import write_exported
+from hoi_jax.training.exported import write_exported
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
