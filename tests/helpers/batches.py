@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hoi_jax.schema import BATCH_FIELDS
 from hoi_jax.vocab.tables import Vocabulary
 
 HOI_STYLE = Vocabulary(
@@ -109,3 +110,64 @@ def with_every_field(
     made["external_object_class"] = rng.integers(1, len(vocabulary.objects), (batch, 3)).astype(np.int32)
     made["external_valid"] = np.ones((batch, 3), bool)
     return made
+
+
+STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
+"""Labels as in HICO-DET and as in V-COCO."""
+
+
+def uneven_batch(vocabulary: Vocabulary, seed: int = 0, size: int = 64) -> dict[str, np.ndarray]:
+    """Four images of different sizes inside of their padding, with 4, 1, 3 and no pairs, and every field of the schema.
+
+    Uneven counts are what a mean over one device alone gets wrong.
+    """
+    made = random_batch(vocabulary, batch=4, size=size, seed=seed)
+    hw = np.array([[size, size], [50, 57], [40, size], [size, 33]], np.int32)
+    limit = np.tile(hw[:, ::-1], 2)[:, None].astype(np.float32)
+    for name in made:
+        if name.endswith("_xyxy_px"):
+            low = np.minimum(made[name][..., :2], limit[..., :2] - 9)
+            made[name] = np.concatenate([low, np.minimum(np.maximum(made[name][..., 2:], low + 8), limit[..., 2:])], -1)
+    for image, (height, width) in enumerate(hw):
+        made["image"][image, height:] = 0
+        made["image"][image, :, width:] = 0
+    made["image_hw_px"] = hw
+    made["pairs_valid"] = np.arange(made["pairs_valid"].shape[1])[None] < np.array([4, 1, 3, 0])[:, None]
+    return with_every_field(made, vocabulary, size, seed)
+
+
+_TABLE_AXES = ("G", "D", "P", "N", "U", "E")
+
+
+def padded(batch: dict[str, np.ndarray], rows: int = 2, factor: int = 2) -> dict[str, np.ndarray]:
+    """The same examples in larger arrays: unused rows in every table, `factor` times the sides of the image."""
+    found = {}
+    for name, value in batch.items():
+        axes = BATCH_FIELDS[name].axes
+        grow = [rows if axis in _TABLE_AXES else 0 for axis in axes]
+        grow = [
+            s * (factor - 1) if a in ("H", "W", "h", "w") else g
+            for a, s, g in zip(axes, value.shape[1:], grow, strict=True)
+        ]
+        # Unused rows are zero; their index columns, which count rows of another table, are -1.
+        index = name in ("pairs_human", "pairs_object", "persons_instance", "persons_roles")
+        found[name] = np.pad(value, [(0, 0), *((0, g) for g in grow)], constant_values=-1 if index else 0)
+    return found
+
+
+def reordered(batch: dict[str, np.ndarray], axis: str, order: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of the tables with the given axis letter in another order."""
+    return {
+        name: np.take(value, order, axis=1) if BATCH_FIELDS[name].axes[:1] == (axis,) else value
+        for name, value in batch.items()
+    }
+
+
+def emptied(batch: dict[str, np.ndarray], axes: tuple[str, ...] = _TABLE_AXES) -> dict[str, np.ndarray]:
+    """The same images with no row used in the tables with these axis letters."""
+    return {
+        name: np.zeros_like(value)
+        if name.endswith("_valid") and BATCH_FIELDS[name].axes[:1] in [(a,) for a in axes]
+        else value
+        for name, value in batch.items()
+    }

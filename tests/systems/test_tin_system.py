@@ -1,7 +1,6 @@
 """TIN as a System: invariances, labels, scores, and that it learns."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 
 from hoi_jax.ops.scoring import lis_weight
-from hoi_jax.schema import check_batch, check_predictions
 from hoi_jax.settings import SettingsError, from_config
 from hoi_jax.systems.registry import build_system, system_names
 from hoi_jax.systems.tin.config import TinConfig
@@ -64,60 +62,6 @@ def assert_same_pairs(a, b, atol=1e-5):
             np.testing.assert_allclose(scores, second[pair], atol=atol)
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_needs_name_exactly_the_fields_that_are_read(style):
-    system, variables, batch, _ = ready(style)
-    check_batch(batch, system.needs_train | system.needs_predict)
-    key = jax.random.key(0)
-    # An argument that the program does not use is dropped when it is lowered.
-    for fields, program in (
-        (system.needs_train | {"example_id", "batch_valid"}, lambda b: system.loss(variables, b, key).value),
-        (system.needs_predict, lambda b: system.predict(variables, b)),
-    ):
-        lowered = jax.jit(program).lower({name: batch[name] for name in fields}).as_text()
-        signature = re.search(r"func.func public @main\((.*?)\) -> ", lowered, re.DOTALL)
-        # Only HOI classes ask for the class of an annotated object; verbs do not.
-        unused = {"instances_class"} if style == "action" else set()
-        assert signature and signature[1].count("%arg") == len(fields - unused)
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_predictions_satisfy_the_schema(style):
-    _, variables, batch, predict = ready(style)
-    out = predict(variables, batch)
-    check_predictions({name: np.asarray(value) for name, value in out.items()}, 4)
-    assert ("agent_scores" in out) == (style == "action")
-
-
-def test_jit_changes_no_score():
-    """On the streams that need no image, because every convolution run without jit is compiled by itself."""
-    streams = {"classifier": {"streams": ("spatial",)}, "interactiveness": {"streams": ("spatial", "pose")}}
-    system, batch = build_system("tin", small_config(**streams), HOI_STYLE), random_batch(HOI_STYLE)
-    variables = random_variables(system.init, batch)
-    plain = system.predict(variables, {name: jnp.asarray(value) for name, value in batch.items()})
-    assert_same_pairs(jax.jit(system.predict)(variables, batch), plain)
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_padding_detections_and_images_changes_no_score(style):
-    _, variables, batch, predict = ready(style)
-    wide = dict(batch)
-    for name in batch:
-        if name.startswith("detections_"):
-            pad = [(0, 0), (0, 3)] + [(0, 0)] * (batch[name].ndim - 2)
-            wide[name] = np.pad(batch[name], pad)
-    wide["image"] = np.pad(batch["image"], [(0, 0), (0, 21), (0, 40), (0, 0)])
-    assert_same_pairs(predict(variables, batch), predict(variables, wide))
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_the_order_of_detections_changes_no_score(style):
-    _, variables, batch, predict = ready(style)
-    order = np.random.default_rng(0).permutation(batch["detections_score"].shape[1])
-    mixed = {name: v[:, order] if name.startswith("detections_") else v for name, v in batch.items()}
-    assert_same_pairs(predict(variables, batch), predict(variables, mixed))
-
-
 def test_features_shared_between_pairs_equal_one_pair_at_a_time():
     config = from_config(TinConfig, small_config())
     net, batch = TinNet(config, 5), random_batch(HOI_STYLE, batch=1)
@@ -151,7 +95,7 @@ def test_features_shared_between_pairs_equal_one_pair_at_a_time():
             np.testing.assert_allclose(shared[name][0, row], one[name][0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", ["action"])  # "hoi": test_contract.py
 def test_draws_and_loss_of_an_image_do_not_depend_on_its_batch(style):
     """Terms are means over all valid entries, so the check is made image by image with the others masked."""
     _, variables, batch, _ = ready(style)
@@ -166,16 +110,6 @@ def test_draws_and_loss_of_an_image_do_not_depend_on_its_batch(style):
         (_, there), _ = program(params, {}, {**moved, "batch_valid": np.arange(4) == 3}, key)
         for name, value in here.values.items():
             np.testing.assert_allclose(value, there.values[name], rtol=1e-5)
-
-
-def test_an_example_that_fills_up_a_batch_adds_nothing_to_the_gradient():
-    _, variables, batch, _ = ready("hoi")
-    batch = {**batch, "batch_valid": np.array([True, False, True, True])}
-    other = {**batch, "pairs_verbs": batch["pairs_verbs"].copy()}
-    other["pairs_verbs"][1] ^= True
-    program, key = loss_and_gradient("hoi"), jax.random.key(0)
-    a, b = (program(variables["params"], {}, x, key)[1] for x in (batch, other))
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), a, b)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -21,3 +21,12 @@ def small_config(**groups) -> dict:
 
 def only(batch, names):
     return {name: value for name, value in batch.items() if name in names}
+
+
+VARIANTS = {"": {}, "point": {"query": "point"}}
+PADDED_LOSS = "evaluated"
+"""Dropout is drawn over the tokens of the padded image."""
+LOSS_RTOL = 5e-4
+"""Random networks predict boxes so thin that their GIoU keeps few digits."""
+PAIRS_WITHOUT_DETECTIONS = True
+"""Pairs are decoded from queries; detections only tell where body parts are."""

@@ -20,3 +20,7 @@ def small_config(**groups) -> dict:
     for name, values in groups.items():
         config[name] = {**config[name], **values} if isinstance(values, dict) else values
     return config
+
+
+ACCUMULATES = False
+"""Statistics of batch normalisation are those of the whole batch."""

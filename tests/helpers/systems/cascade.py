@@ -32,3 +32,20 @@ def small_config(**groups) -> dict:
 def cascade_batch(vocabulary, batch: int = 2, seed: int = 0, size: int = SIZE) -> dict[str, np.ndarray]:
     """`random_batch` with faces and masks."""
     return with_every_field(random_batch(vocabulary, batch=batch, size=size, seed=seed), vocabulary, size, seed)
+
+
+VARIANTS = {
+    "external": {"detector": "external", "stages": 2, "relation": {"mining_scale": 0.1}},
+    "own": {"stages": 2, "masks": {"enabled": True}, "relation": {"region": "mask", "mining_scale": 0.1}},
+}
+
+PADDED_LOSS = "image"
+"""Pairs to mine and to rank are drawn over the rows of the table of annotated boxes."""
+
+
+def adjust(variables):
+    """The own detector's heads like people."""
+    for stage in range(2):
+        if f"box_heads_{stage}" in variables["params"]:
+            variables["params"][f"box_heads_{stage}"]["score"]["bias"] = np.array([0, 4, 2, 2], np.float32)
+    return variables

@@ -15,7 +15,7 @@ def small_config(**groups) -> dict:
         "detection": {"max_humans": 3, "max_objects": 4},
     }
     for name, values in groups.items():
-        config[name] = {**config.get(name, {}), **values}
+        config[name] = {**config.get(name, {}), **values} if isinstance(values, dict) else values
     return config
 
 

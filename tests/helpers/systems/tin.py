@@ -17,3 +17,9 @@ def small_config(**groups) -> dict:
     for name, values in groups.items():
         config[name] = {**config[name], **values} if isinstance(values, dict) and name in config else values
     return config
+
+
+UNREAD = {"action": {"instances_class"}}
+"""Only HOI classes ask for the class of an annotated object; verbs do not."""
+PLAIN = {"classifier": {"streams": ("spatial",)}, "interactiveness": {"streams": ("spatial", "pose")}}
+"""The streams that need no image."""
