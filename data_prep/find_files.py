@@ -12,10 +12,7 @@ from pathlib import Path
 
 from data_prep.mpii import mpii_label_files
 from hoi_jax import io
-from hoi_jax.formats.labels import custom as own_files
-from hoi_jax.formats.labels import hico_det as hico_files
-from hoi_jax.formats.labels import hoi_a as hoi_a_files
-from hoi_jax.formats.labels import vcoco as vcoco_files
+from hoi_jax.formats.labels import custom, hico_det, hoi_a, vcoco
 from hoi_jax.formats.labels.detect import open_labels
 from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.vocab import get_vocabulary
@@ -95,15 +92,15 @@ def _is_of(dataset: str, path: Path) -> bool:
     except io.DataError:
         return True
     if dataset == "own":
-        return own_files.is_custom(table)
-    return hoi_a_files.is_hoi_a(table) and hoi_a_files.dialect_name(table) == "hoi_w"
+        return custom.is_custom(table)
+    return hoi_a.is_hoi_a(table) and hoi_a.dialect_name(table) == "hoi_w"
 
 
 def open_found(found: FoundFile, dataset: str) -> LabelFile:
     """The file opened for its split. Raises DataError."""
     if dataset == "mpii":
         return mpii_label_files(found.path)["train"]
-    vocabulary = dataset if dataset in hoi_a_files.DIALECTS else None
+    vocabulary = dataset if dataset in hoi_a.DIALECTS else None
     return open_labels(found.path, coco_instances=found.coco_instances, split=found.split or "test", dataset=vocabulary)
 
 
@@ -119,18 +116,18 @@ def class_order_fault(path: Path) -> str | None:
     if io.is_mat(io.read_head(path, 128)) or path.suffix == ".npz":
         return None
     table = io.read_json(path)
-    if hico_files.is_instances(table):
-        return hico_files.class_order_fault(table)
+    if hico_det.is_instances(table):
+        return hico_det.class_order_fault(table)
     if not isinstance(table, dict):
         return None
-    if vcoco_files.is_pairs(table):
+    if vcoco.is_pairs(table):
         names = [str(name).replace(" ", "_") for name in table.get("objects", [])][1:]
         official = get_vocabulary("vcoco").objects
         wrong = [i for i, (given, name) in enumerate(zip(names, official, strict=False)) if given != name]
         return (
             f"field 'objects', entry {wrong[0] + 1}: {names[wrong[0]]!r}, not {official[wrong[0]]!r}" if wrong else None
         )
-    if isinstance(table.get("categories"), list) and not own_files.is_custom(table):
+    if isinstance(table.get("categories"), list) and not custom.is_custom(table):
         known = dict(zip(COCO_CATEGORY_IDS, get_vocabulary("vcoco").objects, strict=True))
         for row in table["categories"]:
             name = str(row.get("name")).replace(" ", "_")

@@ -199,7 +199,7 @@ def test_the_tables_of_the_documents_are_up_to_date():
 
 _LOAD_ALL = """
 import jax, numpy as np
-from hoi_jax import schema
+from hoi_jax import schema, zoo
 for entry in zoo.entries():
     model = zoo.load(entry.name)
     sizes = model.config["sizes"]

@@ -27,6 +27,7 @@ from hoi_jax.formats.predictions.detect import detect_format, read_predictions
 from hoi_jax.predictions import Predictions, load_predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary, get_vocabulary
+from hoi_jax.vocab.datasets import HOI_W
 
 PathLike = str | os.PathLike[str]
 
@@ -178,6 +179,8 @@ def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabula
     """The scores that papers report for a dataset, as far as the labels allow them."""
     if dataset == "hico":
         first = ("image",)
+    elif vocabulary.name == HOI_W.name:
+        first = ("hoi_w",)
     elif vocabulary.hois:
         first = ("hoi",)
     elif has_whole_action_labels(annotations):
@@ -205,7 +208,7 @@ def load_scorer(
     """Reads predictions and labels of any known layout.
 
     Args:
-      dataset: one of `DATASETS`; None takes the vocabulary of a store, else that of the labels.
+      dataset: one of `DATASETS`; None takes the vocabulary of our own prediction file, else that of the labels.
       format: of the predictions, see `prediction_files`.
       protocol: named HOI protocol.
       metrics: some of `scoring.METRICS`; None takes `default_metrics`.
@@ -222,8 +225,9 @@ def load_scorer(
     found = detect_format(predictions) if format == "auto" else format
     if dataset is None:
         dataset = load_predictions(predictions).vocabulary_name if found == "store" else labels.vocabulary_name
-    choice("dataset", dataset, DATASETS)
-    vocabulary = get_vocabulary(DATASETS[dataset])
+    else:
+        choice("dataset", dataset, DATASETS)
+    vocabulary = get_vocabulary(DATASETS.get(dataset, dataset))
     if vocabulary.name not in (labels.vocabulary_name, labels.actions_vocabulary_name):
         raise io.DataError(f"{annotations}: labels are of {labels.vocabulary_name!r}, not of {dataset!r}")
     if vocabulary.actions and protocol != "official":

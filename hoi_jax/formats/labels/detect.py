@@ -1,30 +1,74 @@
-"""Label files of every layout, told apart by their content.
+"""Label files of every layout, recognised by their content.
 
-Read here: our own `annotations_<split>.npz`; one's own data (`own_files`); HICO-DET as JSON of fredzzhang/hicodet, as
-HOI-A JSON, as HAKE's instance-level JSON or flat npz, or as official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as
-official action tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, as HOI-A JSON, or as flat npz
+Read here: our own `annotations_<split>.npz`; custom data; HICO-DET as JSON of fredzzhang/hicodet, as HOI-A JSON, as
+HAKE's instance-level JSON or flat npz, or as official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as official action
+tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, as HOI-A JSON, or as flat npz
 (`vcoco_eval_*_gt.npz`); HOI-W as HOI-A JSON; PIC as `relations_*.json` with its folders of PNG files. JSON may be
-gzipped.
+gzipped. A new layout is a row of `JSON_LAYOUTS` or `NPZ_LAYOUTS`.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from hoi_jax import io
-from hoi_jax import npz as arrays
+import numpy as np
+
+from hoi_jax import io, npz
 from hoi_jax.annotations import Annotations
-from hoi_jax.formats.labels import custom as own_files
-from hoi_jax.formats.labels import hake as hake_files
-from hoi_jax.formats.labels import hake as hake_flat
-from hoi_jax.formats.labels import hico_det as hico_files
-from hoi_jax.formats.labels import hico_mat, vcoco_flat
-from hoi_jax.formats.labels import hoi_a as hoi_a_files
-from hoi_jax.formats.labels import pic as pic_files
-from hoi_jax.formats.labels import vcoco as vcoco_files
+from hoi_jax.formats.labels import custom, hake, hico_det, hico_mat, hoi_a, pic, vcoco, vcoco_flat
 from hoi_jax.formats.labels.label_file import FAULTS, LabelFile, label_file_of
 
 Path = str | os.PathLike[str]
+
+
+class JsonOptions(NamedTuple):
+    """What a JSON layout may need beside the table; see `open_labels`."""
+
+    coco_instances: Sequence[Path] = ()
+    dataset: str | None = None
+
+
+class JsonLayout(NamedTuple):
+    """How parsed JSON of a layout is recognised and opened."""
+
+    recognises: Callable[[Any], bool]
+    open: Callable[[Any, Path, JsonOptions], LabelFile]
+
+
+class NpzLayout(NamedTuple):
+    """How the arrays of an npz are recognised and read, and what the layout is called."""
+
+    name: str
+    recognises: Callable[[Mapping[str, np.ndarray]], bool]
+    read: Callable[[Mapping[str, np.ndarray], Path], Annotations]
+
+
+def _open_official_vcoco(table: Any, path: Path, options: JsonOptions) -> LabelFile:
+    if not options.coco_instances:
+        raise io.DataError(f"{path}: official V-COCO layout; its boxes are in COCO's files: give --coco-instances")
+    return vcoco.open_official(table, path, vcoco.CocoInstances(options.coco_instances))
+
+
+JSON_LAYOUTS = (
+    JsonLayout(custom.is_custom, lambda table, path, options: custom.open_custom(table, path)),
+    JsonLayout(
+        hico_det.is_instances,
+        lambda table, path, options: hico_det.open_instances(hico_det.checked_instances(table, path), path),
+    ),
+    JsonLayout(vcoco.is_official, _open_official_vcoco),
+    JsonLayout(vcoco.is_pairs, lambda table, path, options: vcoco.open_pairs(table, path)),
+    JsonLayout(hoi_a.is_hoi_a, lambda table, path, options: hoi_a.open_hoi_a(table, path, options.dataset)),
+    JsonLayout(hake.is_hake, lambda table, path, options: hake.open_hake(table, path)),
+    JsonLayout(pic.is_relations, lambda table, path, options: pic.open_pic(table, path)),
+)
+"""In the order in which they are tried."""
+
+NPZ_LAYOUTS = (
+    NpzLayout("hoi_jax annotations", lambda content: npz.META in content, lambda content, path: Annotations.load(path)),
+    NpzLayout("V-COCO flat", vcoco_flat.is_flat_truth, vcoco_flat.annotations_from_flat),
+    NpzLayout("HAKE flat", hake.is_flat_pairs, hake.annotations_of_flat_pairs),
+)
+"""In the order in which they are tried."""
 
 
 def read_annotations(
@@ -77,12 +121,9 @@ def _open_labels(path: Path, coco_instances: Sequence[Path], split: str, dataset
     head = io.read_head(path, 128)
     if head.startswith(b"PK"):
         content = io.read_npz(path)
-        if arrays.META in content:
-            return label_file_of(Annotations.load(path), path, "hoi_jax annotations")
-        if vcoco_flat.is_flat_truth(content):
-            return label_file_of(vcoco_flat.annotations_from_flat(content, path), path, "V-COCO flat")
-        if hake_flat.is_flat_pairs(content):
-            return label_file_of(hake_flat.annotations_of_flat_pairs(content, path), path, "HAKE flat")
+        for layout in NPZ_LAYOUTS:
+            if layout.recognises(content):
+                return label_file_of(layout.read(content, path), path, layout.name)
         raise io.CorruptFileError(f"{path}: npz of no known label layout; it has {sorted(content)}")
     if io.is_mat(head):
         return (hico_mat.open_image_labels if hico_mat.is_image_labels(path) else hico_mat.open_mat)(path, split)
@@ -91,25 +132,12 @@ def _open_labels(path: Path, coco_instances: Sequence[Path], split: str, dataset
 
 def open_table(table: Any, path: Path, *, coco_instances: Sequence[Path] = (), dataset: str | None = None) -> LabelFile:
     """Parsed JSON of any known layout; see `open_labels`."""
-    return _named(path, lambda: _open_table(table, path, coco_instances, dataset))
+    return _named(path, lambda: _open_table(table, path, JsonOptions(coco_instances, dataset)))
 
 
-def _open_table(table: Any, path: Path, coco_instances: Sequence[Path], dataset: str | None) -> LabelFile:
-    if own_files.is_custom(table):
-        return own_files.open_custom(table, path)
-    if hico_files.is_instances(table):
-        return hico_files.open_instances(hico_files.checked_instances(table, path), path)
-    if vcoco_files.is_official(table):
-        if not coco_instances:
-            raise io.DataError(f"{path}: official V-COCO layout; its boxes are in COCO's files: give --coco-instances")
-        return vcoco_files.open_official(table, path, vcoco_files.CocoInstances(coco_instances))
-    if vcoco_files.is_pairs(table):
-        return vcoco_files.open_pairs(table, path)
-    if hoi_a_files.is_hoi_a(table):
-        return hoi_a_files.open_hoi_a(table, path, dataset)
-    if hake_files.is_hake(table):
-        return hake_files.open_hake(table, path)
-    if pic_files.is_relations(table):
-        return pic_files.open_pic(table, path)
+def _open_table(table: Any, path: Path, options: JsonOptions) -> LabelFile:
+    for layout in JSON_LAYOUTS:
+        if layout.recognises(table):
+            return layout.open(table, path, options)
     keys = sorted(map(str, table))[:9] if isinstance(table, dict) else type(table).__name__
     raise io.CorruptFileError(f"{path}: JSON of no known label layout ({keys})")

@@ -1,4 +1,4 @@
-"""Prediction files of every layout, told apart by their content, as a `Predictions`.
+"""Prediction files of every layout, recognised by their content, as `Predictions`.
 
 - `store`: our own npz;
 - `flat-npz`: HICO-DET's `pair_*`, `trip_*` or V-COCO's `det_*`, `role_*`;
@@ -7,21 +7,21 @@
 - `vcoco-pickle`: official V-COCO detections (also UPT's and PViC's cache).
 """
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from hoi_jax import io
-from hoi_jax import npz as arrays
+from hoi_jax import io, npz
 from hoi_jax.annotations import Annotations
-from hoi_jax.formats.predictions import flat_npz as prediction_flat
-from hoi_jax.formats.predictions import hico_mat as hico_detections
-from hoi_jax.formats.predictions import hoi_json as prediction_json
-from hoi_jax.formats.predictions import vcoco_pickle as vcoco_detections
+from hoi_jax.formats.predictions import flat_npz, hico_mat, hoi_json, hoi_w, vcoco_pickle
 from hoi_jax.predictions import Predictions, load_predictions
 from hoi_jax.settings import choice
 from hoi_jax.vocab import Vocabulary
+from hoi_jax.vocab.datasets import HOI_W
 
-FORMATS = ("store", "flat-npz", *prediction_json.DIALECTS, "hico-mat", "vcoco-pickle")
+PathLike = str | os.PathLike[str]
+FORMATS = ("store", "flat-npz", *hoi_json.DIALECTS, "hico-mat", "vcoco-pickle")
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
@@ -30,7 +30,7 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         return "hico-mat"
     head = io.read_head(path, 128)
     if head.startswith(b"PK"):
-        return "store" if arrays.META in io.read_npz(path) else "flat-npz"
+        return "store" if npz.META in io.read_npz(path) else "flat-npz"
     if io.is_mat(head):
         raise io.DataError(f"{path}: give the folder of all detections_XX.mat, not one of them")
     if head.startswith(b"\x1f\x8b") or head.lstrip()[:1] in (b"[", b"{") and not head.startswith(b"]"):
@@ -56,36 +56,55 @@ def read_predictions(
     """
     choice("format", format, ("auto", *FORMATS))
     found = detect_format(path) if format == "auto" else format
-    if found == "store":
-        predictions = load_predictions(path)
-        if predictions.vocabulary_name != vocabulary.name:
-            raise io.DataError(
-                f"{path}: predictions are in {predictions.vocabulary_name!r}, expected {vocabulary.name!r}"
-            )
-        return predictions
-    if found == "flat-npz":
-        content = io.read_npz(path)
-        if prediction_flat.is_flat_pairs(content) and vocabulary.hois:
-            return prediction_flat.predictions_from_flat_pairs(content, path, vocabulary, annotations)
-        if prediction_flat.is_flat_actions(content) and vocabulary.actions:
-            return prediction_flat.predictions_from_flat_actions(content, path, vocabulary, annotations)
-        raise io.CorruptFileError(f"{path}: no flat predictions for {vocabulary.name}; it has {sorted(content)}")
-    if found == "hico-mat":
-        _needs(bool(vocabulary.hois), path, found, vocabulary)
-        return hico_detections.predictions_from_detections(path, vocabulary, annotations)
-    if found == "vcoco-pickle":
-        _needs(bool(vocabulary.actions), path, found, vocabulary)
-        return vcoco_detections.predictions_from_detections(io.read_bytes(path), path, vocabulary, annotations)
+    return READERS[found](path, vocabulary, annotations)
+
+
+def _read_own(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
+    predictions = load_predictions(path)
+    if predictions.vocabulary_name != vocabulary.name:
+        raise io.DataError(f"{path}: predictions are in {predictions.vocabulary_name!r}, expected {vocabulary.name!r}")
+    return predictions
+
+
+def _read_flat(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
+    content = io.read_npz(path)
+    if flat_npz.is_flat_pairs(content) and vocabulary.hois:
+        return flat_npz.predictions_from_flat_pairs(content, path, vocabulary, annotations)
+    if flat_npz.is_flat_actions(content) and vocabulary.actions:
+        return flat_npz.predictions_from_flat_actions(content, path, vocabulary, annotations)
+    raise io.CorruptFileError(f"{path}: no flat predictions for {vocabulary.name}; it has {sorted(content)}")
+
+
+def _read_hico_mat(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
+    if not vocabulary.hois:
+        raise io.DataError(f"{path}: hico-mat files do not hold predictions in {vocabulary.name!r}")
+    return hico_mat.predictions_from_detections(path, vocabulary, annotations)
+
+
+def _read_vcoco_pickle(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
+    if not vocabulary.actions:
+        raise io.DataError(f"{path}: vcoco-pickle files do not hold predictions in {vocabulary.name!r}")
+    return vcoco_pickle.predictions_from_detections(io.read_bytes(path), path, vocabulary, annotations)
+
+
+def _read_json(
+    path: PathLike, vocabulary: Vocabulary, annotations: Annotations, dialect: str | None = None
+) -> Predictions:
     table = io.read_json(path)
-    if not prediction_json.is_json_predictions(table):
+    if not hoi_json.is_json_predictions(table):
         raise io.CorruptFileError(f"{path}: JSON of no known prediction layout; expected a list with 'hoi_prediction'")
-    dialect = None if found == "json" else found
-    return prediction_json.predictions_from_json(table, path, vocabulary, annotations, dialect)
+    return hoi_json.predictions_from_json(table, path, vocabulary, annotations, dialect)
 
 
-def _needs(fits: bool, path: str | os.PathLike[str], format: str, vocabulary: Vocabulary) -> None:
-    if not fits:
-        raise io.DataError(f"{path}: {format} files do not hold predictions in {vocabulary.name!r}")
+READERS: dict[str, Callable[[PathLike, Vocabulary, Annotations], Predictions]] = {
+    "store": _read_own,
+    "flat-npz": _read_flat,
+    "hico-mat": _read_hico_mat,
+    "vcoco-pickle": _read_vcoco_pickle,
+    "json": _read_json,
+    **{name: functools.partial(_read_json, dialect=name) for name in hoi_json.DIALECTS},
+}
+"""Format -> what reads it, as of `detect_format` and `FORMATS`."""
 
 
 def write_official(
@@ -96,11 +115,16 @@ def write_official(
     *,
     use_nis: bool = True,
 ) -> int:
-    """Predictions for the scripts of the datasets' authors: a folder of `.mat` for HOI classes, a pickle for actions.
+    """Predictions for the scripts of the datasets' authors.
+
+    HICO-DET: a folder of `.mat`; V-COCO: a pickle; HOI-W: a JSON list of images.
 
     Returns:
       number of rows or records written.
     """
-    if vocabulary.hois:
-        return hico_detections.write_detections(path, predictions, annotations, vocabulary, use_nis=use_nis)
-    return vcoco_detections.write_detections(path, predictions, annotations, vocabulary, use_nis=use_nis)
+    if vocabulary.name == HOI_W.name:
+        records = hoi_w.hoi_w_results(predictions, annotations)
+        io.write_json_atomic(path, records)
+        return len(records)
+    writer = hico_mat if vocabulary.hois else vcoco_pickle
+    return writer.write_detections(path, predictions, annotations, vocabulary, use_nis=use_nis)
