@@ -1,5 +1,6 @@
 """Shared test set-up: eight virtual devices, strict ranks, and where golden and annotation files are."""
 
+import gc
 import os
 
 from tests.helpers.xla_flags import with_devices
@@ -38,3 +39,11 @@ def golden_dir(request) -> NamedFiles:
 def data_dir(request) -> NamedFiles:
     """Annotation files and photographs by name: `data_dir / "hicodet_instances_test2015.json.gz"`."""
     return dataset_files(request.config.getoption("--data-dir"), ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """A file's programs go when its tests have ended: all of them together need more memory than many laptops have."""
+    yield
+    jax.clear_caches()
+    gc.collect()

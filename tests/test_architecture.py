@@ -1,6 +1,8 @@
 """Imports point down only, and each heavy package stays where it belongs."""
 
 import ast
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,19 @@ def test_every_file_is_opened_without_pickle():
                 if isinstance(node.func.value, ast.Name) and node.func.value.id == "np":
                     arguments = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
                     assert arguments.get("allow_pickle") is False, path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_tests_share_code_through_helpers_alone(path):
+    """By full names, so that no path has to be edited; and never from another file of tests."""
+    helpers = {p.stem for p in (ROOT / "tests").rglob("*.py") if p.stem != "__init__"} - sys.stdlib_module_names
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            assert not (isinstance(node, ast.Call) and re.match(r"sys\.path\.(insert|append)", ast.unparse(node.func)))
+            continue
+        assert not any(name in helpers and not (ROOT / f"{name}.py").exists() for name in names), names
+        assert not any(re.search(r"^tests\..*\.test_\w+", name) for name in names), names
