@@ -14,11 +14,12 @@ from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.benchmark_files import evaluate_pic_files
 from hoi_jax.evaluation.metrics.hoi_w import evaluate_hoi_w, evaluate_hoi_w_predictions
 from hoi_jax.evaluation.metrics.pic import Scene, evaluate_pic
-from hoi_jax.evaluation.scorer import load_scorer
+from hoi_jax.evaluation.scorer import Scorer
 from hoi_jax.formats.labels.hoi_w import read_hoi_w
 from hoi_jax.formats.predictions.detect import write_official
 from hoi_jax.formats.predictions.hoi_w import hoi_w_results
-from hoi_jax.predictions import PredictionWriter
+from hoi_jax.predictions import PredictionWriter, load_predictions
+from hoi_jax.vocab.datasets import HOI_W
 
 
 def random_split(seed: int = 0, images: int = 6):
@@ -79,9 +80,8 @@ def test_stored_predictions_of_hoi_w_score_what_their_result_file_scores(tmp_pat
     for name, value in expected.per_class.items():
         np.testing.assert_allclose(got.per_class[name], value, atol=1e-12, err_msg=name)
     assert got.metrics == pytest.approx(dict(expected.metrics), abs=1e-12)
-    # The same through the files that `evaluate.py` reads and writes.
-    annotations.save(tmp_path / "a.npz")
-    scorer = load_scorer(tmp_path / "p.npz", tmp_path / "a.npz")
+    # The same through the scorer of `evaluate.py`, and through the file that it writes.
+    scorer = Scorer(load_predictions(tmp_path / "p.npz"), annotations, HOI_W, ("hoi_w",))
     assert scorer.results()["model"].metrics == pytest.approx(dict(expected.metrics), abs=1e-12)
     assert write_official(tmp_path / "official.json", scorer.predictions, annotations, scorer.vocabulary) == len(
         records
