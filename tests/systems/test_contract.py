@@ -17,7 +17,7 @@ from hoi_jax.schema import ALWAYS_PRESENT, check_batch, check_predictions
 from hoi_jax.settings import SettingsError
 from hoi_jax.systems.registry import system_names
 from hoi_jax.training import Metadata, OptimizerSettings, Parallel, load_for_evaluation, make_optimizer
-from hoi_jax.training.kept import write_exported
+from hoi_jax.training.exported import write_exported
 from hoi_jax.training.step import make_gradients, make_state, step_key
 from tests.helpers.batches import emptied, padded, reordered, uneven_batch
 from tests.helpers.same_predictions import assert_same_predictions

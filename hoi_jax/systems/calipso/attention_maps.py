@@ -65,7 +65,7 @@ def make_attention_maps(
         maps = cast(Any, net.apply(dict(variables), batch["image"], batch["image_hw_px"], method="trunk"))
         dense = cast(dict[str, Array], net.apply(dict(variables), maps, method="dense"))["embedding"]
 
-        def make_image(args: tuple[Array, ...]) -> Array:
+        def maps_of_image(args: tuple[Array, ...]) -> Array:
             embedding, usable, boxes, verb = args  # [A, V, T], [A], [Q, 4], [Q]
             index, share = anchors_to_read(boxes, anchors, usable, config)
 
@@ -79,7 +79,7 @@ def make_attention_maps(
             return jax.lax.map(pair, (index, share, verb))
 
         best = jnp.argmax(jnp.where(jnp.asarray(says)[None, None], out["verb_scores"], -1.0), axis=-1)
-        weights = jax.lax.map(image, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
+        weights = jax.lax.map(maps_of_image, (dense, usable, out["human_xyxy_px"], best))[:, :, None]
         return {"weights": weights, "allowed": weights > 0}
 
     return AttentionMaps(TITLES, cell_px, explain, CAPTIONS, LEGEND)
