@@ -3,7 +3,7 @@
     python -m studies.league          # docs/league.md from the results that are there
     python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
 
-A checkpoint takes part by being kept (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`; nothing
+A checkpoint takes part by being exported (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`; nothing
 lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from.
 Times come from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
 """
@@ -31,7 +31,7 @@ INTERACTIVENESS, CROWDED = "interactiveness_complete/ap", "subset/crowded/defaul
 
 @dataclasses.dataclass(frozen=True)
 class Seeded:
-    """Runs "<run>_seed<N><tail>" of a study that trained (nearly) the kept config; `but` says what differs."""
+    """Runs "<run>_seed<N><tail>" of a study that trained (nearly) the exported config; `but` says what differs."""
 
     study: str
     run: str
@@ -60,10 +60,10 @@ def fingerprint(name: str) -> str:
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-    """Results that are there, best HOI mAP first; what was kept since then waits for `--run`.
+    """Results that are there, best HOI mAP first; what was exported since then waits for `--run`.
 
     Raises:
-      ValueError: one was made from other files than those that are kept now; the message says what to type.
+      ValueError: one was made from other files than those that are there now; the message says what to type.
     """
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     known = contestants()
@@ -150,7 +150,7 @@ def page() -> str:
 
 _HEAD = """# League table
 
-Made by `python -m studies.league` from `studies/results/league/`; a test says when it is out of date. All kept
+Made by `python -m studies.league` from `studies/results/league/`; a test says when it is out of date. All exported
 checkpoints of `hoi_scenes/small` on its {images} test scenes, in percent, by the same evaluator. None of these numbers
 compares with a published one, and the systems do not compete on equal terms. *Given* is what a system takes from the
 stored detections of a simulated detector at default noise: `body_part` and `cascade` find their people and objects
