@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.terms import Term
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, ArrayLike]
 """Fields of `schema.BATCH_FIELDS`, each with a leading batch axis."""
 Variables = Mapping[str, Any]
 """Linen variables: {"params": ..., and mutable collections such as "batch_stats"}."""

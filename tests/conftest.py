@@ -1,7 +1,8 @@
-"""Shared test set-up: eight virtual devices, strict ranks, and where golden and annotation files are."""
+"""Shared test set-up: eight virtual devices, strict ranks, checked types, and where golden and annotation files are."""
 
 import gc
 import os
+import sys
 
 from tests.helpers.xla_flags import with_devices
 
@@ -13,11 +14,19 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
+from tests.helpers import typecheck  # noqa: E402
 from tests.helpers.named_files import NamedFiles, dataset_files, golden_files  # noqa: E402
 from tests.helpers.paths import ROOT  # noqa: E402
 
+CHECKED = [f"hoi_jax.{name}" for name in ("losses", "ops", "system", "systems.two_boxes")]
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Annotations of the library are checked at every call; modules imported before this line would not be.
+assert not [name for name in sys.modules if name.startswith(tuple(CHECKED))]
+install_import_hook(CHECKED, f"{typecheck.__name__}.checked")
 
 
 def pytest_addoption(parser):

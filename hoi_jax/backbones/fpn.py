@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.backbones.resnet_names import resnet_rule
 from hoi_jax.serialization.conversion import Entries, convolution
@@ -52,7 +53,9 @@ class FPN(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, maps: Sequence[Array], image_hw_px: Int[Array, "batch 2"], stride: int) -> tuple[Array, ...]:
+    def __call__(
+        self, maps: Sequence[ArrayLike], image_hw_px: Int[ArrayLike, "batch 2"], stride: int
+    ) -> tuple[Array, ...]:
         """Args:
 
         maps: of the backbone, [B, h, w, C], finest first, each of half the size of the one before.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.settings import ResNetSettings
 
 NormKind = Literal["frozen_batch", "group", "none"]
@@ -23,7 +24,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 def valid_cells(
-    image_hw_px: Int[Array, "batch 2"], stride: int, height: int, width: int
+    image_hw_px: Int[ArrayLike, "batch 2"], stride: int, height: int, width: int
 ) -> Bool[Array, "batch height width 1"]:
     """True for cells of a feature map that lie over the unpadded part of the image (rounded up)."""
     cells = -(-image_hw_px // stride)
@@ -218,14 +219,14 @@ class ResNet(nn.Module):
     group_width: int = 64
 
     def __call__(
-        self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
+        self, image: Float[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"]
     ) -> Float[Array, "batch h w channels"]:
         """Image (normalised; zero in padding) to features at `self.stride` pixels per cell."""
         return self.stages(image, image_hw_px)[-1]
 
     @nn.compact
     def stages(
-        self, image: Float[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"]
+        self, image: Float[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"]
     ) -> tuple[Array, ...]:
         """The maps after every stage, finest first; the last one is the result of a call."""
 
@@ -295,7 +296,7 @@ def make_resnet(settings: ResNetSettings, dtype: Any = None, name: str | None = 
 
 
 def normalised_pixels(
-    image: UInt8[Array, "batch height width 3"], image_hw_px: Int[Array, "batch 2"], settings: ResNetSettings
+    image: UInt8[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"], settings: ResNetSettings
 ) -> Float[Array, "batch height width 3"]:
     """Images in float32, with the mean and deviation of `settings`; zeros in padding."""
     mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (settings.image_mean, settings.image_std))

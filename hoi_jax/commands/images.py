@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Options:
     title: str = ""
 
 
+@runtime_checkable
 class Boxes(Protocol):
     """Detections by image: a file of them, or a detector."""
 

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 
-def binary_cross_entropy(logits: Float[Array, "*shape"], labels: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
+
+def binary_cross_entropy(
+    logits: Float[ArrayLike, "*shape"], labels: Bool[ArrayLike, "*shape"]
+) -> Float[Array, "*shape"]:
     """-log sigmoid(logit) where the label is True, else -log(1 - sigmoid(logit)); stable for any logit."""
     return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
@@ -29,9 +33,9 @@ def log_frequency_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def weighted_binary_cross_entropy(
-    logits: Float[Array, "*batch classes"],
-    labels: Bool[Array, "*batch classes"],
-    positive_weight: Float[Array, "classes"],
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Bool[ArrayLike, "*batch classes"],
+    positive_weight: Float[ArrayLike, "classes"],
 ) -> Float[Array, "*batch classes"]:
     """Binary cross-entropy whose positive entries count `positive_weight` times."""
     weight = positive_weight.reshape((1,) * (logits.ndim - 1) + (-1,))
@@ -39,9 +43,9 @@ def weighted_binary_cross_entropy(
 
 
 def lse_sign_loss(
-    scores: Float[Array, "*batch classes"],
-    labels: Bool[Array, "*batch classes"],
-    known: Bool[Array, "*batch classes"] | None = None,
+    scores: Float[ArrayLike, "*batch classes"],
+    labels: Bool[ArrayLike, "*batch classes"],
+    known: Bool[ArrayLike, "*batch classes"] | None = None,
 ) -> Float[Array, "*batch"]:
     """log(1 + sum_i exp(-y_i s_i)) with y = +1 where `labels`, else -1 (DEFR, Eq. 2); one value per image.
 
@@ -59,7 +63,7 @@ def lse_sign_loss(
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*shape classes"], label: Int[Array, "*shape"]
+    logits: Float[ArrayLike, "*shape classes"], label: Int[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
     """-log softmax(logits)[label]."""
     log_probability = jax.nn.log_softmax(logits, axis=-1)
@@ -67,7 +71,11 @@ def softmax_cross_entropy(
 
 
 def binary_focal(
-    logits: Float[Array, "*shape"], labels: Bool[Array, "*shape"], *, alpha: float | None = None, gamma: float = 2.0
+    logits: Float[ArrayLike, "*shape"],
+    labels: Bool[ArrayLike, "*shape"],
+    *,
+    alpha: float | None = None,
+    gamma: float = 2.0,
 ) -> Float[Array, "*shape"]:
     """-(1 - p_t)^gamma log p_t with p_t the probability of the label (Lin et al., ICCV 2017); finite for any logit.
 
@@ -80,7 +88,7 @@ def binary_focal(
 
 
 def smooth_l1(
-    prediction: Float[Array, "*shape"], target: Float[Array, "*shape"], *, beta: float = 1.0
+    prediction: Float[ArrayLike, "*shape"], target: Float[ArrayLike, "*shape"], *, beta: float = 1.0
 ) -> Float[Array, "*shape"]:
     """x^2 / (2 beta) where |x| < beta, else |x| - beta / 2, with x the difference (Girshick, ICCV 2015).
 

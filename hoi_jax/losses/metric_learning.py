@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
+
 
 def pair_ranking_loss(
-    better: Float[Array, "*batch first"],
-    worse: Float[Array, "*batch second"],
-    better_valid: Bool[Array, "*batch first"],
-    worse_valid: Bool[Array, "*batch second"],
+    better: Float[ArrayLike, "*batch first"],
+    worse: Float[ArrayLike, "*batch second"],
+    better_valid: Bool[ArrayLike, "*batch first"],
+    worse_valid: Bool[ArrayLike, "*batch second"],
     *,
     margin: float = 0.2,
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -35,7 +37,7 @@ def pair_ranking_loss(
 
 
 def draw_combinations(
-    key: Array, better_valid: Bool[Array, " first"], worse_valid: Bool[Array, " second"], count: int
+    key: Array, better_valid: Bool[ArrayLike, " first"], worse_valid: Bool[ArrayLike, " second"], count: int
 ) -> tuple[Int[Array, " count"], Int[Array, " count"]]:
     """`count` combinations with replacement, uniform over valid rows; row 0 where a side has none."""
     sides = zip(jax.random.split(key), (better_valid, worse_valid), strict=True)
@@ -44,10 +46,10 @@ def draw_combinations(
 
 
 def separated_ranking_loss(
-    better: Float[Array, " n"],
-    worse: Float[Array, " n"],
-    better_hidden: Float[Array, "n dim"],
-    worse_hidden: Float[Array, "n dim"],
+    better: Float[ArrayLike, " n"],
+    worse: Float[ArrayLike, " n"],
+    better_hidden: Float[ArrayLike, "n dim"],
+    worse_hidden: Float[ArrayLike, "n dim"],
     *,
     margin: float = 0.2,
     cosine_margin: float = 0.5,
@@ -78,10 +80,10 @@ class PullPush(NamedTuple):
 
 
 def pull_push_loss(
-    embedding: Float[Array, "anchors verbs dim"],
-    instance: Int[Array, "anchors"],
-    class_of_instance: Int[Array, "verbs instances"],
-    target_like: Bool[Array, "verbs instances"],
+    embedding: Float[ArrayLike, "anchors verbs dim"],
+    instance: Int[ArrayLike, "anchors"],
+    class_of_instance: Int[ArrayLike, "verbs instances"],
+    target_like: Bool[ArrayLike, "verbs instances"],
     *,
     sigma: float = 2.0,
     pull_weight: float = 10.0,

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
+
 
 class Term(NamedTuple):
     """One named part of a loss: the sum of `total / count` over its entries (decoder layers, stages; often just one).
@@ -28,7 +30,7 @@ class Term(NamedTuple):
     count: Float[Array, "*entries"]
     plus: float | Float[Array, "*entries"] = 0.0
 
-    def over(self, count: Float[Array, "*entries"]) -> Float[Array, "*entries"]:
+    def over(self, count: Float[ArrayLike, "*entries"]) -> Float[Array, "*entries"]:
         """The entries' quotients when the whole batch's count is `count`."""
         count = jax.lax.stop_gradient(count) + self.plus
         return self.total / jnp.where(count > 0, count, 1.0)
@@ -43,17 +45,17 @@ class Term(NamedTuple):
         """The term's value where this part is the whole batch."""
         return jnp.sum(self.entries)
 
-    def scaled(self, weight: float | Array) -> "Term":
+    def scaled(self, weight: float | ArrayLike) -> "Term":
         """The term times a weight."""
         return self._replace(total=weight * self.total)
 
 
-def mean_term(values: Float[Array, "*shape"], valid: Bool[Array, "*shape"]) -> Term:
+def mean_term(values: Float[ArrayLike, "*shape"], valid: Bool[ArrayLike, "*shape"]) -> Term:
     """The mean of `values` over True entries of `valid`; 0 if there are none. Others may be anything finite."""
     return Term(jnp.sum(jnp.where(valid, values, 0.0)), jnp.sum(valid.astype(values.dtype)))
 
 
-def valid_mean(values: Float[Array, "*shape"], valid: Bool[Array, "*shape"]) -> Float[Array, ""]:
+def valid_mean(values: Float[ArrayLike, "*shape"], valid: Bool[ArrayLike, "*shape"]) -> Float[Array, ""]:
     """The value of `mean_term` of these entries alone, such as those of one image."""
     return mean_term(values, valid).value
 

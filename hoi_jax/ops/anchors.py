@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import pairwise_iou
 
 OCTAVE_SCALES = (1.0, 2.0 ** (1.0 / 3.0), 2.0 ** (2.0 / 3.0))
@@ -56,10 +57,10 @@ def make_anchors(
 
 
 def assign_anchors(
-    anchors_xyxy: Float[Array, "total 4"],
-    boxes_xyxy: Float[Array, "boxes 4"],
-    anchor_valid: Bool[Array, "total"],
-    box_valid: Bool[Array, "boxes"],
+    anchors_xyxy: Float[ArrayLike, "total 4"],
+    boxes_xyxy: Float[ArrayLike, "boxes 4"],
+    anchor_valid: Bool[ArrayLike, "total"],
+    box_valid: Bool[ArrayLike, "boxes"],
     *,
     overlap: float = 0.5,
     force_best: bool = False,
@@ -86,7 +87,9 @@ def assign_anchors(
 
 
 def nearest_anchor(
-    anchors_xyxy: Float[Array, "total 4"], boxes_xyxy: Float[Array, "boxes 4"], anchor_valid: Bool[Array, "total"]
+    anchors_xyxy: Float[ArrayLike, "total 4"],
+    boxes_xyxy: Float[ArrayLike, "boxes 4"],
+    anchor_valid: Bool[ArrayLike, "total"],
 ) -> Int[Array, "boxes"]:
     """The valid anchor with the largest IoU with each box, the first one of equals."""
     shared = pairwise_iou(boxes_xyxy, anchors_xyxy)
@@ -94,7 +97,7 @@ def nearest_anchor(
 
 
 def choose_foreground(
-    row: Int[Array, "total"], overlap: Float[Array, "total"], limit: int
+    row: Int[ArrayLike, "total"], overlap: Float[ArrayLike, "total"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
     """At most `limit` anchors that belong to a box, shared out evenly: the best of every box, then the second best, ...
 

@@ -11,19 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 
-def area(boxes_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch"]:
+
+def area(boxes_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
     """Area per box; a box with a corner out of order has area 0."""
     size = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
     return size[..., 0] * size[..., 1]
 
 
-def _ratio(inter: Array, area_a: Array, area_b: Array) -> Array:
+def _ratio(inter: ArrayLike, area_a: ArrayLike, area_b: ArrayLike) -> Array:
     union = area_a + area_b - inter
     return jnp.where(union > 0, inter / jnp.where(union > 0, union, 1.0), 0.0)
 
 
-def iou(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch"]:
+def iou(a_xyxy: Float[ArrayLike, "*batch 4"], b_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
     """Intersection over union, row by row; 0 where both boxes are empty.
 
     The "+1" IoU of inclusive pixel boxes is this function on boxes whose high corners were moved by one.
@@ -35,7 +37,7 @@ def iou(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]) -> F
 
 
 def pairwise_iou(
-    a_xyxy: Float[Array, "*batch rows 4"], b_xyxy: Float[Array, "*batch columns 4"]
+    a_xyxy: Float[ArrayLike, "*batch rows 4"], b_xyxy: Float[ArrayLike, "*batch columns 4"]
 ) -> Float[Array, "*batch rows columns"]:
     """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 where both are empty.
 
@@ -49,7 +51,7 @@ def pairwise_iou(
 
 
 def clip_boxes(
-    boxes_xyxy_px: Float[Array, "*batch rows 4"], image_hw_px: Int[Array, "*batch 2"]
+    boxes_xyxy_px: Float[ArrayLike, "*batch rows 4"], image_hw_px: Int[ArrayLike, "*batch 2"]
 ) -> Float[Array, "*batch rows 4"]:
     """Boxes cut to the image, 0 <= x <= width and 0 <= y <= height."""
     limit = image_hw_px[..., None, ::-1].astype(boxes_xyxy_px.dtype)
@@ -57,14 +59,14 @@ def clip_boxes(
     return jnp.clip(boxes_xyxy_px, 0.0, limit)
 
 
-def union_box(a_xyxy: Float[Array, "*batch 4"], b_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+def union_box(a_xyxy: Float[ArrayLike, "*batch 4"], b_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """Smallest box that holds both."""
     low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     return jnp.concatenate([low, high], axis=-1)
 
 
-def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+def cxcywh_to_xyxy(boxes_cxcywh: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """Corners of boxes given by centre and size.
 
     >>> cxcywh_to_xyxy(jnp.array([5.0, 5.0, 4.0, 2.0]))
@@ -74,13 +76,15 @@ def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "*batch 4"]) -> Float[Array, "*bat
     return jnp.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
 
 
-def xyxy_to_cxcywh(boxes_xyxy: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+def xyxy_to_cxcywh(boxes_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """Centre and size of boxes given by corners."""
     low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return jnp.concatenate([0.5 * (low + high), high - low], axis=-1)
 
 
-def generalized_iou(a_xyxy: Float[Array, "*#batch 4"], b_xyxy: Float[Array, "*#batch 4"]) -> Float[Array, "*#batch"]:
+def generalized_iou(
+    a_xyxy: Float[ArrayLike, "*#batch 4"], b_xyxy: Float[ArrayLike, "*#batch 4"]
+) -> Float[Array, "*#batch"]:
     """IoU minus the share of the smallest box around both that neither covers (Rezatofighi et al., CVPR 2019).
 
     In [-1, 1]. Leading axes must broadcast by sizes of one, for example [Q, 1, 4] with [1, T, 4]. Where both boxes are
@@ -99,7 +103,7 @@ MAX_LOG_RATIO = math.log(1000.0 / 16.0)
 """Largest |log| of a side's ratio that `decode_boxes` follows."""
 
 
-def _centre_size(boxes: Array, extra: float) -> tuple[Array, Array]:
+def _centre_size(boxes: ArrayLike, extra: float) -> tuple[ArrayLike, ArrayLike]:
     side = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * side, side + extra
 
@@ -109,8 +113,8 @@ def _stds(stds: Sequence[float], ndim: int) -> np.ndarray:
 
 
 def encode_boxes(
-    reference_xyxy: Float[Array, "*batch 4"],
-    target_xyxy: Float[Array, "*batch 4"],
+    reference_xyxy: Float[ArrayLike, "*batch 4"],
+    target_xyxy: Float[ArrayLike, "*batch 4"],
     stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     *,
     plus_one: bool = False,
@@ -132,8 +136,8 @@ def encode_boxes(
 
 
 def decode_boxes(
-    reference_xyxy: Float[Array, "*batch 4"],
-    deltas: Float[Array, "*batch 4"],
+    reference_xyxy: Float[ArrayLike, "*batch 4"],
+    deltas: Float[ArrayLike, "*batch 4"],
     stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     *,
     plus_one: bool = False,
@@ -157,10 +161,10 @@ def decode_boxes(
 
 
 def class_nms(
-    boxes_xyxy: Float[Array, "rows 4"],
-    score: Float[Array, "rows"],
-    label: Int[Array, "rows"],
-    valid: Bool[Array, "rows"],
+    boxes_xyxy: Float[ArrayLike, "rows 4"],
+    score: Float[ArrayLike, "rows"],
+    label: Int[ArrayLike, "rows"],
+    valid: Bool[ArrayLike, "rows"],
     *,
     overlap: float = 0.5,
 ) -> Bool[Array, "rows"]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import top_rows
 
 # Larger than any real cost, small enough that sums of it keep float32 differences of ordinary costs apart.
@@ -14,7 +15,7 @@ _FORBIDDEN = 1e4
 
 @functools.partial(jnp.vectorize, signature="(q,t),(t)->(t)")
 def assign_targets(
-    cost: Float[Array, "*batch queries targets"], valid: Bool[Array, "*batch targets"]
+    cost: Float[ArrayLike, "*batch queries targets"], valid: Bool[ArrayLike, "*batch targets"]
 ) -> Int[Array, "*batch targets"]:
     """The assignment of least total cost: a query of its own for every valid target.
 
@@ -81,9 +82,9 @@ NEGATIVE, IGNORED = -1, -2
 
 
 def match_truth(
-    overlap: Float[Array, "rows truth"],
-    row_valid: Bool[Array, "rows"],
-    truth_valid: Bool[Array, "truth"],
+    overlap: Float[ArrayLike, "rows truth"],
+    row_valid: Bool[ArrayLike, "rows"],
+    truth_valid: Bool[ArrayLike, "truth"],
     *,
     positive: float,
     negative: float | None = None,
@@ -111,8 +112,8 @@ def match_truth(
 
 def quota_sample(
     key: Array,
-    positive: Bool[Array, "rows"],
-    negative: Bool[Array, "rows"],
+    positive: Bool[ArrayLike, "rows"],
+    negative: Bool[ArrayLike, "rows"],
     total: int,
     quota: int,
     *,

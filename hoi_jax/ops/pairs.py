@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import pairwise_iou
 
 
 def top_rows(
-    score: Float[Array, "rows"], valid: Bool[Array, "rows"], limit: int
+    score: Float[ArrayLike, "rows"], valid: Bool[ArrayLike, "rows"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
     """Indices of the best valid rows, best first, ties in table order; at most `limit` of them.
 
@@ -25,19 +26,21 @@ def top_rows(
 
 
 def random_rows(
-    key: Array, valid: Bool[Array, "rows"], limit: int
+    key: Array, valid: Bool[ArrayLike, "rows"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
     """A uniform draw without replacement of at most `limit` valid rows (all of them if there are fewer)."""
     return top_rows(jax.random.uniform(key, valid.shape), valid, limit)
 
 
-def zero_unused(table: Shaped[Array, "*table"], used: Bool[Array, "*rows"]) -> Shaped[Array, "*table"]:
+def zero_unused(table: Shaped[ArrayLike, "*table"], used: Bool[ArrayLike, "*rows"]) -> Shaped[Array, "*table"]:
     """Zeros in the rows that are not `used`, whose axes are the first ones of `table`."""
     return jnp.where(used.reshape(used.shape + (1,) * (table.ndim - used.ndim)), table, jnp.zeros_like(table))
 
 
 def gather_rows(
-    table: Shaped[Array, "..."], index: Int[Array, "*batch chosen"], used: Bool[Array, "*batch chosen"] | None = None
+    table: Shaped[ArrayLike, "..."],
+    index: Int[ArrayLike, "*batch chosen"],
+    used: Bool[ArrayLike, "*batch chosen"] | None = None,
 ) -> Shaped[Array, "..."]:
     """Rows `index` of tables, zeros where not `used`.
 
@@ -53,22 +56,22 @@ def gather_rows(
 
 
 def enumerate_pairs(
-    human_xyxy: Float[Array, "humans 4"],
-    object_xyxy: Float[Array, "objects 4"],
-    human_used: Bool[Array, "humans"],
-    object_used: Bool[Array, "objects"],
+    human_xyxy: Float[ArrayLike, "humans 4"],
+    object_xyxy: Float[ArrayLike, "objects 4"],
+    human_used: Bool[ArrayLike, "humans"],
+    object_used: Bool[ArrayLike, "objects"],
 ) -> Bool[Array, "humans objects"]:
     """True for every person with every object whose box is not the person's own (people can be objects)."""
     same = jnp.all(human_xyxy[:, None, :] == object_xyxy[None, :, :], axis=-1)
-    return human_used[:, None] & object_used[None, :] & ~same
+    return jnp.logical_and(human_used[:, None] & object_used[None, :], ~same)
 
 
 class Boxes(NamedTuple):
     """Detections of one image that are paired: corners in pixels [N, 4], confidences [N], used places [N]."""
 
-    xyxy_px: Array
-    score: Array
-    used: Array
+    xyxy_px: ArrayLike
+    score: ArrayLike
+    used: ArrayLike
 
 
 class Pairs(NamedTuple):
@@ -94,7 +97,7 @@ def propose_pairs(humans: Boxes, objects: Boxes, *, limit: int | None = None, hu
     used = humans.used[:, None] & objects.used[None]
     if not humans_first:
         used = enumerate_pairs(humans.xyxy_px, objects.xyxy_px, humans.used, objects.used)
-    used, score = used.reshape(-1), (humans.score[:, None] * objects.score[None]).reshape(-1)
+    used, score = jnp.ravel(used), jnp.ravel(humans.score[:, None] * objects.score[None])
     if humans_first:
         others = np.flatnonzero(human != obj)
         human, obj, used, score = human[others], obj[others], used[others], score[others]
@@ -107,11 +110,11 @@ def propose_pairs(humans: Boxes, objects: Boxes, *, limit: int | None = None, hu
 
 
 def unannotated_pairs(
-    human_xyxy: Float[Array, "humans 4"],
-    object_xyxy: Float[Array, "objects 4"],
-    truth_human_xyxy: Float[Array, "pairs 4"],
-    truth_object_xyxy: Float[Array, "pairs 4"],
-    truth_valid: Bool[Array, "pairs"],
+    human_xyxy: Float[ArrayLike, "humans 4"],
+    object_xyxy: Float[ArrayLike, "objects 4"],
+    truth_human_xyxy: Float[ArrayLike, "pairs 4"],
+    truth_object_xyxy: Float[ArrayLike, "pairs 4"],
+    truth_valid: Bool[ArrayLike, "pairs"],
     *,
     overlap: float = 0.8,
 ) -> Bool[Array, "humans objects"]:

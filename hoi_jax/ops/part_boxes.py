@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
+
 # COCO keypoints: 1, 2 eyes; 5, 6 shoulders; 9, 10 wrists; 11, 12 hips; 13, 14 knees; 15, 16 ankles (left, right).
 # Order of the ten parts: right foot, right leg, left leg, left foot, hip, head, right hand, right arm, left arm, left
 # hand.
@@ -21,7 +23,7 @@ _EYES, _SHOULDERS, _HIPS = (1, 2), (5, 6), (11, 12)
 _LIMB_ENDS = ((16, 12), (15, 11), (10, 6), (9, 5))
 
 
-def with_stand_ins(keypoints_px: Float[Array, "*batch 17 3"]) -> Float[Array, "*batch 17 3"]:
+def with_stand_ins(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Float[Array, "*batch 17 3"]:
     """Poses whose absent joints (score 0) have a place, still with score 0.
 
     The recipe takes means and distances of two joints each. It was made for detectors, which place every joint; in
@@ -32,7 +34,7 @@ def with_stand_ins(keypoints_px: Float[Array, "*batch 17 3"]) -> Float[Array, "*
     places = [keypoints_px[..., joint, :2] for joint in range(keypoints_px.shape[-2])]
     seen = [keypoints_px[..., joint, 2:] > 0 for joint in range(keypoints_px.shape[-2])]
 
-    def stand_in(joint: int, wanted: Array, place: Array) -> None:
+    def stand_in(joint: int, wanted: ArrayLike, place: ArrayLike) -> None:
         places[joint] = jnp.where(wanted, place, places[joint])
 
     for left, right in (_EYES, _SHOULDERS, _HIPS):
@@ -51,7 +53,7 @@ def with_stand_ins(keypoints_px: Float[Array, "*batch 17 3"]) -> Float[Array, "*
 
 
 def part_boxes_from_pose(
-    keypoints_px: Float[Array, "*batch 17 3"], person_xyxy_px: Float[Array, "*batch 4"]
+    keypoints_px: Float[ArrayLike, "*batch 17 3"], person_xyxy_px: Float[ArrayLike, "*batch 4"]
 ) -> Float[Array, "*batch 10 4"]:
     """Ten square boxes around joints, in HAKE's order; the person's box where the pose fails.
 
@@ -64,7 +66,7 @@ def part_boxes_from_pose(
     mean = {name: keypoints_px[..., np.asarray(pair), :].mean(-2) for name, pair in _PAIRS.items()}
     thorax = 0.75 * mean["neck"] + 0.25 * mean["head"]
 
-    def distance(a: Array, b: Array) -> Array:
+    def distance(a: ArrayLike, b: ArrayLike) -> Array:
         return jnp.linalg.norm(a[..., :2] - b[..., :2], axis=-1)
 
     trunk = 0.5 * distance(mean["pelvis"], thorax)
@@ -90,6 +92,6 @@ def part_boxes_from_pose(
     return jnp.stack(boxes, axis=-2)
 
 
-def has_pose(keypoints_px: Float[Array, "*batch 17 3"]) -> Bool[Array, "*batch"]:
+def has_pose(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Bool[Array, "*batch"]:
     """Whether any joint is seen."""
     return jnp.any(keypoints_px[..., 2] >= MIN_SCORE, axis=-1)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
+
 MAP_SIZE = 64
 SUBPIXELS = 256
 NO_POSE_GRAY = 0.05
@@ -30,7 +32,7 @@ LIMB_GRAY = tuple(0.15 + 0.05 * limb for limb in range(len(LIMBS)))
 _FARTHEST = 16_384
 
 
-def _divide_half_even(numerator: Array, denominator: Array) -> Array:
+def _divide_half_even(numerator: ArrayLike, denominator: ArrayLike) -> ArrayLike:
     """numerator / denominator > 0, rounded to the nearest integer, halves to even."""
     floor = numerator // denominator
     twice = 2 * (numerator - floor * denominator)
@@ -38,7 +40,7 @@ def _divide_half_even(numerator: Array, denominator: Array) -> Array:
     return floor + ((twice > denominator) | ((twice == denominator) & odd)).astype(floor.dtype)
 
 
-def _divide_half_away(numerator: Array, denominator: Array) -> Array:
+def _divide_half_away(numerator: ArrayLike, denominator: ArrayLike) -> Array:
     """numerator / denominator > 0, rounded to the nearest integer, halves away from zero."""
     return jnp.sign(numerator) * ((2 * jnp.abs(numerator) + denominator) // (2 * denominator))
 
@@ -50,12 +52,12 @@ def _cells(size: int, ndim: int, axis: int = -1) -> Array:
     return jnp.arange(size, dtype=jnp.int32).reshape(shape)
 
 
-def _subpixels(values: Array) -> Array:
+def _subpixels(values: ArrayLike) -> Array:
     return jnp.round(values * SUBPIXELS).astype(jnp.int32)
 
 
 def letterbox(
-    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], size: int = MAP_SIZE
+    human_xyxy: Float[ArrayLike, "*batch 4"], object_xyxy: Float[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
     """Grid boxes of human and object in the letterboxed map of their union (module docstring).
 
@@ -74,7 +76,7 @@ def letterbox(
 
 
 def stretch(
-    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], size: int = MAP_SIZE
+    human_xyxy: Float[ArrayLike, "*batch 4"], object_xyxy: Float[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
     """Grid boxes in a map that the union fills on both axes, whatever its shape; rounding as in `letterbox`.
 
@@ -90,7 +92,7 @@ def stretch(
     return grid(human), grid(obj)
 
 
-def _in_union(human_xyxy: Array, object_xyxy: Array) -> tuple[Array, Array, Array, Array]:
+def _in_union(human_xyxy: ArrayLike, object_xyxy: ArrayLike) -> tuple[Array, Array, Array, Array]:
     """Both boxes, and corner and extent of their union, in subpixels."""
     human, obj = _subpixels(human_xyxy), _subpixels(object_xyxy)
     low = jnp.minimum(human[..., :2], obj[..., :2])
@@ -98,9 +100,9 @@ def _in_union(human_xyxy: Array, object_xyxy: Array) -> tuple[Array, Array, Arra
 
 
 def pose_joints(
-    keypoints_px: Float[Array, "*batch 17 3"],
-    human_xyxy: Float[Array, "*batch 4"],
-    human_grid: Int[Array, "*batch 4"],
+    keypoints_px: Float[ArrayLike, "*batch 17 3"],
+    human_xyxy: Float[ArrayLike, "*batch 4"],
+    human_grid: Int[ArrayLike, "*batch 4"],
     size: int = MAP_SIZE,
 ) -> Int[Array, "*batch 18 2"]:
     """Pixel (x, y) of every joint in the pair map, and of the neck as joint 17.
@@ -119,14 +121,14 @@ def pose_joints(
     return jnp.concatenate([joints, neck[..., None, :]], axis=-2)
 
 
-def box_maps(grid_boxes: Int[Array, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
+def box_maps(grid_boxes: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
     """True inside the grid box, its last row and column included; axes are (y, x)."""
     rows, columns = box_sides(grid_boxes, size)
     return rows[..., :, None] & columns[..., None, :]
 
 
 def box_sides(
-    grid_boxes: Int[Array, "*batch 4"], size: int = MAP_SIZE
+    grid_boxes: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Bool[Array, "*batch size"], Bool[Array, "*batch size"]]:
     """Rows and columns of the grid box: `box_maps` is their product."""
     cells = _cells(size, grid_boxes.ndim)
@@ -137,7 +139,7 @@ def box_sides(
     return inside(grid_boxes[..., 1], grid_boxes[..., 3]), inside(grid_boxes[..., 0], grid_boxes[..., 2])
 
 
-def _move_end(here: Array, other: Array, axis: int, size: int) -> Array:
+def _move_end(here: ArrayLike, other: ArrayLike, axis: int, size: int) -> Array:
     """Moves one end of a segment onto the map's border along `axis`, if it lies outside (OpenCV's clipLine)."""
     beyond = (here[..., axis] < 0) | (here[..., axis] > size - 1)
     edge = jnp.where(here[..., axis] < 0, 0, size - 1)
@@ -149,7 +151,7 @@ def _move_end(here: Array, other: Array, axis: int, size: int) -> Array:
 
 
 def _clip_segments(
-    first: Int[Array, "*batch 2"], last: Int[Array, "*batch 2"], size: int
+    first: Int[ArrayLike, "*batch 2"], last: Int[ArrayLike, "*batch 2"], size: int
 ) -> tuple[Array, Array, Array]:
     """Ends on the map and whether anything is left; y before x, first end before last, as OpenCV does."""
 
@@ -164,11 +166,11 @@ def _clip_segments(
     first = _move_end(first, last, 0, size)
     last = _move_end(last, first, 0, size)
     on_map = jnp.all((first >= 0) & (first < size) & (last >= 0) & (last < size), axis=-1)
-    return first, last, visible & on_map
+    return first, last, jnp.logical_and(visible, on_map)
 
 
 def line_profiles(
-    segments_xyxy: Int[Array, "*batch 4"], size: int = MAP_SIZE
+    segments_xyxy: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Int[Array, "*batch size"], Int[Array, "*batch size"]]:
     """The 8-connected line of each segment, as OpenCV draws it, in two tables.
 
@@ -196,16 +198,16 @@ def line_profiles(
     return rows, columns
 
 
-def _hits(rows: Array, columns: Array, size: int) -> Array:
+def _hits(rows: ArrayLike, columns: ArrayLike, size: int) -> Array:
     """[..., y, x] bool: cells on the line that `line_profiles` describes."""
     row_here = rows[..., None, :] == _cells(size, rows.ndim + 1, -2)
     return row_here | (columns[..., :, None] == _cells(size, columns.ndim + 1))
 
 
 def pose_map(
-    joints: Int[Array, "*batch 18 2"],
-    present: Bool[Array, "*batch 18"],
-    human_grid: Int[Array, "*batch 4"],
+    joints: Int[ArrayLike, "*batch 18 2"],
+    present: Bool[ArrayLike, "*batch 18"],
+    human_grid: Int[ArrayLike, "*batch 4"],
     size: int = MAP_SIZE,
 ) -> Float[Array, "*batch size size"]:
     """Limbs as lines of gray 0.15 ... 0.95, later limbs over earlier ones (TIN, section 3.3).
@@ -230,7 +232,7 @@ def pose_map(
     return image
 
 
-def joints_present(keypoints_px: Float[Array, "*batch 17 3"], min_score: float) -> Bool[Array, "*batch 18"]:
+def joints_present(keypoints_px: Float[ArrayLike, "*batch 17 3"], min_score: float) -> Bool[Array, "*batch 18"]:
     """Joints to draw: confidence at least `min_score`; the neck needs both shoulders; none for a missing pose."""
     score = keypoints_px[..., 2]
     seen = (score >= min_score) & jnp.any(score > 0, axis=-1)[..., None]
@@ -238,9 +240,9 @@ def joints_present(keypoints_px: Float[Array, "*batch 17 3"], min_score: float) 
 
 
 def pair_maps(
-    human_xyxy: Float[Array, "*batch 4"],
-    object_xyxy: Float[Array, "*batch 4"],
-    keypoints_px: Float[Array, "*batch 17 3"] | None = None,
+    human_xyxy: Float[ArrayLike, "*batch 4"],
+    object_xyxy: Float[ArrayLike, "*batch 4"],
+    keypoints_px: Float[ArrayLike, "*batch 17 3"] | None = None,
     *,
     min_score: float = 0.05,
     size: int = MAP_SIZE,

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
+
 TORCH_CUBIC = -0.75
 PILLOW_CUBIC = -0.5
 
 
-def cubic(distance: np.ndarray | Array, a: float):
+def cubic(distance: ArrayLike, a: float):
     """Keys' cubic convolution kernel with coefficient `a`; zero beyond distance 2."""
     xp = np if isinstance(distance, np.ndarray) else jnp
     d = abs(distance)
@@ -33,13 +35,13 @@ def cubic_matrix(size_in: int, size_out: int, a: float = TORCH_CUBIC) -> Float[n
 
 
 def resize_positions(
-    table: Float[Array, "rows dim"], grid_in: tuple[int, int], grid_out: tuple[int, int]
+    table: Float[ArrayLike, "rows dim"], grid_in: tuple[int, int], grid_out: tuple[int, int]
 ) -> Float[Array, "new_rows dim"]:
     """Position codes of another grid: row 0 (the class token's) stays, the rest is resized by `cubic_matrix`."""
     if table.shape[0] != 1 + grid_in[0] * grid_in[1]:
         raise ValueError(f"a table of {table.shape[0]} rows does not fit a grid of {grid_in} and a class token")
     if grid_in == grid_out:
-        return table
+        return jnp.asarray(table)
     rows, columns = (
         jnp.asarray(cubic_matrix(n_in, n_out), table.dtype) for n_in, n_out in zip(grid_in, grid_out, strict=True)
     )
@@ -49,15 +51,15 @@ def resize_positions(
 
 
 def window_matrix(
-    start: Float[Array, "batch"],
-    length: Float[Array, "batch"],
-    valid: Float[Array, "batch"],
+    start: Float[ArrayLike, "batch"],
+    length: Float[ArrayLike, "batch"],
+    valid: Float[ArrayLike, "batch"],
     size_in: int,
     size_out: int,
     *,
     kernel: str = "bicubic",
     antialias: bool = True,
-    first: Float[Array, "batch"] | None = None,
+    first: Float[ArrayLike, "batch"] | None = None,
 ) -> Float[Array, "batch {size_out} {size_in}"]:
     """Weights that stretch the window start ... start + length of each example's axis to `size_out` cells.
 
@@ -89,7 +91,9 @@ def window_matrix(
     return weight / jnp.where(total == 0, 1.0, total)
 
 
-def _axis_weights(source: tuple[Array, Array], target: tuple[Array, Array], cells: int, size: int) -> Array:
+def _axis_weights(
+    source: tuple[ArrayLike, ArrayLike], target: tuple[ArrayLike, ArrayLike], cells: int, size: int
+) -> Array:
     """Bilinear weights [N, size, cells] of the middles of target cells on source cells; 0 off the source.
 
     At the border of the source the nearest cell is read: a mask does not fade within its own rectangle.
@@ -105,9 +109,9 @@ def _axis_weights(source: tuple[Array, Array], target: tuple[Array, Array], cell
 
 
 def resample_masks(
-    masks: Float[Array, "*batch h w"],
-    source_xyxy_px: Float[Array, "*batch 4"],
-    target_xyxy_px: Float[Array, "*batch 4"],
+    masks: Float[ArrayLike, "*batch h w"],
+    source_xyxy_px: Float[ArrayLike, "*batch 4"],
+    target_xyxy_px: Float[ArrayLike, "*batch 4"],
     size: int | tuple[int, int],
 ) -> Float[Array, "*batch rows columns"]:
     """Each mask, known on an h x w grid over its source rectangle, on a grid of `size` over the target rectangle.
@@ -125,7 +129,7 @@ def resample_masks(
     return out.reshape((*leading, out_height, out_width))
 
 
-def square_around(boxes_xyxy_px: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+def square_around(boxes_xyxy_px: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """The square around a box, with its centre and its longer side: the frame of letterboxed pair maps."""
     centre = (boxes_xyxy_px[..., :2] + boxes_xyxy_px[..., 2:]) / 2
     half = jnp.max(boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2], axis=-1, keepdims=True) / 2

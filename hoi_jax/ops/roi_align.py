@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.arrays import ArrayLike
+
 
 def _sample_weights(
-    start: Float[Array, "boxes"], stop: Float[Array, "boxes"], limit: Int[Array, ""], cells: int, size: int
+    start: Float[ArrayLike, "boxes"], stop: Float[ArrayLike, "boxes"], limit: Int[ArrayLike, ""], cells: int, size: int
 ) -> Float[Array, "boxes size cells"]:
     """Bilinear weights of `size` evenly spaced samples on one axis; all zero for a sample off the map."""
     step = (stop - start) / (size - 1)
@@ -20,9 +22,9 @@ def _sample_weights(
 
 
 def crop_and_resize(
-    features: Float[Array, "batch h w channels"],
-    boxes_px: Float[Array, "batch boxes 4"],
-    valid_hw: Int[Array, "batch 2"],
+    features: Float[ArrayLike, "batch h w channels"],
+    boxes_px: Float[ArrayLike, "batch boxes 4"],
+    valid_hw: Int[ArrayLike, "batch 2"],
     *,
     stride: int,
     size: int = 7,
@@ -56,7 +58,7 @@ def crop_and_resize(
 
 
 def pyramid_level(
-    boxes_xyxy_px: Float[Array, "*batch 4"], levels: int, *, finest_px: float = 56.0, plus_one: bool = False
+    boxes_xyxy_px: Float[ArrayLike, "*batch 4"], levels: int, *, finest_px: float = 56.0, plus_one: bool = False
 ) -> Int[Array, "*batch"]:
     """The level of a pyramid that a box is pooled from: one step coarser for every doubling of sqrt(area).
 
@@ -69,9 +71,14 @@ def pyramid_level(
 
 
 def _axis_samples(
-    start: Array, length: Array, limit: Array, hole: tuple[Array, Array] | None, size: int, samples: int | None,
+    start: ArrayLike,
+    length: ArrayLike,
+    limit: ArrayLike,
+    hole: tuple[ArrayLike, ArrayLike] | None,
+    size: int,
+    samples: int | None,
     max_samples: int,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, Array]:
     """Cells, weights and "lies in the hole" of all samples of one axis, two cells per sample: [N, size, 2 * S] each."""
     per_bin = samples or max_samples
     step = length / size
@@ -96,17 +103,17 @@ def _axis_samples(
 
 
 def roi_align(
-    levels: Sequence[Array],
-    boxes_xyxy_px: Float[Array, "boxes 4"],
-    level: Int[Array, "boxes"],
-    valid_hw: Int[Array, "levels 2"],
+    levels: Sequence[ArrayLike],
+    boxes_xyxy_px: Float[ArrayLike, "boxes 4"],
+    level: Int[ArrayLike, "boxes"],
+    valid_hw: Int[ArrayLike, "levels 2"],
     *,
     strides: Sequence[float],
     size: int = 7,
     samples: int | None = 2,
     max_samples: int = 2,
     aligned: bool = True,
-    holes_xyxy_px: Float[Array, "boxes 4"] | None = None,
+    holes_xyxy_px: Float[ArrayLike, "boxes 4"] | None = None,
 ) -> Float[Array, "boxes size size channels"]:
     """Mean of bilinear samples in every cell of a size x size grid over each box of one image (Mask R-CNN).
 
@@ -158,15 +165,15 @@ def roi_align(
 
 
 def pyramid_roi_align(
-    levels: Sequence[Array],
-    boxes_xyxy_px: Float[Array, "batch boxes 4"],
-    image_hw_px: Int[Array, "batch 2"],
+    levels: Sequence[ArrayLike],
+    boxes_xyxy_px: Float[ArrayLike, "batch boxes 4"],
+    image_hw_px: Int[ArrayLike, "batch 2"],
     *,
     strides: Sequence[int],
     size: int = 7,
     finest_px: float = 56.0,
-    holes_xyxy_px: Float[Array, "batch boxes 4"] | None = None,
-    level_boxes_xyxy_px: Float[Array, "batch boxes 4"] | None = None,
+    holes_xyxy_px: Float[ArrayLike, "batch boxes 4"] | None = None,
+    level_boxes_xyxy_px: Float[ArrayLike, "batch boxes 4"] | None = None,
 ) -> Float[Array, "batch boxes size size channels"]:
     """`roi_align` of a batch with two samples per axis, each box on the level that its size asks for.
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import pairwise_iou
 
 
 def lis_weight(
-    score: Float[Array, "*batch"], *, scale: float = 8.4, offset: float = 12.0, slope: float = 10.0
+    score: Float[ArrayLike, "*batch"], *, scale: float = 8.4, offset: float = 12.0, slope: float = 10.0
 ) -> Float[Array, "*batch"]:
     """Weight that fades weak detections and keeps strong ones (TIN, Eq. 3): scale / (1 + exp(offset - slope * score)).
 
@@ -28,16 +29,16 @@ def lis_weight(
 
 
 def suppress_pairs(
-    interactiveness: Float[Array, "*batch"], valid: Bool[Array, "*batch"], *, threshold: float = 0.1
+    interactiveness: Float[ArrayLike, "*batch"], valid: Bool[ArrayLike, "*batch"], *, threshold: float = 0.1
 ) -> Bool[Array, "*batch"]:
     """Non-interaction suppression as a mask (TIN, section 3.5): False where the score is below `threshold`."""
-    return valid & (interactiveness >= threshold)
+    return jnp.logical_and(valid, interactiveness >= threshold)
 
 
 def verb_scores_of_class(
-    hoi_scores: Float[Array, "*batch hois"],
-    object_class: Int[Array, "*batch"],
-    hoi_table: Int[Array, "verbs objects"],
+    hoi_scores: Float[ArrayLike, "*batch hois"],
+    object_class: Int[ArrayLike, "*batch"],
+    hoi_table: Int[ArrayLike, "verbs objects"],
 ) -> Float[Array, "*batch verbs"]:
     """Scores of the HOI classes of one object class, laid out by verb; 0 where the combination does not exist.
 
@@ -52,8 +53,8 @@ def verb_scores_of_class(
 
 
 def fuse_scores(
-    streams: Sequence[Float[Array, "*shape"]],
-    weight: Float[Array, "*shape"] | None,
+    streams: Sequence[Float[ArrayLike, "*shape"]],
+    weight: Float[ArrayLike, "*shape"] | None,
     rule: Literal["sum", "product", "weighted_sum"],
 ) -> Float[Array, "*shape"]:
     """Scores of several streams joined: their sum or product, or the sum of `streams` times `weight`.
@@ -61,16 +62,16 @@ def fuse_scores(
     Args:
       weight: the stream that weighs the others in "weighted_sum" and is one of them otherwise; None = there is none.
     """
-    every = [*streams] if weight is None else [*streams, weight]
+    every = [jnp.asarray(s) for s in (streams if weight is None else (*streams, weight))]
     if rule == "product":
         return functools.reduce(jnp.multiply, every)
     if rule == "weighted_sum" and streams and weight is not None:
-        return functools.reduce(jnp.add, streams) * weight
+        return functools.reduce(jnp.add, every[:-1]) * every[-1]
     return functools.reduce(jnp.add, every)
 
 
 def agent_scores(
-    scores: Float[Array, "pairs verbs"], human: Int[Array, "pairs"], used: Bool[Array, "pairs"], humans: int
+    scores: Float[ArrayLike, "pairs verbs"], human: Int[ArrayLike, "pairs"], used: Bool[ArrayLike, "pairs"], humans: int
 ) -> Float[Array, "humans verbs"]:
     """Each person's best pair score per verb; 0 for a person without pairs (one image).
 
@@ -82,10 +83,10 @@ def agent_scores(
 
 
 def pair_nms(
-    human_xyxy: Float[Array, "pairs 4"],
-    object_xyxy: Float[Array, "pairs 4"],
-    object_class: Int[Array, "pairs"],
-    score: Float[Array, "pairs"],
+    human_xyxy: Float[ArrayLike, "pairs 4"],
+    object_xyxy: Float[ArrayLike, "pairs 4"],
+    object_class: Int[ArrayLike, "pairs"],
+    score: Float[ArrayLike, "pairs"],
     *,
     threshold: float,
 ) -> Bool[Array, "pairs"]:
@@ -99,10 +100,10 @@ def pair_nms(
 
 
 def product_nms(
-    human_xyxy_px: Float[Array, "pairs 4"],
-    object_xyxy_px: Float[Array, "pairs 4"],
-    object_class: Int[Array, "pairs"],
-    scores: Float[Array, "pairs columns"],
+    human_xyxy_px: Float[ArrayLike, "pairs 4"],
+    object_xyxy_px: Float[ArrayLike, "pairs 4"],
+    object_class: Int[ArrayLike, "pairs"],
+    scores: Float[ArrayLike, "pairs columns"],
     *,
     threshold: float,
     human_power: float,
@@ -129,7 +130,7 @@ def product_nms(
     return jax.vmap(lambda column: _greedy(repeated, column), in_axes=1, out_axes=1)(ranked) & chosen
 
 
-def _greedy(repeated: Bool[Array, "pairs pairs"], score: Float[Array, "pairs"]) -> Bool[Array, "pairs"]:
+def _greedy(repeated: Bool[ArrayLike, "pairs pairs"], score: Float[ArrayLike, "pairs"]) -> Bool[Array, "pairs"]:
     """Rows that stay, best score first (ties: lower row), when one that stays removes all that it repeats."""
     order = jnp.argsort(-score, stable=True)
     repeated = repeated[order][:, order]

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
+
 
 def cells_under_boxes(
-    boxes_xyxy_px: Float[Array, "*batch 4"], height: int, width: int, *, stride: int, rule: str
+    boxes_xyxy_px: Float[ArrayLike, "*batch 4"], height: int, width: int, *, stride: int, rule: str
 ) -> Bool[Array, "*batch {height} {width}"]:
     """Cells of each box (Eqs. 1 and 2).
 
@@ -34,7 +36,7 @@ def cells_under_boxes(
     return span(y1, y2, height)[..., :, None] & span(x1, x2, width)[..., None, :]
 
 
-def select_parts(scores: Float[Array, "batch queries parts"], *, rule: str, share: float, count: int):
+def select_parts(scores: Float[ArrayLike, "batch queries parts"], *, rule: str, share: float, count: int):
     """Which body parts of which query are kept, n in Eq. 6; equal scores: the lower index wins.
 
     Args:
@@ -57,7 +59,7 @@ def select_parts(scores: Float[Array, "batch queries parts"], *, rule: str, shar
 
 
 def merge_parts(
-    part_cells: Bool[Array, "batch parts tokens"], kept: Bool[Array, "batch queries parts"]
+    part_cells: Bool[ArrayLike, "batch parts tokens"], kept: Bool[ArrayLike, "batch queries parts"]
 ) -> Bool[Array, "batch queries tokens"]:
     """Cells of the kept parts of every query: the spatial merge of Eq. 6, max_k(m_part^k n^ik)."""
     # A product of zeros and ones, so that no [B, Q, K, T] table is written; exact in any precision.
@@ -65,11 +67,11 @@ def merge_parts(
 
 
 def progressive_masks(
-    part: Bool[Array, "*#batch queries tokens"],
-    any_part: Bool[Array, "*#batch 1 tokens"],
-    human: Bool[Array, "*#batch queries tokens"],
-    obj: Bool[Array, "*#batch queries tokens"],
-    with_others: Bool[Array, "*#batch queries 1"] | None = None,
+    part: Bool[ArrayLike, "*#batch queries tokens"],
+    any_part: Bool[ArrayLike, "*#batch 1 tokens"],
+    human: Bool[ArrayLike, "*#batch queries tokens"],
+    obj: Bool[ArrayLike, "*#batch queries tokens"],
+    with_others: Bool[ArrayLike, "*#batch queries 1"] | None = None,
     *,
     other_humans: str,
     last_layer: str,
@@ -102,7 +104,7 @@ def progressive_masks(
 
 
 def unblock(
-    allowed: Bool[Array, "*batch queries tokens"], valid: Bool[Array, "*batch 1 tokens"]
+    allowed: Bool[ArrayLike, "*batch queries tokens"], valid: Bool[ArrayLike, "*batch 1 tokens"]
 ) -> Bool[Array, "*batch queries tokens"]:
     """`allowed` within the valid tokens; a query that would see none sees all valid ones.
 
@@ -113,7 +115,7 @@ def unblock(
 
 
 def patches_under_boxes(
-    boxes_xyxy: Float[Array, "*batch 4"], grid: tuple[int, int], patch: int
+    boxes_xyxy: Float[ArrayLike, "*batch 4"], grid: tuple[int, int], patch: int
 ) -> Bool[Array, "*batch patches"]:
     """Patches (row by row) that a box touches: corners are rounded outwards to patch borders.
 
@@ -134,7 +136,10 @@ def patches_under_boxes(
 
 
 def pair_patches(
-    human_xyxy: Float[Array, "*batch 4"], object_xyxy: Float[Array, "*batch 4"], grid: tuple[int, int], patch: int
+    human_xyxy: Float[ArrayLike, "*batch 4"],
+    object_xyxy: Float[ArrayLike, "*batch 4"],
+    grid: tuple[int, int],
+    patch: int,
 ) -> Bool[Array, "*batch patches"]:
     """Patches under either box of each pair, not those between the boxes (DEFR, section 7.1.1)."""
     return patches_under_boxes(human_xyxy, grid, patch) | patches_under_boxes(object_xyxy, grid, patch)

@@ -5,7 +5,7 @@ that the package brings numbers only: none of its code is run, nor OpenCV needed
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ MOST = 100
 """Boxes that an image can have."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """An image [H, W, 3] uint8 RGB -> columns xyxy_px [N, 4], class [N], score [N], best first.
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.terms import mean_term
 from hoi_jax.nn.mlp import MLP
@@ -51,7 +52,7 @@ class TwoBoxesNet(nn.Module):
     num_verbs: int
 
     @nn.compact
-    def __call__(self, boxes: Float[Array, "batch n 4"], classes: Int[Array, "batch n"]) -> Array:
+    def __call__(self, boxes: Float[ArrayLike, "batch n 4"], classes: Int[ArrayLike, "batch n"]) -> Array:
         """[B, n, n, V]: row = person, column = object. Boxes in any unit, sides above 0."""
         centre = xyxy_to_cxcywh(boxes)
         human, obj = centre[:, :, None], centre[:, None]

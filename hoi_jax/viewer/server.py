@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -37,6 +37,7 @@ _POLICY = "; ".join(
 )
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images by row: image_id and [H, W, 3] uint8, None without an image (`data.records.ImageReader`)."""
 

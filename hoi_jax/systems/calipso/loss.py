@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal
 from hoi_jax.losses.metric_learning import pull_push_loss
 from hoi_jax.losses.terms import Term, mean_term
@@ -27,7 +28,7 @@ def training_fields(vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset(("image", "image_hw_px", *_BOX_FIELDS, *_PAIR_FIELDS, *style))
 
 
-def loss_terms(readout: Readout, targets: Targets, valid: Array, config: LossConfig) -> dict[str, Term]:
+def loss_terms(readout: Readout, targets: Targets, valid: ArrayLike, config: LossConfig) -> dict[str, Term]:
     """Named terms; `readout` at `targets.anchor`, both with a batch axis, `valid` [B] real examples.
 
     Cross-entropies are means over foreground anchors (`LossConfig.per`), embedding losses over verbs and images.

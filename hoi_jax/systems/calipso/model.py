@@ -5,7 +5,7 @@ What an image costs does not depend on who is in it: `trunk` runs once, and the 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.fpn import FPN
 from hoi_jax.backbones.resnet import make_resnet, normalised_pixels, valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
@@ -42,7 +43,7 @@ def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
     return make_anchors(image_hw, levels, cells).astype(np.float32)
 
 
-def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]) -> Maps:
+def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]) -> Maps:
     """[B, h, w, 1] per level: cells over the unpadded image; all of them where padding is not masked."""
     sizes = [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
     if not config.backbone.mask_padding:
@@ -51,7 +52,7 @@ def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: I
 
 
 def usable_anchors(
-    config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]
+    config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]
 ) -> Bool[Array, "batch total"]:
     """Which anchors of `anchors_of` may be used: padding has none."""
     return valid_anchors(level_cells(config, image_hw, image_hw_px), config.anchors.per_cell)
@@ -84,7 +85,11 @@ class CalipsoNet(nn.Module):
         self.target = heads(s.halves * verbs) if s.target_presence else None
 
     def trunk(
-        self, image: Array, image_hw_px: Int[Array, "batch 2"], train: bool = False, axis_name: str | None = None
+        self,
+        image: ArrayLike,
+        image_hw_px: Int[ArrayLike, "batch 2"],
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> Maps:
         """uint8 images [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
         c = self.config.backbone
@@ -103,7 +108,7 @@ class CalipsoNet(nn.Module):
             own.append(level)
         return tuple(own)
 
-    def _tasks(self) -> dict[str, list[AnchorHead]]:
+    def _tasks(self) -> dict[str, Sequence[AnchorHead]]:
         tasks = {"verb": self.verb, "embedding": self.embedding}
         return tasks if self.target is None else {**tasks, "target": self.target}
 

@@ -160,7 +160,7 @@ def gather_patches(
     return patches.reshape((*index.shape, -1)), kind, jnp.take(jnp.asarray(level), cell)
 
 
-def valid_anchors(valid: Sequence[Bool[Array, "batch h w 1"]], anchors: int) -> Bool[Array, "batch total"]:
+def valid_anchors(valid: Sequence[Bool[Array, "batch _ _ 1"]], anchors: int) -> Bool[Array, "batch total"]:
     """Anchors whose cell lies over the unpadded image."""
     flat = jnp.concatenate([v.reshape((v.shape[0], -1)) for v in valid], axis=1)
     return jnp.repeat(flat, anchors, axis=1)

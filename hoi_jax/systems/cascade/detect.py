@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.ops.anchors import cell_anchors, make_anchors
 from hoi_jax.ops.boxes import area, class_nms, clip_boxes, decode_boxes
@@ -61,7 +62,7 @@ def anchors_of(config: CascadeConfig, image_hw: tuple[int, int]) -> Float[np.nda
 
 
 def usable_anchors(
-    config: CascadeConfig, image_hw: tuple[int, int], image_hw_px: Int[Array, "batch 2"]
+    config: CascadeConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]
 ) -> Bool[Array, "batch total"]:
     """Anchors whose cell lies over the unpadded image."""
     flat = [
@@ -112,10 +113,10 @@ def choose_proposals(
 
 
 def refine(
-    boxes: Float[Array, "batch rows 4"],
-    deltas: Float[Array, "batch rows 4"],
+    boxes: Float[ArrayLike, "batch rows 4"],
+    deltas: Float[ArrayLike, "batch rows 4"],
     stage: int,
-    image_hw_px: Int[Array, "batch 2"],
+    image_hw_px: Int[ArrayLike, "batch 2"],
     config: BoxConfig,
 ) -> Float[Array, "batch rows 4"]:
     """Boxes after the head of `stage`; no gradient goes through them."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy, smooth_l1, softmax_cross_entropy
 from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import encode_boxes, pairwise_iou
@@ -32,7 +33,7 @@ class Sample(NamedTuple):
     is_truth: Array
 
 
-def stage_keys(key: Array, example_id: Array, number: int) -> Array:
+def stage_keys(key: Array, example_id: ArrayLike, number: int) -> Array:
     """One key per example for draw number `number`; it does not depend on the example's place in the batch."""
     return jax.vmap(lambda e: jax.random.fold_in(jax.random.fold_in(key, e), number))(example_id)
 
@@ -53,7 +54,7 @@ def sample_rois(
 
 
 def rpn_terms(
-    score: Array, deltas: Array, batch: Batch, image_hw: tuple[int, int], keys: Array, valid: Array,
+    score: ArrayLike, deltas: ArrayLike, batch: Batch, image_hw: tuple[int, int], keys: Array, valid: ArrayLike,
     config: CascadeConfig,
 ) -> dict[str, Term]:  # fmt: skip
     """Objectness and box offsets of sampled anchors, both per sampled anchor."""
@@ -109,8 +110,14 @@ def mask_loss(
 
 
 def detector_terms(
-    net: CascadeNet, pyramid: Pyramid, proposals: Array, proposal_valid: Array, batch: Batch, key: Array, valid: Array
-) -> dict[str, Term]:  # fmt: skip
+    net: CascadeNet,
+    pyramid: Pyramid,
+    proposals: ArrayLike,
+    proposal_valid: ArrayLike,
+    batch: Batch,
+    key: Array,
+    valid: ArrayLike,
+) -> dict[str, Term]:
     """Sum over stages of beta_t times class, box and mask losses; classes and boxes per sampled RoI."""
     config = net.config
     truth, truth_valid = batch["instances_xyxy_px"], batch["instances_valid"] & valid[:, None]

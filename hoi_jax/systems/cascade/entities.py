@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import gather_rows, top_rows
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.system import Batch
@@ -49,7 +50,7 @@ def find_detections(
 
 
 def faces_of(
-    boxes: Float[Array, "batch rows 4"], is_person: Bool[Array, "batch rows"], batch: Batch
+    boxes: Float[ArrayLike, "batch rows 4"], is_person: Bool[ArrayLike, "batch rows"], batch: Batch
 ) -> Float[Array, "batch rows 4"]:
     """Faces of people among the faces of the image; zeros where there is none, or where the batch has no faces.
 
@@ -82,7 +83,7 @@ def joined(truth: Detections, found: Detections) -> Detections:
     """Annotated boxes before detected ones (training); masks where both have them."""
     both = None if truth.masks is None or found.masks is None else jnp.concatenate([truth.masks, found.masks], axis=1)
 
-    def join(a: Array, b: Array) -> Array:
+    def join(a: ArrayLike, b: ArrayLike) -> Array:
         return jnp.concatenate([a, b.astype(a.dtype)], axis=1)
 
     return Detections(

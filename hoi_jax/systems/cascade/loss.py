@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy
 from hoi_jax.losses.metric_learning import draw_combinations, pair_ranking_loss, separated_ranking_loss
 from hoi_jax.losses.terms import Term, mean_term, stacked
@@ -129,7 +130,7 @@ def sample_pairs(
 
 
 def relation_terms(
-    net: CascadeNet, pyramid: Pyramid, found: Detections, batch: Batch, key: Array, valid: Array, prior: np.ndarray,
+    net: CascadeNet, pyramid: Pyramid, found: Detections, batch: Batch, key: Array, valid: ArrayLike, prior: np.ndarray,
     vocabulary: Vocabulary,
 ) -> dict[str, Term]:  # fmt: skip
     """Sum over stages of gamma_t (L_RRM + L_RCM); one entry per classifier."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.fpn import FPN
 from hoi_jax.backbones.resnet import make_resnet, normalised_pixels
 from hoi_jax.nn.roi_heads import BoxHead, MaskHead, RpnHead
@@ -54,13 +55,13 @@ class CascadeNet(nn.Module):
             count = len(c.relation.stages_of(c.stages))
             self.relations = [RelationStage(c.relation, b.pyramid_width, outputs, dtype) for _ in range(count)]
 
-    def pyramid(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> tuple[Array, ...]:
+    def pyramid(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> tuple[Array, ...]:
         """uint8 images [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
         b = self.config.backbone
         pixels = normalised_pixels(image, image_hw_px, b)
         return self.fpn(self.backbone.stages(pixels, image_hw_px), image_hw_px, b.strides[0])
 
-    def rois(self, levels: tuple[Array, ...], image_hw_px: Array) -> Pyramid:
+    def rois(self, levels: tuple[ArrayLike, ...], image_hw_px: ArrayLike) -> Pyramid:
         """The levels that RoIs are pooled from."""
         return Pyramid(levels[:-1], image_hw_px, self.config.backbone.strides, self.config.boxes.finest_px)
 
@@ -74,7 +75,7 @@ class CascadeNet(nn.Module):
         )
 
     def propose(
-        self, levels: tuple[Array, ...], image_hw: tuple[int, int], image_hw_px: Array
+        self, levels: tuple[ArrayLike, ...], image_hw: tuple[int, int], image_hw_px: ArrayLike
     ) -> tuple[Array, Array, Array, Array]:
         """Objectness logits and offsets of all anchors, and the proposals [B, P, 4] with their validity."""
         score, deltas = self.rpn_head(levels)

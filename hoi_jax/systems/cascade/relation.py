@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.systems.cascade.config import RelationConfig
@@ -208,7 +209,7 @@ class RelationStage(nn.Module):
         x = _leaky(x + self.first_bias[None, None].astype(x.dtype))
         return _leaky(self.second(x)).astype(jnp.float32)
 
-    def geometric(self, pairs: PairBoxes, image_hw_px: Array) -> Float[Array, "batch pairs dim"]:
+    def geometric(self, pairs: PairBoxes, image_hw_px: ArrayLike) -> Float[Array, "batch pairs dim"]:
         """X_g of the stage's own boxes, or masks where `region` uses them."""
         c = self.config
         if c.geometry == "vector":

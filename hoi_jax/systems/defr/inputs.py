@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.resample import window_matrix
 from hoi_jax.systems.defr.config import InputConfig
 
@@ -40,8 +41,8 @@ def _jitter(
 
 
 def prepare(
-    image: UInt8[Array, "batch height width 3"],
-    image_hw_px: Int[Array, "batch 2"],
+    image: UInt8[ArrayLike, "batch height width 3"],
+    image_hw_px: Int[ArrayLike, "batch 2"],
     config: InputConfig,
     keys: Array | None = None,
 ) -> Float[Array, "batch size size 3"]:

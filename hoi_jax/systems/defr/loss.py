@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import (
     binary_cross_entropy,
     binary_focal,
@@ -22,10 +23,10 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 def classification_loss(
-    logits: Float[Array, "batch classes"],
-    positive: Bool[Array, "batch classes"],
-    settled: Bool[Array, "batch classes"],
-    valid: Bool[Array, "batch"],
+    logits: Float[ArrayLike, "batch classes"],
+    positive: Bool[ArrayLike, "batch classes"],
+    settled: Bool[ArrayLike, "batch classes"],
+    valid: Bool[ArrayLike, "batch"],
     config: LossConfig,
 ) -> Term:
     """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (the others)."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import class_nms
 from hoi_jax.ops.pairs import Boxes, gather_rows, propose_pairs, top_rows, zero_unused
 from hoi_jax.ops.scoring import verb_scores_of_class
@@ -68,7 +69,7 @@ def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) ->
 
 
 def in_square(
-    boxes_xyxy_px: Float[Array, "batch rows 4"], image_hw_px: Array, size: int
+    boxes_xyxy_px: Float[ArrayLike, "batch rows 4"], image_hw_px: ArrayLike, size: int
 ) -> Float[Array, "batch rows 4"]:
     """Boxes of the batch's image in the stretched one."""
     scale = size / jnp.maximum(image_hw_px, 1).astype(jnp.float32)
@@ -108,7 +109,7 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
         logits = jnp.moveaxis(jax.lax.map(run, parts), 0, 1)
         return logits.reshape((batch, chunks * d.pair_chunk, -1))[:, :pairs]
 
-    def patches(first: Array, second: Array, hw: Array) -> Array:
+    def patches(first: ArrayLike, second: ArrayLike, hw: ArrayLike) -> Array:
         return pair_patches(in_square(first, hw, size), in_square(second, hw, size), grid, config.backbone.patch)
 
     def detect(variables: Variables, batch: Batch, streams: list[Array]) -> dict[str, Array]:

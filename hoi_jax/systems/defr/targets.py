@@ -43,7 +43,7 @@ def image_labels(
         positive = labels_from_pairs(batch, vocabulary)
         return positive, jnp.ones_like(positive)
     if vocabulary.hois:
-        labels = batch["hoi_labels"]
+        labels = jnp.asarray(batch["hoi_labels"])
         return labels == 1, labels != 0
     actions = batch["persons_actions"][:, :, np.asarray(vocabulary.verb_action)]
     used = batch["persons_valid"][:, :, None]

@@ -10,7 +10,7 @@ import importlib.metadata
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -29,6 +29,7 @@ class TextError(ValueError):
     """A text cannot be turned into tokens."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Texts to numbers."""
 

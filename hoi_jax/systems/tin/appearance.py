@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import ResidualStage, make_resnet, normalised_pixels
 from hoi_jax.nn.mlp import example_dropout
 from hoi_jax.ops.roi_align import crop_and_resize
@@ -32,7 +33,7 @@ class Appearance(nn.Module):
         self.human_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
         self.object_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
 
-    def features(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Float[Array, "batch h w channels"]:
+    def features(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> Float[Array, "batch h w channels"]:
         """uint8 image [B, H, W, 3] to R's map, `config.stride` pixels per cell."""
         c = self.config
         pixels = normalised_pixels(image, image_hw_px, c)
@@ -40,10 +41,10 @@ class Appearance(nn.Module):
 
     def vectors(
         self,
-        features: Float[Array, "batch h w channels"],
-        image_hw_px: Int[Array, "batch 2"],
-        human_xyxy_px: Float[Array, "batch humans 4"],
-        object_xyxy_px: Float[Array, "batch objects 4"],
+        features: Float[ArrayLike, "batch h w channels"],
+        image_hw_px: Int[ArrayLike, "batch 2"],
+        human_xyxy_px: Float[ArrayLike, "batch humans 4"],
+        object_xyxy_px: Float[ArrayLike, "batch objects 4"],
     ) -> tuple[Array, Array]:
         """One vector per person [B, N, D] and per object [B, M, D], float32: crop, residual stage, mean."""
         cells = -(-image_hw_px // self.config.stride)

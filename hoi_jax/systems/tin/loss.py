@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy, weighted_binary_cross_entropy
 from hoi_jax.losses.terms import Term, mean_term, valid_mean
 from hoi_jax.system import Batch, LossOutput, Variables
@@ -46,7 +47,7 @@ def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[f
     return jnp.mean(binary_cross_entropy(logits, labels), axis=-1)
 
 
-def _mean(entropy: Array, known: Array, *, valid: Array, per_image: bool) -> Term:
+def _mean(entropy: ArrayLike, known: ArrayLike, *, valid: ArrayLike, per_image: bool) -> Term:
     """Mean of `entropy` [B, P, ...] over known entries of valid examples [B], all at once or of each image first.
 
     An image without any known entry counts as 0 among the images' means: alone in an update it would change nothing.
@@ -59,9 +60,9 @@ def _mean(entropy: Array, known: Array, *, valid: Array, per_image: bool) -> Ter
 
 
 def _terms(
-    logits: Mapping[str, Array],
+    logits: Mapping[str, ArrayLike],
     targets: Targets,
-    valid: Array,
+    valid: ArrayLike,
     config: TinConfig,
     weights: Mapping[str, np.ndarray | None],
 ) -> dict[str, Term]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import valid_cells
 from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.ops.raster import pair_maps
@@ -31,7 +32,7 @@ def image_field(config: TinConfig) -> tuple[str, ...]:
 def image_of(batch: Batch, config: TinConfig) -> Array:
     """That field, or a black pixel per example for a network that never sees it."""
     for name in image_field(config):
-        return batch[name]
+        return jnp.asarray(batch[name])
     return jnp.zeros((batch["detections_valid"].shape[0], 1, 1, 3), jnp.uint8)
 
 
@@ -83,7 +84,7 @@ class TinNet(nn.Module):
         if c.interactiveness.streams:
             self.interactiveness = Interactiveness(c, dtype)
 
-    def features(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Float[Array, "batch h w channels"]:
+    def features(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> Float[Array, "batch h w channels"]:
         """R's map: all that is computed from pixels alone, and what a cache holds."""
         extractor = self.appearance if self.config.shares_stages else self.interactiveness_stages
         return extractor.features(image, image_hw_px)

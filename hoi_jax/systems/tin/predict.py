@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import Boxes, enumerate_pairs, gather_rows, propose_pairs, top_rows, zero_unused
 from hoi_jax.ops.scoring import agent_scores, verb_scores_of_class
 from hoi_jax.system import Batch, Predictions, Variables
@@ -100,7 +101,7 @@ def by_verb(fused: Array, object_class: Array, config: TinConfig, vocabulary: Vo
     return jnp.where(jnp.take(jnp.asarray(allowed.T), object_class, axis=0), fused, 0.0)
 
 
-def network_inputs(image: Array, image_hw_px: Array, detected: Mapping[str, Array]) -> PairInputs:
+def network_inputs(image: ArrayLike, image_hw_px: ArrayLike, detected: Mapping[str, ArrayLike]) -> PairInputs:
     """The tables of `detected_pairs`, with a batch axis, for the network."""
     tables = ("human_xyxy_px", "human_keypoints_px", "object_xyxy_px", "object_class", "human_index", "object_index")
     return PairInputs(image, image_hw_px, **{name: detected[name] for name in tables})
