@@ -156,16 +156,16 @@ def report(found: dict[str, dict[str, Any]]) -> None:
         whole = figures["all"]
         figures["jpeg_share"] = decode / whole["cpu_ms_per_image"]
         print(
-            f"{name}: {whole['pictures_per_second']:.1f} images/s, {whole['cpu_ms_per_picture']:.1f} ms of CPU each "
-            f"({whole['megapixels_per_picture']:.2f} megapixels), of which JPEG {decode:.1f} ms "
+            f"{name}: {whole['images_per_second']:.1f} images/s, {whole['cpu_ms_per_image']:.1f} ms of CPU each "
+            f"({whole['megapixels_per_image']:.2f} megapixels), of which JPEG {decode:.1f} ms "
             f"= {100 * figures['jpeg_share']:.0f} %"
         )
         if "peer" in figures:
             peer = figures["peer"]
             print(
-                f"  peer: {peer['pictures_per_second']:.1f} images/s, {peer['cpu_ms_per_picture']:.1f} ms "
-                f"({peer['megapixels_per_picture']:.2f} megapixels), of which JPEG {peer['jpeg_ms']:.1f} ms; ours is "
-                f"{peer['cpu_ms_per_picture'] / whole['cpu_ms_per_picture']:.2f} times as fast by CPU"
+                f"  peer: {peer['images_per_second']:.1f} images/s, {peer['cpu_ms_per_image']:.1f} ms "
+                f"({peer['megapixels_per_image']:.2f} megapixels), of which JPEG {peer['jpeg_ms']:.1f} ms; ours is "
+                f"{peer['cpu_ms_per_image'] / whole['cpu_ms_per_image']:.2f} times as fast by CPU"
             )
 
 

@@ -1,20 +1,24 @@
-"""The dataset doctor: `python -m data_prep.check NAME --dir DIR [--images DIR]`.
+"""Checks label files: `python -m data_prep.check NAME --dir DIR [--images DIR]`, or NAME with the files themselves.
 
 Finds the label files of the dataset NAME (hico_det, hico, vcoco, mpii, hoi_w, pic, own) below DIR, reads them as a
 build would, and prints one table per file: counts against the published ones, fingerprints, order of classes, broken
 records, repeated images, boxes outside or without area, and, with --images, missing and unreadable images. The
 first offenders are named, with what to do. Exit status 1 when anything is an error.
+
+    python -m data_prep.check hico_det --dir hico_20160224_det
+    python -m data_prep.check own mine/train.json mine/test.json --images mine/images
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.doctor import Finding, examine, table_text
 from data_prep.expected import COUNTS
-from data_prep.find_files import FoundFile, class_order_fault, find_files, fingerprint, open_found
+from data_prep.find_files import FoundFile, class_order_fault, find_files, fingerprint, open_found, split_of
+from data_prep.findings import Finding, examine, table_text
 from data_prep.images import ImageFolder
 from hoi_jax.io import DataError
 
@@ -24,9 +28,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m data_prep.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=sorted(COUNTS))
-    parser.add_argument("--dir", type=Path, required=True, help="where the dataset's files are")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="label files, in place of --dir")
+    parser.add_argument("--dir", type=Path, help="where the dataset's files are")
     parser.add_argument("--images", type=Path, help="folder of images, each of which is decoded")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if bool(options.files) == bool(options.dir):
+        parser.error("give --dir DIR, or label files, and not both")
+    return options
 
 
 def check_file(found: FoundFile, dataset: str, images: ImageFolder | None) -> tuple[list[Finding], list[str]]:
@@ -51,12 +59,12 @@ def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, l
     files = find_files(dataset, folder)
     if not files:
         raise DataError(f"{folder}: no label file of {dataset} below it; docs/data.md names those that are known")
-    photos = None if images is None else ImageFolder(images, upright=dataset == "own")
+    image_folder = None if images is None else ImageFolder(images, upright=dataset == "own")
     results: dict[str, list[Finding]] = {}
     names: dict[str, set[str]] = {}
     for found in files:
         title = f"{found.path.relative_to(folder)} ({found.split or 'split unknown'})"
-        results[title], listed = check_file(found, dataset, photos)
+        results[title], listed = check_file(found, dataset, image_folder)
         names.setdefault(found.split, set()).update(listed)
     shared = sorted(names.get("test", set()) & (names.get("train", set()) | names.get("trainval", set())))
     if shared:
@@ -65,10 +73,19 @@ def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, l
     return results
 
 
+def check_files(dataset: str, files: Sequence[Path], images: Path | None = None) -> dict[str, list[Finding]]:
+    """Findings of the given label files, by path."""
+    folder = None if images is None else ImageFolder(images, upright=dataset == "own")
+    return {str(path): check_file(FoundFile(path, split_of(path.name)), dataset, folder)[0] for path in files}
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
-        results = check(options.name, options.dir, options.images)
+        if options.files:
+            results = check_files(options.name, options.files, options.images)
+        else:
+            results = check(options.name, options.dir, options.images)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -184,7 +184,7 @@ def test_a_coordinate_that_is_no_finite_number_names_file_and_record(tmp_path, v
 def test_reversed_and_unfinite_boxes_are_refused_and_others_kept(box):
     with pytest.raises(ValueError, match="box 1 is not finite or has"):
         instance_columns(np.array([[0, 0, 1, 1], box], float), np.zeros(2, int))
-    kept = [[-5, -3, 2000, 9], [4, 4, 4, 9]]  # Out of the image, and without area: the doctor counts them.
+    kept = [[-5, -3, 2000, 9], [4, 4, 4, 9]]  # Out of the image, and without area: the check counts them.
     np.testing.assert_array_equal(instance_columns(np.array(kept, float), np.zeros(2, int))["instances_xyxy_px"], kept)
     columns = instance_columns(np.array([[0, 0, 1, 1]], float), np.zeros(1, int))
     columns["instances_xyxy_px"] = np.array([[5, 0, 1, 1]], np.float32)

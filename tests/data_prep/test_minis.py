@@ -1,4 +1,4 @@
-"""Small copies of the datasets, as they lie on disk, from the doctor to batches (and, slow, to trained scores)."""
+"""Small copies of the datasets, as they lie on disk, from the check to batches (and, slow, to trained scores)."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep import build, check, validate
+from data_prep import build, check
 from hoi_jax.annotations import Annotations
 from hoi_jax.data.pipeline import Pipeline
 from hoi_jax.data.records import RecordFiles, read_meta
@@ -32,7 +32,7 @@ DATASETS = {
 
 
 def make(name, tmp_path):
-    """The mini copy checked by the doctor and built: (its folder, folder of the built records)."""
+    """The mini copy checked and built: (its folder, folder of the built records)."""
     folder = tmp_path / "disk"
     folder.mkdir()
     files = getattr(minis, name)(folder)
@@ -48,7 +48,7 @@ def mini(request, tmp_path_factory):
     return request.param, *make(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_the_doctor_finds_the_files_and_nothing_wrong(mini, capsys):
+def test_the_check_finds_the_files_and_nothing_wrong(mini, capsys):
     name, folder, _ = mini
     assert check.main([name, "--dir", str(folder), "--images", str(folder)]) == 0
     out = capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_a_build_feeds_the_pipeline(mini):
         assert batch["instances_mask"].any((2, 3)).sum() >= 4
 
 
-def test_the_doctor_names_the_first_offenders_of_every_fault(tmp_path, capsys):
+def test_the_check_names_the_first_offenders_of_every_fault(tmp_path, capsys):
     files = minis.own(tmp_path)
     table = json.loads(files["train"].read_text())
     table["annotations"][0]["bbox"] = [60, 2, 19, 38]  # Out of the image.
@@ -128,7 +128,7 @@ def test_the_doctor_names_the_first_offenders_of_every_fault(tmp_path, capsys):
     table["images"][3]["width"] = 999
     files["train"].write_text(json.dumps(table))
     (tmp_path / "images" / "train_2.jpg").unlink()
-    assert validate.main([str(files["train"]), "--images", str(tmp_path / "images")]) == 1
+    assert check.main(["own", str(files["train"]), "--images", str(tmp_path / "images")]) == 1
     out = capsys.readouterr().out
     for text in (
         "train_0.jpg: [60, 2, 79, 40] in 64 x 48", "[5, 5, 5, 14]", "record 2 (train_2.jpg)", "category_id' is 99",

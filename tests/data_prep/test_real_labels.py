@@ -1,11 +1,11 @@
-"""The real annotation files, where they are: published counts, read back equal, and what the doctor says of them."""
+"""The real annotation files, where they are: published counts, read back equal, and what the check says of them."""
 
 import numpy as np
 import pytest
 
-from data_prep.doctor import examine
 from data_prep.expected import COUNTS
 from data_prep.find_files import FoundFile, class_order_fault, fingerprint, open_found
+from data_prep.findings import examine
 from data_prep.labels import records_of
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
@@ -39,7 +39,7 @@ def opened(data_dir):
 
 
 @pytest.mark.parametrize("name, dataset, split, images, pairs, empty", FILES, ids=[row[0] for row in FILES])
-def test_the_published_counts_are_reproduced_and_the_doctor_finds_no_fault(
+def test_the_published_counts_are_reproduced_and_the_check_finds_no_fault(
     opened, data_dir, name, dataset, split, images, pairs, empty
 ):
     labels, findings = opened(name, dataset, split)
@@ -108,7 +108,7 @@ def test_hake_part_states_are_read_with_the_pairs(opened, data_dir):
         (4000, "warning", "no split has so many"),
     ],
 )
-def test_the_doctor_knows_4946_from_4532(count, level, text):
+def test_the_check_knows_4946_from_4532(count, level, text):
     names = [f"COCO_val2014_{n:012d}.jpg" for n in range(count)]
     labels = LabelFile("x", "V-COCO", "vcoco", "vcoco", names, range(count), [(0, 0)] * count, lambda row: {})
     (images, *_) = examine(labels, "vcoco", "test")
@@ -119,7 +119,7 @@ def test_the_doctor_knows_4946_from_4532(count, level, text):
 @pytest.mark.parametrize(
     "field, message", [("verbs", "field 'verbs', entry 0"), ("objects", "field 'objects', entry 0")]
 )
-def test_the_doctor_sees_lists_in_another_order(tmp_path, field, message):
+def test_the_check_sees_lists_in_another_order(tmp_path, field, message):
     path = minis.hico_json(tmp_path / "instances_test2015.json")
     assert class_order_fault(path) is None
     table = io.read_json(path)

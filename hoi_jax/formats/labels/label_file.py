@@ -1,6 +1,6 @@
 """A label file of any layout, opened: which images it speaks of, and the rows of each, read one at a time.
 
-Evaluation wants whole splits (`annotations`), builders want records with images beside them, and the doctor wants to
+Evaluation wants whole splits (`annotations`), builders want records with images beside them, and the check wants to
 go on after a broken record: all three read through this type.
 """
 
