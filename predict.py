@@ -1,4 +1,4 @@
-"""Finds what people do in images: writes predictions.json and a drawn image each.
+"""Predicts interactions in images: writes predictions.json and a drawn copy of each image.
 
 Examples:
   python predict.py photo.jpg                        # needs requirements-photos.txt, once; see docs/photos.md

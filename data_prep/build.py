@@ -1,4 +1,4 @@
-"""Builds a dataset into TFDS records: `python -m data_prep.build NAME [options]`.
+"""Builds a dataset as TFDS records: `python -m data_prep.build NAME [options]`.
 
     python -m data_prep.build hoi_scenes/small
     python -m data_prep.build vcoco --images DIR --annotations train=vcoco_train.json … --coco-instances FILE

@@ -1,4 +1,4 @@
-"""One TFDS builder for every dataset: a reader yields raw records per split, this writes them down.
+"""The TFDS builder of every dataset: writes the raw records that a reader yields per split.
 
 The TFDS files (`tfrecord`, because tf.data cannot read array_record) are written into a temporary folder; the meta
 file that marks a finished build comes last and the folder is renamed into place, so that an interrupted build is
@@ -32,7 +32,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSource:
-    """What a dataset's own reader offers to the builder.
+    """Interface of a dataset's reader to the builder.
 
     Attributes:
       name: "<dataset>/<size or layout>", the folder below the data directory.

@@ -1,4 +1,4 @@
-"""Checks label files: `python -m data_prep.check NAME --dir DIR [--images DIR]`, or NAME with the files themselves.
+"""Checks a dataset's files: `python -m data_prep.check NAME --dir DIR [--images DIR]`.
 
 Finds the label files of the dataset NAME (hico_det, hico, vcoco, mpii, hoi_w, pic, own) below DIR, reads them as a
 build would, and prints one table per file: counts against the published ones, fingerprints, order of classes, broken

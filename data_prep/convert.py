@@ -1,4 +1,4 @@
-"""Labels from one layout into another: `python -m data_prep.convert IN OUT --to LAYOUT`.
+"""Converts labels between layouts: `python -m data_prep.convert IN OUT --to LAYOUT`.
 
     python -m data_prep.convert instances_test2015.json test_hico.json --to hoi_a
     python -m data_prep.convert vcoco_test.json mine.json --to own --coco-instances instances_val2014.json

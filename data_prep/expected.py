@@ -1,4 +1,4 @@
-"""What is known of the published datasets: counts of every split, and files whose content was seen before."""
+"""Published facts of the datasets: counts of every split, and digests of known files."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which files below a folder are a dataset's labels, by their usual names.
+"""Discovery of a dataset's label files in a folder by their usual names.
 
 Also what is asked of a file before it is read as labels: its fingerprint, and whether its own lists of classes are in
 the official order.

@@ -1,4 +1,4 @@
-"""COCO's own files as own data: boxes, masks and poses of photographs, with the pairs that V-COCO gives some of them.
+"""Converts COCO's files to a custom dataset: boxes, masks, poses, and V-COCO's pairs.
 
     python -m data_prep.from_coco OUT.json --instances FILE … [--keypoints FILE …] [--pairs LABELS …]
 

@@ -1,4 +1,4 @@
-"""Finding images by file name, and what of an image goes into a record."""
+"""Image lookup by file name, and the image columns of a record."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Datasets without their images: boxes, classes and labels of any label file, for networks that look at nothing else.
+"""Datasets without images: boxes, classes and labels of any label file, for networks that read no pixels.
 
 Annotated boxes serve as detections with score 1. HICO-DET draws new boxes for every annotated pair; boxes of one class
 that overlap by more than `SAME` become one detection, the first of them.

@@ -1,4 +1,4 @@
-"""One's own labelled images (`hoi_jax.formats.labels.custom`), made ready for a build."""
+"""Custom labelled images (`hoi_jax.formats.labels.custom`), prepared for a build."""
 
 import dataclasses
 from collections.abc import Mapping

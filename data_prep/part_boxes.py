@@ -1,4 +1,4 @@
-"""Body-part boxes for a build, by the one recipe that the systems use too (`hoi_jax.ops.part_boxes`)."""
+"""Body-part boxes for a build, by the recipe that the systems use (`hoi_jax.ops.part_boxes`)."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tables that systems take from training labels, counted from a built dataset and kept beside it.
+"""Statistics of training labels that systems use, counted from a built dataset and saved beside it.
 
     python -m data_prep.priors NAME [--data-dir DIR] [--split train] [--check]
 

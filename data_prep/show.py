@@ -1,4 +1,4 @@
-"""Draws what a built dataset knows of its people: masks, poses, body-part boxes, and the maps that networks see.
+"""Draws the annotations of people in a built dataset: masks, poses, body-part boxes, and network maps.
 
     python -m data_prep.show NAME --out FOLDER [--data-dir DIR] [--split SPLIT] [--images N] [--only-pairs]
 

@@ -1,4 +1,4 @@
-"""Detections, poses, faces and body-part boxes put beside the labels, given to people by where they are.
+"""Side inputs of a build: detections, poses, faces and body-part boxes, assigned to people by position.
 
 A pose belongs to a person's box if it is the one that overlaps it most, and by more than `POSE_OVERLAP` (the recipe
 that the body-part paper follows). HICO-DET draws several boxes around one person: each may get the same pose. A face
@@ -138,7 +138,7 @@ Files = Mapping[str, Sequence[Path]]
 
 @dataclasses.dataclass(frozen=True)
 class SideFiles:
-    """What is put beside the labels.
+    """Files with side inputs.
 
     Attributes:
       detections, poses, faces: files, or folders of detections, by split.
@@ -158,7 +158,7 @@ class SideFiles:
 
 
 class SideInputs:
-    """What a build adds to every record; false when there is nothing to add.
+    """Side inputs added to every record; false when there are none.
 
     Attributes:
       settings: names and fingerprints of the files, for the dataset's meta data.

@@ -1,4 +1,4 @@
-"""Ground truth of one split as flat arrays, without images: all that evaluation needs to know of a dataset.
+"""Ground truth of one split as flat arrays, without images: the labels that evaluation needs.
 
 Data preparation writes one file beside each built split, so that scores can be computed where neither
 TensorFlow nor the images are.

@@ -1,4 +1,4 @@
-"""One configured experiment: what `train.py`, `evaluate.py` and `predict.py` share.
+"""A configured experiment, shared by `train.py`, `evaluate.py` and `predict.py`.
 
 Turns a config (plain values) into checked settings, and settings into a system, pipelines, and scores.
 """

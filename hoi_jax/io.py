@@ -1,4 +1,4 @@
-"""The one place where files are opened: bounded reads, atomic writes, errors that name the file.
+"""File access: bounded reads, atomic writes, errors that name the file.
 
 Nothing here runs pickled code: arrays come from npz with `allow_pickle=False`.
 """

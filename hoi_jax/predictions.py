@@ -1,4 +1,4 @@
-"""Predictions on disk: one npz file, from which every score and every drawing can be made again.
+"""Predictions on disk: one npz file, the source of all scores and drawings.
 
 The writer drops padding, moves boxes to pixels of the original image and keeps what NIS suppressed
 (`pair_nis_keep` False), so that suppression can be switched off without running the model again.

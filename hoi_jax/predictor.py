@@ -1,4 +1,4 @@
-"""Prediction functions for images and boxes that come without a dataset: what `predict.py` runs.
+"""Prediction functions for images and boxes without a dataset, as `predict.py` uses them.
 
 From a workdir's checkpoint, with other classes given as text (DEFR), or from CLIP's file alone (DEFR untrained).
 """
@@ -23,7 +23,7 @@ Predict = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A system's prediction, and the inputs that it cannot do without."""
+    """A system's prediction function and its required inputs."""
 
     run: Predict
     requires: tuple[Requirement, ...] = ()

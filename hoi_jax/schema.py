@@ -1,4 +1,4 @@
-"""The tables that travel through the library: records, batches, predictions.
+"""Table schemas: fields of records, batches and predictions.
 
 One vocabulary of field names serves all systems. A field is declared once, here, with its shape, dtype and
 unit; readers, the pipeline, systems and the evaluator refer to it by name. This module needs only NumPy, so that

@@ -1,4 +1,4 @@
-"""Configuration mappings into frozen dataclasses, refusing what they do not know.
+"""Conversion of configuration mappings to frozen dataclasses; unknown keys are errors.
 
 Configs are plain values (`configs/*.py`, ml_collections); the code that uses them wants checked, immutable
 objects. `from_config` is the only bridge: an unknown key, a wrong type or an impossible value raises

@@ -1,4 +1,4 @@
-"""What a HOI method is to the rest of the library: three pure functions and the batch fields they need."""
+"""The `System` interface: three pure functions of a HOI method, and the batch fields they need."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Predictions = Mapping[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class LossOutput:
-    """What a loss returns.
+    """Output of a loss function.
 
     Attributes:
       terms: named terms, whose values add up to the loss. Each is a sum and a count over the examples that the loss was

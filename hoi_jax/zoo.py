@@ -66,7 +66,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is known of an exported checkpoint without loading its weights."""
+    """Metadata of an exported checkpoint, without its weights."""
 
     name: str
     folder: Path

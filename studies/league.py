@@ -3,8 +3,8 @@
     python -m studies.league          # docs/league.md from the results that are there
     python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
 
-A checkpoint takes part by being exported (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`; nothing
-lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from.
+A checkpoint takes part by being exported (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`;
+nothing lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from.
 Times come from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
 """
 

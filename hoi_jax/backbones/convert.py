@@ -1,4 +1,4 @@
-"""Turns a pretrained ResNet into the file that detection systems start their backbone from.
+"""Conversion of a pretrained ResNet to the initial weights of detection systems.
 
     python -m hoi_jax.backbones.convert resnet50.pth resnet50.npz
     python -m hoi_jax.backbones.convert ResNet50/model.json resnet50.npz

@@ -1,4 +1,4 @@
-"""Residual networks (He et al., CVPR 2016) of any depth and width, with padding that leaves no trace.
+"""Residual networks (He et al., CVPR 2016) of any depth and width, invariant to padding.
 
 Where a stage's stride sits differs between frameworks, and weights of one layout give nonsense in another:
 "torchvision" has it in the first block, in the 3x3 convolution; "caffe" (also Keras) in the first block, in the first

@@ -1,4 +1,4 @@
-"""Weights of ResNets by our names: torchvision's, slim's `resnet_v1_*` and Keras' first ResNet-50.
+"""Conversion of ResNet weights: torchvision's, slim's `resnet_v1_*` and Keras' first ResNet-50.
 
 Slim (iCAN, TIN): layout "slim". Keras (Caffe's weights): layout "caffe", and its convolutions have biases, which go
 into the stored means: norm(conv(x) + b; mean) = norm(conv(x); mean - b).

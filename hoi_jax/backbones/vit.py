@@ -1,4 +1,4 @@
-"""Vision transformers: CLIP's and ImageNet's, at any resolution, and class tokens that look at a part of the image.
+"""Vision transformers of CLIP and ImageNet at any resolution, with class tokens masked to a part of the image.
 
 CLIP (Radford et al., 2021): a norm before the blocks, no bias in the patch projection, QuickGELU, epsilon 1e-5.
 ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6; Scenic's has GELU by

@@ -1,4 +1,4 @@
-"""Weights of ViTs and CLIP by our names: OpenAI's and open_clip's layout, Hugging Face's, timm's, and DEFR's release.
+"""Conversion of ViT and CLIP weights: OpenAI's and open_clip's layout, Hugging Face's, timm's, and DEFR's release.
 
 The image tower goes below "params/backbone", the text tower below "params/text". The projection of a ViT's feature
 becomes "params/image_projection": DEFR has none, and uses it to bring text embeddings to the classifier.

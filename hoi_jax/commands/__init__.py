@@ -1,1 +1,1 @@
-"""What the programs at the top do (`evaluate.py`, `predict.py`), and the smaller programs of `python -m`."""
+"""Implementation of `evaluate.py` and `predict.py`, and the programs run by `python -m hoi_jax.commands.*`."""

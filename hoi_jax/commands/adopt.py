@@ -1,4 +1,4 @@
-"""Makes converted weights a checkpoint that is scored and used without training a step.
+"""Exports converted weights as a checkpoint that can be scored and used without training.
 
     python -m hoi_jax.systems.body_part.convert qpic_resnet50_hico.pth qpic.npz
     python -m hoi_jax.commands.adopt configs/body_part_hico_det_qpic.py qpic.npz runs/qpic_authors

@@ -1,4 +1,4 @@
-"""Stores the feature maps of a trained extractor for every image: training on top of it becomes many times cheaper.
+"""Caches the feature maps of a trained extractor for every image, which makes later training far cheaper.
 
     python -m hoi_jax.commands.cache_features --workdir runs/r --name r --data-dir data
 

@@ -1,4 +1,4 @@
-"""Two results side by side: what differs, by how much, and whether more than chance.
+"""Compares two results: metrics that differ, by how much, and whether significantly.
 
     python -m hoi_jax.commands.compare A.json B.json
     python -m hoi_jax.commands.compare A.json B.json \\

@@ -1,4 +1,4 @@
-"""The first batch as the network gets it, in a file: what `--dump-batch` of train.py and evaluate.py does."""
+"""Writes the first batch exactly as the network receives it: `--dump-batch` of train.py and evaluate.py."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Images in, predictions.json and drawn images out: what `predict.py` does once it has a model and boxes."""
+"""Predictions for image files: the implementation of `predict.py` given a model and boxes."""
 
 import dataclasses
 import sys
@@ -31,7 +31,7 @@ _NO_BOXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What prediction needs to know beside the model.
+    """Prediction options besides the model.
 
     Attributes:
       sizes: static shapes and the rule of sizes, as in training. batch_size: of every batch.

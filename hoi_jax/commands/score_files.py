@@ -1,4 +1,4 @@
-"""What `evaluate.py --predictions` does: scores a file of predictions, or two side by side, and writes the report.
+"""Implementation of `evaluate.py --predictions`: scores one prediction file or two, and writes the report.
 
 Imports neither JAX nor TensorFlow, except to read images of a built dataset for a report.
 """
@@ -30,7 +30,7 @@ BENCHMARK_OPTIONS = {"predictions", "annotations", "against", "dataset"}
 
 @dataclasses.dataclass(frozen=True)
 class FileRequest:
-    """What to score and how; every field is the argument of `evaluate.py` with that name."""
+    """Request of one evaluation; every field is the argument of `evaluate.py` with that name."""
 
     predictions: Path
     annotations: Path

@@ -1,4 +1,4 @@
-"""What `evaluate.py --workdir` does: predicts a split with a checkpoint, scores it, and writes the report."""
+"""Implementation of `evaluate.py --workdir`: predicts a split with a checkpoint, scores it, and writes the report."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ ATTENTION_IMAGES = 3
 
 @dataclasses.dataclass(frozen=True)
 class RunRequest:
-    """What to score and how; every field is the argument of `evaluate.py` with that name."""
+    """Request of one evaluation; every field is the argument of `evaluate.py` with that name."""
 
     workdir: Path
     checkpoint: str = "best"

@@ -1,4 +1,4 @@
-"""Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training images.
+"""Fits thresholds of non-interaction suppression per HOI class on held-out training images.
 
     python -m hoi_jax.commands.suppression_thresholds joined_val.npz annotations_val.npz --out calibration.json
 

@@ -1,4 +1,4 @@
-"""What a training will cost, before there is any data: operations, memory and hours of a config.
+"""Estimated cost of a training: operations, memory and hours of a config, before there is any data.
 
     python -m hoi_jax.commands.training_cost configs/tin_hico_det.py
     python -m hoi_jax.commands.training_cost configs/cascade_vcoco.py:phase=detector --set batch_size=4 --tflops 40

@@ -1,4 +1,4 @@
-"""Two networks at inference: pairs of one prediction file take the interactiveness of another's.
+"""Transfers interactiveness: pairs of one prediction file take the interactiveness scores of another.
 
     python -m hoi_jax.commands.transfer_interactiveness verbs.npz interactiveness.npz --out joined.npz \\
         [--calibration calibration.json]

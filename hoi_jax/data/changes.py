@@ -1,4 +1,4 @@
-"""What is done to every image before the network sees it: mirrored, recoloured, cut, resized, put in a static shape.
+"""Geometric and colour changes of every image before the network: flip, colour, crop, resize, static shape.
 
 All of it is decided here, on the host, from the image's size and the draws of its place in the stream (`draws`), before
 anything is read. So the batches' shapes are known beforehand, and training, evaluation and prediction obey one rule.
@@ -89,7 +89,7 @@ _TRIES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """One row per image, in the order in which they are done.
+    """One row per image, in the order of application.
 
     Attributes:
       flip: mirrored first.

@@ -1,4 +1,4 @@
-"""Boxes of an object detector from files in circulation, looked up by image."""
+"""Detections from public files of object detectors, looked up by image."""
 
 import dataclasses
 import sys
@@ -70,7 +70,7 @@ def entries_of(path: str | Path) -> list[dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Which boxes of a file are kept.
+    """Selection of boxes from a detection file.
 
     Attributes:
       min_score: weaker ones are left out.

@@ -1,4 +1,4 @@
-"""Random numbers by their place alone: the same for any batch, host, restart and version of a library.
+"""Counter-based random numbers: the same for any batch, host, restart and library version.
 
 A number is a hash of (seed, epoch, example, index): SplitMix64's output function (Steele, Lea & Flood, OOPSLA 2014)
 applied once per word. Being counter-based, all draws of an epoch are one array operation on the host.

@@ -1,4 +1,4 @@
-"""Feature maps of a frozen extractor, stored once per image.
+"""Cached feature maps of a frozen extractor, one entry per image.
 
 `python -m hoi_jax.commands.cache_features` writes them; the pipeline gives them out as `image_features` instead of
 `image`.

@@ -1,4 +1,4 @@
-"""Rows of other people's files by image: found by its file name, with or without ending, or the number at its end."""
+"""Rows of foreign files by image: by file name, with or without ending, or by the number at its end."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ def keys_of(name: str) -> list[Key]:
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """What of a file and of a dataset belong together.
+    """Correspondence of a file's images with those of a dataset.
 
     Attributes:
       images: split -> images of the dataset.

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: records -> host batches of static shapes, the same for any number of hosts.
+"""The tf.data pipeline: records to host batches of static shapes, the same for any number of hosts.
 
 The plan (`plan`) says which examples make up step s, in which static shape; what is done to each of them (`changes`) is
 known before anything is read. Each host reads its rows' records at their places and nothing else, so that a resumed run

@@ -1,4 +1,4 @@
-"""From image files to the network's pixels, for training, evaluation, prediction, viewer and caches alike.
+"""Decoding and resizing of images to network input, for training, evaluation, prediction, viewer and caches alike.
 
 Files of any kind are decoded under limits: CMYK, palettes and grey become RGB; 16 bits a channel become the upper 8; of
 animations the first image counts; transparency is dropped. Files that are truncated, are no image, or hold more than

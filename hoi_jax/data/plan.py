@@ -1,4 +1,4 @@
-"""Which examples make up which batch: a function of (seed, step) alone, for any number of hosts and after any restart.
+"""Composition of batches as a function of (seed, step) alone, for any number of hosts and after any restart.
 
 Every epoch holds each example once (or as often as `copies` says), in an order of its own. Examples wait in a queue for
 their static shape; a batch leaves whenever a queue is full, so that all of its images have one shape and none is left
@@ -35,7 +35,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
-    """One batch: its rows, the number of its static shape, and which rows only fill it up."""
+    """One batch: its rows, the index of its static shape, and a mask of filler rows."""
 
     rows: Rows
     shape: int

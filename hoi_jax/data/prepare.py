@@ -1,4 +1,4 @@
-"""From a record to an example: labels, changed tables, pixels and masks, in the fields that a system needs."""
+"""Preparation of examples from records: labels, transformed tables, pixels and masks in the fields of a system."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""How often each example is shown per epoch: oversampling of rare classes, and sparsity-adaptive sampling.
+"""Number of copies of each example per epoch: oversampling of rare classes, and sparsity-adaptive sampling.
 
 Oversampling is that of DEFR, section 4.1. Sparsity-adaptive sampling (Wu et al., ECCV 2022, section 4) shows crowded
 images more often than sparse ones. An image is sparse if exactly one person is annotated in it; one without people is

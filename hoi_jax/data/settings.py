@@ -1,4 +1,4 @@
-"""What the pipeline is told: where the records are, the sizes of the tables, and how images are changed."""
+"""Input pipeline settings: records, table sizes, augmentation."""
 
 import dataclasses
 from typing import Literal
@@ -15,7 +15,7 @@ class MixedDataset:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSettings:
-    """Which records, and which of their columns become the batch.
+    """Source of the records, and their columns that form the batch.
 
     Attributes:
       name: dataset and size as built, for example "hoi_scenes/small".
@@ -166,7 +166,7 @@ class AugmentSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PipelineSettings:
-    """How the stream runs.
+    """Batching, shuffling and prefetching.
 
     Attributes:
       threads: parallel parsers, 0 = as many as tf.data likes.

@@ -1,4 +1,4 @@
-"""From the raw rows of one example to padded tables of fixed size (`schema.BATCH_FIELDS`), in TensorFlow."""
+"""Padded tables of fixed size (`schema.BATCH_FIELDS`) from the raw rows of one example, in TensorFlow."""
 
 import numpy as np
 import tensorflow as tf

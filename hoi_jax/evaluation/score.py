@@ -1,4 +1,4 @@
-"""Scores of a prediction file against the annotations of a split: hop 8 of the walk of a batch.
+"""Scores of a prediction file against the annotations of a split.
 
 Stores and annotations hold continuous corners. The official evaluators count in inclusive pixels; boxes are
 moved into their frame here, once, so that IoU with +1 there equals plain IoU of ours.

@@ -1,4 +1,4 @@
-"""The `Scorer`: predictions, the labels of a split, and every result that is made of them.
+"""The `Scorer`: predictions, the labels of a split, and all results computed from them.
 
 `evaluate.py` builds one from files (`load_scorer`) or from a run, and both compose their results by `Scorer.results`.
 HOI-W and PIC have file layouts of their own and a scorer of their own (`benchmark_files`) with the same method.

@@ -1,4 +1,4 @@
-"""Results as `evaluate.py` prints them, in percent, and as it writes them, between 0 and 1.
+"""Result tables: printed in percent, written to JSON between 0 and 1.
 
 Results come by name; "model" is the one that is asked about, all others are compared with it.
 """

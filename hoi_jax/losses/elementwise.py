@@ -1,4 +1,4 @@
-"""Elementwise losses of logits and box offsets; nothing is averaged here."""
+"""Elementwise losses of logits and box offsets, without reduction."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Losses on relations between samples: pairwise ranking, and pulling together and pushing apart of embeddings.
+"""Metric learning losses: pairwise ranking, and pull and push losses of embeddings.
 
 Ranking: annotated pairs should score higher than others (Cascaded HOI Recognition, CVPR 2020, Eq. 14). Pull and push:
 CALIPSO (Chafik et al., WACV 2020, Eqs. 3 to 8).

@@ -1,4 +1,4 @@
-"""Fully connected stacks, with dropout that does not depend on where an example lies in the batch."""
+"""Fully connected stacks, with dropout that is independent of an example's place in the batch."""
 
 import zlib
 from collections.abc import Sequence

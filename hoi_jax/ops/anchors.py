@@ -1,4 +1,4 @@
-"""Anchor boxes on a feature pyramid, and which annotated or detected box each of them belongs to.
+"""Anchor boxes on a feature pyramid, and their assignment to annotated or detected boxes.
 
 Layout as in torchvision's RetinaNet: levels from fine to coarse, cells of a level row by row, the anchors of a cell
 ratio by ratio and within a ratio scale by scale. A cell (x, y) is centred at (x * stride, y * stride).

@@ -1,4 +1,4 @@
-"""Tables of fixed size: choice and gathering of rows, and pairing of people with objects; masks mark unused places."""
+"""Padded tables on device: selection and gathering of rows, and pairing of people with objects."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Pairs and poses drawn as small maps, exactly: grid positions are integers, never rounded floats.
+"""Rasterised pair and pose maps, exact: grid positions are integers, never rounded floats.
 
 The pair map keeps the aspect ratio of the union box U of a human and an object (a letterbox). With L the longer and
 S the other side of U, a coordinate v measured from U's corner goes to 64 v / L + 32 (1 - S / L) on the short axis;

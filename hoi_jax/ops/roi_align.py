@@ -1,4 +1,4 @@
-"""Fixed-size features of boxes, cut out of a feature map."""
+"""RoI pooling: features of fixed size for boxes on a feature map."""
 
 from collections.abc import Sequence
 

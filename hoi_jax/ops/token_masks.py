@@ -1,4 +1,4 @@
-"""Cells and patches of a feature map under boxes, and attention masks made of them.
+"""Token masks: cells and patches of a feature map under boxes, and attention masks made of them.
 
 Masks are True where a token may be attended to. Maps are [H, W], row-major; cell (r, c) covers the pixels from
 r * stride, c * stride. The attention masks are those of "Mining Cross-Person Cues for Body-Part Interactiveness

@@ -1,4 +1,4 @@
-"""HOI on anybody's photograph: an off-the-shelf object detector and a prior of verbs, offline. An optional extra.
+"""HOI prediction on photographs: an off-the-shelf object detector and a verb prior, offline. An optional extra.
 
 `detector` says what a detector is and has one; `darknet` runs its network; `packaged` finds weights inside an installed
 package without running the package's code; `prior` names the exported checkpoints that need boxes alone. Only entry

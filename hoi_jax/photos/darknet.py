@@ -1,4 +1,4 @@
-"""Networks of Darknet (a text file of layers, a file of numbers), as far as YOLOv3-tiny and YOLOv4-tiny need them.
+"""Darknet networks (a text file of layers, a file of weights), as far as YOLOv3-tiny and YOLOv4-tiny need them.
 
 Darknet's file of numbers: three int32 (major, minor, revision), a count of training images (uint64 from version 0.2
 on, else int32), then float32 for every convolution in order: bias [out]; with batch normalisation scale, mean, variance

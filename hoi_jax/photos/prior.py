@@ -1,4 +1,4 @@
-"""Priors of verbs for photographs: exported checkpoints trained on real labels that look at boxes and classes only."""
+"""Verb priors for photographs: exported checkpoints trained on real labels, with boxes and classes as only input."""
 
 from collections.abc import Mapping
 from typing import Any

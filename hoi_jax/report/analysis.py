@@ -1,4 +1,4 @@
-"""All that a page says about one set of predictions beside its scores: errors, calibration, every single image."""
+"""Analysis of one set of predictions for a report: errors, calibration, per-image AP."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from hoi_jax.vocab import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """One set of predictions looked through.
+    """The analysis of one set of predictions.
 
     Attributes:
       predicted, right: kept predictions with an object, and which of them are true positives.

@@ -1,4 +1,4 @@
-"""What went wrong, by kind: how often, and what it costs (`evaluation.errors`)."""
+"""Report section on error kinds: their frequency and their cost in mAP (`evaluation.analysis.errors`)."""
 
 import html
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Scores against what came true: a reliability diagram per set of predictions, and the numbers behind it."""
+"""Report section on calibration: a reliability diagram per set of predictions, and its numbers."""
 
 import html
 import math

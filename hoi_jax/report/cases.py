@@ -1,4 +1,4 @@
-"""Whole images worth looking at: where a model is best and worst, and where two models differ most."""
+"""Best and worst images of a model, and the images on which two models differ most."""
 
 import dataclasses
 import html

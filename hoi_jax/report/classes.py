@@ -1,4 +1,4 @@
-"""The table of classes: average precision of each, of everything compared, to be sorted and filtered."""
+"""The sortable table of classes: AP of each class for every set of predictions."""
 
 from collections.abc import Mapping, Sequence
 

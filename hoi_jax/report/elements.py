@@ -1,4 +1,4 @@
-"""Pieces of HTML that pages are made of: tables, images, bars. Every text is escaped here."""
+"""HTML elements of pages: tables, images, bars. Every text is escaped here."""
 
 import base64
 import dataclasses
@@ -15,7 +15,7 @@ Cell = str | int | float | None
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """How a column of a table looks and what can be done with it.
+    """Format and behaviour of a table column.
 
     Attributes:
       title: over the column.
@@ -36,7 +36,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a page: where links lead, its title, and finished HTML."""
+    """A section of a page: anchor, title and finished HTML."""
 
     anchor: str
     title: str

@@ -1,4 +1,4 @@
-"""Which images a report shows: confident right predictions, confident wrong ones, interactions not found.
+"""Selection of example images: confident correct predictions, confident wrong ones, missed interactions.
 
 What counts as right is decided by the evaluators' own matching, so that images and scores agree. The choice is
 deterministic: by score, ties by the order of the store.

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a trained model: scores, curves, images, configuration.
+"""A self-contained HTML page about a trained model: scores, curves, images, configuration.
 
 Styles, charts and images are inside the file, and its content security policy forbids every request, so that
 it can be mailed or kept for years. Every text is escaped.
@@ -66,7 +66,7 @@ class ExampleImage:
 
 @dataclasses.dataclass(frozen=True)
 class ReportInput:
-    """All that a report shows; an empty part is left out of the page.
+    """Contents of a report; empty parts are left out of the page.
 
     Attributes:
       title, summary: heading and the sentences under it.

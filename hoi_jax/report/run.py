@@ -1,4 +1,4 @@
-"""The report of one training run, put together from what lies in its folder."""
+"""The report of one training run, assembled from the files of its workdir."""
 
 import dataclasses
 import json
@@ -78,7 +78,7 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a page will say and show, before any image is read.
+    """Contents of a page, before any image is read.
 
     Attributes:
       results: "model", perhaps "against", and whatever they are compared with; labels: their names on the page.

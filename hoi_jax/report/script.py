@@ -1,4 +1,4 @@
-"""What the report's tables do when they are used: sorting and filtering (JavaScript), inside the page.
+"""JavaScript of the report's tables: sorting and filtering.
 
 `RULES` decides and touches no page, so that any JavaScript engine can try it (`tests/report/test_script.py`);
 `BEHAVIOUR` joins it with the page. Without scripts the tables are whole and in their first order.

@@ -1,4 +1,4 @@
-"""How each activity poses its people and places its object, and which verbs it means to show.
+"""Activities: poses of their people, placement of their objects, and intended verbs.
 
 An activity only proposes: `world` keeps a play when the rules of `verbs` find exactly the intended verbs in it.
 """

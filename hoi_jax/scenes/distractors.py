@@ -1,4 +1,4 @@
-"""Who and what is beside the activities: bystanders, unused objects, and decoys that share only boxes with a verb."""
+"""Distractors: bystanders, unused objects, and decoys that share only boxes with a verb."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""How people, objects and backgrounds look: lists of coloured shapes, painted once in colour and once as an id map.
+"""Drawing of people, objects and backgrounds: lists of coloured shapes, painted in colour and as an id map.
 
 A shape is (kind, coordinates in pixels, line width, colour). The colour image is painted at twice the size and
 reduced (smooth edges); the id map tells for every pixel which entity is visible there.

@@ -15,7 +15,7 @@ from hoi_jax.vocab.scenes import OBJECTS
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What all objects of a class share.
+    """Properties shared by all objects of a class.
 
     Attributes:
       width, height: size over the height of a person.

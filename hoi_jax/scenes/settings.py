@@ -40,7 +40,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class SceneSettings:
-    """What a scene depends on, beside its index.
+    """Parameters of a scene besides its index.
 
     Attributes:
       height_px, width_px: size of the image, from 64x64 to 800x1333.

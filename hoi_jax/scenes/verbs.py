@@ -1,4 +1,4 @@
-"""What every verb means: one geometric rule each, evaluated on the finished scene.
+"""Definitions of the verbs: one geometric rule each, evaluated on the finished scene.
 
 No rule asks for the class of an object (a person as target only changes what two hands mean). A body part touches
 a target when its point lies within a tolerance of the target's outline; a look or a pointing arm is a ray that hits

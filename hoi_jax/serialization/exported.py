@@ -1,4 +1,4 @@
-"""Folders of exported checkpoints: their names, and whether their files are still what was written.
+"""Folders of exported checkpoints: names, and verification of their files.
 
 An exported folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and
 `SHA256SUMS`: one line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.

@@ -32,7 +32,7 @@ def _no_persistent(identity: object) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """What the names in a file stand for. Every function raises ValueError (or TypeError, KeyError) to refuse.
+    """Meaning of the global names in a file. Every function raises ValueError (or TypeError, KeyError) to refuse.
 
     Attributes:
       find: (module, name) -> our name for it, or None.

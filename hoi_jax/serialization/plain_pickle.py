@@ -1,4 +1,4 @@
-"""Reads pickles that hold data only: lists, dicts, numbers, texts and NumPy arrays.
+"""Reader of pickles that hold data only: lists, dicts, numbers, texts and NumPy arrays.
 
 The published V-COCO tools exchange such files. A dozen harmless names are known; an array must bring its own bytes.
 See `pickle_machine` for why this is safe.

@@ -1,4 +1,4 @@
-"""State dicts (tensor names to arrays) of any framework, told apart by content."""
+"""State dicts (tensor names to arrays) of any framework, detected from content."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Reads what PyTorch saved (`.pth`, `.pt`) without PyTorch and without running anything that the file names.
+"""Reader of PyTorch files (`.pth`, `.pt`) without PyTorch, which executes nothing in the file.
 
 Three layouts: today's zip archive, the older stream of pickles, and TorchScript archives (the files that OpenAI
 published CLIP in), whose modules are taken for the tensors they hold. Only the tensors that are asked for are built.

@@ -1,4 +1,4 @@
-"""Names of the systems and where they are built. A new method adds one line to `_BUILDERS`."""
+"""Registry of systems by name. A new method adds one line to `_BUILDERS`."""
 
 import difflib
 import importlib

@@ -1,4 +1,4 @@
-"""Two boxes: what a pair's boxes and classes alone say about its verbs. A baseline, and the shortest whole system.
+"""Two boxes: verbs from a pair's boxes and classes alone. A baseline, and the shortest complete system.
 
 `docs/add_a_system.md` reads this file from top to bottom: settings, network, targets, loss, prediction, `build`.
 """

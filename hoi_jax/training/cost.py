@@ -1,4 +1,4 @@
-"""What programs cost, counted from their shapes: nothing is computed, and nothing compiled unless asked for."""
+"""Operation and memory counts of programs, from shapes: nothing is computed, and compilation is optional."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What happens when a number is not finite: say where, keep the batch, stop."""
+"""Handling of non-finite values: location, a dump of the batch, and an error."""
 
 from collections.abc import Mapping
 from io import BytesIO

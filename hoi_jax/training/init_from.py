@@ -1,4 +1,4 @@
-"""Starting from parts of another run's variables, by name, with a report of what happened to each."""
+"""Initialisation from parts of another run's variables, selected by name, with a report."""
 
 import dataclasses
 import re

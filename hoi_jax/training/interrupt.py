@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: finish the step, save, leave."""
+"""Graceful interruption: Ctrl-C and SIGTERM finish the step, save and exit."""
 
 import signal
 import threading

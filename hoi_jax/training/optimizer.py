@@ -1,4 +1,4 @@
-"""Optimisers whose groups are chosen by parameter names."""
+"""Optimizers whose parameter groups are selected by name patterns."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Everything that knows of devices: placing states and batches, running per-device functions over a named axis.
+"""Device placement of states and batches, and per-device functions over a named axis.
 
 The per-device function is written once, with collectives over the axis "batch". `pmap` is one wrapper; `shard_map` over
 a mesh is the other, for pods and for newer code around it. Both give the same numbers. Between processes, each one

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions step -> factor of the base learning rate, and what a config's mean for a run.
+"""Learning-rate schedules: functions from the step to a factor of the base learning rate, built from settings.
 
 A config may give lengths in epochs, and a paper's schedule for another batch; `in_steps` makes both this run's updates.
 """

@@ -17,7 +17,7 @@ def _patterns(name: str, patterns: tuple[str, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    """The shape of the learning rate over steps, a factor in [0, 1] of each group's learning rate.
+    """The learning-rate schedule, a factor in [0, 1] of each group's learning rate.
 
     Attributes:
       kind: "constant"; "cosine" (to `final_factor` at the last step); "step" (times `step_factor` at each of
@@ -63,7 +63,7 @@ class ScheduleSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ParameterRule:
-    """What happens to the parameters whose whole path ("backbone/conv1/kernel") matches `pattern`.
+    """Update rule of the parameters whose full path ("backbone/conv1/kernel") matches `pattern`.
 
     Attributes:
       pattern: regular expression, matched in full.
@@ -85,7 +85,7 @@ class ParameterRule:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """The update rule and which parameters it moves how.
+    """The update rule and its parameter groups.
 
     Attributes:
       name: "sgd", "momentum" (both with weight decay added to the gradient, as Caffe and PyTorch do), or "adamw"
@@ -157,7 +157,7 @@ class InitFromSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """How long, on what, and what is kept.
+    """Length, devices, initialisation, logging and checkpoints of a run.
 
     Attributes:
       num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have. With

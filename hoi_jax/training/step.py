@@ -1,4 +1,4 @@
-"""The training state, and one step of it as one device sees it: loss, gradients, update, and what was not finite."""
+"""The training state and one training step per device: loss, gradients, update, finite checks."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ Params = Mapping[str, Any]
 
 @no_type_check
 class TrainState(flax.struct.PyTreeNode):
-    """What a checkpoint holds and a step maps to its successor.
+    """Contents of a checkpoint, and the input and output of a step.
 
     On the host its arrays are NumPy's, and tree functions put other objects in their place: run-time checks are off.
 

@@ -1,4 +1,4 @@
-"""Looks through a dataset in a web browser, on this machine only.
+"""Starts the web viewer of a dataset on this machine.
 
     python -m hoi_jax.viewer --dataset hoi_scenes/small
     python -m hoi_jax.viewer --dataset hico_det --split test --predictions runs/tin/predictions_test.npz

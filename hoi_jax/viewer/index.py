@@ -1,4 +1,4 @@
-"""What is in every image of a split, and which images are asked for."""
+"""Index of the content of every image of a split, and queries on it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MANY = 6
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """What the images must have; an empty or None value asks for nothing."""
+    """Conditions on images; an empty or None field matches every image."""
 
     verb: str = ""
     object: str = ""
@@ -37,7 +37,7 @@ class Query:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """I images; everything about their content that can be asked, in memory.
+    """Content of I images in memory, for queries.
 
     Attributes:
       has_object, has_verb: [I, objects], [I, verbs].

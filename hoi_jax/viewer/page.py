@@ -1,4 +1,4 @@
-"""The page of the viewer: its look, and what it does with the answers of the server. All text goes in as text."""
+"""The viewer's page: style and script. All text is inserted as text."""
 
 _CSS = """
 :root { --ink: #1b1f24; --soft: #4c5561; --rule: #d9dee5; --paper: #fff; --tint: #f4f6f9; --accent: #005fa3;

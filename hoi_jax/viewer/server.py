@@ -1,4 +1,4 @@
-"""Answers of the viewer over HTTP: read-only, on this machine only, about images by their number and nothing else.
+"""Read-only HTTP server for the viewer; binds to localhost and serves images by index only.
 
 No part of a request ever becomes a file name. A page of another site cannot read the answers: requests must name this
 machine as their host.
@@ -45,7 +45,7 @@ class Images(Protocol):
 
 
 class Viewer:
-    """What the server knows: an index, where images come from, and what it is called."""
+    """State of the server: an index, an image source and a title."""
 
     def __init__(self, index: Index, images: Images, title: str):
         self._index, self._images, self._title = index, images, title

@@ -1,4 +1,4 @@
-"""Colours of images and pages, and the contrast rule that both obey."""
+"""Colours of images and pages, and their contrast rule."""
 
 Colour = tuple[int, int, int]
 

@@ -1,4 +1,4 @@
-"""Interactions drawn onto an image: people, objects, the links between them, verbs with scores.
+"""Drawings of interactions: people, objects, the links between them, verbs with scores.
 
 Everything has a dark and a light edge, so that it stands out from bright, dark and busy images alike; text
 lies on filled labels. Line widths and font follow the image's size, and small images are enlarged first.

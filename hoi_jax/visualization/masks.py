@@ -1,4 +1,4 @@
-"""Relation segmentation drawn onto an image: masks, and what links them (Cascaded HOI Recognition, Figure 5)."""
+"""Drawings of relation segmentation: masks and their relations (Cascaded HOI Recognition, Figure 5)."""
 
 from collections.abc import Mapping
 

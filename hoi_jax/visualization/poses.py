@@ -1,4 +1,4 @@
-"""People drawn with all that is known of them: masks, poses, body-part boxes, and the maps that networks see."""
+"""Drawings of annotated people: masks, poses, body-part boxes, and the maps of the network."""
 
 from collections.abc import Mapping, Sequence
 

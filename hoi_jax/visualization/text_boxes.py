@@ -1,4 +1,4 @@
-"""Where labels go: boxes of text placed inside an image without covering one another, as far as possible."""
+"""Placement of text labels inside an image without overlap where possible."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Names and class tables of the datasets: frozen values, no arrays on devices."""
+"""Class tables of the datasets, as frozen values."""
 
 from hoi_jax.vocab.tables import Vocabulary
 

@@ -1,4 +1,4 @@
-"""What a system must beat: scores from class frequencies or from box distances, without looking at the image."""
+"""Trivial baselines: class frequencies and box distances, scored without looking at the image."""
 
 import dataclasses
 

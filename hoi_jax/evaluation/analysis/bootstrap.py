@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap over images (Efron, 1979), for one set of predictions and for two on the same images.
+"""Confidence intervals of scores: bootstrap over images (Efron, 1979), for one set of predictions or a paired two.
 
 An interval is estimate +- z * standard error, with the error taken from scores on images drawn with replacement. It
 speaks of the score that this protocol gives on average to a set of so many images of this kind. Two traps are avoided

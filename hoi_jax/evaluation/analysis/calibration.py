@@ -1,4 +1,4 @@
-"""Do scores mean what they say? Of all predictions with score 0.7, seven in ten should be right.
+"""Calibration of scores: reliability diagrams and expected calibration error.
 
 A prediction is right when the ranking that average precision is taken over counts it as a true positive: both boxes at
 IoU 0.5 or more, and no better-scored prediction found the same pair before. Low scores are by far the most frequent, so

@@ -1,4 +1,4 @@
-"""Two results side by side: what differs, by how much, and whether more than chance. Differences are B minus A."""
+"""Comparison of two results: metrics that differ, with paired confidence intervals. Differences are B minus A."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the false positives of each HOI class are, and what fixing each kind would bring.
+"""Error kinds of false positives per HOI class, and the mAP gained by fixing each kind.
 
 In the spirit of TIDE (Bolya et al., ECCV 2020), for pairs. "Fits" means IoU at the protocol's threshold (0.5), the
 smaller of both boxes for a pair. Every counted false positive of class (verb, object) gets the first kind that holds:

@@ -1,4 +1,4 @@
-"""Hard and easy parts of a split as filters on any metric: sparse/crowded, normal/tiny, less/more occlusion.
+"""Image subsets of a split for any metric: sparse/crowded, normal/tiny, less/more occlusion.
 
 The body-part-map paper (ECCV 2022) reports interactiveness on these parts of the HICO-DET test set. Its released code
 defines sparse; it leaves tiny and occlusion to a supplement that is not public, so those two are our definitions.

@@ -1,4 +1,4 @@
-"""Predictions and ground truth as (person, verb, object) rows, and which are right by the evaluators' own matching."""
+"""Predictions and ground truth as (person, verb, object) rows, matched by the evaluators' own rules."""
 
 import dataclasses
 

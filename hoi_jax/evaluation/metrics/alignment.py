@@ -1,4 +1,4 @@
-"""Which rows of a prediction file count for the images of a split."""
+"""Alignment of prediction rows with the images of a split."""
 
 import dataclasses
 import importlib.metadata
@@ -20,7 +20,7 @@ ZERO_BASED = np.array([0.0, 0.0, -1.0, -1.0])
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-    """The part of a store that is counted, with image rows of the annotations."""
+    """The rows of a prediction file that are scored, with image rows of the annotations."""
 
     pair_rows: Int[np.ndarray, " p"]
     pair_image: Int[np.ndarray, " p"]

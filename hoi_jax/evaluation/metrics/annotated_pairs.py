@@ -1,4 +1,4 @@
-"""Action scores from label files that list pairs only: what can be told, and how sure it is.
+"""Action scores from label files that list pairs only, with confidence intervals.
 
 Such files (V-COCO as JSON of pairs) lose every person without an annotated object. What differs from the official
 scores is therefore:

@@ -1,4 +1,4 @@
-"""HOI-W: mAP_rel over ten verbs, as the data set's authors count (Liao et al., PPDM, CVPR 2020).
+"""HOI-W: mAP_rel over ten verbs, as the dataset's authors compute it (Liao et al., PPDM, CVPR 2020).
 
 Unlike HICO-DET's rule, a prediction takes *every* annotated interaction that it matches and that no better
 prediction took: subject and object both of the annotated class with IoU of at least 0.5 (sides x2 - x1), same verb.

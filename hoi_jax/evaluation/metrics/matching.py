@@ -1,4 +1,4 @@
-"""Which ground truth a detection finds: greedy by score, best overlap, each ground truth once.
+"""Greedy matching of detections to ground truth: by score, best overlap, each ground truth once.
 
 All matching is by *groups* (one class in one image): a detection sees only the ground truth of its group. The
 rule of the official evaluators needs no search for a second-best partner: a detection belongs to the ground

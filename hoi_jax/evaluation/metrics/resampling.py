@@ -1,4 +1,4 @@
-"""AP of every class under other numbers of copies of each image: what the bootstrap resamples.
+"""Per-class AP under bootstrap resampling weights.
 
 Matching happens within an image, so drawing images anew changes which detections stand in the ranking, and never
 which of them are hits. A ranking is therefore made once and weighted by the copies of each image.

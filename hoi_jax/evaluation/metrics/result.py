@@ -1,4 +1,4 @@
-"""What an evaluation returns: headline numbers, per-class arrays, and what they were computed from."""
+"""Evaluation results: headline metrics, per-class arrays, and a manifest of their inputs."""
 
 import dataclasses
 import math

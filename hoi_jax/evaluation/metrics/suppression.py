@@ -1,4 +1,4 @@
-"""What non-interaction suppression deletes (TIN, Li et al., CVPR 2019, Table 4).
+"""Metrics of non-interaction suppression: pairs deleted (TIN, Li et al., CVPR 2019, Table 4).
 
 The paper gives no formula; this is the reading of its benchmark script. A candidate pair is *interactive* when both
 its boxes overlap by more than 0.5 with an annotated pair of a real HOI and of the detected object class, else

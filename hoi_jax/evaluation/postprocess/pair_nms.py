@@ -1,4 +1,4 @@
-"""Pair-wise non-maximum suppression: a named post-process of CDN and GEN-VLKT, not part of any evaluator."""
+"""Pair-wise non-maximum suppression, a post-processing step of CDN and GEN-VLKT that no evaluator includes."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

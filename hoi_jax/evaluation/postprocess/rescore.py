@@ -1,4 +1,4 @@
-"""Pairs of one system scored by another: the paper feeds iCAN with the pairs that body-part finds (ECCV 2022, Table 4).
+"""Rescoring of one system's pairs by another: iCAN on the pairs of body_part (ECCV 2022, Table 4).
 
 The other system is a plain function of one image, so that any two systems can be put together:
 

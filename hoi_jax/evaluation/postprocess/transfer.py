@@ -1,4 +1,4 @@
-"""Two networks at inference: pairs of one prediction file take the interactiveness of another's.
+"""Transfer of interactiveness: pairs of one prediction file take the interactiveness scores of another.
 
 Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P comes from another
 training, and either can serve any detector's pairs. A pair takes the scores of the pair of the same image with the

@@ -1,4 +1,4 @@
-"""One's own data: a COCO file with pairs of people and objects, and what the people do. `docs/data.md` shows one.
+"""Custom datasets: a COCO file with pairs of people and objects and their verbs; an example is in `docs/data.md`.
 
     {"format": "hoi_jax",
      "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "cup"}],

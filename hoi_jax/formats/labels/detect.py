@@ -1,4 +1,4 @@
-"""Label files of every layout, recognised by their content.
+"""Label files of every layout, detected from file content.
 
 Read here: our own `annotations_<split>.npz`; custom data; HICO-DET as JSON of fredzzhang/hicodet, as HOI-A JSON, as
 HAKE's instance-level JSON or flat npz, or as official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as official action

@@ -1,4 +1,4 @@
-"""A label file of any layout, opened: which images it speaks of, and the rows of each, read one at a time.
+"""An open label file of any layout: its images, and the rows of each, read one at a time.
 
 Evaluation wants whole splits (`annotations`), builders want records with images beside them, and the check wants to
 go on after a broken record: all three read through this type.

@@ -236,7 +236,7 @@ def _pic_table(path: Path) -> tuple[Path, list[dict[str, Any]]]:
 
 
 class LazyScene(NamedTuple):
-    """Number of relations of an image, and what reads its scene."""
+    """Number of relations of an image, and a function that reads its scene."""
 
     relations: int
     read: Callable[[], Scene]

@@ -1,4 +1,4 @@
-"""Rows of one image's labels, named as in `schema.RECORD_FIELDS`: what every label file is turned into."""
+"""Label rows of one image, named as in `schema.RECORD_FIELDS`: the output of every label reader."""
 
 from collections.abc import Mapping
 

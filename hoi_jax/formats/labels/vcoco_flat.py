@@ -1,4 +1,4 @@
-"""Reads the flat V-COCO layout: persons, labels and roles by annotation id, detections with sparse role rows.
+"""Reader of the flat V-COCO layout: persons, labels and roles by annotation id, detections with sparse role rows.
 
 Keys are described where the layout is made (`vcoco_eval_*_gt.npz`, `vcoco_eval_*_preds.npz`).
 """

@@ -1,4 +1,4 @@
-"""Writing labels in the layouts that other people's code reads, and what each of them cannot say (`CANNOT`).
+"""Label writers for the layouts of other code, with the information that each layout loses (`CANNOT`).
 
 Every writer takes `Annotations` and returns what goes into one JSON file; readers are those of `annotation_files`.
 Boxes keep all their digits: what is written and read again is equal bit for bit.
@@ -19,12 +19,12 @@ from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS, OBJECTS_ALPHABETICAL
 
 
 class CannotWriteError(ValueError):
-    """The layout has no place for something that the labels hold."""
+    """The layout cannot represent something in the labels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A layout: how it is written, for labels of which vocabularies (None = any), and what gets lost."""
+    """A label layout: its writer, the vocabularies it supports (None = any), and the information it loses."""
 
     write: Callable[[Annotations], Any]
     vocabularies: tuple[str, ...] | None

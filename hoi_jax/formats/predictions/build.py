@@ -1,4 +1,4 @@
-"""A prediction file from the columns of somebody else's file: what is absent gets its neutral value."""
+"""Predictions built from the columns of a foreign file; absent columns take neutral values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is odd in predictions, counted: the evaluators define what each of these is worth, a reader must know of it."""
+"""Counts of unusual rows in predictions, such as unknown images, NaN scores or boxes outside the image."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Prediction files of every layout, recognised by their content, as `Predictions`.
+"""Prediction files of every layout, detected from file content and returned as `Predictions`.
 
 - `store`: our own npz;
 - `flat-npz`: HICO-DET's `pair_*`, `trip_*` or V-COCO's `det_*`, `role_*`;

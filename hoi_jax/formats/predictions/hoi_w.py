@@ -1,4 +1,4 @@
-"""Stored predictions in HOI-W's result layout, for its authors' script and for `evaluate_hoi_w_files`."""
+"""Predictions in HOI-W's result layout, for its authors' script and for `evaluate_hoi_w_files`."""
 
 from typing import Any
 

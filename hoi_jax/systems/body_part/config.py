@@ -1,4 +1,4 @@
-"""What can be set about the body-part system. Defaults are the paper's, or the specification's where it is silent.
+"""body_part hyperparameters. Defaults are the paper's, or the specification's where the paper is silent.
 
 QPIC, CDN and DETR-style detection of pairs are settings of the same parts: `verbs.source` and `interactiveness` say
 which decoder feeds which head. Where the authors' released code leaves the paper, the other value of a switch is its.

@@ -1,4 +1,4 @@
-"""The network: ResNet, transformer encoder, box decoder, and what hangs on it (body-part, QPIC, CDN).
+"""The network: ResNet, transformer encoder, box decoder, and the heads of body-part, QPIC and CDN.
 
 Body-part interactiveness (Wu et al., ECCV 2022), QPIC (Tamura et al., CVPR 2021) and CDN (Zhang et al., NeurIPS 2021)
 differ in which decoder feeds which head; `BodyPartConfig` says so.

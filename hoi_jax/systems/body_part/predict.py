@@ -1,4 +1,4 @@
-"""From the network's outputs to the scores that are ranked (specs: object class, boxes, verbs, interactiveness)."""
+"""Scores from network outputs: object class, boxes, verbs, interactiveness."""
 
 from collections.abc import Mapping
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Where CALIPSO sees the other half of a pair: how near every place's embedding lies to that of the person."""
+"""Attention maps of CALIPSO: similarity of every cell's embedding to that of the person."""
 
 from collections.abc import Callable
 from typing import Any, cast

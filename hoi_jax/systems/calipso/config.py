@@ -1,4 +1,4 @@
-"""What can be set about CALIPSO. Defaults are the paper's, or the specification's choice where the paper is silent."""
+"""CALIPSO hyperparameters. Defaults are the paper's, or the specification's choice where the paper is silent."""
 
 import dataclasses
 import math
@@ -132,7 +132,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """How detections are read off the maps and scored.
+    """Reading of detections from the maps, and their scores.
 
     Attributes:
       human_threshold, object_threshold: confidence that a detection needs to act, or to be acted on.

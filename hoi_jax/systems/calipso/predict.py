@@ -1,4 +1,4 @@
-"""Any detector's boxes, read off the maps and scored against one another (CALIPSO, section 3.3).
+"""Scores of any detector's boxes from CALIPSO's maps (section 3.3).
 
 The network runs once per image; a pair costs one embedding distance and a few sums per verb.
 """

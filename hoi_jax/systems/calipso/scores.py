@@ -1,4 +1,4 @@
-"""From what is read at people's and objects' anchors to scored triplets (CALIPSO, section 3.3, Eqs. 10 to 12).
+"""Triplet scores from the values at people's and objects' anchors (CALIPSO, section 3.3, Eqs. 10 to 12).
 
 Everything is computed as a mean of logarithms, so that roots of small products keep their digits and the embedding
 term is just minus a distance. Sizes: N people, M objects, V verbs, T embedding dimensions.

@@ -1,4 +1,4 @@
-"""What the foreground anchors of an image should say: verbs, target presence, and who is linked to whom."""
+"""Targets of the foreground anchors of an image: verbs, target presence and links."""
 
 from typing import NamedTuple
 

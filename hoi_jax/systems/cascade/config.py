@@ -1,4 +1,4 @@
-"""What can be set about the cascade. Defaults are the paper's; where it is silent, a choice that its lines explain.
+"""Cascade hyperparameters. Defaults are the paper's; choices where it is silent are explained in place.
 
 Every switch of the paper's Tables 4 to 8 is one value; what the released code does instead is another value, so that
 the release is a set of values (`configs/cascade_common.py`, option `preset=release`) and never a branch on a name.
@@ -259,7 +259,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """How pairs are chosen and scored at test.
+    """Selection and scores of pairs at test.
 
     Attributes:
       top_pairs: pairs that the ranking leaves (without ranking: that the product of detection scores leaves).

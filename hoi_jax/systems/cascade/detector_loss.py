@@ -1,4 +1,4 @@
-"""What region proposals, box heads and mask heads learn (Eq. 18, L_LOC and L_SEG; Cascade R-CNN and HTC)."""
+"""Losses of region proposals, box heads and mask heads (Eq. 18, L_LOC and L_SEG; Cascade R-CNN and HTC)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""From detections and annotated boxes to the rows that relations are read from."""
+"""People and objects of the relation network, from detections and annotated boxes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""From an image to scored triplets: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
+"""Scored triplets from an image: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
 
 import functools
 from collections.abc import Callable, Mapping

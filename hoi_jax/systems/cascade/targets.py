@@ -1,4 +1,4 @@
-"""What relation heads learn: which pairs of boxes show annotated pairs, and with which verbs."""
+"""Targets of relation heads: pairs of boxes that match annotated pairs, and their verbs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,5 +1,4 @@
-"""What can be set about DEFR. Defaults are the paper's best model (ViT-B/16 as in Table 1), or the specification's
-choice where the paper is silent."""
+"""DEFR hyperparameters. Defaults are the paper's best model (ViT-B/16, Table 1), or the specification's choice."""
 
 import dataclasses
 from typing import Literal
@@ -106,7 +105,7 @@ class ClassifierConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Which loss.
+    """The classification loss.
 
     Attributes:
       kind: "lse_sign" (Eq. 2), "bce", "weighted_bce", "focal", or "softmax" for one label per image (MPII).

@@ -1,4 +1,4 @@
-"""From texts to the rows that the classifier starts from: encoders, and how their vectors reach the image's width."""
+"""Classifier rows from texts: text encoders, and their projection to the image feature's width."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

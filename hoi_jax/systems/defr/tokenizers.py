@@ -1,4 +1,4 @@
-"""Texts to token numbers: CLIP's byte-pair encoding and BERT's word pieces, from vocabulary files found elsewhere.
+"""Tokenizers: CLIP's byte-pair encoding and BERT's word pieces, from vocabulary files of installed packages.
 
 CLIP's vocabulary lies in the wheel of open_clip_torch (`pip install --no-deps open_clip_torch`); the file is read from
 the installed distribution, nothing of the package is imported. The words of this library's own prompts are in

@@ -1,4 +1,4 @@
-"""What TIN sees of the image: R, the crops' residual stages, and iCAN's instance-centric attention."""
+"""Appearance features of TIN: R, the residual stages on crops, and iCAN's instance-centric attention."""
 
 from typing import Any, cast
 

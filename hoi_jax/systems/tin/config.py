@@ -1,4 +1,4 @@
-"""What can be set about TIN. Defaults are the paper's, or the specification's choice where the paper is silent."""
+"""TIN hyperparameters. Defaults are the paper's, or the specification's choice where the paper is silent."""
 
 import dataclasses
 from typing import Literal
@@ -60,7 +60,7 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms, and how class frequencies enter.
+    """Weights of the loss terms and of the classes.
 
     Attributes:
       weighting: "logit_scale" (the logit times ln(N / n), released; at test too, see `ScoreConfig.weighted_logits`),
@@ -88,7 +88,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
-    """Which detections are paired, and how streams and confidences make the score.
+    """Selection of detections, and the combination of streams and confidences into scores.
 
     Attributes:
       human_threshold, object_threshold: confidences that detections need.
@@ -130,7 +130,7 @@ class ScoreConfig:
 
 @dataclasses.dataclass(frozen=True)
 class NisConfig:
-    """Non-interaction suppression: which pairs are marked as not kept.
+    """Non-interaction suppression: the threshold below which a pair loses its verbs.
 
     Attributes:
       rule: "s_p": those with s_P = f_P L(s_h) L(s_o) below `threshold` (paper); "two_sided": those with f_P below

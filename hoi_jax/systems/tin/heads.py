@@ -1,4 +1,4 @@
-"""C and P: everything after the vectors of people and objects and the maps of pairs.
+"""C and P: the network after the vectors of people and objects and the pair maps.
 
 Layers on a concatenation are split by its blocks (`nn.mlp.BlockDense`): what belongs to a person or an object is
 multiplied once per person or object, and a pair costs its map convolutions and small matrix products only.

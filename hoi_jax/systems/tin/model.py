@@ -1,4 +1,4 @@
-"""The network of TIN (Li et al., CVPR 2019): C classifies interactions, P says whether a pair interacts at all.
+"""The network of TIN (Li et al., CVPR 2019): C classifies interactions, P predicts whether a pair interacts at all.
 
 Everything that belongs to one person or one object is computed once per person or object (`TinNet.boxes`) and then
 gathered to pairs (`TinNet.pairs`), so that any number of pairs can be scored in chunks after one pass over the image.

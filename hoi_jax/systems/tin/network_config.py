@@ -1,4 +1,4 @@
-"""What can be set about TIN's networks: R, the maps, context attention, C and P."""
+"""Hyperparameters of TIN's networks: R, the maps, context attention, C and P."""
 
 import dataclasses
 import math
@@ -52,7 +52,7 @@ class BackboneConfig(ResNetSettings):
 
 @dataclasses.dataclass(frozen=True)
 class ContextConfig:
-    """Instance-centric attention (iCAN): what each box looks for in the rest of the image.
+    """Instance-centric attention (iCAN) of each box to the rest of the image.
 
     Attributes:
       channels: of query, key and value; features: of the context vector.

@@ -1,4 +1,4 @@
-"""From detections to ranked interactions: pairing, LIS, fusion and NIS (TIN, sections 3.3 to 3.5)."""
+"""Ranked interactions from detections: pairing, LIS, fusion and NIS (TIN, sections 3.3 to 3.5)."""
 
 from collections.abc import Mapping
 
