@@ -17,7 +17,7 @@ Scores are printed in percent, with and without non-interaction suppression (NIS
 beside the class-frequency baseline where training labels are given. `--against` scores a second file on the same
 images: differences come with 95 % intervals, paired by image. `--report` writes one page that needs no network
 (docs/report.md). `--out` writes every figure as JSON: `metrics`
-(0 to 1), `per_class`, `manifest`; null where nothing can be said.
+(0 to 1), `per_class`, `manifest`; null where undefined (no ground truth).
 """
 
 import argparse

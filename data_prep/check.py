@@ -58,7 +58,7 @@ def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, l
     """Findings of every label file of `dataset` below `folder`, by the file's title. Raises DataError: none there."""
     files = find_files(dataset, folder)
     if not files:
-        raise DataError(f"{folder}: no label file of {dataset} below it; docs/data.md names those that are known")
+        raise DataError(f"{folder}: no label file of {dataset} below it; see docs/data.md for the supported ones")
     image_folder = None if images is None else ImageFolder(images, upright=dataset == "own")
     results: dict[str, list[Finding]] = {}
     names: dict[str, set[str]] = {}

@@ -4,7 +4,8 @@
     python -m data_prep.convert vcoco_test.json mine.json --to own --coco-instances instances_val2014.json
     python -m data_prep.convert mine.json vcoco.json --to vcoco_official       (also writes vcoco_coco.json)
 
-IN is told apart by its content. Prints what the new layout cannot say. A file that is there already is kept.
+The layout of IN is detected from its content. Prints the information that the new layout loses. An existing file is
+not overwritten.
 """
 
 import argparse

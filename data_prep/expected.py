@@ -56,7 +56,7 @@ LOOKALIKES: Mapping[tuple[str, int], str] = {
 
 
 def what_is(dataset: str, images: int) -> str | None:
-    """Name of the split, or of what is taken for one, that has so many images."""
+    """Name of the split, or of a set mistaken for one, with this number of images."""
     for split, counts in COUNTS[dataset].items():
         if counts.images == images:
             return f"the {split} split"

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets are (default: data)")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--images", type=int, default=20, help="at most so many (default: 20)")
+    parser.add_argument("--images", type=int, default=20, help="maximum number of images (default: 20)")
     parser.add_argument("--only-pairs", action="store_true", help="only images with pairs")
     options = parser.parse_args(arguments)
     directory = Path(options.data_dir) / options.name

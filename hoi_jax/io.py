@@ -184,7 +184,7 @@ def write_safetensors_atomic(path: str | os.PathLike[str], tensors: Mapping[str,
     for name, value in sorted(tensors.items()):
         dtype = value.dtype.newbyteorder("<")
         if dtype not in codes:
-            raise ValueError(f"{path}: {name!r} is of type {value.dtype}, which safetensors does not know")
+            raise ValueError(f"{path}: {name!r} is of type {value.dtype}, which safetensors does not support")
         data = np.ascontiguousarray(value, dtype).tobytes()
         header[name] = {
             "dtype": codes[dtype], "shape": list(value.shape), "data_offsets": [at, at + len(data)],

@@ -150,7 +150,7 @@ class PredictionWriter:
 
         vocabulary_name: vocabulary of verbs and object classes.
         manifest: JSON values to keep with the predictions (system, step, config fingerprint).
-        max_triplets_per_image: keep only so many best verb scores of an image, None = all.
+        max_triplets_per_image: maximum number of verb scores per image, best first; None = all.
         """
         self._path = path
         self._manifest = {**(manifest or {}), "vocabulary": vocabulary_name}

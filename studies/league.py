@@ -4,7 +4,7 @@
     python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
 
 A checkpoint takes part by being exported (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`;
-nothing lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of what they were made from.
+nothing lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of their inputs.
 Times come from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
 """
 

@@ -112,7 +112,7 @@ def backbone_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarr
         rule, layout = resnet_rule, "torchvision"
     flat, unknown = convert_state(state, rule)
     if not flat:
-        raise ValueError(f"names of no ResNet that is known; some of them: {sorted(state)[:5]}")
+        raise ValueError(f"unknown tensor names, not those of a supported ResNet, for example {sorted(state)[:5]}")
     return {name: np.asarray(array, np.float32) for name, array in flat.items()}, unknown, layout
 
 

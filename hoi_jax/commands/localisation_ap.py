@@ -48,7 +48,7 @@ def found_instances(
 ) -> Instances:
     """Instances of one image's predictions (without batch axis), with masks where there are any."""
     if "instance_xyxy_px" not in predictions:
-        raise ValueError("predictions have no field 'instance_xyxy_px': the system localises nothing")
+        raise ValueError("predictions have no field 'instance_xyxy_px': the system does not localise instances")
     rows = np.flatnonzero(predictions["instance_valid"])
     masks = None
     if "instance_mask" in predictions:

@@ -61,7 +61,7 @@ def training_cost(experiment: ex.Experiment, epoch_images: int = 0, *, compiled:
     """
     train = experiment.train
     if not train.num_steps and not epoch_images:
-        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: --images says how long one is")
+        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: give the images per epoch with --images")
     # Lengths in steps do not ask how long an epoch is.
     epoch = (epoch_images or experiment.batch_size) / experiment.batch_size
     train, _ = in_steps(train, experiment.optimizer, epoch, experiment.batch_size)

@@ -197,7 +197,7 @@ class DetectionFile:
             )
 
     def of(self, image: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-        """Columns for `numpy_batch.batch_from_images`; no rows when the file does not speak of this image.
+        """Columns for `numpy_batch.batch_from_images`; no rows when the file has no entry for this image.
 
         An image is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
         its height and width, for files whose boxes are in pixels of a resized image.
@@ -218,7 +218,7 @@ class DetectionFile:
         if boxes.size_hw is None:
             return boxes.xyxy_px
         if original_hw is None:
-            raise DataError(f"{self.path}: boxes are in pixels of resized images; only a build knows the sizes")
+            raise DataError(f"{self.path}: boxes are in pixels of resized images; only a build has the original sizes")
         scale = np.divide(original_hw, boxes.size_hw)
         return boxes.xyxy_px * np.tile(scale[::-1], 2)
 

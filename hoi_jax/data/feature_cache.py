@@ -63,7 +63,7 @@ def open_cache(
     meta = read_json(directory / META)
     for key, value in expected.items():
         if meta.get(key) != value:
-            raise DataError(f"{directory}: the cache has {key} {meta.get(key)!r}, the config asks for {value!r}")
+            raise DataError(f"{directory}: the cache has {key} {meta.get(key)!r}, the config expects {value!r}")
     maps = map_npy(directory / f"{split}.npy")
     if maps.ndim != 5 or maps.dtype != np.float16 or maps.shape[1] != examples:
         raise DataError(

@@ -42,7 +42,7 @@ class Join:
     Attributes:
       images: split -> images of the dataset.
       found: split -> those that the file has rows of.
-      keys: images that the file speaks of.
+      keys: images with an entry in the file.
       unknown: those of them that the dataset does not have.
     """
 
@@ -81,7 +81,7 @@ class ImageRows(Generic[Row]):
         return self._rows.items()
 
     def of(self, name: str) -> list[Row]:
-        """Rows of the image of this name; none when the file does not speak of it."""
+        """Rows of the image of this name; none when the file has no entry for it."""
         return [row for key in keys_of(name) for row in self._rows.get(key, ())]
 
     def join(self, names: Mapping[str, Iterable[str]], where: str) -> Join:

@@ -187,7 +187,7 @@ def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
 
 
 def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bool) -> dict[str, np.ndarray]:
-    """What `Preparation.prepare` is told of every row of a batch, [n, ...] per column, and where its record lies."""
+    """Inputs of `Preparation.prepare` for every row of a batch, [n, ...] per column, and the position of its record."""
     count = len(batch.rows)
     columns: dict[str, np.ndarray] = {
         "source": batch.rows.source.astype(np.int32),

@@ -1,7 +1,7 @@
 """Changes of the tables of one example, in TensorFlow: resize, flip, crop.
 
 An example is a dictionary of `schema.RECORD_FIELDS` tensors with the size `image_hw_px` that its places refer to;
-every transform moves all columns that speak of places (boxes, faces, parts, keypoints). Pixels and masks are moved in
+every transform moves all columns with positions (boxes, faces, parts, keypoints). Pixels and masks are moved in
 the same way by `pixels`. Boxes are continuous corners, so mirroring is x -> width - x.
 """
 

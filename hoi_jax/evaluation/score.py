@@ -76,7 +76,7 @@ def evaluate(
         results.append(role_ap_over_pairs(predictions, annotations, vocabulary, use_nis=use_nis))
     if not results:
         raise ValueError(
-            f"predictions speak {vocabulary.name!r}; the annotations have pairs in "
+            f"predictions use vocabulary {vocabulary.name!r}; the annotations have pairs in "
             f"{annotations.vocabulary_name!r}, persons in {annotations.actions_vocabulary_name!r}"
         )
     return merge(*results)
@@ -151,7 +151,7 @@ def evaluate_action_predictions(
       ValueError: no person is labelled, or only for some actions.
     """
     if not has_whole_action_labels(annotations):
-        raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` can be told")
+        raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` is defined")
     aligned = align(predictions, annotations, use_nis)
     truth = action_truth(annotations, vocabulary)
     detections = action_detections(predictions, aligned, vocabulary)

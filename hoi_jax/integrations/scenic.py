@@ -78,7 +78,7 @@ def register_datasets(data_dir: str | Path, config: Mapping[str, Any]) -> tuple[
     folder = Path(data_dir)
     built = sorted(str(meta.parent.relative_to(folder)) for meta in folder.rglob(META_FILE))
     if not built:
-        raise DataError(f"{folder}: nothing was built below it (python -m data_prep.build)")
+        raise DataError(f"{folder}: no built dataset in it (python -m data_prep.build)")
     for name in built:
         builder = functools.partial(dataset_builder, data_dir=folder, name=name, config=config)
         datasets.DatasetRegistry._REGISTRY.pop(f"hoi_jax/{name}", None)  # Registering again replaces.

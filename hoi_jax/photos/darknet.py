@@ -124,7 +124,7 @@ def _channels(layers: Sequence[Layer], given: int) -> list[tuple[int, int]]:
         if layer.kind == "convolutional":
             after = layer.integer("filters")
             if layer.values.get("activation") not in ("leaky", "linear") or layer.integer("groups", 1) != 1:
-                raise ValueError(f"layer {index} [convolutional]: only leaky or linear ones in one group are known")
+                raise ValueError(f"layer {index} [convolutional]: only leaky or linear ones in one group are supported")
         elif layer.kind == "route":
             groups = layer.integer("groups", 1)
             after = sum(table[source][1] // groups for source in _sources(layers, index))

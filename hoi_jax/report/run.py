@@ -39,15 +39,15 @@ EXPLANATIONS = {
     "interactiveness_complete/ap": "Average precision of 'this person interacts with this object', whatever the verb.",
 }
 BLANK = 226
-"""Grey of an image that is not there."""
-NO_IMAGES = "Images that are not there (--images FOLDER gives them) are grey."
+"""Grey value of a missing image."""
+NO_IMAGES = "Missing images are grey (--images FOLDER provides them)."
 NOTES = {
     "model": "as trained",
-    "no_suppression": "pairs that the model thinks do not interact are kept",
+    "no_suppression": "without non-interaction suppression",
     "class_frequency": "every person with every object, ranked by how often the verb goes with the object in training",
-    "distance_model_pairs": "the model's own pairs, interactive the nearer their boxes are",
+    "distance_model_pairs": "the model's pairs, ranked by human-object box distance",
     "against": "the other predictions, given with --against",
-    "distance_all_pairs": "every person with every object, interactive the nearer their boxes are",
+    "distance_all_pairs": "every person with every object, ranked by box distance",
 }
 
 

@@ -80,7 +80,7 @@ def write_converted(source: Path, target: Path, convert: Callable[[], Converted]
     try:
         converted = convert()
         if not converted.arrays:
-            raise ValueError(f"nothing has a place here, for example {list(converted.unknown)[:5]}")
+            raise ValueError(f"no tensor matches this network, for example {list(converted.unknown)[:5]}")
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **converted.arrays)
         io.write_bytes_atomic(target, buffer.getvalue())

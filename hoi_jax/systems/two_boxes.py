@@ -31,7 +31,7 @@ PREDICT_FIELDS = frozenset(f"detections_{column}" for column in ("xyxy_px", "cla
 
 @dataclasses.dataclass(frozen=True)
 class TwoBoxesConfig:
-    """Settings: `layers` widths of the network; `max_pairs` best pairs of an image that are returned."""
+    """Settings: `layers`, widths of the network; `max_pairs`, number of pairs returned per image."""
 
     layers: tuple[int, ...] = (128, 128)
     max_pairs: int = 96
@@ -74,7 +74,7 @@ def pair_targets(example: Batch, human_class: int) -> tuple[Bool[Array, "n n ver
     boxes, valid = example["instances_xyxy_px"], example["instances_valid"]
     person = valid & (example["instances_class"] == human_class) & (area(boxes) > 0)
     grid = enumerate_pairs(boxes, boxes, person, valid)[:, :, None]
-    # Unused rows, and pairs without an object, are sent out of the table, where they are dropped.
+    # Unused rows and pairs without an object get an out-of-range index, so that the scatter drops them.
     used = example["pairs_valid"] & (example["pairs_object"] >= 0)
     at = tuple(jnp.where(used, example[name], len(boxes)) for name in ("pairs_human", "pairs_object"))
     shape = (*grid.shape[:2], example["pairs_verbs"].shape[-1])

@@ -4,7 +4,7 @@
                   config_text=..., dataset_fingerprint=..., init_batch=...)
 
 In reading order: `settings`, `optimizer` and `schedules`, `step` (the state, and one update of it per device),
-`accumulate`, `parallel` (the only file that speaks of devices), `checkpoint`, `init_from`, `hooks`, `failure`,
+`accumulate`, `parallel` (the only file that handles devices), `checkpoint`, `init_from`, `hooks`, `failure`,
 `interrupt`, `lock`, and `loop`, which puts them together. For evaluation: `load_for_evaluation` gives a checkpoint's
 variables and `make_predictor` spreads a system's `predict` over the devices.
 """

@@ -25,7 +25,7 @@ class ScheduleSettings:
         `restart_growth` times longer and starting `restart_factor` times lower).
       restart_epochs: the period in epochs of the stream, oversampled copies counted, where no steps are given.
       delay: updates by which the shape lags, as where a scheduler is told the number of the update that it follows (1).
-      warmup_steps: linear rise over so many steps, in front of every kind.
+      warmup_steps: length of the linear warm-up that precedes every kind.
       warmup_start: factor of its first update (mmdetection: 1/3); 0: the first update has 1 / warmup_steps already.
     """
 

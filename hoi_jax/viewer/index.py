@@ -22,7 +22,7 @@ from hoi_jax.vocab import Vocabulary
 ERRORS = ("wrong", "missed", "none")
 """Images with a wrong prediction, the most confident first; with pairs not found, most first; with neither."""
 MANY = 6
-"""Images with so many people or more are one group."""
+"""From this number of people on, images form one group."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +194,7 @@ def predicted(index: Index, row: int) -> list[Interaction]:
 
 
 def details(index: Index, row: int) -> Mapping[str, Any]:
-    """What a page says about an image. Raises IndexError for a row that is not there."""
+    """Description of an image for the page. Raises IndexError for a row out of range."""
     if not 0 <= row < index.num_images:
         raise IndexError(f"row {row} of {index.num_images}")
 

@@ -57,7 +57,7 @@ class Viewer:
         return {"title": self._title, **facets(self._index)}
 
     def rows(self, values: dict[str, str]) -> list[int]:
-        """Rows of the images asked for. Raises ValueError for what is not known."""
+        """Rows of the requested images. Raises ValueError for unknown names."""
         people = values.get("people", "")
         if people and not (people.isascii() and people.isdigit() and len(people) < 4):
             raise ValueError(f"people is {people[:60]!r}, expected 0 to {MANY}")

@@ -39,5 +39,5 @@ def test_predicted_masks_are_cut_from_the_padded_image_and_annotated_ones_from_i
     }  # fmt: skip
     truth = annotated_instances(batch, 0, (8, 16))
     assert truth.masks is not None and truth.masks.shape == (1, 8, 16) and truth.label.tolist() == [3]
-    with pytest.raises(ValueError, match="localises nothing"):
+    with pytest.raises(ValueError, match="does not localise instances"):
         found_instances({}, (8, 16), (16, 16))

@@ -53,7 +53,7 @@ def test_boxes_of_a_resized_image_are_scaled_back(tmp_path):
     file = DetectionFile(write(tmp_path, size=[80, 120]), HICO)
     name = Path("HICO_test2015_00000001.jpg")
     np.testing.assert_allclose(file.of(name, (40, 30))["xyxy_px"], [[0.375, 1, 7.5, 20], [0.75, 2, 1.25, 3.25]])
-    with pytest.raises(DataError, match="only a build knows the sizes"):
+    with pytest.raises(DataError, match="only a build has the original sizes"):
         file.of(name)
 
 

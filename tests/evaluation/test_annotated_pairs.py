@@ -67,7 +67,7 @@ def test_frequencies_of_the_same_pairs_are_those_of_the_baseline():
     for name in ("triplet_pair", "triplet_verb"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     np.testing.assert_allclose(found.triplet_score, expected.triplet_score, rtol=1e-6)
-    with pytest.raises(ValueError, match="predictions speak 'hico_det', expected 'vcoco'"):
+    with pytest.raises(ValueError, match="predictions use vocabulary 'hico_det', expected 'vcoco'"):
         frequency_of_pairs(expected, train, VCOCO)
 
 

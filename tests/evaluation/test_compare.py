@@ -141,7 +141,7 @@ def test_a_protocol_of_another_version_is_refused(pair, capsys):
         result = read_result(pair / f"{name}.json")
         dataclasses.replace(result, manifest={**result.manifest, "protocol": {"soft": 1}}).write(pair / f"{name}.json")
     assert run(pair, *predictions(pair)) == 2
-    assert "names no protocol that this version knows" in capsys.readouterr().err
+    assert "its result has an unknown protocol" in capsys.readouterr().err
 
 
 def test_malformed_draws_and_draws_of_other_images_give_no_intervals(pair, capsys):

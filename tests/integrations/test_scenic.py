@@ -204,7 +204,7 @@ def test_detr_keeps_the_first_queries_and_its_classes_turn_round(golden):
     np.testing.assert_array_equal(np.delete(head[1], -2), [*bias[1:], bias[0]])
     np.testing.assert_array_equal(np.delete(head[0], -2, axis=1), np.roll(kernel, -1, axis=1))
     assert 0 < np.abs(head[0][:, -2]).max() <= len(kernel) ** -0.5
-    with pytest.raises(ValueError, match="5 queries, 6 are wanted"):
+    with pytest.raises(ValueError, match="5 queries, expected 6"):
         scenic_weights.convert_scenic(state, 6)
     with pytest.raises(ValueError, match="normalize_before"):
         scenic_weights.convert_scenic({**state, "params/DETRTransformer_0/LayerNorm_1/scale": np.ones(16)})

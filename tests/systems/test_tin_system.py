@@ -353,7 +353,7 @@ def test_an_unknown_system_names_the_nearest():
         ({"nis": {"treshold": 0.2}}, "model.nis.threshold"),
         ({"score": {"lis": "papr"}}, "did you mean 'paper'"),
         ({"classifier": {"streams": ("pose",)}}, r"'model.classifier.streams\[0\]' is 'pose'"),
-        ({"classifier": {"streams": ()}, "interactiveness": {"streams": ()}}, "nothing is left to learn"),
+        ({"classifier": {"streams": ()}, "interactiveness": {"streams": ()}}, "no parameters to train"),
         ({"max_pairs": 0}, "max_pairs is 0"),
         ({"maps": {"size": 8}}, "too small"),
     ],

@@ -101,7 +101,7 @@ def frequency_of_pairs(
     """
     for name, given in (("predictions", predictions.vocabulary_name), ("train", train.vocabulary_name)):
         if given != vocabulary.name:
-            raise ValueError(f"{name} speak {given!r}, expected {vocabulary.name!r}")
+            raise ValueError(f"{name} use vocabulary {given!r}, expected {vocabulary.name!r}")
     object_class = predictions.pair_object_class
     rows = np.where(object_class >= 0, object_class, 0)
     table = verb_rates(train, vocabulary) if per_candidate else verb_frequencies(train, vocabulary)
@@ -123,7 +123,7 @@ def frequency_of_pairs(
 
 
 def box_distance_interactiveness(predictions: Predictions) -> Predictions:
-    """The same pairs, interactive the nearer they are: human score x object score x exp(-distance).
+    """Interactiveness of the same pairs by box distance: human score x object score x exp(-distance).
 
     The distance is that of the box centres in units of the person's diagonal; a detector score that a file does not
     give counts as 1. A yardstick of ours, of no paper.

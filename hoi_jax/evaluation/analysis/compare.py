@@ -70,7 +70,7 @@ def resample_predictions(
         try:
             protocol = HoiProtocol(**manifest["protocol"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path}: its result names no protocol that this version knows ({error})") from error
+            raise ValueError(f"{path}: its result has an unknown protocol ({error})") from error
     predictions = read_predictions(path, vocabulary, annotations)
     rankings = prediction_rankings(
         predictions, annotations, vocabulary, protocol, use_nis=bool(manifest.get("use_nis", True))

@@ -118,7 +118,7 @@ def evaluate_hoi_w_predictions(
     """`evaluate_hoi_w` of stored predictions: what `files.hoi_w_results` writes, scored without files.
 
     Raises:
-      ValueError: predictions or annotations speak of other verbs.
+      ValueError: predictions or annotations use other verbs.
     """
     for what, name in (("predictions", predictions.vocabulary_name), ("annotations", annotations.vocabulary_name)):
         if name != HOI_W.name:

@@ -204,7 +204,7 @@ def evaluate_part_interactiveness(
         raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
     states = annotations["pairs_part_states"]
     if not np.any(states >= 0):
-        raise ValueError("no annotated pair says which body parts act")
+        raise ValueError("no annotated pair has body-part states")
     if np.isnan(predictions.pair_part_scores).all():
         raise ValueError("the predictions hold no body-part scores")
     counted = align(predictions, annotations, use_nis=False)

@@ -18,7 +18,7 @@ class HoiProtocol:
     Attributes:
       name: preset name, or "custom".
       thresholds: the eleven recall thresholds (`ap.RECALL_THRESHOLDS`).
-      max_per_image: only the best so many triplets of an image count, None = all.
+      max_per_image: maximum number of triplets scored per image, best first; None = all.
       skip_images_without_gt: detections in images without any annotated pair are ignored instead of being
         false positives.
       strict_iou: a match needs overlap > 0.5 instead of >= 0.5.

@@ -16,7 +16,7 @@ class EvaluationResult:
     """Result of one evaluation.
 
     Attributes:
-      metrics: flat names to values in [0, 1] ("default/full", "role_s1/24"); NaN where nothing can be said.
+      metrics: flat names to values in [0, 1] ("default/full", "role_s1/24"); NaN where undefined (no ground truth).
       per_class: arrays by name ("default/ap" [C]); NaN for a class without ground truth.
       manifest: dataset, protocol, counts, fingerprints: whatever is needed to judge whether two results may be
         compared. Plain JSON values.

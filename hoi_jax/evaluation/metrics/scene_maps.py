@@ -80,7 +80,7 @@ def scene_of_predictions(
       ValueError: there are no instance masks.
     """
     if "instance_mask" not in predictions:
-        raise ValueError("predictions have no field 'instance_mask': the system segments nothing (masks.enabled)")
+        raise ValueError("predictions have no field 'instance_mask': the system does not predict masks (masks.enabled)")
     used, size = np.flatnonzero(predictions["instance_valid"]), (int(original_hw_px[0]), int(original_hw_px[1]))
     valid = (int(image_hw_px[0]), int(image_hw_px[1]))
     masks = [grid_mask(m, valid, padded_hw_px, size) >= threshold for m in predictions["instance_mask"][used]]

@@ -30,7 +30,7 @@ def pairs_to_score(
 
     Args:
       min_interactiveness: pairs below it are left out; pairs without a score (NaN) are as if it were 0.
-      max_per_image: only so many of an image, the most interactive ones (ties: earlier row).
+      max_per_image: maximum number of pairs per image, the most interactive ones (ties: earlier row).
 
     Returns:
       Ordered by image, then as in the store.

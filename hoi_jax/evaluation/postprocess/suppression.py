@@ -29,7 +29,7 @@ def apply_thresholds(
     """The store without the verb scores of pairs that do not exceed their HOI class's threshold.
 
     A threshold of 0 keeps everything; so do an unknown (NaN) interactiveness and a combination without a class. Pairs
-    stay, with all their other scores; what the system itself suppressed counts again.
+    stay, with all their other scores. Resets any suppression applied by the system.
     """
     label = vocabulary.hoi_table[predictions.triplet_verb, predictions.pair_object_class[predictions.triplet_pair]]
     known = (label >= 0) & (predictions.pair_object_class[predictions.triplet_pair] >= 0)

@@ -56,7 +56,7 @@ def build_predictions(
       manifest: what is known of where the predictions come from.
       annotations: the split, for the sizes of its images.
       where: how errors name the file.
-      listed_images: image numbers that the file speaks of, also those without a prediction.
+      listed_images: image numbers in the file, including those without a prediction.
       pair_boxes_px: human and object boxes in continuous corners.
 
     Raises:

@@ -170,7 +170,7 @@ class ProductNmsConfig:
       threshold: of IoU_human ** human_power * IoU_object ** object_power; None = off.
       of: "triplet", among the triplets of a verb and an object class (HICO-DET); "pair", among the pairs of an object
         class by their best verb (V-COCO). A pair that goes gives no agent either.
-      best: only so many triplets of an image take part, and stay at most (None = all).
+      best: maximum number of triplets per image that take part and remain (None = all).
     """
 
     threshold: float | None = None

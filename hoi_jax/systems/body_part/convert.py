@@ -99,7 +99,7 @@ def detr_rule(state: Mapping[str, np.ndarray], queries: int | None = None, *, ab
         raise ConversionError("Scenic's DETR with transformer_normalize_before=True; norms here come after attention")
     known = len(state["params/QueryPosEmbedding_0/query_emb"])
     if queries is not None and queries > known:
-        raise ConversionError(f"DETR has {known} queries, {queries} are wanted")
+        raise ConversionError(f"DETR has {known} queries, expected {queries}")
     coco = state["params/ObjectClassPredictor_0/Dense_0/bias"].shape == (_COCO_CLASSES + 1,)
     head = _class_head(state, absent_class) if coco else {}
     backbone = scenic_names.resnet_rule(scenic_names.block_places(state, "backbone/"), root="backbone/")

@@ -25,7 +25,7 @@ START = (
     "Phase 2 starts from a phase 1: option phase1=WORKDIR of the configs. Phase 1 starts from a COCO detector: "
     "`python -m hoi_jax.systems.cascade.convert SOURCE detector.npz --vocabulary NAME`"
 )
-"""What a run is told whose frozen parameters nothing loads."""
+"""Error text for a run whose frozen parameters are not loaded."""
 
 
 def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:

@@ -84,7 +84,7 @@ class InputConfig:
 
     def __post_init__(self):
         if not 0 < self.crop_area <= 1 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError(f"crop_area is {self.crop_area} and crop_ratio {self.crop_ratio}: no such windows")
+            raise ValueError(f"crop_area is {self.crop_area} and crop_ratio {self.crop_ratio}: no valid crop window")
         if not (0 <= self.brightness <= 1 and 0 <= self.contrast <= 1):
             raise ValueError(f"brightness {self.brightness} and contrast {self.contrast} must lie in [0, 1]")
         if min(self.std) <= 0 or self.size < 1 or self.crop_tries < 1:

@@ -91,7 +91,7 @@ def load_encoder(
 def _convert(state: Mapping[str, np.ndarray], rule, weights: str | Path) -> dict[str, np.ndarray]:
     flat, unknown = convert_state(state, rule)
     if unknown:
-        raise io.DataError(f"{weights}: tensors that the encoder does not know: {list(unknown)[:10]}")
+        raise io.DataError(f"{weights}: unknown tensors for this encoder: {list(unknown)[:10]}")
     return flat
 
 

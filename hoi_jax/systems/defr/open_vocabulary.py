@@ -38,7 +38,7 @@ def split_phrase(phrase: str, objects: Sequence[str]) -> tuple[str, int]:
                 break
             return " ".join(verb), names[tuple(parts[start:])]
     known = ", ".join(sorted(map(words, objects)))
-    raise ValueError(f"{phrase!r} is no verb with one of the objects at its end; objects: {known}")
+    raise ValueError(f"{phrase!r} must end with one of the objects; objects: {known}")
 
 
 def phrase_vocabulary(phrases: Sequence[str], base: Vocabulary) -> Vocabulary:

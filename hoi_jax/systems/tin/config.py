@@ -175,7 +175,9 @@ class TinConfig(ComputeSettings):
     def __post_init__(self):
         check_positive(max_humans=self.max_humans, max_objects=self.max_objects, max_pairs=self.max_pairs)
         if not self.classifier.streams and not self.interactiveness.streams:
-            raise ValueError("classifier.streams and interactiveness.streams are both empty: nothing is left to learn")
+            raise ValueError(
+                "classifier.streams and interactiveness.streams are both empty: there are no parameters to train"
+            )
         if self.pair_chunk < 0:
             raise ValueError(f"pair_chunk is {self.pair_chunk}, expected 0 or more")
 

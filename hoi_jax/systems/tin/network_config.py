@@ -134,7 +134,7 @@ class InteractivenessConfig:
     """P, the interactiveness network.
 
     Attributes:
-      streams: what it sees; none turns P off.
+      streams: inputs of P. Empty disables P.
       layout: "separate" (paper): human, object and maps have layers of their own, then are joined; "joined"
         (released): the human with the maps in one branch, the object in the other; box maps are C's.
       context: it sees the context vectors too; context_with: the branch that takes the human's ("human" on HICO-DET,
