@@ -187,7 +187,7 @@ class _Counter:
 
 
 def dataset_directory(data_dir: str | Path, name: str) -> Path:
-    """Where the built dataset `name` lies."""
+    """Folder of the built dataset `name`."""
     return Path(data_dir) / name
 
 

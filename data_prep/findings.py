@@ -1,4 +1,4 @@
-"""What is wrong with a label file and its images, all of it, with the first offenders by name."""
+"""Findings about a label file and its images, with the first offenders by name."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence

@@ -104,7 +104,7 @@ def cached_priors(directory: Path, split: str) -> tuple[Path, dict[str, np.ndarr
 
 
 def differences(found: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> list[str]:
-    """Where the vocabulary's frozen tables say something else than the counted ones, one text each."""
+    """Differences between the vocabulary's stored tables and the counted ones, one text each."""
     texts = []
     if vocabulary.hois and vocabulary.train_counts:
         published = np.asarray(vocabulary.train_counts)

@@ -102,7 +102,7 @@ def _pipeline(
 
 
 def feature_expectations(experiment: Experiment, directory: Path) -> dict[str, object]:
-    """What a feature cache must have been made for."""
+    """Properties that a feature cache must match."""
     return {
         "dataset_fingerprint": read_meta(directory)["fingerprint"],
         "image_hw": list(experiment.sizes.image_hw),

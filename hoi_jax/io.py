@@ -21,7 +21,7 @@ MEGABYTE = 1 << 20
 DEFAULT_LIMIT = 2048 * MEGABYTE
 _MAT_COMPRESSED = 15
 ZIP_FAULTS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What Python's zipfile raises for damaged archives: RuntimeError for those it takes for encrypted or newer ones."""
+"""Exceptions of Python's zipfile for damaged archives: RuntimeError for those it takes for encrypted or newer ones."""
 
 
 class DataError(ValueError):

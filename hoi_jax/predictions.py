@@ -236,7 +236,7 @@ class PredictionWriter:
         predictions.save(self._path)
 
     def predictions(self) -> Predictions:
-        """What was added so far, in memory."""
+        """Predictions added so far, in memory."""
         verbs = {part["agent_scores"].shape[1] for part in self._parts if "agent_scores" in part}
         widths = {"V": max(verbs, default=0), "C": 0}
         if self._parts:

@@ -48,7 +48,7 @@ def write_batch(path: Path, batch: Mapping[str, np.ndarray]) -> str:
 
 
 def _content(name: str, value: np.ndarray) -> str:
-    """How many rows of a table are used, or how much of a column is not zero."""
+    """Number of used rows of a table, or share of non-zero values of a column."""
     if name.endswith("_valid"):
         return f": {int(value.sum())} rows"
     if name.endswith("_px") and name not in ("image_hw_px", "original_hw_px"):

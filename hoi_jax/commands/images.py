@@ -222,7 +222,7 @@ def predict_images(
 
 
 def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
-    """What is said of an image at most, best first, each verb of an object once."""
+    """Top interactions of an image, best first, each verb of an object once."""
     best: dict[str, float] = {}
     for pair in pairs:
         for verb in pair["verbs"]:

@@ -49,7 +49,7 @@ class TrainingCost:
 
 
 def training_cost(experiment: ex.Experiment, epoch_images: int = 0, *, compiled: bool = False) -> TrainingCost:
-    """What training `experiment` costs.
+    """Cost of training `experiment`.
 
     Args:
       epoch_images: images of an epoch with oversampled copies, for configs whose length is given in epochs.

@@ -20,7 +20,7 @@ META = "meta.json"
 
 
 def cache_directory(dataset: Path, name: str) -> Path:
-    """Where the cache `name` of a built dataset lies."""
+    """Folder of the cache `name` of a built dataset."""
     return Path(dataset) / "features" / name
 
 

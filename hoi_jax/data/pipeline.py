@@ -73,7 +73,7 @@ class Pipeline:
 
     @functools.cached_property
     def preparation(self) -> Preparation:
-        """How a record becomes an example."""
+        """Conversion of records to examples."""
         return Preparation(
             self.files, self.vocabulary, self.dataset, self.sizes, self.augment, self.needs, self.features
         )
@@ -95,7 +95,7 @@ class Pipeline:
 
     @functools.cached_property
     def copies(self) -> TrainingCopies:
-        """How often each example is shown in training."""
+        """Number of copies of each example per epoch."""
         return TrainingCopies(self.files, self.options, self.vocabulary, self.seed)
 
     @property
@@ -123,7 +123,7 @@ class Pipeline:
         return sizes if self.files.positions is None else sizes[self.files.positions]
 
     def changes(self, rows: plan.Rows, train: bool) -> Changes:
-        """What is done to the images of these rows."""
+        """Changes of the images of these rows."""
         original = self.original_hw[rows.example]
         if not train:
             return plain_changes(original, self.sizes)

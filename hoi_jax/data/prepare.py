@@ -21,7 +21,7 @@ from hoi_jax.vocab.tables import verb_map
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """How the records of one split become examples.
+    """Conversion of the records of one split to examples.
 
     Attributes:
       files: the records. vocabulary: of the labels. needs: names of `schema.BATCH_FIELDS`.

@@ -156,7 +156,7 @@ def has_content_counts(meta: Mapping[str, Any]) -> bool:
 
 
 def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
-    """How much of everything the records of a split have; of "train:held_out", the counts of "train".
+    """Content counts of a split's records; of "train:held_out", the counts of "train".
 
     Keys: "images"; "instances", "detections", "pairs", "persons" (rows); "instances_people", "detections_people" (rows
     of the class of people); "images_with_instances", "images_with_detections", "images_with_pairs"; "hoi_labels"

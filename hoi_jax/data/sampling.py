@@ -120,7 +120,7 @@ def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: int, epoc
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCopies:
-    """How often each example of a split is shown in training, from its labels and the options of the pipeline."""
+    """Number of copies per epoch of each training example, from its labels and the pipeline's options."""
 
     files: RecordFiles
     options: PipelineSettings

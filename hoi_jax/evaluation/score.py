@@ -109,7 +109,7 @@ def evaluate_hoi_predictions(
 def hoi_inputs(
     predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> tuple[PairTruth, PairDetections, dict[str, object]]:
-    """What `evaluate_hoi` takes, from a store: (truth, detections, manifest of the alignment), in the official frame.
+    """Inputs of `evaluate_hoi` from predictions: (truth, detections, manifest of the alignment), in the official frame.
 
     Raises:
       ValueError: an annotated pair is no class of the vocabulary.
@@ -166,7 +166,7 @@ METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "pa
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """How predictions are scored.
+    """Scoring options of predictions.
 
     Attributes:
       batch_size: images at a time.

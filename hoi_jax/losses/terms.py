@@ -71,5 +71,5 @@ def counts_of(terms: Mapping[str, Term]) -> dict[str, Array]:
 
 
 def shares(terms: Mapping[str, Term], counts: Mapping[str, Any]) -> dict[str, Float[Array, ""]]:
-    """What this part adds to the terms' values, given the counts of the whole batch; gradients add up likewise."""
+    """Contribution of this part to the terms' values, given the counts of the whole batch; gradients add likewise."""
     return {name: jnp.sum(term.over(counts[name])) for name, term in terms.items()}

@@ -58,7 +58,7 @@ SHIFT, SPREAD = 0.1, 0.15
 
 
 class Focus(NamedTuple):
-    """Where queries and tokens are, (x, y) relative to the unpadded image: [B, Q, 2] and [B, T, 2]."""
+    """Positions of queries and tokens, (x, y) relative to the unpadded image: [B, Q, 2] and [B, T, 2]."""
 
     points_xy: Array
     tokens_xy: Array

@@ -77,7 +77,7 @@ def layer_norm(name: str, dtype: Any = None) -> nn.LayerNorm:
 
 
 class _Residuals(nn.Module):
-    """What encoder and decoder layers share: residual sums, and the two-layer ReLU network at the end."""
+    """Common parts of encoder and decoder layers: residual sums, and the two-layer ReLU network at the end."""
 
     heads: int = 8
     feedforward: int = 2048

@@ -42,7 +42,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Where boxes come out, of one map of cells.
+    """Box output of one feature map.
 
     Attributes:
       anchors_wh_px: [A, 2] sizes in pixels of the network's input.

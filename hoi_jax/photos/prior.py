@@ -18,7 +18,7 @@ def with_detector_scores(model: Mapping[str, Any], min_score: float) -> dict[str
 
 
 def origin_of_scores(boxes: str, dataset: str) -> str:
-    """What made the scores, in plain words.
+    """Description of the scores' origin.
 
     Args:
       boxes: what found the boxes, such as "YOLOv4-tiny".

@@ -110,7 +110,7 @@ def _pair(
 
 
 def interactions_of(pairs: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> list[Interaction]:
-    """What to draw for the pairs of one image; the verb that says "does nothing" is not drawn."""
+    """Drawable interactions of one image; the no-interaction verb is not drawn."""
     words = {name: vocabulary.verb_words(verb) for verb, name in enumerate(vocabulary.verbs)}
     if vocabulary.no_interaction >= 0:
         del words[vocabulary.verbs[vocabulary.no_interaction]]

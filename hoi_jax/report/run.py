@@ -53,7 +53,7 @@ NOTES = {
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """Where a run's files are. `headline`: the metric named first. `config`: the run's plain values."""
+    """Files of a run. `headline`: the metric named first. `config`: the run's plain values."""
 
     title: str
     workdir: Path

@@ -35,7 +35,7 @@ CAMERA: Point = (0.0, 0.0)
 
 @dataclasses.dataclass
 class Layout:
-    """Where an activity happens: actor's ground point (x, ground) in pixels, people's height in pixels, direction."""
+    """Placement of an activity: actor's ground point (x, ground) in pixels, people's height in pixels, direction."""
 
     rng: Rng
     x: float

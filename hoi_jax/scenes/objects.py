@@ -176,7 +176,7 @@ class SceneObject:
 
     @property
     def aim_circles(self) -> tuple[tuple[Point, float], ...]:
-        """What a look or a pointing arm has to meet."""
+        """Target area of a look or a pointing arm."""
         return ((self.centre, 0.42 * math.sqrt(self.width * self.height)),)
 
 

@@ -94,7 +94,7 @@ class Person:
 
     @property
     def aim_circles(self) -> tuple[tuple[Point, float], ...]:
-        """What a look or a pointing arm has to meet: head and torso."""
+        """Target area of a look or a pointing arm: head and torso."""
         middle = ((self.neck[0] + self.pelvis[0]) / 2.0, (self.neck[1] + self.pelvis[1]) / 2.0)
         return (self.head, 0.12 * self.height), (middle, 0.14 * self.height)
 

@@ -30,7 +30,7 @@ OFF_GROUND = 0.06
 
 
 class Touch(NamedTuple):
-    """Which parts of a person touch one target."""
+    """Parts of a person that touch one target."""
 
     left_hand: bool
     right_hand: bool

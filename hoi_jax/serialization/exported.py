@@ -19,7 +19,7 @@ _MAX_HEADER = 64 * io.MEGABYTE
 
 
 def zoo_folder() -> Path:
-    """Where exported checkpoints lie: `checkpoints/` beside the library, or what $HOI_JAX_CHECKPOINTS names."""
+    """Folder of exported checkpoints: `checkpoints/` beside the library, or $HOI_JAX_CHECKPOINTS."""
     given = os.environ.get(ENVIRONMENT)
     return Path(given) if given else Path(__file__).resolve().parents[2] / "checkpoints"
 

@@ -23,7 +23,7 @@ _DTYPE = re.compile(r"[biuf][1248]\Z")
 
 
 def find(module: str, name: str) -> str | None:
-    """What a global name stands for here, None for a name that is refused."""
+    """Meaning of a global name, None for a refused one."""
     if module in _ARRAY_MODULES and name in _ARRAY_FUNCTIONS:
         return name
     if name == "CacheTemplate":

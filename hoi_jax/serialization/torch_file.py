@@ -22,7 +22,7 @@ from hoi_jax.serialization.pickle_machine import Dialect, Name, run
 LEGACY_START = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The number that the older layout begins with, after two bytes of protocol."""
 ENTRIES = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "params")
-"""Where a checkpoint usually keeps its tensors, in this order."""
+"""Usual keys of a checkpoint's tensors, in order of preference."""
 MAX_DEPTH, MAX_ENTRIES = 64, 1_000_000
 _BFLOAT16 = "bfloat16"
 _STORAGES = {

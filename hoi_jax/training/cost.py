@@ -74,7 +74,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _residuals(loss: Callable[..., Any]) -> Callable[..., list[jax.Array]]:
-    """What differentiating `loss` keeps of the forward pass, beside its arguments."""
+    """Values that the backward pass of `loss` stores, besides its arguments."""
 
     def residuals(params: Any, *rest: Any) -> list[jax.Array]:
         _, backward, _ = jax.vjp(lambda params: loss(params, *rest), params, has_aux=True)

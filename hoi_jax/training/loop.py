@@ -52,7 +52,7 @@ class _Pending:
 
 @dataclasses.dataclass
 class _Run:
-    """Everything the loop holds on to. `state` is on the devices."""
+    """State of the loop. `state` is on the devices."""
 
     system: System
     settings: TrainSettings

@@ -146,7 +146,7 @@ def describe_schedule(
     batch_size: int,
     frozen: Sequence[str] = (),
 ) -> str:
-    """What a run does, in lines to print at its start: images per update, updates, learning rates, where they change.
+    """Summary of a run, printed at its start: images per update, updates, learning rates, where they change.
 
     Args:
       written: the optimiser's settings of the config. train, optimizer: what `in_steps` made of them.

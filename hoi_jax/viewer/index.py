@@ -153,7 +153,7 @@ def _position(names: tuple[str, ...], name: str, what: str) -> int:
 
 
 def facets(index: Index) -> dict[str, Any]:
-    """What can be asked, with the number of images of each."""
+    """Available filter values, with the number of images of each."""
 
     def named(names: tuple[str, ...], table: np.ndarray) -> list[dict[str, Any]]:
         counts = table.sum(axis=0).tolist()

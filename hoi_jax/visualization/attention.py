@@ -67,7 +67,7 @@ class PairAttention:
 
 
 def attention_caption(seen: PairAttention) -> str:
-    """What stands under the drawing of a pair."""
+    """Caption of a pair's drawing."""
     name = seen.pair.object_name.replace("_", " ") or "no object"
     return f"{seen.verb} {name}: {seen.score:.2f}" if seen.verb else f"{name}: interacts {seen.score:.2f}"
 

@@ -46,7 +46,7 @@ def custom_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
 
 
 def custom_table(vocabulary: Vocabulary) -> dict[str, Any]:
-    """What `custom_vocabulary` reads back as the same table."""
+    """JSON form of the table, which `custom_vocabulary` reads back."""
     return {
         "objects": list(vocabulary.objects),
         "verbs": list(vocabulary.verbs),

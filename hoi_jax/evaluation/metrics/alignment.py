@@ -15,7 +15,7 @@ from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 ZERO_BASED = np.array([0.0, 0.0, -1.0, -1.0])
-"""What turns continuous corners into 0-based inclusive pixels."""
+"""Offset from continuous corners to 0-based inclusive pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _check_classes(predictions: Predictions, vocabulary: Vocabulary) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What computed a result."""
+    """Software versions of a result."""
     try:
         own = importlib.metadata.version("hoi_jax")
     except importlib.metadata.PackageNotFoundError:
@@ -97,7 +97,7 @@ def versions() -> dict[str, str]:
 # Stores and annotations as flat arrays of pairs, in continuous corners.
 
 ONE_BASED = np.array([1.0, 1.0, 0.0, 0.0])
-"""What turns continuous corners into 1-based inclusive pixels."""
+"""Offset from continuous corners to 1-based inclusive pixels."""
 
 
 def pair_detections(predictions: Predictions, aligned: Aligned, label: Int[np.ndarray, " t"]) -> PairDetections:

@@ -24,7 +24,7 @@ FEW_SHOT = (1, 5, 10)
 
 @dataclasses.dataclass(frozen=True)
 class ImageProtocol:
-    """How a ranking of images is scored.
+    """Scoring options of an image ranking.
 
     Attributes:
       ap: `11pt` as the official HICO script, or `area` as many newer papers do; the difference can exceed a point.

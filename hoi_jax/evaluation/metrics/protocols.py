@@ -13,7 +13,7 @@ from hoi_jax.settings import choice
 
 @dataclasses.dataclass(frozen=True)
 class HoiProtocol:
-    """How HOI detections are scored.
+    """Scoring options of HOI detections.
 
     Attributes:
       name: preset name, or "custom".
@@ -81,7 +81,7 @@ def hoi_protocol(name: str, **changes: object) -> HoiProtocol:
 
 @dataclasses.dataclass(frozen=True)
 class ActionProtocol:
-    """How V-COCO style actions are scored; the default is the official script.
+    """Scoring options of V-COCO style actions; the default is the official script.
 
     Attributes:
       name: "official" or a name of your own.

@@ -117,7 +117,7 @@ def action_rankings(
 
 
 def image_draws(num_images: int, replicates: int, seed: int) -> Int[np.ndarray, "images replicates"]:
-    """How often each image occurs when `num_images` are drawn with replacement, one column per replicate."""
+    """Number of occurrences of each image when `num_images` are drawn with replacement, one column per replicate."""
     generator = np.random.default_rng(seed)
     draws = np.zeros((num_images, replicates), np.int32)
     for column in range(replicates if num_images else 0):

@@ -19,7 +19,7 @@ from hoi_jax.vocab import Vocabulary
 
 
 def nis_reduction(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> EvaluationResult:
-    """How many candidate pairs were suppressed (`pair_nis_keep` False), by what they are.
+    """Counts of suppressed candidate pairs (`pair_nis_keep` False), by what they are.
 
     Returns:
       metrics `nis/reduction` (deleted share of unmatched pairs; Table 4 prints it with a minus sign),

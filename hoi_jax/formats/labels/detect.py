@@ -22,21 +22,21 @@ Path = str | os.PathLike[str]
 
 
 class JsonOptions(NamedTuple):
-    """What a JSON layout may need beside the table; see `open_labels`."""
+    """Optional inputs of a JSON layout besides the table; see `open_labels`."""
 
     coco_instances: Sequence[Path] = ()
     dataset: str | None = None
 
 
 class JsonLayout(NamedTuple):
-    """How parsed JSON of a layout is recognised and opened."""
+    """Recognition and opening of a JSON layout."""
 
     recognises: Callable[[Any], bool]
     open: Callable[[Any, Path, JsonOptions], LabelFile]
 
 
 class NpzLayout(NamedTuple):
-    """How the arrays of an npz are recognised and read, and what the layout is called."""
+    """Recognition and reading of an npz layout, and its name."""
 
     name: str
     recognises: Callable[[Mapping[str, np.ndarray]], bool]
@@ -108,7 +108,7 @@ def open_labels(
 
 
 def _named(path: Path, opening: Callable[[], LabelFile]) -> LabelFile:
-    """What `opening` gives; whatever a malformed file makes it raise becomes an error that names the file."""
+    """Result of `opening`; any exception from a malformed file becomes an error that names the file."""
     try:
         return opening()
     except io.DataError:

@@ -21,7 +21,7 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 from hoi_jax.vocab.datasets import OBJECTS_ALPHABETICAL
 
 TO_CORNERS = np.array([-1, -1, 0, 0], np.float32)
-"""What turns 1-based inclusive pixels into continuous corners."""
+"""Offset from 1-based inclusive pixels to continuous corners."""
 
 _NEEDED = {"filenames", "size", "annotation", "correspondence"}
 
@@ -101,7 +101,7 @@ def _size(size: Any, where: str) -> tuple[int, int]:
 
 
 def class_order_fault(table: Mapping[str, Any]) -> str | None:
-    """What contradicts the official order of classes in the file's own lists, or None."""
+    """Contradiction between the file's class lists and the official order, or None."""
     vocabulary = get_vocabulary("hico_det")
     for field, names in (("verbs", vocabulary.verbs), ("objects", OBJECTS_ALPHABETICAL)):
         given = table.get(field)

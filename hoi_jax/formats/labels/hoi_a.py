@@ -24,7 +24,7 @@ from hoi_jax.vocab.datasets import HOI_W
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """How a dataset uses the layout.
+    """A dataset's variant of the layout.
 
     Attributes:
       vocabulary: its name; persons: whether relations become rows of `persons` (V-COCO).

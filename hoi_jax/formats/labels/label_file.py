@@ -84,7 +84,7 @@ class LabelFile:
 
 
 FAULTS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
-"""What reading a malformed record may raise."""
+"""Exceptions of reading a malformed record."""
 
 
 def label_file_of(annotations: Annotations, path: str | os.PathLike[str], layout: str) -> LabelFile:

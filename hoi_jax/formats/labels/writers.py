@@ -318,7 +318,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def write(annotations: Annotations, name: str) -> Any:
-    """What goes into the file. Raises CannotWriteError for labels that the layout has no place for, ValueError."""
+    """Content of the file. Raises CannotWriteError for labels that the layout has no place for, ValueError."""
     if name not in LAYOUTS:
         raise ValueError(f"unknown layout {name!r}; there are {sorted(LAYOUTS)}")
     layout = LAYOUTS[name]

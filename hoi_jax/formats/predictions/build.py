@@ -11,7 +11,7 @@ from hoi_jax.predictions import Predictions, check_prediction_arrays
 from hoi_jax.vocab import Vocabulary
 
 INCLUSIVE_TO_CORNERS = np.array([0.0, 0.0, 1.0, 1.0])
-"""What turns 0-based inclusive pixels, the frame of the official evaluators' inputs, into continuous corners."""
+"""Offset from 0-based inclusive pixels, the frame of official evaluators, to continuous corners."""
 
 
 def images_by_position(annotations: Annotations, position: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -31,7 +31,7 @@ _BUILD = "build with data_prep.build ... --detections FILE --poses FILE"
 
 
 def requirements(config: BodyPartConfig) -> tuple[Requirement, ...]:
-    """What the records must have: detected people and their poses where body parts are used, part labels to learn."""
+    """Required content of the records: detected people and their poses if body parts are used, and part labels."""
     needed: tuple[Requirement, ...] = ()
     if config.uses_parts:
         needed += (

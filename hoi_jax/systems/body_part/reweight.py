@@ -171,7 +171,7 @@ def batch_counts(
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
 ) -> dict[str, Float[Array, "layers classes_1"]]:
-    """What dynamic weights count of a batch; the counts of two parts of a batch add up to its own."""
+    """Counts of a batch for dynamic weights; the counts of two parts of a batch add up to its own."""
     dynamic = [kind for kind in tables if getattr(config, kind) == "dynamic"]
     return {kind: _counts(kind, of_query, targets, used, len(tables[kind])) for kind in dynamic}
 

@@ -37,7 +37,7 @@ class Candidates(NamedTuple):
 
 
 class BoxReadout(NamedTuple):
-    """What the network says of one image's boxes: probabilities [D, halves, V] (target None without that task) and
+    """Network outputs for one image's boxes: probabilities [D, halves, V] (target None without that task) and
     embeddings [D, V, T]."""
 
     verb: Array

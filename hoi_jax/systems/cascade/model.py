@@ -139,7 +139,7 @@ class CascadeNet(nn.Module):
     def relation_tables(
         self, pyramid: Pyramid, now: Entities, before: Entities | None, stage: int, seen: Raw | None = None
     ) -> tuple[Tables | None, Raw | None]:
-        """What pairs of `stage` need of people and objects.
+        """Person and object features for the pairs of `stage`.
 
         Args:
           before: the entities at the stage before, None at the first; seen: their raw features, where they are known.
@@ -184,7 +184,7 @@ class CascadeNet(nn.Module):
         return PairFeatures(visual, geometric)
 
     def rank_hidden(self, features: PairFeatures, stage: int) -> Float[Array, "batch pairs dim"]:
-        """What ranking logits are read from."""
+        """Input of the ranking logits."""
         return self.relation(stage).rank_hidden(features)
 
     def rank_score(self, hidden: Float[Array, "batch pairs dim"], stage: int) -> Float[Array, "batch pairs"]:

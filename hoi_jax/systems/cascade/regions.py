@@ -36,7 +36,7 @@ class Entities(NamedTuple):
 
 
 class Pyramid(NamedTuple):
-    """What RoIs are pooled from: levels [B, h, w, C] with their strides, and unpadded sizes [B, 2]."""
+    """Feature maps for RoI pooling: levels [B, h, w, C] with their strides, and unpadded sizes [B, 2]."""
 
     levels: tuple[Array, ...]
     image_hw_px: Array

@@ -44,7 +44,7 @@ class Raw(NamedTuple):
 
 
 class FaceTables(NamedTuple):
-    """What attention needs of people and objects, of one contributing stage; W and A are widths.
+    """Attention inputs of people and objects from one contributing stage; W and A are widths.
 
     Attributes:
       face, bare: [B, M, W] through the first layer of the stage that reads them.
@@ -228,7 +228,7 @@ class RelationStage(nn.Module):
         return nn.relu(self.geometric_out(self.map_stream(maps))).astype(jnp.float32)
 
     def rank_hidden(self, features: PairFeatures) -> Float[Array, "batch pairs dim"]:
-        """What the ranking score is read from: the features themselves, or a layer on them."""
+        """Input of the ranking score: the features themselves, or a layer on them."""
         parts = [x for x in (features.visual, features.geometric) if x is not None]
         joined = jnp.concatenate(parts, axis=-1)
         return _leaky(self.rank_layer(joined)) if self.config.rank_width else joined

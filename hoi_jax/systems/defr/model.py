@@ -85,7 +85,7 @@ class DefrNet(nn.Module):
         return self.classifier(self.backbone(image))
 
     def streams(self, image: Float[Array, "batch size size 3"]) -> tuple[list[Array], Float[Array, "batch classes"]]:
-        """What `pair_logits` reads, and the logits of the whole image."""
+        """Inputs of `pair_logits`, and the logits of the whole image."""
         assert isinstance(self.backbone, ViT)
         streams = self.backbone.streams(image)
         return streams, self.classifier(self.backbone.feature(streams))

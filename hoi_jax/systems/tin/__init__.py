@@ -32,7 +32,7 @@ def frozen_parameters(config: TinConfig) -> tuple[str, ...]:
 
 
 def requirements(config: TinConfig) -> tuple[Requirement, ...]:
-    """What the records must have: boxes of a detector, and poses where P sees them.
+    """Required content of the records: boxes of a detector, and poses where P sees them.
 
     Poses are asked of detections in training as well: positives take the estimated pose of the detection that they
     overlap, like negatives, so that P cannot tell them apart by whose pose it is.

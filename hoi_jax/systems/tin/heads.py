@@ -27,7 +27,7 @@ class Sides(NamedTuple):
 
 
 class BoxFeatures(NamedTuple):
-    """Everything that is computed once per person or object.
+    """Features computed once per person or object.
 
     Attributes:
       vectors: of C's residual stages, which P shares unless it has stages of its own.

@@ -90,7 +90,7 @@ class TinNet(nn.Module):
         return extractor.features(image, image_hw_px)
 
     def boxes(self, inputs: PairInputs, dropout_keys: Array | None = None) -> BoxFeatures:
-        """Everything that is computed once per person or object; pairs of `inputs` are not read."""
+        """Features computed once per person or object; pairs of `inputs` are not read."""
         c = self.config
         out = self._appearance(inputs, dropout_keys) if c.uses_pixels else BoxFeatures()
         if c.classifier.object_class:

@@ -36,7 +36,7 @@ def class_weights(config: TinConfig, vocabulary: Vocabulary, stream: str) -> np.
 
 
 def logit_scales(config: TinConfig, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """What logits are multiplied by before the sigmoid at test, by output; nothing where they stay as they are.
+    """Factors of the logits before the sigmoid at test, by output; outputs without a factor are absent.
 
     Under `loss.weighting` "logit_scale" training makes sigmoid(w_c z) the probability of class c. It is the score of C
     in Eq. 6, a product of probabilities: sigmoid(z) in its place is squeezed around 1/2, the more the rarer the class,
@@ -70,7 +70,7 @@ def probabilities(
 
 
 def detector_weight(score: Float[Array, "*batch"], config: ScoreConfig) -> Float[Array, "*batch"]:
-    """What one detector confidence contributes to a score: LIS (Eq. 3), 1, or the confidence itself."""
+    """Contribution of one detector confidence to a score: LIS (Eq. 3), 1, or the confidence itself."""
     if config.lis == "none":
         return jnp.ones_like(score)
     if config.lis == "product":
