@@ -209,7 +209,7 @@ def page(claims: Sequence[Claim] = CLAIMS) -> str:
 
 _HEAD = """# Claims of the five papers, on the scenes
 
-Made by `python -m studies.claims` from `studies/results/`; the list stands in `studies/claims.py` and was fixed before
+Made by `python -m studies.claims` from `studies/results/`; the list is in `studies/claims.py` and was fixed before
 the runs. An effect is the better run (as the paper has it) less the other one, in percent points, mean over seeds; the
 interval is Student's t over seeds, so with three seeds only large or steady effects are *confirmed*, and an interval
 around zero is *not confirmed*, which is not *reversed*. The papers' numbers are on HICO-DET, V-COCO and HOI-W; ours on

@@ -66,7 +66,7 @@ class RankedHits:
     Attributes:
       label, image: [t] class and image of each.
       hit: [t] true positive.
-      row: [t] its row in `PairDetections.trip_*`.
+      row: [t] its row in `PairDetections.triplet_*`.
       truth: [t] the pair of its class and image that it overlaps most, -1 = there is none.
       overlap: [t] smaller IoU of human and object with that pair.
       passes: [t] the overlap reaches the protocol's threshold: a hit, or a duplicate of one.

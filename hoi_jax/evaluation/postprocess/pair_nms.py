@@ -26,7 +26,7 @@ def pair_nms(
       detections: 0-based or 1-based inclusive pixels.
 
     Returns:
-      The same pairs with fewer `trip_*` rows. Rows without a class or with a NaN score stay (evaluation counts and
+      The same pairs with fewer `triplet_*` rows. Rows without a class or with a NaN score stay (evaluation counts and
       ignores them) and suppress nothing.
     """
     label, score = detections.triplet_label.astype(np.int64), detections.triplet_score

@@ -1,4 +1,4 @@
-"""Predictions in flat arrays (npz): HICO-DET's `pair_*`, `triplet_*`, and V-COCO's `det_*`, `role_*`.
+"""Predictions in flat arrays (npz): HICO-DET's `pair_*`, `trip_*`, and V-COCO's `det_*`, `role_*`.
 
 HICO-DET: `pair_image` (position in the split), `pair_hbox`, `pair_obox` [P, 4] 0-based inclusive pixels,
 `pair_object` (COCO order), `trip_pair`, `trip_verb`, `trip_score`; optional `pair_object_score`,
