@@ -1,4 +1,4 @@
-"""Every transform moves all columns that speak of places."""
+"""Every transform moves all columns with positions."""
 
 import numpy as np
 import tensorflow as tf

@@ -35,7 +35,7 @@ def test_classes_have_a_column_for_results_that_have_ap_only(tmp_path):
     assert kick["costs most"] == "missed"
     for title in ("Class by class", "Kinds of errors", "Do scores mean", "Best and worst", "Right and wrong"):
         assert title in text
-    assert "the nearer their boxes are" in text and "are grey" not in text
+    assert "ranked by human-object box distance" in text and "are grey" not in text
 
 
 def test_without_verbs_nothing_is_said_about_single_interactions(tmp_path):
