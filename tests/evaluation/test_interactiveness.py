@@ -276,7 +276,7 @@ def test_part_truth_are_the_pairs_in_which_the_part_acts():
 
 def test_part_scores_and_states_must_be_there():
     pairs = [{"image": 0, "human": A, "object": B}]
-    with pytest.raises(ValueError, match="which body parts act"):
+    with pytest.raises(ValueError, match="has body-part states"):
         evaluate_part_interactiveness(predictions([1], pairs), world([make_image(1, [ride()])]), HICO)
     with pytest.raises(ValueError, match="no body-part scores"):
         evaluate_part_interactiveness(predictions([1], pairs), world([make_image(1, [ride(states=[0] * 10)])]), HICO)
