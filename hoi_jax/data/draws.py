@@ -11,7 +11,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def split_mix(state: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
+def split_mix(state: UInt64[np.ndarray, "..."] | np.uint64) -> UInt64[np.ndarray, "..."] | np.uint64:
     """The next output of SplitMix64 for each state."""
     with np.errstate(over="ignore"):
         x = np.asarray(state, np.uint64) + _GAMMA
@@ -20,7 +20,7 @@ def split_mix(state: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
         return x ^ (x >> np.uint64(31))
 
 
-def hash_words(*words: int | np.ndarray) -> UInt64[np.ndarray, "..."]:
+def hash_words(*words: int | np.integer | np.ndarray) -> UInt64[np.ndarray, "..."] | np.uint64:
     """A hash of whole numbers, broadcast together; the order of the words matters."""
     state = np.uint64(0)
     for word in words:

@@ -39,7 +39,7 @@ class FeatureCache:
     def fingerprint(self) -> str:
         return str(self.meta["fingerprint"])
 
-    def row(self, example: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    def row(self, example: int | np.integer, mirrored: bool | np.bool) -> np.ndarray:
         """The map of one example (position in the whole split)."""
         return np.asarray(self.maps[int(mirrored), int(example)])
 

@@ -14,7 +14,7 @@ import zlib
 from io import BytesIO
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
 from hoi_jax.data.changes import ORDERS
@@ -123,7 +123,7 @@ def resize_image(
     return np.asarray(_resized(Image.fromarray(image), hw, interpolation))
 
 
-def _resized(image: Image.Image, hw: tuple[int, int], interpolation: str) -> Image.Image:
+def _resized(image: Image.Image, hw: Int[np.ndarray, "2"] | tuple[int, int], interpolation: str) -> Image.Image:
     size = (int(hw[1]), int(hw[0]))
     return image if image.size == size else image.resize(size, FILTERS[interpolation])
 
@@ -153,9 +153,9 @@ def change_image(
     if flip:
         photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     photo = recolour(photo, colours, int(colour_order))
-    photo = _cut(_resized(photo, tuple(first_hw), interpolation), window)
+    photo = _cut(_resized(photo, np.asarray(first_hw), interpolation), window)
     padded = np.zeros((int(shape_hw[0]), int(shape_hw[1]), 3), np.uint8)
-    padded[: int(hw[0]), : int(hw[1])] = np.asarray(_resized(photo, tuple(hw), interpolation))
+    padded[: int(hw[0]), : int(hw[1])] = np.asarray(_resized(photo, np.asarray(hw), interpolation))
     return padded
 
 
@@ -196,7 +196,7 @@ def change_mask(
         raise DataError(f"mask: {mask.size[::-1]} pixels, its image has {tuple(original_hw.tolist())}")
     if flip:
         mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    mask = _cut(_resized(mask, tuple(first_hw), "bilinear"), window)
+    mask = _cut(_resized(mask, np.asarray(first_hw), "bilinear"), window)
     rows, columns = np.maximum(np.round(np.asarray(hw) * np.asarray(grid_hw) / np.asarray(shape_hw)).astype(int), 1)
     small = mask.resize((int(columns), int(rows)), Image.Resampling.BOX)
     grid[:rows, :columns] = np.asarray(small) >= 0.5

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
+
 
 class RpnHead(nn.Module):
     """Objectness and box offsets of every anchor, with the same weights on all levels.
@@ -81,7 +83,9 @@ class MaskHead(nn.Module):
             self.before = nn.Conv(self.width, (1, 1), kernel_init=init, dtype=self.dtype, name="before")
 
     def features(
-        self, rois: Float[Array, "rows size size channels"], before: Float[Array, "rows size size width"] | None = None
+        self,
+        rois: Float[ArrayLike, "rows size size channels"],
+        before: Float[ArrayLike, "rows size size width"] | None = None,
     ) -> Float[Array, "rows size size width"]:
         """What the next head and `logits` read; `before`: the features of the head before."""
         x = rois if before is None else rois + nn.relu(self.before(before))
@@ -96,7 +100,7 @@ class MaskHead(nn.Module):
         x = x.reshape((rows, 2 * height, 2 * width, -1)) + self.enlarge_bias[None, None, None]
         return self.score(nn.relu(x))
 
-    def __call__(self, rois: Array, before: Array | None = None) -> tuple[Array, Array]:
+    def __call__(self, rois: ArrayLike, before: ArrayLike | None = None) -> tuple[Array, Array]:
         """Features and logits."""
         features = self.features(rois, before)
         return features, self.logits(features)

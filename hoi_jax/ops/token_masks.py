@@ -104,8 +104,8 @@ def progressive_masks(
 
 
 def unblock(
-    allowed: Bool[ArrayLike, "*batch queries tokens"], valid: Bool[ArrayLike, "*batch 1 tokens"]
-) -> Bool[Array, "*batch queries tokens"]:
+    allowed: Bool[ArrayLike, "*#batch queries tokens"], valid: Bool[ArrayLike, "*#batch 1 tokens"]
+) -> Bool[Array, "*#batch queries tokens"]:
     """`allowed` within the valid tokens; a query that would see none sees all valid ones.
 
     The released code has no such guard: a fully blocked row is NaN there, and spreads to all queries.

@@ -138,7 +138,7 @@ def visible_instances(entities: Sequence[Entity], ids: np.ndarray) -> Instances:
     return table
 
 
-def _gap(a: np.ndarray, b: np.ndarray) -> float:
+def _gap(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """Distance between two boxes, 0 where they overlap."""
     dx = max(float(a[0] - b[2]), float(b[0] - a[2]), 0.0)
     dy = max(float(a[1] - b[3]), float(b[1] - a[3]), 0.0)

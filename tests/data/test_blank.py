@@ -26,5 +26,5 @@ def test_feature_maps_need_their_shape_and_unknown_fields_are_refused():
     assert blank_batch({"image_features"}, SIZES, vocabulary, 1, (4, 6, 16))["image_features"].shape == (1, 4, 6, 16)
     with pytest.raises(schema.SchemaError, match="image_features: the length of axis 'y'"):
         blank_batch({"image_features"}, SIZES, vocabulary)
-    with pytest.raises(schema.SchemaError, match="image"):
-        blank_batch({"image"}, SIZES, vocabulary)
+    with pytest.raises(schema.SchemaError, match="did you mean 'image'"):
+        blank_batch({"images"}, SIZES, vocabulary)

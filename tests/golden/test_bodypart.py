@@ -56,7 +56,9 @@ def net(meta):
     sizes = TransformerConfig(
         m["hidden"], m["heads"], encoder_layers=m["encoder_layers"], box_layers=m["decoder_layers"]
     )
-    config = BodyPartConfig(BackboneConfig(mask_padding=False), sizes, parts=RELEASE, queries=m["queries"])
+    config = BodyPartConfig(
+        backbone=BackboneConfig(mask_padding=False), transformer=sizes, parts=RELEASE, queries=m["queries"]
+    )
     return HoiTransformer(config, m["object_classes"], m["verb_classes"])
 
 

@@ -59,7 +59,7 @@ def test_anchors_equal_the_stored_ones(golden):
     )
     np.testing.assert_array_equal(cell_anchors(ANCHOR_SIZES[: len(cells)]), cells)
     np.testing.assert_allclose(cell_anchors(ANCHOR_SIZES[: len(cells)], rounded=False), exact, rtol=1e-13)
-    ours = make_anchors(tuple(hw), [tuple(level) for level in levels], cells)
+    ours = make_anchors(tuple(hw.tolist()), [tuple(level) for level in levels.tolist()], cells)
     np.testing.assert_array_equal(ours, anchors)
 
 

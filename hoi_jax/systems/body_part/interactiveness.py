@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.nn.transformer import DecoderLayer, layer_norm
 from hoi_jax.ops.boxes import cxcywh_to_xyxy
 from hoi_jax.ops.token_masks import cells_under_boxes, merge_parts, progressive_masks, select_parts, unblock
@@ -55,8 +56,8 @@ class Head(nn.Module):
 
 
 def part_cells(
-    part_boxes_px: Float[Array, "batch people 10 4"],
-    part_valid: Bool[Array, "batch people 10"],
+    part_boxes_px: Float[ArrayLike, "batch people 10 4"],
+    part_valid: Bool[ArrayLike, "batch people 10"],
     grid: tuple[int, int],
     stride: int,
     rule: str,
@@ -72,8 +73,8 @@ def part_cells(
 
 
 def query_cells(
-    boxes_cxcywh: Float[Array, "batch queries 4"],
-    image_hw_px: Int[Array, "batch 2"],
+    boxes_cxcywh: Float[ArrayLike, "batch queries 4"],
+    image_hw_px: Int[ArrayLike, "batch 2"],
     grid: tuple[int, int],
     stride: int,
     rule: str,

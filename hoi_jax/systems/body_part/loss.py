@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.losses.elementwise import binary_cross_entropy, binary_focal, softmax_cross_entropy
 from hoi_jax.losses.terms import Term, mean_term, stacked
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou
@@ -30,7 +31,7 @@ def training_fields(config: BodyPartConfig) -> frozenset[str]:
     return frozenset(("image", "image_hw_px", *boxes, *_PAIR_FIELDS, *states, *person_fields(config)))
 
 
-def paired_layers(outputs: Mapping[str, Array]) -> dict[str, Array]:
+def paired_layers(outputs: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
     """The layers that are supervised, final one last.
 
     Box and verb decoders are paired from the end, so that the deeper one's first layers go without (CDN's rule).
@@ -59,9 +60,14 @@ def _sum(values: Array) -> Array:
 
 
 def detection_terms(
-    outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
-    config: LossConfig, class_weight: Float[Array, "layers classes"] | None = None,
-) -> dict[str, Term]:  # fmt: skip
+    outputs: Mapping[str, ArrayLike],
+    targets: Targets,
+    query: ArrayLike,
+    of_query: ArrayLike,
+    used: Bool[ArrayLike, "batch"],
+    config: LossConfig,
+    class_weight: Float[ArrayLike, "layers classes"] | None = None,
+) -> dict[str, Term]:
     """L_det: object classes of all queries, boxes of matched ones; unweighted, one entry per layer.
 
     Args:
@@ -92,8 +98,8 @@ def detection_terms(
 
 
 def verb_term(
-    logits: Float[Array, "layers batch queries verbs"], targets: Targets, of_query: Array, used: Array,
-    config: LossConfig, positive_weight: Float[Array, "layers verbs"] | None = None,
+    logits: Float[ArrayLike, "layers batch queries verbs"], targets: Targets, of_query: ArrayLike, used: ArrayLike,
+    config: LossConfig, positive_weight: Float[ArrayLike, "layers verbs"] | None = None,
 ) -> Term:  # fmt: skip
     """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb.
 
@@ -114,7 +120,7 @@ def verb_term(
 
 
 def interactiveness_terms(
-    outputs: Mapping[str, Array], targets: Targets, of_query: Array, used: Array, config: BodyPartConfig
+    outputs: Mapping[str, ArrayLike], targets: Targets, of_query: ArrayLike, used: ArrayLike, config: BodyPartConfig
 ) -> dict[str, Term]:  # fmt: skip
     """L_int: is the query a pair that interacts; its agreement with the best part; part labels where they are used."""
     logits = outputs["interactiveness_logits"]
@@ -151,9 +157,14 @@ def matched_queries(
 
 
 def terms_of_matched(
-    outputs: Mapping[str, Array], targets: Targets, query: Array, of_query: Array, used: Bool[Array, "batch"],
-    config: BodyPartConfig, weights: ClassWeights = NO_WEIGHTS,
-) -> dict[str, Term]:  # fmt: skip
+    outputs: Mapping[str, ArrayLike],
+    targets: Targets,
+    query: ArrayLike,
+    of_query: ArrayLike,
+    used: Bool[ArrayLike, "batch"],
+    config: BodyPartConfig,
+    weights: ClassWeights = NO_WEIGHTS,
+) -> dict[str, Term]:
     """All terms, unweighted, one entry per supervised layer (final last) or body part.
 
     Args:

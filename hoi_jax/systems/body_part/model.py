@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import make_resnet, normalised_pixels, valid_cells
 from hoi_jax.nn.positional import Focus, sine_points, sine_positions, spread_points
 from hoi_jax.nn.transformer import Decoder, Encoder
@@ -29,7 +30,7 @@ def person_fields(config: BodyPartConfig) -> tuple[str, ...]:
     return tuple(f"detections_{column}" for column in columns) if config.uses_parts else ()
 
 
-def network_inputs(batch: Batch, config: BodyPartConfig, human_class: int) -> tuple[Array, Array, Array, Array]:
+def network_inputs(batch: Batch, config: BodyPartConfig, human_class: int) -> tuple[ArrayLike, ...]:
     """(pixels, image_hw_px, part boxes [B, N, 10, 4], their validity [B, N, 10]) for `HoiTransformer`.
 
     People are the detections of the human class above `parts.person_score`; their part boxes come from their poses.
@@ -78,10 +79,10 @@ class HoiTransformer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        pixels: Float[Array, "batch height width 3"],
-        image_hw_px: Int[Array, "batch 2"],
-        part_boxes_px: Float[Array, "batch people 10 4"],
-        part_valid: Bool[Array, "batch people 10"],
+        pixels: Float[ArrayLike, "batch height width 3"],
+        image_hw_px: Int[ArrayLike, "batch 2"],
+        part_boxes_px: Float[ArrayLike, "batch people 10 4"],
+        part_valid: Bool[ArrayLike, "batch people 10"],
         dropout_keys: Array | None = None,
     ) -> dict[str, Array]:
         """Outputs of all queries, float32. L box layers, M verb layers.
@@ -142,7 +143,7 @@ class HoiTransformer(nn.Module):
         return out
 
     def _queries(
-        self, image_hw_px: Array, stride: int, grid: tuple[int, int]
+        self, image_hw_px: ArrayLike, stride: int, grid: tuple[int, int]
     ) -> tuple[Float[Array, "queries dim"], Float[Array, "#queries 4"], Focus | None]:
         """Position codes of the queries, what is added to the logits of their boxes, and where they look."""
         c, t = self.config, self.config.transformer
@@ -162,7 +163,12 @@ class HoiTransformer(nn.Module):
         return query, offset, Focus(jnp.broadcast_to(points[None], (tokens.shape[0], *points.shape)), tokens)
 
     def _encode(
-        self, pixels: Array, image_hw_px: Array, dropout_keys: Array | None, dtype: Any, out: dict[str, Array]
+        self,
+        pixels: ArrayLike,
+        image_hw_px: ArrayLike,
+        dropout_keys: Array | None,
+        dtype: Any,
+        out: dict[str, ArrayLike],
     ) -> tuple[Memory, int]:
         """The encoded image and the pixels per cell; intermediate results are put into `out`."""
         b, t = self.config.backbone, self.config.transformer

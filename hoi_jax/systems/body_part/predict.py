@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import make_resnet
 from hoi_jax.ops.boxes import cxcywh_to_xyxy
 from hoi_jax.ops.scoring import pair_nms, product_nms
@@ -26,7 +27,7 @@ def prediction_fields(config: BodyPartConfig) -> frozenset[str]:
 
 
 def pair_scores(
-    outputs: Mapping[str, Array], image_hw_px: Array, num_verbs: int, config: PredictConfig
+    outputs: Mapping[str, ArrayLike], image_hw_px: ArrayLike, num_verbs: int, config: PredictConfig
 ) -> dict[str, Array]:
     """Boxes and scores of every query from the final layer's outputs, before any selection.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.systems.body_part.config import ReweightConfig
 from hoi_jax.systems.body_part.targets import Targets, has_absent_class
@@ -123,13 +124,13 @@ def initial_state(config: ReweightConfig, tables: Mapping[str, np.ndarray]) -> d
 
 def class_weights(
     state: Mapping[str, Any],
-    of_query: Int[Array, "layers batch queries"],
+    of_query: Int[ArrayLike, "layers batch queries"],
     targets: Targets,
-    used: Bool[Array, "batch"],
+    used: Bool[ArrayLike, "batch"],
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
     axis_name: str | None = None,
-    sums: Mapping[str, Array] | None = None,
+    sums: Mapping[str, ArrayLike] | None = None,
 ) -> tuple[ClassWeights, dict[str, Any]]:
     """Weights of all layers, and the collection after these calls.
 
@@ -165,9 +166,9 @@ def class_weights(
 
 
 def batch_counts(
-    of_query: Int[Array, "layers batch queries"],
+    of_query: Int[ArrayLike, "layers batch queries"],
     targets: Targets,
-    used: Bool[Array, "batch"],
+    used: Bool[ArrayLike, "batch"],
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
 ) -> dict[str, Float[Array, "layers classes_1"]]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from hoi_jax.ops.matching import assign_targets
 from hoi_jax.ops.pairs import gather_rows
@@ -29,15 +30,15 @@ class Targets(NamedTuple):
       valid: [B, T] the pair exists.
     """
 
-    human_cxcywh: Array
-    object_cxcywh: Array
-    object_class: Array
-    has_object: Array
-    verbs: Array
-    verbs_known: Array
-    interactive: Array
-    part_states: Array
-    valid: Array
+    human_cxcywh: ArrayLike
+    object_cxcywh: ArrayLike
+    object_class: ArrayLike
+    has_object: ArrayLike
+    verbs: ArrayLike
+    verbs_known: ArrayLike
+    interactive: ArrayLike
+    part_states: ArrayLike
+    valid: ArrayLike
 
 
 def has_absent_class(vocabulary: Vocabulary) -> bool:
@@ -45,7 +46,9 @@ def has_absent_class(vocabulary: Vocabulary) -> bool:
     return bool(vocabulary.actions)
 
 
-def _relative(boxes_xyxy_px: Float[Array, "batch pairs 4"], image_hw_px: Array, exists: Bool[Array, "batch pairs"]):
+def _relative(
+    boxes_xyxy_px: Float[ArrayLike, "batch pairs 4"], image_hw_px: ArrayLike, exists: Bool[ArrayLike, "batch pairs"]
+):
     size = image_hw_px[:, None, ::-1].astype(jnp.float32)
     relative = xyxy_to_cxcywh(boxes_xyxy_px) / jnp.concatenate([size, size], axis=-1)
     return jnp.where(exists[..., None], relative, 0.0)
@@ -102,7 +105,7 @@ def matching_cost(
     return cost
 
 
-def _of_class(probability: Array, label: Array) -> Array:
+def _of_class(probability: ArrayLike, label: ArrayLike) -> Array:
     """[B, Q, C], [B, T] -> [B, Q, T]: probability of each target's class."""
     index = jnp.broadcast_to(label[:, None], (*probability.shape[:2], label.shape[1]))
     return jnp.take_along_axis(probability, index, axis=2)
@@ -116,7 +119,7 @@ def _verb_cost(p: Array, y: Array) -> Array:
 
 
 def match_layers(
-    outputs: Mapping[str, Array], targets: Targets, config: MatchingConfig
+    outputs: Mapping[str, ArrayLike], targets: Targets, config: MatchingConfig
 ) -> Int[Array, "layers batch pairs"]:
     """Query of each pair per layer, -1 for pairs that do not exist.
 

@@ -56,7 +56,9 @@ def loss_terms(readout: Readout, targets: Targets, valid: ArrayLike, config: Los
     return terms
 
 
-def background_term(logits: Array, targets: Targets, usable: Array, valid: Array, config: LossConfig) -> Term:
+def background_term(
+    logits: ArrayLike, targets: Targets, usable: ArrayLike, valid: ArrayLike, config: LossConfig
+) -> Term:
     """Focal loss of background anchors, which show no verb; per foreground anchor, like the other terms (RetinaNet)."""
     focal = binary_focal(logits, jnp.zeros(logits.shape, bool), alpha=config.focal_alpha, gamma=config.focal_gamma)
     background = (targets.row < 0) & usable & valid[:, None]

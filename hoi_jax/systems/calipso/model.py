@@ -109,7 +109,7 @@ class CalipsoNet(nn.Module):
         return tuple(own)
 
     def _tasks(self) -> dict[str, Sequence[AnchorHead]]:
-        tasks = {"verb": self.verb, "embedding": self.embedding}
+        tasks: dict[str, Sequence[AnchorHead]] = {"verb": self.verb, "embedding": self.embedding}
         return tasks if self.target is None else {**tasks, "target": self.target}
 
     def _shaped(self, out: dict[str, Array]) -> dict[str, Array]:
@@ -121,7 +121,7 @@ class CalipsoNet(nn.Module):
         """The three tasks at every anchor (see `Readout`)."""
         out = {}
         for name, heads in self._tasks().items():
-            own = heads if len(heads) > 1 else heads * len(maps)
+            own = heads if len(heads) > 1 else [heads[0]] * len(maps)
             out[name] = jnp.concatenate([head.dense(x) for head, x in zip(own, maps, strict=True)], axis=1)
         return self._shaped(out)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
+
 SMALLEST = 1e-12
 """Factors are not taken as smaller than this: the root of a product with a zero stays finite."""
 
@@ -57,9 +59,9 @@ def triplet_scores(
 
 
 def pair_scores(
-    human_score: Float[Array, "humans"],
-    active: Float[Array, "humans verbs"],
-    target: Float[Array, "humans verbs"] | None,
+    human_score: Float[ArrayLike, "humans"],
+    active: Float[ArrayLike, "humans verbs"],
+    target: Float[ArrayLike, "humans verbs"] | None,
 ) -> Float[Array, "humans verbs"]:
     """Eq. 12: the cube root of s_h * active * (1 - target), for a person whose object is not visible.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.anchors import assign_anchors, choose_foreground
 from hoi_jax.system import Batch
 from hoi_jax.systems.calipso.config import LossConfig
@@ -101,7 +102,7 @@ def instance_labels(example: Batch, vocabulary: Vocabulary) -> InstanceLabels:
     obj = (example["pairs_object"][:, None] == rows[None]) & has_object[:, None]
     verbs = example["pairs_verbs"] & valid[:, None]
 
-    def gathered(owner: Array, values: Array) -> Array:
+    def gathered(owner: ArrayLike, values: ArrayLike) -> Array:
         """[B, V]: any of the owner's pairs; sums of zeros and ones stay above zero in any precision."""
         return jnp.einsum("pb,pv->bv", owner.astype(jnp.float32), values.astype(jnp.float32)) > 0
 

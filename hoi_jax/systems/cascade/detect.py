@@ -31,12 +31,12 @@ class Detections(NamedTuple):
       masks: [B, D, m, m] probabilities over the box of the last stage, or None.
     """
 
-    boxes: Array
-    label: Array
-    score: Array
-    valid: Array
-    faces: Array
-    masks: Array | None = None
+    boxes: ArrayLike
+    label: ArrayLike
+    score: ArrayLike
+    valid: ArrayLike
+    faces: ArrayLike
+    masks: ArrayLike | None = None
 
 
 def level_sizes(config: CascadeConfig, image_hw: tuple[int, int]) -> list[tuple[int, int, int]]:
@@ -174,7 +174,7 @@ def merge_stages(
 
 
 def assign_faces(
-    boxes: Float[Array, "rows 4"], is_person: Bool[Array, "rows"], faces: Float[Array, "faces 4"]
+    boxes: Float[ArrayLike, "rows 4"], is_person: Bool[ArrayLike, "rows"], faces: Float[ArrayLike, "faces 4"]
 ) -> Float[Array, "rows 4"]:
     """The face of every person: one whose centre lies in the box and at least half of whose area does.
 

@@ -17,8 +17,8 @@ MASK_SIZE = 28
 
 
 def masks_in_boxes(
-    masks: Float[Array, "batch rows h w"] | Bool[Array, "batch rows h w"],
-    boxes: Float[Array, "batch rows 4"],
+    masks: Float[ArrayLike, "batch rows h w"] | Bool[ArrayLike, "batch rows h w"],
+    boxes: Float[ArrayLike, "batch rows 4"],
     image_hw: tuple[int, int],
 ) -> Float[Array, "batch rows 28 28"]:
     """Masks on a grid over the padded image, as what mask heads give: a grid over each box."""

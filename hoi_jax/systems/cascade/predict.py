@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import Boxes, Pairs, gather_rows, propose_pairs, top_rows, zero_unused
 from hoi_jax.ops.resample import resample_masks
 from hoi_jax.ops.scoring import agent_scores, fuse_scores
@@ -65,8 +66,8 @@ class Candidates(NamedTuple):
       pairs: [B, K] persons (columns of `people`) and objects (rows of the detections).
     """
 
-    people: Array
-    people_used: Array
+    people: ArrayLike
+    people_used: ArrayLike
     pairs: Pairs
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import union_box
 from hoi_jax.ops.pairs import gather_rows
 from hoi_jax.ops.resample import resample_masks
@@ -23,12 +24,12 @@ class Entities(NamedTuple):
       masks: [B, N, m, m] probabilities over the rectangles `mask_boxes` [B, N, 4], or None.
     """
 
-    boxes: Array
-    label: Array
-    human_row: Array
-    faces: Array
-    masks: Array | None = None
-    mask_boxes: Array | None = None
+    boxes: ArrayLike
+    label: ArrayLike
+    human_row: ArrayLike
+    faces: ArrayLike
+    masks: ArrayLike | None = None
+    mask_boxes: ArrayLike | None = None
 
     @property
     def has_face(self) -> Bool[Array, "batch humans"]:
@@ -38,8 +39,8 @@ class Entities(NamedTuple):
 class Pyramid(NamedTuple):
     """Feature maps for RoI pooling: levels [B, h, w, C] with their strides, and unpadded sizes [B, 2]."""
 
-    levels: tuple[Array, ...]
-    image_hw_px: Array
+    levels: tuple[ArrayLike, ...]
+    image_hw_px: ArrayLike
     strides: tuple[int, ...]
     finest_px: float
 

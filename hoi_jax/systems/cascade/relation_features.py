@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoi_jax import io
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.nn.streams import Rectangles
 from hoi_jax.ops.boxes import encode_boxes, union_box
 from hoi_jax.ops.raster import MAP_SIZE, box_sides, letterbox
@@ -25,7 +26,7 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 def semantic_context(
-    human: Float[Array, "*batch size size channels"], scale: float = 1.0
+    human: Float[ArrayLike, "*batch size size channels"], scale: float = 1.0
 ) -> Float[Array, "*batch size size channels"]:
     """C of Eq. 6: sum_j softmax_j(scale * h_i . h_j) h_j; float32, because dot products of 256 numbers are large."""
     places = human.reshape((*human.shape[:-3], -1, human.shape[-1])).astype(jnp.float32)
@@ -47,7 +48,7 @@ class NonLocal(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, human: Float[Array, "*batch size size channels"]) -> Array:
+    def __call__(self, human: Float[ArrayLike, "*batch size size channels"]) -> Array:
         places = human.reshape((*human.shape[:-3], -1, human.shape[-1]))
         theta, phi, g = (
             nn.Dense(self.inner, dtype=self.dtype, name=name)(places).astype(jnp.float32)
@@ -61,7 +62,9 @@ class NonLocal(nn.Module):
 
 
 def rectangles(
-    human_xyxy_px: Float[Array, "batch pairs 4"], object_xyxy_px: Float[Array, "batch pairs 4"], size: int = MAP_SIZE
+    human_xyxy_px: Float[ArrayLike, "batch pairs 4"],
+    object_xyxy_px: Float[ArrayLike, "batch pairs 4"],
+    size: int = MAP_SIZE,
 ) -> Rectangles:
     """Two channels, person and object, in the letterboxed frame of their union (paper, section 3.3.1; TIN's layout)."""
     sides = [box_sides(grid, size) for grid in letterbox(human_xyxy_px, object_xyxy_px, size)]
@@ -86,9 +89,9 @@ def silhouette_maps(
 
 
 def pair_vector(
-    human_xyxy_px: Float[Array, "batch pairs 4"],
-    object_xyxy_px: Float[Array, "batch pairs 4"],
-    image_hw_px: Int[Array, "batch 2"],
+    human_xyxy_px: Float[ArrayLike, "batch pairs 4"],
+    object_xyxy_px: Float[ArrayLike, "batch pairs 4"],
+    image_hw_px: Int[ArrayLike, "batch 2"],
     *,
     plus_one: bool = True,
 ) -> Float[Array, "batch pairs 28"]:
@@ -118,13 +121,17 @@ def pair_vector(
 SMOOTHING = 1e-3
 
 
-def log_prior(counts: Float[np.ndarray, "*shape columns"]) -> Float[np.ndarray, "*shape columns"]:
+def log_prior(
+    counts: Float[np.ndarray, "*shape columns"] | Int[np.ndarray, "*shape columns"],
+) -> Float[np.ndarray, "*shape columns"]:
     """log(q + 1e-3) with q the share of every column; column 0 counts pairs without relation."""
     share = counts / (counts.sum(axis=-1, keepdims=True) + 1e-8)
     return np.log(share + SMOOTHING)
 
 
-def softmax_prior(counts: Float[np.ndarray, "*shape columns"]) -> Float[np.ndarray, "*shape columns"]:
+def softmax_prior(
+    counts: Float[np.ndarray, "*shape columns"] | Int[np.ndarray, "*shape columns"],
+) -> Float[np.ndarray, "*shape columns"]:
     """Softmax of `log_prior`: what the network reads."""
     raised = np.exp(log_prior(counts))
     return raised / raised.sum(axis=-1, keepdims=True)

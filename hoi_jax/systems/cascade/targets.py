@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import iou
 from hoi_jax.system import Batch
 from hoi_jax.vocab.tables import Vocabulary
@@ -21,17 +22,17 @@ class PairLabels(NamedTuple):
 
 
 def pair_labels(
-    human_xyxy: Float[Array, "pairs 4"],
-    object_xyxy: Float[Array, "pairs 4"],
-    human_class: Int[Array, "pairs"],
-    object_class: Int[Array, "pairs"],
-    truth_human_xyxy: Float[Array, "truth 4"],
-    truth_object_xyxy: Float[Array, "truth 4"],
-    truth_human_class: Int[Array, "truth"],
-    truth_object_class: Int[Array, "truth"],
-    truth_valid: Bool[Array, "truth"],
-    truth_verbs: Bool[Array, "truth verbs"],
-    truth_known: Bool[Array, "truth verbs"],
+    human_xyxy: Float[ArrayLike, "pairs 4"],
+    object_xyxy: Float[ArrayLike, "pairs 4"],
+    human_class: Int[ArrayLike, "pairs"],
+    object_class: Int[ArrayLike, "pairs"],
+    truth_human_xyxy: Float[ArrayLike, "truth 4"],
+    truth_object_xyxy: Float[ArrayLike, "truth 4"],
+    truth_human_class: Int[ArrayLike, "truth"],
+    truth_object_class: Int[ArrayLike, "truth"],
+    truth_valid: Bool[ArrayLike, "truth"],
+    truth_verbs: Bool[ArrayLike, "truth verbs"],
+    truth_known: Bool[ArrayLike, "truth verbs"],
     *,
     overlap: float,
 ) -> PairLabels:
@@ -42,7 +43,7 @@ def pair_labels(
     """
     rows, columns = human_xyxy.shape[0], truth_human_xyxy.shape[0]
 
-    def reach(a: Array, b: Array) -> Array:
+    def reach(a: ArrayLike, b: ArrayLike) -> Array:
         shape = (rows, columns, 4)
         return iou(jnp.broadcast_to(a[:, None], shape), jnp.broadcast_to(b[None], shape)) >= overlap
 

@@ -48,15 +48,15 @@ class PairInputs(NamedTuple):
       negative: [B, P] training pairs without annotation (`legacy_negative_copy` only).
     """
 
-    image: Array
-    image_hw_px: Array
-    human_xyxy_px: Array
-    human_keypoints_px: Array
-    object_xyxy_px: Array
-    object_class: Array
-    human_index: Array
-    object_index: Array
-    negative: Array | None = None
+    image: ArrayLike
+    image_hw_px: ArrayLike
+    human_xyxy_px: ArrayLike
+    human_keypoints_px: ArrayLike
+    object_xyxy_px: ArrayLike
+    object_class: ArrayLike
+    human_index: ArrayLike
+    object_index: ArrayLike
+    negative: ArrayLike | None = None
 
 
 class TinNet(nn.Module):

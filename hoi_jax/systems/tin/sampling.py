@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.boxes import clip_boxes, iou, pairwise_iou
 from hoi_jax.ops.pairs import enumerate_pairs, gather_rows, random_rows, top_rows, unannotated_pairs
 from hoi_jax.system import Batch
@@ -71,8 +72,8 @@ def copies_layout(
 
 def jitter_boxes(
     key: Array,
-    boxes_xyxy_px: Float[Array, "rows 4"],
-    image_hw_px: Int[Array, "2"],
+    boxes_xyxy_px: Float[ArrayLike, "rows 4"],
+    image_hw_px: Int[ArrayLike, "2"],
     *,
     min_iou: float = 0.7,
     tries: int = 4,
