@@ -46,7 +46,7 @@ _HEADLINES = {
 }
 """Metrics worth a place in a table, by name or by how it begins, the weightier first."""
 _DETAILS = {"default/full": {"rare": "default/rare", "non-rare": "default/non_rare"}}
-_OWN_VARIANTS = ("no_suppression",)
+_OWN_VARIANTS = ("no_suppression", "without NIS")  # the second in files before version 0.2
 
 
 @dataclasses.dataclass(frozen=True)

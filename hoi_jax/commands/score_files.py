@@ -62,7 +62,7 @@ def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Voca
     Raises:
       io.DataError: naming file, record and field. ValueError: what was asked for does not fit the files.
     """
-    if request.dataset in BENCHMARKS:
+    if request.dataset is not None and request.dataset in BENCHMARKS:
         return _score_benchmark(request, request.dataset)
     scorer = _scorer(request, request.predictions)
     predictions = with_interactiveness(scorer.predictions, request.interactiveness_from, request.calibration)

@@ -33,7 +33,8 @@ def uniform(
 ) -> Float[np.ndarray, "n count"]:
     """Numbers in [0, 1), float64, `count` per example; `purpose` keeps the draws of different uses apart."""
     rows = hash_words(seed, purpose, epoch, example)
-    return (hash_words(rows[:, None], np.arange(count)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    bits = np.asarray(hash_words(np.asarray(rows)[:, None], np.arange(count))) >> np.uint64(11)
+    return np.asarray(bits, np.float64) * 2.0**-53
 
 
 def permutation(seed: int, epoch: int, items: Int[np.ndarray, "n columns"]) -> Int[np.ndarray, " n"]:

@@ -11,7 +11,7 @@ TORCH_CUBIC = -0.75
 PILLOW_CUBIC = -0.5
 
 
-def cubic(distance: ArrayLike, a: float):
+def cubic(distance: jax.Array | np.ndarray, a: float):
     """Keys' cubic convolution kernel with coefficient `a`; zero beyond distance 2."""
     xp = np if isinstance(distance, np.ndarray) else jnp
     d = abs(distance)

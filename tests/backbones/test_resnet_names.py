@@ -107,7 +107,7 @@ def test_moved_biases_give_the_same_values():
 
 
 def test_names_of_no_resnet_are_refused():
-    with pytest.raises(ValueError, match=r"no ResNet .*'weight'"):
+    with pytest.raises(ValueError, match=r"ResNet.*'weight'"):
         convert.backbone_arrays({"weight": np.zeros(1)})
 
 

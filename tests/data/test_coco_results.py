@@ -101,7 +101,7 @@ def test_an_entry_that_is_no_group_is_refused(tmp_path):
 
 def test_detectron2s_own_file_numbers_classes_from_zero_where_its_json_has_cocos_numbers(tmp_path):
     vocabulary = get_vocabulary("hico_det")
-    saved = DetectionFile(ROOT / "tests" / "files" / "detectron2" / "instances_predictions.pth", vocabulary)
+    saved = DetectionFile(ROOT / "tests" / "serialization" / "detectron2" / "instances_predictions.pth", vocabulary)
     found = saved.of(Path("COCO_val2014_000000000042.jpg"))
     assert [vocabulary.objects[n] for n in found["class"]] == ["person", "bicycle", "toothbrush"]
     np.testing.assert_allclose(found["score"], [0.9, 0.75, 0.5])

@@ -212,7 +212,7 @@ def test_nothing_that_a_file_names_is_run_or_allocated(tmp_path, monkeypatch):
 
 
 def test_detectron2s_file_is_no_pickle_of_ican_and_scenes_have_other_classes(tmp_path):
-    saved = ROOT / "tests" / "files" / "detectron2" / "instances_predictions.pth"
+    saved = ROOT / "tests" / "serialization" / "detectron2" / "instances_predictions.pth"
     assert is_detectron2(saved) and not is_pickle(saved)
     (tmp_path / "old.pth").write_bytes(
         b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -103,7 +103,7 @@ def targets(folder: Path) -> dict[str, tuple[str, Reader, list[bytes]]]:
     mats = [minis.hico_det(folder / "a")["test"], minis.hico(folder / "b")[""]]
     image = Image.fromarray((np.arange(1200) % 256).astype(np.uint8).reshape(20, 20, 3))
     kinds = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
-    torch = [path.read_bytes() for path in sorted((ROOT / "tests" / "files" / "torch").iterdir())]
+    torch = [path.read_bytes() for path in sorted((ROOT / "tests" / "serialization" / "torch").iterdir())]
     tensor = np.arange(6, dtype=np.float32).reshape(2, 3)
     io.write_safetensors_atomic(folder / "x.safetensors", {"a": tensor})
     flax_file = flax.serialization.msgpack_serialize({"params": {"w": tensor, "n": np.float32(2)}, "step": 3})
