@@ -170,7 +170,7 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
 def baseline_cells(rows: Sequence[Row]) -> tuple[str, ...]:
     """The line of class frequency, which needs the training labels: as it is kept, not computed here."""
     kept = exported_score(rows[0].checkpoint, of="class_frequency")
-    return ("class_frequency", "(kept, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
+    return ("class frequency", "(exported, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
 
 
 def run(out: Path = OUT, dataset: str = "hoi_scenes/small", systems: Mapping[str, str] = SYSTEMS) -> list[Row]:

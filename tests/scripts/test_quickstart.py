@@ -39,7 +39,7 @@ def test_the_score_is_that_of_the_predictions_on_the_scenes_as_they_are_made(don
     assert row.metrics["default/full"] == expected
     printed = capsys.readouterr().out
     assert re.search(rf"DEFR +defr_hoi_scenes +{100 * expected:.2f} .* 11.51\n", printed)
-    assert re.search(r"class frequency +\(kept, not computed here\) +9.30\n", printed)
+    assert re.search(r"class frequency +\(exported, not computed here\) +9.30\n", printed)
 
 
 def test_the_page_holds_the_table_and_eight_images_with_their_labels(done):
