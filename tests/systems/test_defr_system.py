@@ -265,7 +265,7 @@ def test_a_clip_resnet_classifies_without_detections_and_updates_its_statistics(
         ({"detection": {"rule": "average", "blocks": 2}}, "last block only"),
         ({"backbone": {"kind": "vit"}}, "clip_vit"),
         ({"classifier": {"gamma": 0.0}}, "above 0"),
-        ({"inputs": {"crop_area": 0.0}}, "windows"),
+        ({"inputs": {"crop_area": 0.0}}, "crop window"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):
