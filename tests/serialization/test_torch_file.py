@@ -210,4 +210,4 @@ def test_a_resnet_of_torchvision_becomes_a_backbone(tmp_path, capsys):
     assert "no place for fc.weight" in capsys.readouterr().out
     assert read_state(tmp_path / "out.npz")["params/backbone/stem/conv/kernel"].shape == (7, 7, 3, 4)
     assert convert.main([str(FOLDER / "scripted.pt"), str(tmp_path / "out.npz")]) == 2
-    assert "no ResNet" in capsys.readouterr().err
+    assert "supported ResNet" in capsys.readouterr().err

@@ -74,4 +74,4 @@ def test_both_stages_start_from_the_last_one_of_the_resnet(state):
 def test_other_files_are_refused(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", weight=np.zeros(3))
     assert main([str(tmp_path / "x.npz"), str(tmp_path / "y.npz")]) == 2
-    assert "no ResNet" in capsys.readouterr().err and not (tmp_path / "y.npz").exists()
+    assert "supported ResNet" in capsys.readouterr().err and not (tmp_path / "y.npz").exists()
