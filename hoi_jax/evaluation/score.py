@@ -52,7 +52,7 @@ def evaluate(
     protocol: str | HoiProtocol = "official",
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """Every score that the annotations allow for the vocabulary of the store.
+    """Every score that the annotations allow for the vocabulary of the predictions.
 
     HOI style: `evaluate_hoi_predictions`. Action style: `evaluate_action_predictions` where people are labelled for
     all actions, and `role_ap_over_pairs` where pairs carry verbs.
@@ -90,7 +90,7 @@ def evaluate_hoi_predictions(
     *,
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """HOI detection mAP of a store, for vocabularies of HOI classes (hico_det, hoi_scenes).
+    """HOI detection mAP of predictions, for vocabularies of HOI classes (hico_det, hoi_scenes).
 
     Verb and object class of a prediction name its HOI class; combinations that do not exist are ignored and
     counted. See `hico_det.evaluate_hoi` for the metrics.
@@ -145,7 +145,7 @@ def evaluate_action_predictions(
     *,
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """Official V-COCO scores of a store (also for hoi_scenes_actions); see `vcoco.evaluate_actions`.
+    """Official V-COCO scores of predictions (also for hoi_scenes_actions); see `vcoco.evaluate_actions`.
 
     Raises:
       ValueError: no person is labelled, or only for some actions.
