@@ -224,7 +224,8 @@ def test_cross_entropies_are_means_over_anchors_written_out(per):
 
     performed = np.asarray(made.verbs & made.verbs_known)
     assert performed.sum() == 3  # 0 sits on 3, which is sat on; 1 kicks something that has no box
-    np.testing.assert_allclose(terms["verb"].value, 2 * literal("verb", made.verbs, np.asarray(made.verbs_known)), rtol=1e-5)
+    verbs_known = np.asarray(made.verbs_known)
+    np.testing.assert_allclose(terms["verb"].value, 2 * literal("verb", made.verbs, verbs_known), rtol=1e-5)
     np.testing.assert_allclose(terms["target"].value, literal("target", made.present, performed), rtol=1e-5)
 
 
