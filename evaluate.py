@@ -1,4 +1,4 @@
-"""Scores a file of predictions, without loading any model, or a checkpoint.
+"""Evaluate a file of predictions, without loading any model, or a checkpoint.
 
     python evaluate.py --predictions preds.npz --dataset hico_det --annotations instances_test2015.json.gz --out m.json
     python evaluate.py --predictions results.json --annotations anno_bbox.mat --image-labels anno.mat --protocol qpic
@@ -6,18 +6,18 @@
     python evaluate.py --predictions a.npz --against b.npz --annotations labels.npz --report report.html
     python evaluate.py --workdir runs/tin --report report.html     # newest best checkpoint, its own split
 
-Files are told apart by their content. Predictions: our store (npz), flat npz, result JSON of the PPDM, QPIC, CDN and
-GEN-VLKT family, folders of official HICO-DET .mat files, official V-COCO detections (pickle, read as plain data).
-HOI-W's lists (--dataset hoi_w) and PIC's folders of label maps (--dataset pic) go with labels of their own layout.
-Labels: annotations_<split>.npz, HICO-DET JSON or anno_bbox.mat, V-COCO's official tables with COCO instances, V-COCO
-pair JSON, flat V-COCO npz. Images without predictions, unknown images, NaN scores and other oddities are counted and
-reported; a broken file is refused with its record and field.
+File formats are detected from content. Predictions: our prediction files (npz), flat npz, result JSON of the PPDM,
+QPIC, CDN and GEN-VLKT family, folders of official HICO-DET .mat files, official V-COCO detections (pickle, read as
+plain data). HOI-W's lists (--dataset hoi_w) and PIC's folders of label maps (--dataset pic) need labels in the layout
+of the same benchmark. Labels: annotations_<split>.npz, HICO-DET JSON or anno_bbox.mat, V-COCO's official tables with
+COCO instances, V-COCO pair JSON, flat V-COCO npz. Images without predictions, unknown images, NaN scores and similar
+problems are counted and reported; a malformed file is an error that names the record and field.
 
-Scores are printed in percent, with and without non-interaction suppression (NIS) where the predictions carry it, and
-beside the class-frequency baseline where training labels are given. `--against` scores a second file on the same
-images: differences come with 95 % intervals, paired by image. `--report` writes one page that needs no network
-(docs/report.md). `--out` writes every figure as JSON: `metrics`
-(0 to 1), `per_class`, `manifest`; null where undefined (no ground truth).
+Scores are printed in percent, with and without non-interaction suppression (NIS) if the predictions include it, and
+beside the class-frequency baseline if training labels are given. `--against` scores a second file on the same images
+and gives differences with 95 % intervals, paired by image. `--report` writes one self-contained page
+(docs/report.md). `--out` writes all numbers as JSON: `metrics` (0 to 1), `per_class`, `manifest`; null where undefined
+(no ground truth).
 """
 
 import argparse
@@ -52,7 +52,7 @@ Request = TypeVar("Request")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; `--help` explains it."""
+    """Command-line options; run `--help` for their meaning."""
     parser = argparse.ArgumentParser(
         prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument(
         "--workdir",
         type=Path,
-        help="folder of a training run, or (name of) an exported checkpoint: predict, then score",
+        help="folder of a training run, or name or folder of an exported checkpoint: predict, then score",
     )
     what.add_argument("--predictions", type=Path, help="file (or folder of .mat files) to score; no model is loaded")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
@@ -70,25 +70,25 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     files = parser.add_argument_group("with --predictions")
     files.add_argument("--annotations", type=Path, help="label file (required)")
     files.add_argument("--against", type=Path, metavar="FILE", help="other predictions, scored and drawn beside these")
-    files.add_argument("--dataset", choices=[*DATASETS, *BENCHMARKS], help="default: what the labels are of")
-    files.add_argument("--format", default="auto", choices=["auto", *FORMATS], help="of the predictions, if not clear")
+    files.add_argument("--dataset", choices=[*DATASETS, *BENCHMARKS], help="default: detected from the labels")
+    files.add_argument("--format", default="auto", choices=["auto", *FORMATS], help="of the predictions")
     files.add_argument(
         "--protocol", default="official", help=f"named HOI protocol: {', '.join(HOI_PRESETS)} (default: official)"
     )
-    files.add_argument("--metrics", nargs="+", choices=METRICS, help="default: what papers report for the dataset")
+    files.add_argument("--metrics", nargs="+", choices=METRICS, help="default: those that papers report for it")
     files.add_argument("--subsets", nargs="+", choices=list(SUBSETS), default=(), help="score these parts as well")
     files.add_argument(
         "--coco-instances", type=Path, nargs="+", default=(), metavar="FILE", help="boxes of official V-COCO labels"
     )
     files.add_argument(
-        "--image-labels", type=Path, metavar="FILE", help="anno.mat: Known Object by image labels, not visible pairs"
+        "--image-labels", type=Path, metavar="FILE", help="anno.mat: Known Object by image labels, not by pairs"
     )
     files.add_argument(
-        "--interactiveness-gt", type=Path, metavar="FILE", help="npz of published pairs: interactiveness AP as well"
+        "--interactiveness-gt", type=Path, metavar="FILE", help="npz of published pairs, for interactiveness AP"
     )
     files.add_argument("--train-annotations", type=Path, metavar="FILE", help="training labels: baseline, Few@k")
     files.add_argument(
-        "--bootstrap", type=int, metavar="N", help="95 %% intervals from N draws of images (1000 is a good number)"
+        "--bootstrap", type=int, metavar="N", help="95 %% intervals from N resamples of images (1000 is usual)"
     )
     files.add_argument(
         "--write-official", type=Path, metavar="PATH", help="also write predictions for the official scripts"
@@ -107,7 +107,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--dump_batch",
         type=Path,
         metavar="FILE.npz",
-        help="write the first batch, every field as the network gets it, and stop; no parameters are read",
+        help="write the first batch, exactly as the network receives it, and stop; reads no parameters",
     )
     two = parser.add_argument_group("two networks")
     two.add_argument(
@@ -128,13 +128,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def request_of(kind: type[Request], options: argparse.Namespace) -> Request:
-    """The arguments that are fields of a request."""
+    """Build a request from the options that are its fields."""
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: getattr(options, name) for name in names})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command. Returns its exit status."""
     options = parse_arguments(arguments)
     try:
         hoi_protocol(options.protocol)
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(write_batch(options.dump_batch, batch))
             return 0
         if options.workdir:
-            # Here and not above: scoring files needs neither JAX nor TensorFlow.
+            # Imported here because scoring files needs neither JAX nor TensorFlow.
             from hoi_jax.commands.score_run import RunRequest, score_run
 
             results, vocabulary = score_run(request_of(RunRequest, options))

@@ -1,4 +1,4 @@
-"""Predicts interactions in images: writes predictions.json and a drawn copy of each image.
+"""Predict interactions in images: write predictions.json and a copy of each image with the predictions drawn on it.
 
 Examples:
   python predict.py photo.jpg                        # needs requirements-photos.txt, once; see docs/photos.md
@@ -29,27 +29,27 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; `--help` explains it and the format of the detections."""
+    """Command-line options; run `--help` for their meaning and the format of the detections."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="The detections file is a list in the COCO results format: {image_id or file_name, category_id, "
         "bbox [x, y, width,\nheight], score, optional keypoints [17 x (x, y, score)]}. image_id is the number at "
-        "the end of the file name. For\nhico_det and vcoco category_id is COCO's (1 to 90), else the object class. "
-        "Exit status: 0 all done, 1 some images\ncould not be read, 2 nothing could be done.",
+        "the end of the file name. For\nhico_det and vcoco, category_id is COCO's (1 to 90), otherwise the object class. "
+        "Exit status: 0 success,\n1 some images could not be read, 2 no predictions.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, or folder of images")
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir of train.py, or (name of) a kept one")
+    model.add_argument("--checkpoint", type=Path, metavar="DIR", help="workdir, or exported checkpoint")
     model.add_argument(
-        "--prior", choices=sorted(PRIORS), help="verbs from the boxes alone, as in these labels (default: hico_det)"
+        "--prior", choices=sorted(PRIORS), help="verbs by frequency in these labels, no model (default: hico_det)"
     )
     model.add_argument("--weights", type=Path, metavar="FILE", help="CLIP (.safetensors, .pt): DEFR without training")
     parser.add_argument(
         "--verbs",
         default="",
         metavar="TEXT",
-        help='DEFR only: classes as text, "riding a bicycle, holding an umbrella" (any phrase without --detections)',
+        help='DEFR only: classes as text, "riding a bicycle, holding an umbrella"; any phrase without --detections',
     )
     parser.add_argument(
         "--text-weights", type=Path, metavar="FILE", help="with --verbs: CLIP weights (default: --weights)"
@@ -61,17 +61,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--detections", type=Path, metavar="JSON", help="boxes of a detector (default: YOLOv4-tiny, an extra)"
     )
     parser.add_argument(
-        "--poses", type=Path, metavar="JSON", help="poses of people, given to boxes by IoU (AlphaPose, COCO keypoints)"
+        "--poses", type=Path, metavar="JSON", help="poses (AlphaPose, COCO keypoints), assigned to boxes by IoU"
     )
     parser.add_argument("--faces", type=Path, metavar="JSON", help="face boxes (COCO results), for facial attention")
     parser.add_argument(
-        "--detector-score", type=float, default=0.25, help="leave out weaker boxes of YOLOv4-tiny (%(default)s)"
+        "--detector-score", type=float, default=0.25, help="minimum score of YOLOv4-tiny's boxes (%(default)s)"
     )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
-    parser.add_argument("--min-score", type=float, default=0.1, help="leave out weaker verbs (default: %(default)s)")
-    parser.add_argument("--top", type=int, default=12, help="most verbs per image (default: %(default)s)")
-    parser.add_argument("--per-person", type=int, metavar="N", help="most verbs per person (default: 3 with a prior)")
-    parser.add_argument("--batch-size", type=int, default=4, help="images at a time (default: %(default)s)")
+    parser.add_argument("--min-score", type=float, default=0.1, help="minimum verb score (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=12, help="maximum number of verbs per image (default: %(default)s)")
+    parser.add_argument("--per-person", type=int, metavar="N", help="maximum per person (default: 3 with a prior)")
+    parser.add_argument("--batch-size", type=int, default=4, help="images per batch (default: %(default)s)")
     parser.add_argument("--no-drawing", action="store_true", help="write predictions.json only")
     parsed = parser.parse_args(arguments)
     if parsed.top < 1 or parsed.batch_size < 1:
@@ -96,7 +96,7 @@ def phrases_of(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """A prediction function and what goes with it; `numbered` is the vocabulary that boxes' classes are of."""
+    """A prediction function with its metadata; `numbered` is the vocabulary of the boxes' classes."""
 
     predict: Predict
     vocabulary: Vocabulary
@@ -120,7 +120,7 @@ def _load_model(args: argparse.Namespace) -> _Model:
         rules = {"change_model": lambda model: with_detector_scores(model, lowest)}
     folder = Path(PRIORS[args.prior]) if args.prior else args.checkpoint
     predict, vocabulary, config, step = load_predictor(folder, args.which, **rules)
-    # Phrases have a vocabulary of their own; the boxes' classes are numbered as in the one behind it.
+    # Phrases make a vocabulary of their own; the boxes' classes are numbered as in the original vocabulary.
     numbered = get_vocabulary(config["dataset"]["vocabulary"]) if phrases else vocabulary
     return _Model(predict, vocabulary, numbered, config, {"system": config["system"], "step": step})
 
@@ -149,18 +149,18 @@ class _BoxesAndMore:
 
 
 def check_inputs(args: argparse.Namespace, predict: Predict, boxes: Boxes, paths: Sequence[Path]) -> None:
-    """Raises ValueError where the method needs poses or faces that nothing gives."""
+    """Raise ValueError if the method needs poses or faces and no input provides them."""
     for requirement in getattr(predict, "requires", ()):
         if requirement.column == "detections_keypoints_px" and not args.poses:
             given = args.detections and any(np.any(boxes.of(path).get("keypoints_px", 0)) for path in paths)
             if not given:
-                raise ValueError(f"no poses for {requirement.why}: --poses FILE, or keypoints among the --detections")
+                raise ValueError(f"poses are missing; give --poses, or --detections with keypoints ({requirement.why})")
         if requirement.column == "faces_xyxy_px" and not args.faces:
-            raise ValueError(f"no faces for {requirement.why}: --faces FILE")
+            raise ValueError(f"faces are missing; give --faces ({requirement.why})")
 
 
 def _find_boxes(args: argparse.Namespace, numbered: Vocabulary) -> tuple[Boxes, str]:
-    """Boxes of the file, or of the detector, and what they are to be called."""
+    """(boxes, title): from the detections file or from the detector."""
     if args.detections:
         return DetectionFile(args.detections, numbered), args.detections.name
     from hoi_jax.photos.detector import DetectedBoxes, YoloV4Tiny, check_objects
@@ -171,7 +171,7 @@ def _find_boxes(args: argparse.Namespace, numbered: Vocabulary) -> tuple[Boxes, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command. Returns its exit status."""
     args = parse_arguments(arguments)
     try:
         paths = collect_images(args.images)

@@ -1,15 +1,15 @@
-"""Trains a system.
+"""Train a system.
 
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.train.num_steps=3000
     python train.py --config configs/tin_hoi_scenes.py:mode=c --workdir runs/c --config.train.init_from=runs/tin
-    python train.py --config configs/tin_hoi_scenes.py --dump-batch batch.npz     # what the network will see
+    python train.py --config configs/tin_hoi_scenes.py --dump-batch batch.npz     # write the network's first input
 
---config.KEY=VALUE changes any value, also one that the config file does not name; what follows the file's colon are its
-options. A workdir that holds a checkpoint is resumed from it, exactly. Ctrl-C saves and exits. The workdir gets
-checkpoints, metrics.jsonl, TensorBoard files, the predictions and scores of every evaluation.
+--config.KEY=VALUE changes any value, also one that the config file does not set; options of a config file follow a
+colon. If the workdir contains a checkpoint, training resumes from it exactly. Ctrl-C saves and exits. Checkpoints,
+metrics.jsonl, TensorBoard files, and the predictions and scores of every evaluation are written to the workdir.
 
-Several processes (pods): give every process --coordinator HOST:PORT --num_processes N --process_id I.
+Several processes (pods): start each one with --coordinator HOST:PORT --num_processes N --process_id I.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from hoi_jax.settings import config_changes
 
 
 def ensure_dataset(name: str, data_dir: str) -> Path:
-    """The folder of a built dataset; `hoi_scenes` is built on first use, others have their own command."""
+    """The folder of a built dataset; `hoi_scenes` is built on first use, others by `data_prep.build`."""
     from data_prep.builder import build, dataset_directory
     from hoi_jax.data.records import META_FILE
 
@@ -40,7 +40,7 @@ def ensure_dataset(name: str, data_dir: str) -> Path:
 
 
 def dump_batch(config: dict[str, Any], path: Path, data_dir: str) -> None:
-    """Writes the first batch of the run's training to `path`, as the network gets it."""
+    """Write the first training batch of the run to `path`, exactly as the network receives it."""
     from hoi_jax import experiment as ex
     from hoi_jax.commands.dump_batch import training_batch, write_batch
 
@@ -51,7 +51,7 @@ def dump_batch(config: dict[str, Any], path: Path, data_dir: str) -> None:
 
 
 def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
-    """Trains `config` in `workdir`; evaluates on its evaluation split as often as the config says."""
+    """Train `config` in `workdir`, with evaluations on its evaluation split at the configured interval."""
     import jax
 
     from hoi_jax import experiment as ex
@@ -106,7 +106,7 @@ def run(config: dict[str, Any], workdir: str, data_dir: str) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The command line, and the changes of the config."""
+    """(command-line options, changes of the config)."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -117,12 +117,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
         "--dump_batch",
         type=Path,
         metavar="FILE.npz",
-        help="write the first training batch, every field as the network gets it, and stop; no weights are needed",
+        help="write the first training batch, exactly as the network receives it, and stop; needs no weights",
     )
     parser.add_argument("--data_dir", "--data-dir", default="data", help="folder of built datasets (default: data)")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for several processes")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, for several processes")
     parser.add_argument("--num_processes", "--num-processes", type=int, help="number of processes")
-    parser.add_argument("--process_id", "--process-id", type=int, help="number of this process")
+    parser.add_argument("--process_id", "--process-id", type=int, help="index of this process, from 0")
     options, rest = parser.parse_known_args(arguments)
     if not options.workdir and not options.dump_batch:
         parser.error("the following arguments are required: --workdir")
@@ -133,7 +133,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command. Returns its exit status."""
     options, changes = parse_arguments(arguments)
     import jax
     import tensorflow as tf

@@ -1,7 +1,7 @@
 """Ground truth of one split as flat arrays, without images: the labels that evaluation needs.
 
-Data preparation writes one file beside each built split, so that scores can be computed where neither
-TensorFlow nor the images are.
+Data preparation writes one such file beside each built split, so that scores can be computed without TensorFlow
+and without the images.
 """
 
 import dataclasses
@@ -38,12 +38,12 @@ class Annotations:
 
     Attributes:
       vocabulary_name: vocabulary of `pairs_verb`, `hoi_labels` and the object classes.
-      actions_vocabulary_name: vocabulary of `persons_*`, or None where persons carry no action labels.
+      actions_vocabulary_name: vocabulary of `persons_*`, or None if people have no action labels.
       image_id: [I] the dataset's own image numbers, distinct.
-      original_hw_px: [I, 2] height and width; (0, 0) where the label file does not say.
+      original_hw_px: [I, 2] height and width; (0, 0) if the label file gives none.
       file_name: [I] names.
-      counts: table name (also "hoi_labels") to rows per image [I].
-      columns: column name to rows of all images, concatenated.
+      counts: rows per image [I] by table name (also "hoi_labels").
+      columns: rows of all images, concatenated, by column name.
     """
 
     vocabulary_name: str
@@ -59,40 +59,41 @@ class Annotations:
         return len(self.image_id)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """Rows of one column, all images."""
+        """One column, with the rows of all images."""
         return self.columns[column]
 
     def image_rows(self, table: str) -> Int[np.ndarray, " rows"]:
-        """For every row of a table the image (0..I-1) that it belongs to."""
+        """Image index (0..I-1) of every row of a table."""
         return np.repeat(np.arange(self.num_images), self.counts[table])
 
     def instance_rows(self, column: str) -> np.ndarray:
-        """An index column with numbers of the whole `instances` table; -1 (none) stays -1."""
+        """An index column, converted to rows of the whole `instances` table; -1 (none) stays -1."""
         local = self.columns[column].astype(np.int64)
         start = np.cumsum(self.counts["instances"]) - self.counts["instances"]
         offset = start[self.image_rows(column.split("_")[0])]
         return np.where(local >= 0, local + offset.reshape(-1, *[1] * (local.ndim - 1)), -1)
 
     def image_labels(self, num_classes: int) -> Int[np.ndarray, "i classes"] | None:
-        """Image-level labels, -2 in images without them; None when no image has any.
+        """Image-level labels [I, num_classes], -2 in images without them; None if no image has any.
 
         Raises:
-          io.DataError: an image has another number of labels.
+          io.DataError: an image has some labels, but not `num_classes` of them.
         """
         count = self.counts["hoi_labels"]
         if not count.any():
             return None
         if not np.isin(count, (0, num_classes)).all():
-            raise io.DataError(f"field 'hoi_labels' has {sorted(set(count.tolist()))} entries, not {num_classes}")
+            found = sorted(set(count.tolist()))
+            raise io.DataError(f"field 'hoi_labels' has {found} entries per image, expected 0 or {num_classes}")
         labels = np.full((self.num_images, num_classes), -2, np.int32)
         labels[count > 0] = self.columns["hoi_labels"].reshape(-1, num_classes)
         return labels
 
     def select(self, images: Bool[np.ndarray, " i"]) -> "Annotations":
-        """The images where `images` is True, in the same order, with their rows of every table.
+        """Return the images where `images` is True, in the same order, with their rows of every table.
 
         Raises:
-          ValueError: not one boolean per image.
+          ValueError: `images` is not one boolean per image.
         """
         if images.dtype != bool or images.shape != (self.num_images,):
             raise ValueError(f"expected {self.num_images} booleans, got {images.dtype} of shape {images.shape}")
@@ -112,7 +113,7 @@ class Annotations:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sixteen hex digits over all content; equal annotations have equal fingerprints."""
+        """Hash of all content, as sixteen hex digits; equal annotations have equal fingerprints."""
         digest = hashlib.sha256(json.dumps([self.vocabulary_name, self.actions_vocabulary_name]).encode())
         for name, array in sorted(self._arrays().items()):
             digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
@@ -135,10 +136,10 @@ class Annotations:
         vocabulary_name: str,
         actions_vocabulary_name: str | None = None,
     ) -> "Annotations":
-        """Collects raw records (`schema.RECORD_FIELDS`); images and masks are not touched.
+        """Collect the labels of raw records (`schema.RECORD_FIELDS`); images and masks are not read.
 
         Raises:
-          io.DataError: an image number occurs twice.
+          io.DataError: an image id occurs twice.
         """
         rows = [{name: record[name] for name in _KEPT} for record in records]
         names = [_text(row["file_name"]) for row in rows]
@@ -155,13 +156,13 @@ class Annotations:
         return result
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes an npz file, whole or not at all."""
+        """Write an npz file atomically."""
         meta = {"vocabulary": self.vocabulary_name, "actions_vocabulary": self.actions_vocabulary_name}
         arrays.write_npz(path, self._arrays(), meta)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Annotations":
-        """Reads what `save` wrote. Raises io.DataError naming file and field."""
+        """Read a file written by `save`. Raises io.DataError that names the file and the field."""
         content, meta = arrays.load_npz(path)
         counts, columns = {}, {}
         for table in (*TABLES, "hoi_labels"):
@@ -199,19 +200,19 @@ def _concatenate(name: str, rows: list[dict[str, object]]) -> np.ndarray:
 
 
 def _check(annotations: Annotations, where: str) -> None:
-    """Raises io.DataError where tables disagree or an index points outside its image."""
+    """Raise io.DataError if tables are inconsistent or an index points outside its image."""
     total = annotations.num_images
     if len(np.unique(annotations.image_id)) != total:
         raise io.DataError(f"{where}: field 'image_id' has repeated numbers")
     if annotations.original_hw_px.shape != (total, 2) or len(annotations.file_name) != total:
-        raise io.DataError(f"{where}: fields 'original_hw_px', 'file_name' do not have {total} rows")
+        raise io.DataError(f"{where}: fields 'original_hw_px' and 'file_name' do not both have {total} rows")
     for table, count in annotations.counts.items():
         if len(count) != total or (total and count.min() < 0):
-            raise io.DataError(f"{where}: field '{table}_count' does not count rows of {total} images")
+            raise io.DataError(f"{where}: field '{table}_count' is not a number of rows for each of {total} images")
         for name in COLUMNS.get(table, ("hoi_labels",)):
             if len(annotations.columns[name]) != count.sum():
                 raise io.DataError(
-                    f"{where}: field {name!r} has {len(annotations.columns[name])} rows, counted {count.sum()}"
+                    f"{where}: field {name!r} has {len(annotations.columns[name])} rows, expected {count.sum()}"
                 )
     for name, lowest in _INDEX_COLUMNS.items():
         local = annotations.columns[name]

@@ -1,4 +1,4 @@
-"""The arrays of code that runs under JAX and may be called with NumPy's."""
+"""Array type of functions that run under JAX and also accept NumPy arrays."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    # A static checker takes both for JAX's: what a function returns for JAX's arrays is JAX's again.
+    # For static checkers both are JAX arrays, because functions return JAX arrays for JAX arrays.
     ArrayLike = jax.Array
 else:
     ArrayLike = jax.Array | np.ndarray
-"""An array of JAX or of NumPy; unlike `jax.typing.ArrayLike`, no Python number, so that it has a shape and a dtype."""
+"""A JAX or NumPy array. Unlike `jax.typing.ArrayLike` it excludes Python numbers, so it has a shape and a dtype."""

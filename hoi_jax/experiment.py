@@ -1,6 +1,6 @@
 """A configured experiment, shared by `train.py`, `evaluate.py` and `predict.py`.
 
-Turns a config (plain values) into checked settings, and settings into a system, pipelines, and scores.
+A config (plain values) becomes checked settings, and the settings become a system, pipelines and scores.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A whole config, checked. `model` is checked by the system it belongs to, when that is built."""
+    """A whole config, checked. `model` is checked later, when its system is built."""
 
     system: str
     model: Mapping[str, Any]
@@ -55,10 +55,10 @@ class Experiment:
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """Values of a config file; what follows a colon is its options.
+    """Values of a config file, given as "FILE" or "FILE:OPTIONS".
 
     Raises:
-      SettingsError: there is no such file, or it refuses the options.
+      SettingsError: there is no such file, or it rejects the options.
     """
     path, _, argument = text.partition(":")
     if not Path(path).is_file():
@@ -71,14 +71,14 @@ def read_config(text: str) -> dict[str, Any]:
 
 
 def load_experiment(config: Mapping[str, Any]) -> Experiment:
-    """Raises SettingsError naming the first key that is unknown, of the wrong type or impossible."""
+    """Check a config. Raises SettingsError naming the first key that is unknown, of the wrong type or out of range."""
     experiment = from_config(Experiment, config)
     _ = experiment.vocabulary, experiment.build_system()
     return experiment
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """The config as sorted JSON: what checkpoints store and resuming compares."""
+    """The config as sorted JSON, the form stored in checkpoints and compared when a run is resumed."""
     return json.dumps(config, sort_keys=True, indent=1)
 
 
@@ -127,7 +127,7 @@ def _features(experiment: Experiment, directory: Path, files: RecordFiles) -> Fe
 
 
 def dataset_fingerprint(experiment: Experiment, directory: Path) -> str:
-    """Of the records and, where it is used, of the feature cache: what a resumed run must find unchanged."""
+    """Fingerprint of the records and of the feature cache, if one is used; it must not change between resumes."""
     fingerprint = str(read_meta(directory)["fingerprint"])
     if not experiment.dataset.features:
         return fingerprint
@@ -138,7 +138,7 @@ def dataset_fingerprint(experiment: Experiment, directory: Path) -> str:
 def train_pipeline(
     experiment: Experiment, directory: Path, needs: frozenset[str], host: int = 0, num_hosts: int = 1
 ) -> Pipeline | Mixture:
-    """The training stream of this host. Further datasets (`dataset.mix`) lie beside the first one."""
+    """Training batches of this host. Further datasets (`dataset.mix`) are in folders beside the first one."""
     place = {"host": host, "num_hosts": num_hosts}
     if experiment.dataset.mix:
         return _mixture(experiment, directory, needs, place)
@@ -160,18 +160,18 @@ def _mixture(experiment: Experiment, directory: Path, needs: frozenset[str], pla
 
 
 CLEANING = Requirement(
-    "detections", "dataset.clean_labels gives labels the boxes of a detector", "build with --detections", "train"
+    "detections", "dataset.clean_labels replaces labelled boxes by detections", "build with --detections", "train"
 )
 
 
 def check_requirements(experiment: Experiment, directory: Path, system: System, when: str) -> None:
-    """Refuses records without content that this configuration of a method cannot do without.
+    """Check that the records contain every input that this configuration of a method requires.
 
     Args:
-      when: "train" looks at the training split (and the datasets mixed with it), "predict" at the evaluation split.
+      when: "train" checks the training split (and the datasets mixed with it), "predict" the evaluation split.
 
     Raises:
-      DataError: naming everything that is missing, what it is for, and what brings it.
+      DataError: an input is missing; the message lists all of them, with their purpose and how to obtain them.
     """
     dataset = experiment.dataset
     places = [(directory, dataset.train_split if when == "train" else dataset.eval_split)]
@@ -194,7 +194,7 @@ def check_requirements(experiment: Experiment, directory: Path, system: System, 
                 missing.append(f"  {place} ({split}) has no {column}: {requirement.why}; {requirement.bring}")
     if missing:
         lines = "\n".join(missing)
-        raise DataError(f"system {system.name!r} as configured cannot do without these inputs:\n{lines}")
+        raise DataError(f"system {system.name!r} as configured requires inputs that are missing:\n{lines}")
 
 
 def first_batch(pipeline: Pipeline | Mixture) -> HostBatch:
@@ -204,7 +204,7 @@ def first_batch(pipeline: Pipeline | Mixture) -> HostBatch:
 
 
 def eval_pipeline(experiment: Experiment, directory: Path, split: str, needs: frozenset[str]) -> Pipeline:
-    """Every image of the split once, all of them on this host."""
+    """Batches with every image of the split once, all of them on this host."""
     return _pipeline(experiment, directory, split, needs, experiment.evaluation.batch_size)
 
 
@@ -223,7 +223,7 @@ def predict_split(
     manifest: Mapping[str, Any],
     progress: Callable[[int], object] = lambda count: None,
 ) -> Predictions:
-    """Runs `predict` over all batches and writes the prediction file to `path`."""
+    """Run `predict` on all batches and write the prediction file to `path`."""
     limit = experiment.evaluation.max_triplets
     with PredictionWriter(path, experiment.vocabulary.name, manifest, limit) as writer:
         for batch in batches:

@@ -1,6 +1,6 @@
 """File access: bounded reads, atomic writes, errors that name the file.
 
-Nothing here runs pickled code: arrays come from npz with `allow_pickle=False`.
+No function here runs pickled code: arrays are read with `allow_pickle=False`.
 """
 
 import gzip
@@ -21,23 +21,23 @@ MEGABYTE = 1 << 20
 DEFAULT_LIMIT = 2048 * MEGABYTE
 _MAT_COMPRESSED = 15
 ZIP_FAULTS = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""Exceptions of Python's zipfile for damaged archives: RuntimeError for those it takes for encrypted or newer ones."""
+"""Exceptions of Python's zipfile for damaged archives; RuntimeError if they appear encrypted or of a newer version."""
 
 
 class DataError(ValueError):
-    """A file cannot be used; the message names it and says why."""
+    """A file cannot be used; the message names the file and the reason."""
 
 
 class MissingFileError(DataError):
-    """The file is not there, or is not a regular file."""
+    """The file does not exist or is not a regular file."""
 
 
 class TooLargeError(DataError):
-    """The file, or what it unpacks to, is over the limit."""
+    """The file, or its uncompressed content, exceeds the size limit."""
 
 
 class CorruptFileError(DataError):
-    """The content is not what the format promises."""
+    """The content does not follow the file format."""
 
 
 def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> bytes:
@@ -46,7 +46,7 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) 
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
     if path.stat().st_size > max_bytes:
-        raise TooLargeError(f"{path}: {path.stat().st_size} bytes, the limit is {max_bytes}")
+        raise TooLargeError(f"{path}: {path.stat().st_size} bytes exceed the limit of {max_bytes}")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -54,7 +54,7 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) 
 
 
 def read_head(path: str | os.PathLike[str], count: int) -> bytes:
-    """The first `count` bytes of a regular file, or all of a shorter one: enough to tell formats apart."""
+    """The first `count` bytes of a regular file, or all of a shorter one, to detect its format."""
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
@@ -66,7 +66,7 @@ def read_head(path: str | os.PathLike[str], count: int) -> bytes:
 
 
 def read_text_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> bytes:
-    """Like `read_bytes`, with gzip undone by content; the limit holds for the unpacked size too."""
+    """Like `read_bytes`, but unpacks gzip data (whatever the file name); the limit applies to the unpacked size too."""
     data = read_bytes(path, max_bytes=max_bytes)
     if data[:2] != b"\x1f\x8b":
         return data
@@ -83,13 +83,13 @@ def read_text_bytes(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LI
 def read_json(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> Any:
     """Parsed JSON, plain or gzipped, in UTF-8, 16 or 32.
 
-    NaN and Infinity are accepted as Python writes them: who uses a number checks it. A key that stands twice in one
-    object is refused, since one of its values would be lost.
+    NaN and Infinity are accepted, as Python writes them; callers must check numbers. A key that occurs twice in one
+    object is an error, because one of its values would be lost.
     """
     data = read_text_bytes(path, max_bytes=max_bytes)
     try:
         return json.loads(data, object_pairs_hook=_distinct_keys)
-    except (ValueError, RecursionError) as error:  # Wrong encodings and endless numbers are ValueErrors too.
+    except (ValueError, RecursionError) as error:  # Wrong encodings and overlong integers are ValueErrors too.
         raise CorruptFileError(f"{path}: not valid JSON ({error})") from error
 
 
@@ -103,7 +103,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, np.ndarray]:
-    """All arrays of an npz file. Object arrays (pickles) are refused; so is unpacking past the limit."""
+    """All arrays of an npz file. Object arrays (pickles), and content that unpacks to over `max_bytes`, are errors."""
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
@@ -111,7 +111,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > max_bytes:
-            raise TooLargeError(f"{path}: unpacks to {unpacked} bytes, the limit is {max_bytes}")
+            raise TooLargeError(f"{path}: unpacks to {unpacked} bytes, more than the limit of {max_bytes}")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except DataError:
@@ -121,10 +121,11 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_LIMIT) ->
 
 
 def map_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of a `.npy` file, mapped into memory and read-only: pages are read when they are touched.
+    """The array of a `.npy` file, memory-mapped and read-only: pages are read on first access.
 
     Raises:
-      MissingFileError, CorruptFileError: object arrays (pickles) and files cut short are corrupt.
+      MissingFileError: there is no such file.
+      CorruptFileError: not an npy file, a truncated one, or one with an object array (pickle).
     """
     path = Path(path)
     if not path.is_file():
@@ -145,13 +146,14 @@ def read_safetensors(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_L
     """All tensors of a safetensors file; bfloat16 becomes float32.
 
     Raises:
-      MissingFileError, TooLargeError, CorruptFileError: the last one for a header that does not describe the file.
+      MissingFileError, TooLargeError: see `read_bytes`.
+      CorruptFileError: the header is damaged or does not match the content.
     """
     data = read_bytes(path, max_bytes=max_bytes)
     try:
         start = 8 + int.from_bytes(data[:8], "little")
         if len(data) < 8 or start > len(data):
-            raise ValueError(f"a header of {start - 8} bytes in a file of {len(data)}")
+            raise ValueError(f"the header has {start - 8} bytes, the file only {len(data)}")
         header = json.loads(data[8:start])
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         return {name: _safetensor(name, entry, memoryview(data)[start:]) for name, entry in entries.items()}
@@ -160,13 +162,13 @@ def read_safetensors(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_L
 
 
 def _safetensor(name: str, entry: dict[str, Any], body: memoryview) -> np.ndarray:
-    """One tensor of a safetensors file whose header says `entry`. Raises ValueError, KeyError, TypeError."""
+    """One tensor of a safetensors file, described by `entry` of its header. Raises ValueError, KeyError, TypeError."""
     kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     if not all(isinstance(n, int) and n >= 0 for n in (*shape, first, last)) or not first <= last <= len(body):
-        raise ValueError(f"tensor {name!r} has shape {shape} and bytes {first} to {last} of {len(body)}")
+        raise ValueError(f"tensor {name!r} has shape {shape} and byte range {first} to {last} of {len(body)} bytes")
     dtype = np.dtype("<u2" if kind == "BF16" else _SAFETENSORS_DTYPES[kind])
     if math.prod(shape) * dtype.itemsize != last - first:
-        raise ValueError(f"tensor {name!r} of shape {shape} and type {kind} has {last - first} bytes")
+        raise ValueError(f"tensor {name!r} of shape {shape} and type {kind} cannot have {last - first} bytes")
     array = np.frombuffer(body[first:last], dtype)
     if kind == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
@@ -174,17 +176,17 @@ def _safetensor(name: str, entry: dict[str, Any], body: memoryview) -> np.ndarra
 
 
 def write_safetensors_atomic(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> int:
-    """Writes named arrays, sorted by name; returns the size of the file in bytes.
+    """Write named arrays, sorted by name, atomically. Returns the size of the file in bytes.
 
     Raises:
-      ValueError: an array of a type that the format does not know.
+      ValueError: the format does not support the dtype of an array.
     """
     codes = {np.dtype(dtype): code for code, dtype in _SAFETENSORS_DTYPES.items()}
     header, parts, at = {}, [], 0
     for name, value in sorted(tensors.items()):
         dtype = value.dtype.newbyteorder("<")
         if dtype not in codes:
-            raise ValueError(f"{path}: {name!r} is of type {value.dtype}, which safetensors does not support")
+            raise ValueError(f"{path}: {name!r} has dtype {value.dtype}, which safetensors does not support")
         data = np.ascontiguousarray(value, dtype).tobytes()
         header[name] = {
             "dtype": codes[dtype], "shape": list(value.shape), "data_offsets": [at, at + len(data)],
@@ -199,19 +201,20 @@ def write_safetensors_atomic(path: str | os.PathLike[str], tensors: Mapping[str,
 
 
 def read_mat(path: str | os.PathLike[str], names: Sequence[str], *, max_bytes: int = DEFAULT_LIMIT) -> dict[str, Any]:
-    """Those of the variables `names` that a MATLAB file (version 5 to 7.2) holds, as SciPy builds them.
+    """Variables `names` of a MATLAB file (version 5 to 7.2) in SciPy's representation; absent ones are left out.
 
-    The limit holds for the unpacked size too.
+    The limit applies to the unpacked size too.
 
     Raises:
-      MissingFileError, TooLargeError, CorruptFileError: the last one also for MATLAB 7.3 files, which are HDF5.
+      MissingFileError, TooLargeError: see `read_bytes`.
+      CorruptFileError: damaged files, and MATLAB 7.3 files, which are HDF5.
     """
-    import scipy.io  # Slow to import, and only this format needs it.
+    import scipy.io  # Slow to import and used for this format only.
 
     data = _unpacked_mat(path, read_bytes(path, max_bytes=max_bytes), max_bytes)
     try:
         found = scipy.io.loadmat(BytesIO(data), variable_names=list(names))
-    except Exception as error:  # A parser of a binary format fails on damaged data in many ways.
+    except Exception as error:  # On damaged data SciPy's parser raises exceptions of many types.
         raise CorruptFileError(f"{path}: not a readable MATLAB file ({error})") from error
     return {name: found[name] for name in names if name in found}
 
@@ -222,9 +225,9 @@ def is_mat(data: bytes) -> bool:
 
 
 def _unpacked_mat(path: str | os.PathLike[str], data: bytes, max_bytes: int) -> bytes:
-    """The same file with its compressed variables unpacked, so that their size is known before they are parsed."""
+    """The same file with its compressed variables unpacked, so that their size can be checked before parsing."""
     if data[:10] == b"MATLAB 7.3":
-        raise CorruptFileError(f"{path}: MATLAB 7.3 (HDF5) files are not read; save with `-v7`")
+        raise CorruptFileError(f"{path}: MATLAB 7.3 (HDF5) files are not supported; save with `-v7`")
     if not is_mat(data) or len(data) < 128:
         raise CorruptFileError(f"{path}: not a MATLAB file")
     byte_order: Literal["little", "big"] = "little" if data[126:128] == b"IM" else "big"
@@ -233,7 +236,7 @@ def _unpacked_mat(path: str | os.PathLike[str], data: bytes, max_bytes: int) -> 
         kind = int.from_bytes(data[position : position + 4], byte_order)
         end = position + 8 + int.from_bytes(data[position + 4 : position + 8], byte_order)
         if end > len(data):
-            raise CorruptFileError(f"{path}: cut off at byte {len(data)}, a variable ends at {end}")
+            raise CorruptFileError(f"{path}: file ends at byte {len(data)} inside a variable that ends at byte {end}")
         part = data[position:end]
         if kind == _MAT_COMPRESSED:
             try:
@@ -249,7 +252,7 @@ def _unpacked_mat(path: str | os.PathLike[str], data: bytes, max_bytes: int) -> 
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes the whole file or nothing: a temporary file beside it, flushed to disk, then renamed."""
+    """Write a file atomically: to a temporary file beside it, which is flushed to disk and then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -266,6 +269,6 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
-    """JSON with sorted keys; NaN is refused (write null instead)."""
+    """Write JSON with sorted keys atomically. Raises ValueError for NaN (use null instead)."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
     write_bytes_atomic(path, text.encode() + b"\n")

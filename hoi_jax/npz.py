@@ -1,4 +1,4 @@
-"""Named arrays plus a JSON text in one npz file: the form of annotations and prediction files on disk."""
+"""Named arrays plus a JSON text in one npz file, the format of annotation and prediction files."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _KIND_NAMES = {"i": "integers", "f": "floats", "b": "booleans", "U": "text"}
 
 
 def write_npz(path: str | os.PathLike[str], content: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Writes arrays and `meta`, whole or not at all; equal content gives equal bytes."""
+    """Write arrays and `meta` atomically; equal content gives equal bytes."""
     buffer = BytesIO()
     text = np.array(json.dumps(meta, sort_keys=True, allow_nan=False))
     np.savez_compressed(buffer, **{META: text}, **content)  # type: ignore[arg-type]
@@ -25,11 +25,11 @@ def write_npz(path: str | os.PathLike[str], content: Mapping[str, np.ndarray], m
 
 
 def load_npz(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, meta) of a file by `write_npz`. Raises io.DataError when it is not one."""
+    """(arrays, meta) of a file written by `write_npz`. Raises io.DataError for any other file."""
     content = io.read_npz(path)
     text = content.pop(META, None)
     if text is None or text.dtype.kind != "U" or text.ndim != 0:
-        raise io.DataError(f"{path}: field {META!r} is absent or not a text")
+        raise io.DataError(f"{path}: field {META!r} is missing or not a string")
     try:
         meta = json.loads(str(text))
     except json.JSONDecodeError as error:
@@ -42,9 +42,9 @@ def load_npz(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
 def take(
     content: Mapping[str, np.ndarray], name: str, kind: str, ndim: int, path: str | os.PathLike[str]
 ) -> np.ndarray:
-    """The array `name`, checked. `kind`: i integers, f floats, b booleans, U text. Raises io.DataError."""
+    """The array `name`, checked. `kind`: "i" integers, "f" floats, "b" booleans, "U" text. Raises io.DataError."""
     if name not in content:
-        raise io.DataError(f"{path}: field {name!r} is absent; present: {sorted(content)}")
+        raise io.DataError(f"{path}: field {name!r} is missing; the file has {sorted(content)}")
     array = content[name]
     if array.dtype.kind not in _KINDS[kind]:
         raise io.DataError(f"{path}: field {name!r} holds {array.dtype}, expected {_KIND_NAMES[kind]}")
@@ -54,15 +54,15 @@ def take(
 
 
 def meta_text(meta: Mapping[str, Any], name: str, path: str | os.PathLike[str]) -> str:
-    """A text of the manifest. Raises io.DataError when it is absent or something else."""
+    """A string of the manifest. Raises io.DataError if it is missing or not a string."""
     value = meta.get(name)
     if not isinstance(value, str):
-        raise io.DataError(f"{path}: field '{META}.{name}' is {value!r}, expected a text")
+        raise io.DataError(f"{path}: field '{META}.{name}' is {value!r}, expected a string")
     return value
 
 
 def rows_of(keys: np.ndarray, wanted: np.ndarray, what: str) -> np.ndarray:
-    """Position of every entry of `wanted` in the distinct `keys`. Raises DataError for one that is absent."""
+    """Position of every entry of `wanted` in the distinct `keys`. Raises DataError for an entry not among them."""
     if not len(keys) and np.size(wanted):
         raise io.DataError(f"{what} {np.ravel(wanted)[0]} is unknown")
     if not len(keys):

@@ -1,7 +1,7 @@
-"""Predictions on disk: one npz file, the source of all scores and drawings.
+"""Predictions of a split in one npz file, from which all scores and drawings are made.
 
-The writer drops padding, moves boxes to pixels of the original image and keeps what NIS suppressed
-(`pair_nis_keep` False), so that suppression can be switched off without running the model again.
+The writer drops padding and scales boxes to pixels of the original image. Pairs that NIS suppressed stay in the file,
+with `pair_nis_keep` False, so that suppression can be switched off without running the model again.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ class Predictions:
     """Predictions for I images. Boxes are continuous corners in pixels of the original image.
 
     Attributes:
-      manifest: vocabulary, system, step, config fingerprint, counts: plain JSON values.
+      manifest: JSON values: vocabulary, system, step, config fingerprint, counts.
       image_id: [I] the dataset's image numbers, distinct.
       image_hw_px: [I, 2] height and width of the original image.
       pair_image: [P] row of the image.
@@ -92,15 +92,15 @@ class Predictions:
         return self.manifest["vocabulary"]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the npz file, whole or not at all."""
+        """Write the npz file atomically."""
         arrays.write_npz(path, {name: getattr(self, name) for name in _COLUMNS}, self.manifest)
 
 
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
-    """Reads a prediction file.
+    """Read a prediction file.
 
     Raises:
-      io.DataError: naming the file and the field that is absent, of the wrong kind or shape, or inconsistent.
+      io.DataError: a field is missing, inconsistent, or of the wrong dtype or shape; the message names it.
     """
     content, meta = arrays.load_npz(path)
     arrays.meta_text(meta, "vocabulary", path)
@@ -111,22 +111,22 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
 
 
 def check_prediction_arrays(predictions: Predictions, where: str) -> None:
-    """Raises io.DataError, naming `where` and the field, for a store that `load_predictions` would refuse."""
+    """Raise io.DataError, naming `where` and the field, for predictions that `load_predictions` would reject."""
     _check_columns({name: getattr(predictions, name) for name in _COLUMNS}, where)
 
 
 def _check_columns(columns: Mapping[str, np.ndarray], where: str) -> None:
-    """Raises io.DataError where sizes disagree, an index points nowhere, or an image number is repeated."""
+    """Raise io.DataError if sizes disagree, an index is out of range, or an image id is repeated."""
     sizes: dict[str | int, int] = {}
     for name, (_, axes) in _COLUMNS.items():
         for axis, size in zip(axes, columns[name].shape, strict=True):
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             if size != expected:
-                raise io.DataError(f"{where}: field {name!r} has size {size} on axis {axis}, not {expected}")
+                raise io.DataError(f"{where}: field {name!r} has size {size} on axis {axis}, expected {expected}")
     for name, axis in _INDEX_INTO.items():
         index = columns[name]
         if len(index) and (index.min() < 0 or index.max() >= sizes[axis]):
-            raise io.DataError(f"{where}: field {name!r} points outside its {sizes[axis]} rows")
+            raise io.DataError(f"{where}: field {name!r} has an index outside its {sizes[axis]} rows")
     if len(columns["triplet_verb"]) and columns["triplet_verb"].min() < 0:
         raise io.DataError(f"{where}: field 'triplet_verb' has negative entries")
     if len(np.unique(columns["image_id"])) != len(columns["image_id"]):
@@ -134,9 +134,9 @@ def _check_columns(columns: Mapping[str, np.ndarray], where: str) -> None:
 
 
 class PredictionWriter:
-    """Collects predictions batch by batch and writes them at the end; also a context manager.
+    """Writer that collects predictions batch by batch and saves them at the end; also a context manager.
 
-    A context that is left by an exception writes nothing.
+    Nothing is written if the context is left by an exception.
     """
 
     def __init__(
@@ -148,9 +148,10 @@ class PredictionWriter:
     ):
         """Args:
 
+        path: npz file to write.
         vocabulary_name: vocabulary of verbs and object classes.
-        manifest: JSON values to keep with the predictions (system, step, config fingerprint).
-        max_triplets_per_image: maximum number of verb scores per image, best first; None = all.
+        manifest: JSON values to store with the predictions (system, step, config fingerprint).
+        max_triplets_per_image: limit on the verb scores of an image, of which the best are kept; None = all.
         """
         self._path = path
         self._manifest = {**(manifest or {}), "vocabulary": vocabulary_name}
@@ -160,10 +161,10 @@ class PredictionWriter:
         self._images = self._pairs = self._nan_scores = 0
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes one host batch and its predictions, both with a leading batch axis.
+        """Add one host batch and its predictions, both with a leading batch axis.
 
         Raises:
-          SchemaError: an unknown field, or one of the wrong shape or dtype.
+          SchemaError: a field is unknown, missing, or of the wrong shape or dtype.
         """
         for name in ("batch_valid", "image_id", "image_hw_px", "original_hw_px"):
             if name not in batch:
@@ -185,7 +186,7 @@ class PredictionWriter:
         scores = predictions.get("hoi_scores")
         part["hoi_scores"] = np.zeros((len(used), 0), np.float32) if scores is None else scores
         self._parts.append(part)
-        # Batches of one static shape each do not come in the order of the file.
+        # Images are batched by static shape and so do not arrive in the order of the dataset.
         after = np.arange(self._images, self._images + len(used))
         self._places.append(np.asarray(batch["example_id"])[used] if "example_id" in batch else after)
         self._images += len(used)
@@ -217,7 +218,7 @@ class PredictionWriter:
         if "verb_scores" in predictions:
             scores = predictions["verb_scores"][image, slot]
             self._nan_scores += int(np.isnan(scores).sum())
-            # A score of zero (or minus infinity) says "ruled out": it would only lengthen the tail of rankings.
+            # A score of zero (or minus infinity) means "excluded" and would only lengthen the tail of rankings.
             pair, verb = np.nonzero(np.isfinite(scores) & (scores != 0))
             score = scores[pair, verb]
             if self._limit is not None:
@@ -231,12 +232,12 @@ class PredictionWriter:
         return result
 
     def close(self) -> None:
-        """Writes the file, whole or not at all. Raises io.DataError when an image was added twice."""
+        """Write the file atomically. Raises io.DataError if an image was added twice."""
         predictions = self.predictions()
         predictions.save(self._path)
 
     def predictions(self) -> Predictions:
-        """Predictions added so far, in memory."""
+        """The predictions added so far."""
         verbs = {part["agent_scores"].shape[1] for part in self._parts if "agent_scores" in part}
         widths = {"V": max(verbs, default=0), "C": 0}
         if self._parts:
@@ -266,9 +267,9 @@ class PredictionWriter:
 
 
 def _in_order(columns: dict[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns with images in this order (rows, first to last); within an image everything stays as it was.
+    """The columns with images in this order (rows, first to last); the order within an image is unchanged.
 
-    Ties of scores are broken by place, so that scores do not depend on how images were batched.
+    Score ties are broken by position, so a fixed order makes metrics independent of batching.
     """
     if (np.diff(images) > 0).all():
         return columns
@@ -313,7 +314,7 @@ def _join(name: str, parts: list[dict[str, np.ndarray]], widths: Mapping[str, in
 def best_per_image(
     rows: Int[np.ndarray, " n"], image: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"], limit: int
 ) -> Int[np.ndarray, " k"]:
-    """Those of `rows` that are among the `limit` best of their image; earlier rows win ties; order is kept."""
+    """The entries of `rows` among the `limit` best of their image, in the same order; earlier rows win ties."""
     order = np.lexsort((-score, image))
     ordered = image[order]
     rank = np.arange(len(rows)) - np.searchsorted(ordered, ordered, side="left")

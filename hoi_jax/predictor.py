@@ -1,6 +1,7 @@
-"""Prediction functions for images and boxes without a dataset, as `predict.py` uses them.
+"""Prediction functions for images and boxes without a dataset, used by `predict.py`.
 
-From a workdir's checkpoint, with other classes given as text (DEFR), or from CLIP's file alone (DEFR untrained).
+They are made from a workdir's checkpoint, optionally with other classes given as text (DEFR), or from CLIP's weights
+alone (DEFR without training).
 """
 
 import dataclasses
@@ -41,13 +42,14 @@ def load_predictor(
 ) -> tuple[Predict, Vocabulary, Mapping[str, Any], int]:
     """(jitted prediction, vocabulary, config, step) of a checkpoint.
 
-    `change_model` may give the model's settings another value for prediction, where the parameters stay the same.
-
-    With `phrases` ("riding a bicycle"), the classes of a DEFR checkpoint are replaced by them, without training: the
-    rows of its classifier come from the text encoder in `text_weights`.
+    Args:
+      which: "best", "last" or a step number.
+      phrases: classes ("riding a bicycle") that replace those of a DEFR checkpoint, without training; the rows of its
+        classifier come from the text encoder in `text_weights`.
+      change_model: function that returns the model's settings for prediction; the parameters must stay the same.
 
     Raises:
-      ValueError: the system needs batch fields that images and detections do not give.
+      ValueError: the system needs batch fields that images and detections do not provide.
       CheckpointError: there is no such checkpoint.
     """
     from absl import logging
@@ -55,7 +57,7 @@ def load_predictor(
     from hoi_jax.systems.registry import build_system
     from hoi_jax.training.checkpoint import load_for_evaluation
 
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    logging.set_verbosity(logging.ERROR)  # hides Orbax's warning about checkpoints opened read-only
     variables, config_text, metadata = load_for_evaluation(workdir, which=which)
     config = json.loads(config_text)
     if change_model:
@@ -70,10 +72,10 @@ def load_predictor(
 def load_zero_shot(
     weights: Path, phrases: Sequence[str], objects: Vocabulary | None, *, size: int | None, text_weights: Path | None
 ) -> tuple[Predict, Vocabulary, Mapping[str, Any]]:
-    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as of `open_vocabulary.from_clip`.
+    """(jitted prediction, vocabulary, config) of an untrained DEFR; arguments as in `open_vocabulary.from_clip`.
 
     Raises:
-      ValueError, DataError: see there.
+      ValueError, DataError: see `open_vocabulary.from_clip`.
     """
     from hoi_jax.systems.defr.open_vocabulary import from_clip
     from hoi_jax.systems.registry import build_system
@@ -87,14 +89,14 @@ def load_zero_shot(
 
 
 def jitted(system: Any, variables: Mapping[str, Any]) -> Predictor:
-    """A system's prediction with its variables. Raises ValueError where images and detections are not enough."""
+    """A system's jitted prediction function. Raises ValueError if it needs more than images and detections."""
     import jax
 
     needs = system.needs_predict | schema.ALWAYS_PRESENT
     probe = batch_from_images([], [], SizeSettings((8, 8), instances=1, detections=1, pairs=1), image_ids=[])
     missing = sorted(needs - set(probe))
     if missing:
-        raise ValueError(f"system {system.name!r} needs {missing}, which images and detections do not give")
+        raise ValueError(f"system {system.name!r} needs {missing}, which images and detections do not provide")
     jitted = jax.jit(system.predict)
 
     def predict(batch: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -110,14 +112,14 @@ def with_phrases(
     phrases: Sequence[str],
     text_weights: Path | None,
 ) -> tuple[Mapping[str, Any], Vocabulary]:
-    """A DEFR checkpoint and vocabulary whose classes are the phrases. Raises ValueError, DataError."""
+    """(variables, vocabulary) of a DEFR checkpoint with the phrases as classes. Raises ValueError, DataError."""
     from hoi_jax.systems.defr.embeddings import load_encoder
     from hoi_jax.systems.defr.open_vocabulary import phrase_rows, phrase_vocabulary
 
     if config["system"] != "defr":
-        raise ValueError(f"classes can be given as text to DEFR checkpoints, this one is of {config['system']!r}")
+        raise ValueError(f"--verbs needs a DEFR checkpoint, but this one is of system {config['system']!r}")
     if text_weights is None:
-        raise ValueError("--verbs needs --text-weights, the text encoder that goes with the image encoder")
+        raise ValueError("--verbs needs --text-weights: the text encoder that was trained with the image encoder")
     chosen = phrase_vocabulary(phrases, vocabulary)
     params = variables["params"]
     width = np.shape(params["classifier"]["kernel"])[1]

@@ -1,8 +1,8 @@
 """Table schemas: fields of records, batches and predictions.
 
-One vocabulary of field names serves all systems. A field is declared once, here, with its shape, dtype and
-unit; readers, the pipeline, systems and the evaluator refer to it by name. This module needs only NumPy, so that
-data preparation and evaluation stay free of JAX.
+All systems share one set of field names. A field is declared once, here, with its shape, dtype and unit; readers, the
+pipeline, systems and the evaluators refer to it by name. This module imports only NumPy, so that data preparation and
+evaluation do not need JAX.
 
 Conventions: boxes are continuous corners (x1, y1, x2, y2), so that width is x2 - x1; `_px` means pixels; an
 unused row of a padded table is zero, its index columns are -1, and its `_valid` column is False.
@@ -39,7 +39,7 @@ MERGED_PART_NAMES = ("feet", "legs", "hip", "hands", "arms", "head")
 PART_TO_MERGED = (0, 1, 1, 0, 2, 5, 3, 4, 4, 3)
 
 KEYPOINT_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""Index of the keypoint that takes a keypoint's place in a mirrored image."""
+"""Index of each keypoint's left-right counterpart, with which it changes places in a mirrored image."""
 PART_MIRROR = (3, 2, 1, 0, 4, 5, 9, 8, 7, 6)
 
 
@@ -49,7 +49,7 @@ class SchemaError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One column: its axes (letters of the module docstring or fixed sizes), dtype, and meaning with unit."""
+    """One column: axes (letters of the module docstring or fixed sizes), dtype, and meaning with unit."""
 
     axes: tuple[str | int, ...]
     dtype: str
@@ -70,17 +70,17 @@ def _instance_columns(prefix: str, axis: str) -> dict[str, Field]:
 
 BATCH_FIELDS: Mapping[str, Field] = {
     "image": Field(("H", "W", 3), "uint8", "RGB, padded with zeros at the right and bottom"),
-    "image_features": Field(("y", "x", "F"), "float16", "what a frozen extractor made of `image`, from a cache"),
+    "image_features": Field(("y", "x", "F"), "float16", "feature map of a frozen extractor for `image`, from a cache"),
     "image_hw_px": Field((2,), "int32", "height, width of the unpadded part of `image`"),
     "original_hw_px": Field((2,), "int32", "height, width of the image in its file"),
     "image_id": Field((), "int32", "the dataset's own image number"),
-    "example_id": Field((), "int32", "position in the split: the key of every random draw"),
-    "source_id": Field((), "int32", "which dataset of a mixture the example comes from"),
-    "batch_valid": Field((), "bool", "False for examples that only fill up the last batch"),
+    "example_id": Field((), "int32", "position in the split; random draws are keyed by it"),
+    "source_id": Field((), "int32", "index of the example's dataset in a mixture"),
+    "batch_valid": Field((), "bool", "False for examples that pad the last batch"),
     **_instance_columns("instances", "G"),
     **_instance_columns("detections", "D"),
     "detections_score": Field(("D",), "float32", "detector confidence in [0, 1]"),
-    "faces_xyxy_px": Field(("U", 4), "float32", "faces of the image, whoever's they are; zero area = none"),
+    "faces_xyxy_px": Field(("U", 4), "float32", "faces of the image, not assigned to people; zero area = none"),
     "pairs_human": Field(("P",), "int32", "row of `instances`"),
     "pairs_object": Field(("P",), "int32", "row of `instances`, -1 = no object"),
     "pairs_verbs": Field(("P", "V"), "bool", "verbs of the pair"),
@@ -125,7 +125,7 @@ PREDICTION_FIELDS: Mapping[str, Field] = {
     "instance_valid": Field(("I",), "bool", "row is used"),
 }
 
-# Records hold raw rows, in pixels of the original file; -1 in axes means "as many as there are".
+# Records hold raw rows, in pixels of the original file; -1 in axes means any size.
 RECORD_FIELDS: Mapping[str, Field] = {
     "image": Field((), "bytes", "JPEG or PNG file"),
     "image_id": Field((), "int64", "the dataset's own image number"),
@@ -143,7 +143,7 @@ RECORD_FIELDS: Mapping[str, Field] = {
     "detections_score": Field((-1,), "float32", "confidence in [0, 1]"),
     "detections_keypoints_px": Field((-1, 17, 3), "float32", "x, y, score; score 0 = absent"),
     "detections_face_xyxy_px": Field((-1, 4), "float32", "zero area = none"),
-    "faces_xyxy_px": Field((-1, 4), "float32", "faces that a detector found in the image, whoever's they are"),
+    "faces_xyxy_px": Field((-1, 4), "float32", "faces that a detector found in the image, not assigned to people"),
     "pairs_human": Field((-1,), "int32", "row of instances"),
     "pairs_object": Field((-1,), "int32", "row of instances, -1 = none"),
     "pairs_verb": Field((-1,), "int32", "one row per pair and verb"),
@@ -151,12 +151,12 @@ RECORD_FIELDS: Mapping[str, Field] = {
     "persons_instance": Field((-1,), "int32", "row of instances"),
     "persons_actions": Field((-1, "A"), "int32", "1, 0, -1 = not labelled"),
     "persons_roles": Field((-1, "A", 2), "int32", "row of instances, -1 = none"),
-    "hoi_labels": Field((-1,), "int32", "one per HOI class, or nothing when not labelled"),
+    "hoi_labels": Field((-1,), "int32", "one per HOI class; empty if not labelled"),
 }
 
 
 def check_names(names: Iterable[str], fields: Mapping[str, Field], where: str) -> None:
-    """Raises SchemaError for the first name that is not in `fields`, naming the nearest one."""
+    """Raise SchemaError for the first name that is not in `fields`, and suggest the nearest one."""
     for name in names:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
@@ -186,32 +186,32 @@ def _check_table(
 
 
 def check_batch(batch: Mapping[str, np.ndarray], needs: Iterable[str] = (), where: str = "batch") -> None:
-    """Checks every field of a host batch: known names, dtypes, ranks, and axes that agree between fields.
+    """Check every field of a host batch: known names, dtypes, ranks, and axis sizes that agree between fields.
 
     Raises:
-      SchemaError: naming the field and what was expected, also for a field of `needs` that is absent.
+      SchemaError: a field is wrong, or a field of `needs` is missing; the message names it and what was expected.
     """
     missing = sorted((set(needs) | ALWAYS_PRESENT) - set(batch))
     if missing:
-        raise SchemaError(f"{where}: fields {missing} are needed and absent; present: {sorted(batch)}")
+        raise SchemaError(f"{where}: required fields {missing} are missing; the batch has {sorted(batch)}")
     leading = np.shape(batch["batch_valid"])
     _check_table(batch, BATCH_FIELDS, leading, {}, where)
 
 
 def check_predictions(predictions: Mapping[str, np.ndarray], batch_size: int, where: str = "predictions") -> None:
-    """Checks host predictions [B, ...] field by field. Raises SchemaError."""
+    """Check host predictions [B, ...] field by field. Raises SchemaError."""
     _check_table(predictions, PREDICTION_FIELDS, (batch_size,), {}, where)
 
 
 def check_record(record: Mapping[str, object], num_actions: int, where: str) -> None:
-    """Checks one raw record before it is written: all fields present, index columns inside their tables.
+    """Check one raw record before it is written: all fields are present and indices point inside their tables.
 
     Raises:
-      SchemaError: naming `where` (the image) and the field.
+      SchemaError: a field is wrong; the message names it and `where` (the image).
     """
     missing = sorted(set(RECORD_FIELDS) - set(record))
     if missing:
-        raise SchemaError(f"{where}: record lacks {missing}")
+        raise SchemaError(f"{where}: record has no fields {missing}")
     check_names(record, RECORD_FIELDS, where)
     arrays = {name: np.asarray(value) for name, value in record.items() if RECORD_FIELDS[name].dtype != "bytes"}
     rows: dict[str, int] = {}
@@ -223,22 +223,22 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
         if not fits:
             raise SchemaError(f"{where}: field {name!r} has shape {array.shape}, expected {expected}")
         if not np.all(np.isfinite(array)):
-            raise SchemaError(f"{where}: field {name!r} holds NaN or infinite values")
+            raise SchemaError(f"{where}: field {name!r} contains NaN or infinite values")
         if name.endswith("xyxy_px") and np.any(array[..., 2:] < array[..., :2]):
-            raise SchemaError(f"{where}: field {name!r} holds a box that ends before it begins")
+            raise SchemaError(f"{where}: field {name!r} contains a box with x2 < x1 or y2 < y1")
         if expected[:1] == (-1,) and name != "hoi_labels":
             table = name.split("_")[0]
             if rows.setdefault(table, len(array)) != len(array):
-                raise SchemaError(f"{where}: field {name!r} has {len(array)} rows, others {rows[table]}")
+                raise SchemaError(f"{where}: field {name!r} has {len(array)} rows, expected {rows[table]}")
     for name in ("pairs_human", "pairs_object", "persons_instance", "persons_roles"):
         lowest = 0 if name in ("pairs_human", "persons_instance") else -1
         array, count = arrays[name], rows["instances"]
         if array.size and (array.min() < lowest or array.max() >= count):
-            raise SchemaError(f"{where}: field {name!r} points outside the {count} instances")
+            raise SchemaError(f"{where}: field {name!r} has an index outside the {count} instances")
 
 
 def empty_record(num_actions: int) -> dict[str, object]:
-    """A record with all tables empty, to be filled by a reader; `image` is missing bytes, image_id is -1."""
+    """A record with all tables empty, to be filled by a reader; `image` is empty bytes, `image_id` is -1."""
     record: dict[str, object] = {}
     for name, field in RECORD_FIELDS.items():
         if field.dtype == "bytes":

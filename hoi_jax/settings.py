@@ -1,9 +1,9 @@
 """Conversion of configuration mappings to frozen dataclasses; unknown keys are errors.
 
-Configs are plain values (`configs/*.py`, ml_collections); the code that uses them wants checked, immutable
-objects. `from_config` is the only bridge: an unknown key, a wrong type or an impossible value raises
-`SettingsError` with the full dotted name of the key and, for an unknown one, the nearest valid name. `with_changes` is
-what command lines say on top, for any key, also one that the config leaves at its default.
+Configs are plain values (`configs/*.py`, ml_collections); the code that uses them needs checked, immutable objects.
+`from_config` converts them: an unknown key, a wrong type or a value out of range raises `SettingsError` with the full
+dotted name of the key and, for an unknown one, the nearest valid name. `with_changes` applies command-line overrides,
+also to keys that the config leaves at their defaults.
 """
 
 import ast
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class SettingsError(ValueError):
-    """A configuration key is unknown, missing, of the wrong type, or has an impossible value."""
+    """A configuration key is unknown, missing, of the wrong type, or has a value that is not allowed."""
 
 
 def unknown_key(key: str, known: Iterable[str], path: str) -> SettingsError:
-    """The error for a key that does not exist, naming the nearest one that does."""
+    """Return the error for an unknown key; its message suggests the nearest valid one."""
     known = list(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     hint = f"did you mean {_join(path, near[0])!r}? " if near else ""
@@ -35,9 +35,12 @@ def _join(path: str, key: str) -> str:
 
 
 def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """Builds the frozen dataclass `cls` (nested ones too) from a mapping.
+    """Build the frozen dataclass `cls` (nested ones too) from a mapping.
 
-    `__post_init__` of the class checks values and raises ValueError; the message gets the path put before it.
+    `__post_init__` of the class checks values and may raise ValueError, whose message is prefixed with the path.
+
+    Raises:
+      SettingsError: a key is unknown, missing, of the wrong type, or has a value that is not allowed.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Optimizer:
@@ -58,7 +61,7 @@ def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         if name in values:
             arguments[name] = _convert(hints[name], values[name], _join(path, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SettingsError(f"key {_join(path, name)!r} is required and absent")
+            raise SettingsError(f"required key {_join(path, name)!r} is missing")
     try:
         return cls(**arguments)
     except SettingsError:
@@ -68,13 +71,13 @@ def from_config(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 
 
 def with_changes(values: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
-    """A copy of a config in which dotted keys have the values that texts from a command line stand for.
+    """Return a copy of a config with dotted keys set to values from a command line.
 
-    A text is read as a Python literal, and is itself where it is none, or where the config has a text. Groups that the
-    config leaves out are made; whether the keys exist is for `from_config` to say.
+    A value is parsed as a Python literal; it stays a string if it is not one, or if the config has a string there.
+    Missing groups are created. Whether the keys exist is checked by `from_config`.
 
     Raises:
-      SettingsError: part of a key is a value, not a group.
+      SettingsError: a part of a key before its last is a value, not a group.
 
     >>> with_changes({"train": {"seed": 0}}, {"train.num_steps": "30", "model.loss.kind": "bce"})
     {'train': {'seed': 0, 'num_steps': 30}, 'model': {'loss': {'kind': 'bce'}}}
@@ -92,7 +95,11 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, str]) -> dict[
 
 
 def config_changes(arguments: Sequence[str]) -> dict[str, str]:
-    """{key: text} of "--config.KEY=VALUE" and "--config.KEY VALUE", the last of each. ValueError for anything else."""
+    """Parse "--config.KEY=VALUE" and "--config.KEY VALUE" to {key: text}; the last value of a key counts.
+
+    Raises:
+      ValueError: any other argument, or a key without a value.
+    """
     changes: dict[str, str] = {}
     words = iter(arguments)
     for word in words:
@@ -165,7 +172,7 @@ def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
 def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     variable = len(args) == 2 and args[1] is Ellipsis
     if variable and isinstance(value, str):
-        value = (value,)  # one text for a sequence of one: "--config.evaluation.metrics=hoi"
+        value = (value,)  # a single string means a sequence of one: "--config.evaluation.metrics=hoi"
     if not isinstance(value, list | tuple):
         raise SettingsError(f"key {path!r} is {value!r}, expected a sequence")
     if variable:
@@ -176,7 +183,7 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
 
 
 def choice(name: str, value: str, options: Iterable[str]) -> None:
-    """Raises ValueError unless `value` is one of `options`; for use in `__post_init__`."""
+    """Raise ValueError unless `value` is one of `options`; for use in `__post_init__`."""
     options = sorted(options)
     if value not in options:
         near = difflib.get_close_matches(value, options, n=1)
@@ -185,21 +192,21 @@ def choice(name: str, value: str, options: Iterable[str]) -> None:
 
 
 def check_positive(**values: float | int | None) -> None:
-    """Raises ValueError naming the first value that is not above 0; None passes."""
+    """Raise ValueError naming the first value that is not above 0; None is accepted."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}, expected a number above 0")
 
 
 def check_not_negative(**values: float | int | None) -> None:
-    """Raises ValueError naming the first value below 0; None passes."""
+    """Raise ValueError naming the first value below 0; None is accepted."""
     for name, value in values.items():
         if value is not None and not value >= 0:
             raise ValueError(f"{name} is {value}, expected 0 or more")
 
 
 def check_share(**values: float | int) -> None:
-    """Raises ValueError naming the first value outside [0, 1]."""
+    """Raise ValueError naming the first value outside [0, 1]."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}, expected a number in [0, 1]")

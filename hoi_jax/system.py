@@ -24,8 +24,8 @@ class LossOutput:
     """Output of a loss function.
 
     Attributes:
-      terms: named terms, whose values add up to the loss. Each is a sum and a count over the examples that the loss was
-        given; whoever knows the rest of the batch divides (`losses.terms`).
+      terms: named terms, whose values add up to the loss. Each is a sum and a count over the examples passed to the
+        loss; the caller adds both over all parts of the batch and divides (`losses.terms`).
       state: new values of the mutable collections (empty for models without any).
     """
 
@@ -34,12 +34,12 @@ class LossOutput:
 
     @property
     def values(self) -> dict[str, Array]:
-        """The terms' values where the loss was given the whole batch."""
+        """Value of each term, for a loss that was given the whole batch."""
         return {name: term.value for name, term in self.terms.items()}
 
     @property
     def value(self) -> Array:
-        """The loss where it was given the whole batch."""
+        """The loss, if it was given the whole batch."""
         return sum(self.values.values(), jnp.zeros(()))
 
 
@@ -51,12 +51,12 @@ class AttentionMaps:
     """Maps that explain the scores of pairs, such as attention; the rows are those of `predict`.
 
     Attributes:
-      titles: one per layer shown, L: the cells that it may attend to.
-      cell_px: side of a cell in pixels of `batch["image"]`; None: the cells cover the unpadded image.
-      explain: (variables, batch) -> "weights" [B, Q, L, h, w], such as attention, mean over heads; "allowed"
-        [B, Q, L, h, w] bool, cells that the layer may attend to; and, where body parts are chosen, "chosen" [B, Q, 6].
-      captions: one per layer: what the weights are; empty: attention.
-      legend: what the two rows of the drawing are, in lines of some 40 characters; empty: those of attention layers.
+      titles: one per shown layer (L), naming the cells that it may attend to.
+      cell_px: side of a cell in pixels of `batch["image"]`; None if the cells cover the unpadded image.
+      explain: (variables, batch) -> "weights" [B, Q, L, h, w], such as attention averaged over heads; "allowed"
+        [B, Q, L, h, w] bool, cells that the layer may attend to; and, if body parts are chosen, "chosen" [B, Q, 6].
+      captions: one per layer, naming the kind of weights; empty for attention.
+      legend: description of the two rows of the drawing, in lines of about 40 characters; empty for attention layers.
     """
 
     titles: tuple[str, ...]
@@ -68,13 +68,13 @@ class AttentionMaps:
 
 @dataclasses.dataclass(frozen=True)
 class Requirement:
-    """An input without which a configuration is another method: a column of the records that must have content.
+    """An input that a configuration of a method cannot omit: a column of the records that must have content.
 
     Attributes:
       column: "detections" or "pairs" (any row at all), or a column of `schema.RECORD_FIELDS` such as
         "detections_keypoints_px" (any row with content: a scored keypoint, a box with an area, a mask).
-      why: what the method does with it, in a few words.
-      bring: the command, or the option of one, that brings it.
+      why: its purpose in the method, in a few words.
+      bring: the command or option that adds it to the records.
       when: "train", "predict" or "both".
     """
 
@@ -89,24 +89,24 @@ class System:
     """One published HOI method.
 
     Attributes:
-      name: as in the registry and in configs.
+      name: its name in the registry and in configs.
       needs_train, needs_predict: names of `schema.BATCH_FIELDS`; the pipeline builds only these.
       init: (key, batch) -> variables. Uses shapes only, never values.
       loss: (variables, batch, key, *, train, axis_name) -> LossOutput. Every random draw is keyed by
-        `fold_in(key, example_id)`. `axis_name` is for what needs the whole batch before its terms (batch statistics);
-        a loss that uses it cannot be accumulated over micro-batches, unless there are `batch_sums`. Terms do not
-        need it.
+        `fold_in(key, example_id)`. `axis_name` is for quantities of the whole batch that the terms depend on, such as
+        batch statistics; a loss that uses it cannot be accumulated over micro-batches without `batch_sums`. The terms
+        themselves need no reduction.
       predict: (variables, batch) -> predictions of fixed size, in pixels of `batch["image"]`.
-      features: (variables, batch) -> [B, y, x, F], what depends on `image` and `image_hw_px` alone and may be stored
-        when it is frozen (`data.feature_cache`); None for systems without such a part.
+      features: (variables, batch) -> [B, y, x, F], a feature map that depends only on `image` and `image_hw_px` and can
+        be cached when it is frozen (`data.feature_cache`); None for systems without one.
       attention: maps that explain scores of pairs; None for systems without any.
       requires: inputs that must have content; checked against the records before the first step.
-      frozen: patterns of whole parameter paths ("backbone/.*") that the model passes no gradient to. The optimiser
-        leaves them alone too (weight decay would move them), and a run must load them: random numbers teach nothing.
+      frozen: patterns of whole parameter paths ("backbone/.*") that receive no gradient. The optimizer skips them too
+        (weight decay would change them), and a run must load them, because random frozen weights are useless.
       batch_sums: (variables, batch, key, *, train) -> sums over examples that the loss needs of the whole batch before
-        any term, such as counts that make class weights. Accumulation adds them up and hands them to the loss as
-        `sums`, which then leaves `axis_name` alone. None: the terms' counts are all that is shared.
-      start_from: how to get weights to start from, in a sentence or two; part of the error when they are missing.
+        any term, such as counts for class weights. Accumulation adds them up and passes them to the loss as `sums`;
+        the loss then ignores `axis_name`. None if the loss needs no such sums.
+      start_from: how to obtain initial weights, in a sentence or two; part of the error when they are missing.
     """
 
     name: str

@@ -1,12 +1,12 @@
 """The zoo: small trained checkpoints by name.
 
-    python -m hoi_jax.zoo list         # what there is
+    python -m hoi_jax.zoo list         # list all models with their scores
     python -m hoi_jax.zoo check        # compare all files with their digests
-    python -m hoi_jax.zoo seal NAME    # write SHA256SUMS anew, after adding a file to an exported folder
+    python -m hoi_jax.zoo seal NAME    # rewrite SHA256SUMS after adding a file to an exported folder
 
-In code `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name stands wherever a workdir does: `evaluate.py --workdir`,
-`predict.py --checkpoint`, `train.init_from`. Nothing is listed by hand: a folder in `checkpoints/` that
-`python -m hoi_jax.commands.export` made is a model of the zoo.
+In code: `hoi_jax.zoo.load("body_part_hoi_scenes")`. A name is accepted wherever a workdir is: `evaluate.py --workdir`,
+`predict.py --checkpoint`, `train.init_from`. Every folder in `checkpoints/` that was made by
+`python -m hoi_jax.commands.export` is a model of the zoo; there is no list to maintain.
 """
 
 import argparse
@@ -44,14 +44,14 @@ _HEADLINES = {
     "pairs_role_ap/": "role AP over annotated pairs",
     "role_s1/": "AP role, scenario 1",
 }
-"""Metrics worth a place in a table, by name or by how it begins, the weightier first."""
+"""Metrics shown in tables: title by name or prefix of a name, the most important first."""
 _DETAILS = {"default/full": {"rare": "default/rare", "non-rare": "default/non_rare"}}
-_OWN_VARIANTS = ("no_suppression", "without NIS")  # the second in files before version 0.2
+_OWN_VARIANTS = ("no_suppression", "without NIS")  # the second name is of files written before version 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A metric in [0, 1]; `baseline` is the best trivial baseline scored with it, or None."""
+    """A metric in [0, 1]; `baseline` is the best trivial baseline with the same metric, or None."""
 
     title: str
     metric: str
@@ -80,10 +80,10 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class ExportedModel:
-    """A loaded checkpoint: `system.predict(variables, batch)` predicts.
+    """A loaded checkpoint; call `system.predict(variables, batch)` to predict.
 
     Attributes:
-      config: the values it was trained with; its `sizes` say what shapes batches had.
+      config: the values it was trained with; `sizes` are the shapes of its batches.
     """
 
     name: str
@@ -95,10 +95,10 @@ class ExportedModel:
 
 
 def load(name: str) -> ExportedModel:
-    """An exported checkpoint by name, or from a folder.
+    """Load an exported checkpoint by name or from a folder.
 
     Raises:
-      io.DataError: there is none of this name (the known ones are listed), or a file of it is damaged (it is named).
+      io.DataError: no checkpoint has this name (the message lists the known ones), or one of its files is damaged.
     """
     from hoi_jax.systems.registry import build_system
     from hoi_jax.training.exported import load_exported
@@ -113,12 +113,12 @@ def load(name: str) -> ExportedModel:
 
 
 def entries() -> list[Entry]:
-    """All exported checkpoints, sorted by name. Raises io.DataError naming the file that is no part of one."""
+    """All exported checkpoints, sorted by name. Raises io.DataError naming a file that is damaged or incomplete."""
     return [describe(zoo_folder() / name) for name in exported_names()]
 
 
 def describe(folder: Path) -> Entry:
-    """Contents of the small files of an exported folder. Raises io.DataError naming the file that does not fit."""
+    """Metadata of an exported folder. Raises io.DataError naming a file that is damaged or incomplete."""
     config, manifest = io.read_json(folder / CONFIG), io.read_json(folder / MANIFEST)
     found = io.read_json(folder / SCORES) if (folder / SCORES).is_file() else {"metrics": manifest.get("metrics", {})}
     try:
@@ -136,11 +136,11 @@ def describe(folder: Path) -> Entry:
         )
     except (KeyError, TypeError, AttributeError) as error:
         files = f"{CONFIG}, {MANIFEST} or {SCORES}"
-        raise io.DataError(f"{folder}: {files} lacks what a table needs ({error!r})") from error
+        raise io.DataError(f"{folder}: {files} is incomplete or has values of the wrong type ({error!r})") from error
 
 
 def _scores(found: Mapping[str, Any], best_metric: str | None) -> tuple[Score, ...]:
-    """The headlines that were measured; where there is none, the metric that the run ranked its checkpoints by."""
+    """The measured headline metrics; without any, the metric by which the run selected its best checkpoint."""
     metrics = found["metrics"]
     wanted = [
         (title, metric)
@@ -163,7 +163,7 @@ def _scores(found: Mapping[str, Any], best_metric: str | None) -> tuple[Score, .
 
 
 def listing(rows: Sequence[Entry]) -> str:
-    """For a terminal: two lines per model."""
+    """Text for a terminal, with two lines per model."""
     lines = []
     for row in rows:
         lines.append(
@@ -191,7 +191,7 @@ def _check(names: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, 1 where files changed, 2 for a mistake."""
+    """Run the command. Returns its exit status: 0, 1 if files have changed, 2 for wrong arguments or files."""
     parser = argparse.ArgumentParser(
         prog="python -m hoi_jax.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

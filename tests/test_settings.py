@@ -40,7 +40,7 @@ def test_values_and_defaults_arrive():
         ({"name": "a", "inner": {"rate": -1.0}}, "inner: rate is -1.0, expected a number above 0"),
         ({"name": "a", "pairs": [{}, {"rate": "x"}]}, "key 'pairs[1].rate' is 'x'"),
         ({"name": "a", "inner": 3}, "key 'inner' is 3, expected a group of keys"),
-        ({}, "key 'name' is required and absent"),
+        ({}, "required key 'name' is missing"),
     ],
 )
 def test_faults_name_the_key(config, message):

@@ -54,7 +54,7 @@ def test_the_file_is_laid_out_as_the_safetensors_format_says(tmp_path):
         "c": {"dtype": "I64", "shape": [2], "data_offsets": [9, 25]},
     }
     assert data[8 + length :] == b"\x01" + np.float32([1, 2]).tobytes() + np.array([3, -1], "<i8").tobytes()
-    with pytest.raises(ValueError, match="'z' is of type complex128"):
+    with pytest.raises(ValueError, match="'z' has dtype complex128"):
         io.write_safetensors_atomic(tmp_path / "y.safetensors", {"z": np.array(1j)})
 
 
