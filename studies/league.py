@@ -1,11 +1,11 @@
-"""The league table: every exported checkpoint of the scenes on the same test images, what it scores and what it costs.
+"""The league table: scores and cost of every exported checkpoint of the scenes on the same test images.
 
-    python -m studies.league          # docs/league.md from the results that are there
-    python -m studies.league --run    # first makes whatever result is missing or of another checkpoint (minutes)
+    python -m studies.league          # writes docs/league.md from the existing results
+    python -m studies.league --run    # first computes results that are missing or outdated (minutes)
 
-A checkpoint takes part by being exported (`python -m hoi_jax.commands.export`) and trained on `hoi_scenes/small`;
-nothing lists it. Results lie in `studies/results/league/`, one file each, with the fingerprint of their inputs.
-Times come from `benchmarks/league_time.py`, spread over seeds from the studies in `SEEDED`.
+Every exported checkpoint (`python -m hoi_jax.commands.export`) that was trained on `hoi_scenes/small` takes part; there
+is no list to maintain. Results are in `studies/results/league/`, one file each, with the fingerprint of their inputs.
+Times come from `benchmarks/league_time.py`, the scatter over seeds from the studies in `SEEDED`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ INTERACTIVENESS, CROWDED = "interactiveness_complete/ap", "subset/crowded/defaul
 
 @dataclasses.dataclass(frozen=True)
 class Seeded:
-    """Runs "<run>_seed<N><tail>" of a study that trained (nearly) the exported config; `but` says what differs."""
+    """Runs "<run>_seed<N><tail>" of a study that trained (nearly) the exported config; `but` names the difference."""
 
     study: str
     run: str
@@ -48,22 +48,22 @@ SEEDED = {
 
 
 def contestants() -> tuple[str, ...]:
-    """Exported checkpoints that were trained on the scenes, and the baseline that needs none; sorted."""
+    """Sorted names of the exported checkpoints trained on the scenes, and of the baseline without checkpoint."""
     configs = {name: json.loads((zoo_folder() / name / CONFIG).read_text()) for name in exported_names()}
     return tuple(sorted([name for name, c in configs.items() if c["dataset"]["name"] == DATASET] + [FREQUENCY]))
 
 
 def fingerprint(name: str) -> str:
-    """Of the checkpoint's files and of what is measured: a result of another one is not shown."""
+    """Hash of the checkpoint's files and of the metrics; results with another fingerprint are not shown."""
     files = "" if name == FREQUENCY else (zoo_folder() / name / SUMS).read_text()
     return hashlib.sha256(f"{DATASET} {METRICS} {SUBSETS} {files}".encode()).hexdigest()[:16]
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-    """Results that are there, best HOI mAP first; what was exported since then waits for `--run`.
+    """Existing results, best HOI mAP first; checkpoints exported since then are added by `--run`.
 
     Raises:
-      ValueError: one was made from other files than those that are there now; the message says what to type.
+      ValueError: a result was computed from other files than the present ones; the message names the command to run.
     """
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     known = contestants()
@@ -74,7 +74,7 @@ def read_results() -> dict[str, dict[str, Any]]:
 
 
 def over_seeds(seeded: Seeded) -> list[float]:
-    """HOI mAP in percent of the seeds that are there."""
+    """HOI mAP in percent of every existing seed."""
     paths = sorted((RESULTS / seeded.study).glob(f"{seeded.run}_seed[0-9]*{seeded.tail}.json"))
     exact = [path for path in paths if path.stem.removeprefix(f"{seeded.run}_seed").removesuffix(seeded.tail).isdigit()]
     return [100 * json.loads(path.read_text())["metrics"]["model"][FULL] for path in exact]
@@ -94,7 +94,7 @@ def _seeds_cell(name: str) -> str:
 
 
 def score_table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Markdown: what each of them reaches."""
+    """Markdown table of the scores."""
     lines = [
         "| checkpoint | given | HOI mAP | rare | non-rare | crowded | interactiveness AP | HOI mAP over seeds |",
         "|---|---|--:|--:|--:|--:|--:|---|",
@@ -109,7 +109,7 @@ def score_table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def cost_table(results: Mapping[str, Mapping[str, Any]], times: Mapping[str, Any] | None) -> list[str]:
-    """Markdown: what each of them costs; times as multiples of TIN's at the fewest pairs."""
+    """Markdown table of the cost; times are relative to TIN's at the smallest number of pairs."""
     pairs = [str(count) for count in times["pairs"]] if times else []
     head = "| checkpoint | parameters | GFLOPs | memory, MB |" + "".join(f" time at {count} pairs |" for count in pairs)
     lines = [head, "|---|--:|--:|--:|" + "--:|" * len(pairs)]
@@ -128,7 +128,7 @@ def cost_table(results: Mapping[str, Mapping[str, Any]], times: Mapping[str, Any
 
 
 def read_times() -> dict[str, Any] | None:
-    """What `benchmarks/league_time.py` measured, if it has."""
+    """Results of `benchmarks/league_time.py`, or None if there are none."""
     return json.loads(TIMES.read_text()) if TIMES.is_file() else None
 
 
@@ -150,33 +150,34 @@ def page() -> str:
 
 _HEAD = """# League table
 
-Made by `python -m studies.league` from `studies/results/league/`; a test says when it is out of date. All exported
-checkpoints of `hoi_scenes/small` on its {images} test scenes, in percent, by the same evaluator. None of these numbers
-compares with a published one, and the systems do not compete on equal terms. *Given* is what a system takes from the
-stored detections of a simulated detector at default noise: `body_part` and `cascade` find their people and objects
-themselves (stage 1 of `body_part` places body parts by poses, and leaves verbs to stage 2). DEFR has learned from
-labels of whole images only; `two_boxes` is a baseline of ours that sees no image, `class_frequency` has counted.
+This page is generated by `python -m studies.league` from `studies/results/league/`; a test fails when it is out of
+date. It lists all exported checkpoints of `hoi_scenes/small` with their scores on its {images} test scenes, in percent,
+computed by the same evaluator. None of these numbers is comparable with a published one, and the systems do not compete
+on equal terms. *Given* lists the inputs that a system takes from the detections of a simulated detector at default
+noise. `body_part` and `cascade` detect people and objects themselves (stage 1 of `body_part` uses poses to place body
+parts and does not predict verbs). DEFR is trained on image-level labels only. `two_boxes` is a baseline of this library
+that does not see the image, and `class_frequency` only counts training labels.
 
 *Crowded* is the HOI mAP on the {crowded} images with any other number of annotated people than one (the definition of
-the body-part authors' code, `hoi_jax/evaluation/analysis/subsets.py`). Interactiveness AP marked * ranks pairs by
-the mean of
-their verb scores, because the system has no interactiveness of its own. The last column has the runs of
-`studies/results/` with the same config, or with what brackets say, over seeds: mean, smallest to largest."""
+the body-part authors' code, `hoi_jax/evaluation/analysis/subsets.py`). An interactiveness AP marked * ranks pairs by
+the mean of their verb scores, because the system predicts no interactiveness. The last column shows the mean, smallest
+and largest score over seeds of the runs in `studies/results/` with the same config, or with the differences given in
+brackets."""
 
-_COST = """## What they cost
+_COST = """## Cost
 
-One image of 128 x 128, whole prediction from pixels and boxes to ranked pairs. GFLOPs are those of convolutions and
-matrix products (`hoi_jax/training/cost.py`; a multiplication and its addition are two). Memory is that of the compiled
-program: arguments (weights and image), results and temporary buffers on CPU."""
+Cost of one image of 128 x 128, for the whole prediction from pixels and boxes to ranked pairs. GFLOPs count
+convolutions and matrix products (`hoi_jax/training/cost.py`; a multiplication and an addition count as two). Memory is
+that of the compiled program on CPU: arguments (weights and image), results and temporary buffers."""
 
-_TIME = """Times are multiples of what `{base}` takes at {first} pairs ({milliseconds:.1f} ms), the shortest of
-{repeats} calls that took turns (`python -m benchmarks.league_time`; {about}). Tables of people, objects and pairs are
-as large as that number of pairs asks. A system with a fixed number of queries takes the same for any, and finds no more
-pairs than it has queries."""
+_TIME = """Times are relative to the time of `{base}` at {first} pairs ({milliseconds:.1f} ms). Each is the shortest of
+{repeats} interleaved calls (`python -m benchmarks.league_time`; {about}). The tables of people, objects and pairs
+are just large enough for that number of pairs. A system with a fixed number of queries takes the same time for any
+number, and finds at most as many pairs as it has queries."""
 
 
 def run_missing(data_dir: Path, workdir: Path) -> None:
-    """Makes results that are missing or of other files."""
+    """Computes results that are missing or outdated."""
     from studies import league_measure
 
     for name in contestants():
@@ -192,7 +193,7 @@ def run_missing(data_dir: Path, workdir: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", action="store_true", help="make the results that are missing first")
+    parser.add_argument("--run", action="store_true", help="compute missing results first")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--workdir", type=Path, default=Path("runs/league"), help="folder for predictions")
     options = parser.parse_args(arguments)
