@@ -1,11 +1,11 @@
-"""What the five papers claim, tested on the scenes: one list, fixed before it is run, and one table.
+"""The claims of the five papers, tested on the scenes: one list, fixed before the runs, and one table.
 
-    python -m studies.claims                 # docs/claims.md from the results that are there
-    python -m studies.claims --run           # first makes whatever result a claim still lacks (hours on two cores)
+    python -m studies.claims                 # writes docs/claims.md from the existing results
+    python -m studies.claims --run           # first computes missing results (hours on two cores)
 
-A claim names two runs of a study, one said to be better by the paper, and the metric. Runs are paired by seed; the
-effect is the mean difference, its interval Student's t over the seeds. Runs are shared between claims and made by
-`studies.run`, which keeps every result and repeats none.
+A claim names two runs of a study, the first of which is better according to the paper, and a metric. Runs are paired
+by seed; the effect is the mean difference, and its interval is Student's t over the seeds. Runs are shared between
+claims and made by `studies.run`, which keeps all results and repeats none.
 """
 
 import argparse
@@ -32,8 +32,8 @@ class Claim:
     """One claim: in `study`, run `better` is above run `worse` in `metric`.
 
     Attributes:
-      paper, table: where it is made. text: what is compared, and the paper's own numbers.
-      better, worse: run names without their "_seedN"; what follows the seed stands behind a "+".
+      paper, table: source of the claim. text: the compared methods and the paper's own numbers.
+      better, worse: run names without their "_seedN"; a suffix after the seed is given after a "+".
     """
 
     paper: str
@@ -93,7 +93,7 @@ CLAIMS = (
         ("7", "LSE-Sign above the focal loss: 60.5, 53.2", "lse_sign_random", "focal_random"),
         ("5", "sentence embeddings above a random classifier: 51.0, 36.8", "lse_sign_language", "lse_sign_random"),
     ),
-    # Table 11 of DEFR (regions) is withdrawn: the small network ignores the region, so that its rows test nothing.
+    # Table 11 of DEFR (regions) is withdrawn: the small network ignores the region, so its rows test nothing.
     *_claims(
         "calipso", "calipso_ablations", HOI,
         ("1", "weights shared between levels help: 46.36, 43.86 without", "whole", "without_sharing"),
@@ -107,9 +107,9 @@ CLAIMS = (
         "cascade", "cascade_ablations", HOI,
         ("5", "three stages above one: 43.7, 38.6", "stages_3", "stages_1"),
         ("5", "two stages above one: 42.1, 38.6", "stages_2", "stages_1"),
-        ("4", "left out at three stages: mining (alone, at one: 34.4, 33.9)", "stages_3", "without_ihsm"),
-        ("4", "left out at three stages: faces (alone, at one: 36.7, 33.9)", "stages_3", "without_efra"),
-        ("4", "left out at three stages: ranking (last, at one: 38.6, 37.5)", "stages_3", "without_rrm"),
+        ("4", "mining helps at three stages (paper: added alone at one stage, 34.4, 33.9)", "stages_3", "without_ihsm"),
+        ("4", "faces help at three stages (paper: added alone at one stage, 36.7, 33.9)", "stages_3", "without_efra"),
+        ("4", "ranking helps at three stages (paper: added last at one stage, 38.6, 37.5)", "stages_3", "without_rrm"),
         ("8", "masks above boxes: R@20 27.8, 27.1", "fixed_mask", "fixed_box"),
     ),
 )  # fmt: skip
@@ -144,7 +144,7 @@ def result_path(study: str, run: str, seed: int) -> Path:
 
 
 def _read(path: Path, metric: str) -> tuple[float, float] | None:
-    """(score in percent, minutes) or None where the run is not there; KeyError where it lacks the metric."""
+    """(score in percent, minutes), or None if the run does not exist; KeyError if it lacks the metric."""
     if not path.is_file():
         return None
     result = json.loads(path.read_text())
@@ -166,7 +166,7 @@ def student(differences: Sequence[float], level: float = 0.95) -> tuple[float, f
 
 
 def effect_of(claim: Claim, seeds: Iterable[int] = SEEDS) -> Effect:
-    """What the results that are there say; a seed counts when both of its runs are there."""
+    """The effect according to the existing results; a seed counts if both of its runs exist."""
     found, minutes = {}, 0.0
     for seed in seeds:
         better = _read(result_path(claim.study, claim.better, seed), claim.metric)
@@ -178,7 +178,7 @@ def effect_of(claim: Claim, seeds: Iterable[int] = SEEDS) -> Effect:
 
 
 def compute(claims: Iterable[Claim], seeds: Sequence[int] = SEEDS) -> tuple[int, float]:
-    """(runs, hours of wall clock) behind the claims, runs that several of them share counted once."""
+    """(runs, hours of wall clock) behind the claims; runs shared by several claims are counted once."""
     names = {
         (result_path(c.study, run, seed), c.metric) for c in claims for run in (c.better, c.worse) for seed in seeds
     }
@@ -187,7 +187,7 @@ def compute(claims: Iterable[Claim], seeds: Sequence[int] = SEEDS) -> tuple[int,
 
 
 def page(claims: Sequence[Claim] = CLAIMS) -> str:
-    """`docs/claims.md`: a count of verdicts, one row per claim, and what to make of them."""
+    """The text of `docs/claims.md`: a count of verdicts, one row per claim, and the discussion."""
     effects = [effect_of(claim) for claim in claims]
     counts = {v: sum(e.verdict == v for e in effects) for v in dict.fromkeys(e.verdict for e in effects)}
     rows = [
@@ -207,20 +207,21 @@ def page(claims: Sequence[Claim] = CLAIMS) -> str:
     return "\n".join([_HEAD, "", summary, "", *rows, "", DISCUSSION.read_text()])
 
 
-_HEAD = """# Claims of the five papers, on the scenes
+_HEAD = """# Claims of the five papers, tested on hoi_scenes
 
-Made by `python -m studies.claims` from `studies/results/`; the list is in `studies/claims.py` and was fixed before
-the runs. An effect is the better run (as the paper has it) less the other one, in percent points, mean over seeds; the
-interval is Student's t over seeds, so with three seeds only large or steady effects are *confirmed*, and an interval
-around zero is *not confirmed*, which is not *reversed*. The papers' numbers are on HICO-DET, V-COCO and HOI-W; ours on
-400 test scenes of `hoi_scenes/small`, with small networks from scratch: an effect that is missing here may be there at
-full size. Minutes are wall clock of the runs behind a row, often beside other work; claims share runs. Settings are in
-the studies."""
+This page is generated by `python -m studies.claims` from `studies/results/`. The list of claims is in
+`studies/claims.py` and was fixed before the runs. Each claim ends with the paper's numbers, measured on HICO-DET,
+V-COCO or HOI-W. The effect is the score of the run that is better according to the paper minus the score of the other
+run, in percentage points, averaged over seeds. The interval is Student's t over seeds, so with three seeds only large
+or consistent effects are *confirmed*. An interval that contains zero is *not confirmed*, which does not mean
+*reversed*. Our scores are measured on 400 test scenes of `hoi_scenes/small`, with small networks trained from scratch;
+an effect that is missing here may exist at full size. Minutes are the wall-clock time of the runs behind a row, often
+on a machine with other work; claims share runs. The settings are in the studies."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", action="store_true", help="make the results that are missing first")
+    parser.add_argument("--run", action="store_true", help="compute missing results first")
     options = parser.parse_args(arguments)
     if options.run:
         for study in dict.fromkeys(claim.study for claim in CLAIMS):
