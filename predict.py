@@ -35,8 +35,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="The detections file is a list in the COCO results format: {image_id or file_name, category_id, "
         "bbox [x, y, width,\nheight], score, optional keypoints [17 x (x, y, score)]}. image_id is the number at "
-        "the end of the file name. For\nhico_det and vcoco, category_id is COCO's (1 to 90), otherwise the object class. "
-        "Exit status: 0 success,\n1 some images could not be read, 2 no predictions.",
+        "the end of the file name. For\nhico_det and vcoco, category_id is COCO's (1 to 90), otherwise the object "
+        "class. Exit status: 0 success,\n1 some images could not be read, 2 no predictions.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, or folder of images")
     model = parser.add_mutually_exclusive_group()

@@ -3,12 +3,11 @@
 Build:   python -m data_prep.build pic --images pic \\
              --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json \\
              --faces faces.json
-         python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
-             --out prior.npz
+         python -m data_prep.priors pic
 Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz --vocabulary pic
 Run:     python train.py --config configs/cascade_pic.py:phase=detector --workdir runs/cascade_pic_1
          python train.py --config configs/cascade_pic.py:phase=joint,phase1=runs/cascade_pic_1 \\
-             --config.model.relation.prior=prior.npz --workdir runs/cascade_pic_2
+             --config.model.relation.prior=data/pic/priors_train.npz --workdir runs/cascade_pic_2
 Expect:  the paper's recall on its validation split is 27.8 / 38.3 / 45.3 at 20 / 50 / 100 (mean over IoU 0.25, 0.5 and
          0.75); ours: not yet measured.
 

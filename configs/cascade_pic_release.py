@@ -2,12 +2,11 @@
 
 Build:   python -m data_prep.build pic --images pic \\
              --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json
-         python -m hoi_jax.commands.count_prior --annotations data/pic/annotations_train.npz --vocabulary pic \\
-             --out prior.npz
+         python -m data_prep.priors pic
 Start:   python -m hoi_jax.systems.cascade.convert cascade_mask_rcnn_r50_fpn_coco.pth detector.npz --vocabulary pic
 Run:     python train.py --config configs/cascade_pic_release.py:phase=detector --workdir runs/cascade_pic_release_1
          python train.py --config configs/cascade_pic_release.py:phase=relations,phase1=runs/cascade_pic_release_1 \\
-             --config.model.relation.prior=prior.npz --workdir runs/cascade_pic_release_2
+             --config.model.relation.prior=data/pic/priors_train.npz --workdir runs/cascade_pic_release_2
 Expect:  not yet measured.
 
 Relations are those of boxes with masks as a detector's output: the release pools boxes at 14 x 14 and never multiplies

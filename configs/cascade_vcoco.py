@@ -2,12 +2,11 @@
 
 Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json --faces faces.json
-         python -m hoi_jax.commands.count_prior --annotations data/vcoco/annotations_trainval.npz --vocabulary vcoco \\
-             --out prior.npz
+         python -m data_prep.priors vcoco --split trainval
 Start:   python -m hoi_jax.systems.cascade.convert cascade_rcnn_r50_fpn_coco.pth detector.npz --vocabulary vcoco
 Run:     python train.py --config configs/cascade_vcoco.py:phase=detector --workdir runs/cascade_vcoco_1
          python train.py --config configs/cascade_vcoco.py:phase=joint,phase1=runs/cascade_vcoco_1 \\
-             --config.model.relation.prior=prior.npz --workdir runs/cascade_vcoco_2
+             --config.model.relation.prior=data/vcoco/priors_trainval.npz --workdir runs/cascade_vcoco_2
 Expect:  the paper's role AP is 48.3 with boxes and 48.9 with masks; ours: not yet measured.
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm, region=box|mask|max|sum, fusion=vgs|sum|product,

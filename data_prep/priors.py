@@ -3,10 +3,11 @@
     python -m data_prep.priors NAME [--data-dir DIR] [--split train] [--check]
 
 Writes `<data-dir>/NAME/priors_<split>.npz`, and does nothing where that file was counted from the same labels by the
-same code (field `fingerprint`). Never count a test split.
+same code (field `fingerprint`). Never count images that are scored: a split may be a part of the training split, such
+as train:ablation_train, where the other part is for validation.
 
     counts             [O, 1 + V] cascade's X_s: relations per object and verb; column 0 = pairs of boxes
-                       (read by config.model.relation.prior=FILE, and the same as hoi_jax.commands.count_prior writes)
+                       (read by config.model.relation.prior=FILE)
     verb_object        [V, O] annotated relations with a person (CALIPSO's L_v: at least `target_min_count` of them);
                        verb_object_valid: at least one (QPIC's mask of combinations that can occur)
     verb_counts        [V] relations of any object, none included; verb_weights: TIN's ln(N / n)
@@ -28,46 +29,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 
+from data_prep.relation_counts import all_counts
 from hoi_jax import io
 from hoi_jax.annotations import Annotations
-from hoi_jax.commands.count_prior import prior_counts, relation_rows
-from hoi_jax.data.records import read_meta
-from hoi_jax.losses.elementwise import log_frequency_weights
+from hoi_jax.data.records import base_and_part, part_mask, read_meta
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 VERSION = 1
 """Of the rules above: raised when a table changes its meaning."""
-
-
-def verb_counts(annotations: Annotations, vocabulary: Vocabulary) -> np.ndarray:
-    """[V] relations per verb, those without an object included."""
-    if not vocabulary.actions or not len(annotations["persons_instance"]):
-        return np.bincount(annotations["pairs_verb"], minlength=len(vocabulary.verbs))
-    does = annotations["persons_actions"] == 1
-    with_object = np.bincount(relation_rows(annotations, vocabulary)[:, 2], minlength=len(vocabulary.verbs))
-    alone = [
-        int(does[:, action].sum()) if role < 0 else 0
-        for action, role in zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)
-    ]
-    return with_object + np.array(alone, np.int64)
-
-
-def priors(annotations: Annotations, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """All tables of the module docstring."""
-    rows = relation_rows(annotations, vocabulary)
-    table = np.zeros((len(vocabulary.verbs), len(vocabulary.objects)), np.int64)
-    np.add.at(table, (rows[:, 2], annotations["instances_class"][rows[:, 1]]), 1)
-    hois = np.array([table[verb, obj] for verb, obj in vocabulary.hois], np.int64)
-    verbs = verb_counts(annotations, vocabulary)
-    return {
-        "counts": prior_counts(annotations, vocabulary),
-        "verb_object": table,
-        "verb_object_valid": table > 0,
-        "verb_counts": verbs,
-        "verb_weights": log_frequency_weights(verbs) if verbs.sum() else np.zeros(0),
-        "hoi_counts": hois,
-        "hoi_weights": log_frequency_weights(hois) if hois.sum() else np.zeros(0),
-    }
 
 
 def fingerprint(annotations: Annotations, vocabulary: Vocabulary) -> str:
@@ -84,19 +53,22 @@ def cached_priors(directory: Path, split: str) -> tuple[Path, dict[str, np.ndarr
     """
     meta = read_meta(directory)
     vocabulary = get_vocabulary(str(meta["pairs_vocabulary"] or meta["persons_vocabulary"]))
-    source = directory / f"annotations_{split}.npz"
+    base, part = base_and_part(split)
+    source = directory / f"annotations_{base}.npz"
     if not source.is_file():
         known = sorted(path.stem.removeprefix("annotations_") for path in directory.glob("annotations_*.npz"))
-        raise io.DataError(f"{directory}: no split {split!r}; there are {known}")
+        raise io.DataError(f"{directory}: no split {base!r}; there are {known}")
     annotations = Annotations.load(source)
-    mark, path = fingerprint(annotations, vocabulary), directory / f"priors_{split}.npz"
+    if part:
+        annotations = annotations.select(part_mask(split, annotations.num_images))
+    mark, path = fingerprint(annotations, vocabulary), directory / f"priors_{split.replace(':', '_')}.npz"
     if path.is_file():
         found = io.read_npz(path)
         if str(found.get("fingerprint")) == mark:
             return path, found, False
     if not len(annotations["pairs_verb"]) and not len(annotations["persons_actions"]):
         raise io.DataError(f"{directory}: split {split!r} has no relations to count")
-    found = {**priors(annotations, vocabulary), "fingerprint": np.array(mark)}
+    found = {**all_counts(annotations, vocabulary), "fingerprint": np.array(mark)}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **found)
     io.write_bytes_atomic(path, buffer.getvalue())
@@ -125,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", help="as built, for example vcoco or hico_det/labels")
     parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets are (default: data)")
-    parser.add_argument("--split", default="train", help="split to count (default: train)")
+    parser.add_argument(
+        "--split",
+        default="train",
+        help="split to count, or a part of one, such as train:ablation_train (default: train)",
+    )
     parser.add_argument("--check", action="store_true", help="compare with the class table")
     options = parser.parse_args(arguments)
     try:

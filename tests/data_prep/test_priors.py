@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from data_prep import build, priors
+from data_prep.relation_counts import all_counts
 from hoi_jax.annotations import Annotations
+from hoi_jax.data.records import part_mask
 from hoi_jax.io import read_npz
 from hoi_jax.systems.cascade.relation_features import read_prior
 from hoi_jax.vocab import get_vocabulary
@@ -61,6 +63,19 @@ def test_a_table_is_counted_once_and_again_when_labels_or_rules_change(built, ca
     assert priors.fingerprint(labels, vocabulary) != priors.fingerprint(half, vocabulary)
 
 
+def test_a_part_of_a_split_is_counted_into_a_file_of_its_own(built, capsys):
+    counted = {}
+    for part in ("ablation_train", "ablation_val"):
+        assert priors.main(["own", "--data-dir", str(built), "--split", f"train:{part}"]) == 0
+        counted[part] = read_npz(built / "own" / f"priors_train_{part}.npz")["verb_counts"].sum()
+    labels = Annotations.load(built / "own" / "annotations_train.npz")
+    chosen = part_mask("train:ablation_val", labels.num_images)
+    assert counted["ablation_val"] == labels.counts["pairs"][chosen].sum()
+    assert counted["ablation_train"] == labels.counts["pairs"][~chosen].sum()
+    assert priors.main(["own", "--data-dir", str(built), "--split", "train:other"]) == 2
+    assert "split 'train:other' has no part 'other'" in capsys.readouterr().err
+
+
 def test_absent_splits_and_datasets_are_named(built, capsys):
     assert priors.main(["own", "--data-dir", str(built), "--split", "val"]) == 2
     assert "no split 'val'; there are ['test', 'train']" in capsys.readouterr().err
@@ -71,7 +86,7 @@ def test_absent_splits_and_datasets_are_named(built, capsys):
 def test_differences_from_the_class_table_are_named(built):
     vocabulary = get_vocabulary(f"file:{built / 'own_classes.json'}")
     labels = Annotations.load(built / "own" / "annotations_train.npz")
-    found = priors.priors(labels, vocabulary)
+    found = all_counts(labels, vocabulary)
     assert priors.differences(found, vocabulary) == []
     found["hoi_counts"] = found["hoi_counts"] + [0, 1]
     found["verb_object_valid"] = np.ones_like(found["verb_object_valid"])
