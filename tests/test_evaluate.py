@@ -301,7 +301,7 @@ def test_errors_name_the_file_and_give_status_two(small, tmp_path, capsys):
         (tmp_path / "no.npz", labels, (), "no.npz: no such file"),
         (tmp_path / "broken.json", labels, (), "broken.json: record 0: hoi_prediction 0: field 'score'"),
         (predictions, predictions, (), "preds.json: JSON of no known label layout"),
-        (predictions, labels, ("--dataset", "vcoco"), "gt.json: labels are of 'hico_det', not of 'vcoco'"),
+        (predictions, labels, ("--dataset", "vcoco"), "gt.json: labels use vocabulary 'hico_det', expected 'vcoco'"),
         (predictions, labels, ("--protocol", "ofical"), "official"),
         (predictions, labels, ("--interactiveness-gt", labels), "gt.json: not a readable npz file"),
         (predictions, labels, ("--metrics", "image"), "image"),
@@ -377,7 +377,7 @@ def test_action_labels_of_a_file_name_the_vocabulary(tmp_path, golden_dir):
     scorer = load_scorer(tmp_path / "s.npz", tmp_path / "a.npz")
     assert scorer.vocabulary is VCOCO and scorer.metrics == ("actions",)
     Annotations.from_records([], "hoi_scenes").save(tmp_path / "other.npz")
-    with pytest.raises(io.DataError, match="labels are of 'hoi_scenes', not of 'vcoco'"):
+    with pytest.raises(io.DataError, match="labels use vocabulary 'hoi_scenes', expected 'vcoco'"):
         load_scorer(tmp_path / "s.npz", tmp_path / "other.npz")
 
 

@@ -1,4 +1,4 @@
-"""HOI-W and PIC: result files against label files of the benchmark's own layout, through the interface of `Scorer`."""
+"""Scores of HOI-W and PIC from result and label files in the benchmark's own layout, with the interface of `Scorer`."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ def evaluate_hoi_w_files(predictions: PathLike, annotations: PathLike) -> Evalua
     tables = [io.read_json(path) for path in (annotations, predictions)]
     for path, table in zip((annotations, predictions), tables, strict=True):
         if not isinstance(table, list):
-            raise io.CorruptFileError(f"{path}: holds {type(table).__name__}, expected a list of images")
+            raise io.CorruptFileError(f"{path}: contains {type(table).__name__}, expected a list of images")
     try:
         truth, found, counts = read_hoi_w(tables[0], tables[1])
     except io.DataError as error:
@@ -36,7 +36,7 @@ def evaluate_hoi_w_files(predictions: PathLike, annotations: PathLike) -> Evalua
 
 
 def evaluate_pic_files(predictions: PathLike, annotations: PathLike) -> EvaluationResult:
-    """PIC's recall of result files against label files; annotated images without a result recall nothing.
+    """PIC's recall of result files against label files; an annotated image without a result has recall 0.
 
     Raises:
       io.DataError: naming the file and record.
@@ -56,14 +56,14 @@ BENCHMARKS: Mapping[str, tuple[Callable[[PathLike, PathLike], EvaluationResult],
     "hoi_w": (evaluate_hoi_w_files, HOI_W),
     "pic": (evaluate_pic_files, PIC),
 }
-"""Dataset -> how its files are scored, and its vocabulary."""
+"""Dataset -> (function that scores its files, vocabulary)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkFiles:
-    """A result file and a label file of a benchmark in `BENCHMARKS`.
+    """Scorer of a result file against a label file, for the benchmarks in `BENCHMARKS`.
 
-    Such results have no intervals, subsets or baselines: the benchmark's script reads nothing but the two files.
+    The results have no intervals, subsets or baselines, since the benchmarks' scripts define none of them.
     """
 
     dataset: str
@@ -72,7 +72,7 @@ class BenchmarkFiles:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Classes that per-class arrays are of."""
+        """Vocabulary of the per-class arrays."""
         return BENCHMARKS[self.dataset][1]
 
     def results(self) -> dict[str, EvaluationResult]:

@@ -1,7 +1,7 @@
 """Scores of a prediction file against the annotations of a split.
 
-Stores and annotations hold continuous corners. The official evaluators count in inclusive pixels; boxes are
-moved into their frame here, once, so that IoU with +1 there equals plain IoU of ours.
+Predictions and annotations have continuous corners, and the official evaluators use inclusive pixels. Boxes are
+converted here, once, so that IoU with +1 equals plain IoU of continuous corners.
 """
 
 import dataclasses
@@ -52,17 +52,17 @@ def evaluate(
     protocol: str | HoiProtocol = "official",
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """Every score that the annotations allow for the vocabulary of the predictions.
+    """All official scores that the annotations allow for the vocabulary of the predictions.
 
     HOI style: `evaluate_hoi_predictions`. Action style: `evaluate_action_predictions` where people are labelled for
     all actions, and `role_ap_over_pairs` where pairs carry verbs.
 
     Args:
-      protocol: of HOI style; a preset name or options.
+      protocol: HOI protocol, as a preset name or as options.
       use_nis: drop the pairs that the system suppressed as non-interactive.
 
     Raises:
-      ValueError: the annotations have no labels in the store's vocabulary.
+      ValueError: the annotations have no labels in the vocabulary of the predictions.
     """
     vocabulary = get_vocabulary(predictions.vocabulary_name)
     pairs_fit = annotations.vocabulary_name == vocabulary.name
@@ -92,8 +92,8 @@ def evaluate_hoi_predictions(
 ) -> EvaluationResult:
     """HOI detection mAP of predictions, for vocabularies of HOI classes (hico_det, hoi_scenes).
 
-    Verb and object class of a prediction name its HOI class; combinations that do not exist are ignored and
-    counted. See `hico_det.evaluate_hoi` for the metrics.
+    The HOI class of a prediction follows from its verb and object class; combinations that do not exist are ignored
+    and counted. See `hico_det.evaluate_hoi` for the metrics.
     """
     truth, detections, manifest = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
     result = evaluate_hoi(
@@ -109,10 +109,10 @@ def evaluate_hoi_predictions(
 def hoi_inputs(
     predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, *, use_nis: bool = True
 ) -> tuple[PairTruth, PairDetections, dict[str, object]]:
-    """Inputs of `evaluate_hoi` from predictions: (truth, detections, manifest of the alignment), in the official frame.
+    """Inputs of `evaluate_hoi` in official coordinates: (truth, detections, manifest of the alignment).
 
     Raises:
-      ValueError: an annotated pair is no class of the vocabulary.
+      ValueError: an annotated pair is not a class of the vocabulary.
     """
     aligned = align(predictions, annotations, use_nis)
     table = vocabulary.hoi_table
@@ -151,7 +151,7 @@ def evaluate_action_predictions(
       ValueError: no person is labelled, or only for some actions.
     """
     if not has_whole_action_labels(annotations):
-        raise ValueError("persons are not labelled for all actions; only `role_ap_over_pairs` is defined")
+        raise ValueError("persons are not labelled for all actions, so only `role_ap_over_pairs` can be computed")
     aligned = align(predictions, annotations, use_nis)
     truth = action_truth(annotations, vocabulary)
     detections = action_detections(predictions, aligned, vocabulary)
@@ -159,24 +159,24 @@ def evaluate_action_predictions(
     return dataclasses.replace(result, manifest={**result.manifest, **aligned.manifest})
 
 
-# Which metrics are wanted, and all of them computed for one prediction file.
+# Scoring settings, and all requested metrics of one prediction file.
 
 METRICS = ("hoi", "actions", "role_pairs", "agent_pairs", "interactiveness", "parts", "nis", "image", "mpii", "hoi_w")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """Scoring options of predictions.
+    """Scoring settings.
 
     Attributes:
-      batch_size: images at a time.
+      batch_size: images per batch.
       metrics: "hoi" (HOI-class mAP), "actions" (official V-COCO agent and role AP), "role_pairs" and "agent_pairs"
-        (role and agent AP over annotated pairs only, for label files that hold nothing else), "interactiveness" (of
-        whole bodies), "parts" (of body parts), "nis" (what suppression deleted), "image" (image-level mAP of HICO),
+        (role and agent AP over annotated pairs only, for label files that list only pairs), "interactiveness" (of
+        whole bodies), "parts" (of body parts), "nis" (shares of suppressed pairs), "image" (image-level mAP of HICO),
         "mpii" (mAP of MPII, one class per image), "hoi_w" (HOI-W's mAP_rel).
-      protocol: named HOI protocol.
-      max_triplets: verb scores kept per image, None = all.
-      subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are taken too.
+      protocol: name of the HOI protocol.
+      max_triplets: maximum number of verb scores per image, None = all.
+      subsets: parts of the split (`subsets.SUBSETS`) on which all metrics are computed as well.
     """
 
     batch_size: int = 8
@@ -194,7 +194,7 @@ class EvaluationSettings:
 
 
 def known_object_source(annotations: Annotations, vocabulary: Vocabulary) -> Literal["image_labels", "visible_pairs"]:
-    """Image-level labels where there are any, else visible pairs (a subset of those images)."""
+    """Return "image_labels" where the annotations have them, else "visible_pairs" (a subset of those images)."""
     return "visible_pairs" if annotations.image_labels(len(vocabulary.hois)) is None else "image_labels"
 
 
@@ -208,15 +208,15 @@ def score(
     published_interactiveness: Mapping[str, np.ndarray] | None = None,
     train: Annotations | None = None,
 ) -> EvaluationResult:
-    """All metrics that the settings ask for, on the split and on the subsets of it.
+    """All metrics of the settings, on the split and on its subsets.
 
     Args:
-      use_nis: whether suppressed pairs are left out (of HOI and action scores; interactiveness looks at all pairs).
+      use_nis: whether suppressed pairs are left out of HOI and action scores; interactiveness includes all pairs.
       published_interactiveness: see `evaluate_interactiveness_predictions`.
-      train: training labels, for the few-shot classes of "image"; those without image-level labels are not used.
+      train: training labels, for the few-shot classes of "image"; ignored without image-level labels.
 
     Raises:
-      ValueError, DataError: what a metric needs is not in the predictions or the annotations.
+      ValueError, DataError: predictions or annotations lack something that a metric needs.
     """
 
     def protocol_for(part: Annotations) -> HoiProtocol:

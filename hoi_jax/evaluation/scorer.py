@@ -1,7 +1,7 @@
 """The `Scorer`: predictions, the labels of a split, and all results computed from them.
 
-`evaluate.py` builds one from files (`load_scorer`) or from a run, and both compose their results by `Scorer.results`.
-HOI-W and PIC have file layouts of their own and a scorer of their own (`benchmark_files`) with the same method.
+`evaluate.py` builds one from files (`load_scorer`) or from a run; either way `Scorer.results` computes the results.
+HOI-W and PIC have their own file layouts and their own scorer (`benchmark_files`) with the same method.
 """
 
 import dataclasses
@@ -38,25 +38,25 @@ DATASETS = {
     "hoi_scenes_actions": "hoi_scenes_actions",
     "hico": "hico_det",
 }
-"""Dataset to vocabulary; `hico` is image-level."""
+"""Dataset -> vocabulary; `hico` has image-level labels."""
 
 RANKED_METRICS = ("hoi", "actions", "role_pairs", "agent_pairs")
-"""Metrics that rank triplets, which the class-frequency baseline can be scored by."""
+"""Metrics that rank triplets and therefore also apply to the class-frequency baseline."""
 
 DRAWN_METRICS = ("hoi", "actions", "role_pairs")
-"""Metrics that the bootstrap has intervals for."""
+"""Metrics with bootstrap intervals."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """Predictions for a split, its labels, and how they are scored.
+    """Predictions for a split, its labels, and the scoring options.
 
     Attributes:
-      protocol: named HOI protocol; actions have the official one only.
+      protocol: name of the HOI protocol; actions have only the official one.
       metrics: some of `score.METRICS`.
       published: arrays of published interactiveness ground truth, or None.
       train: training labels, for the class-frequency baseline and Few@k, or None.
-      subsets: parts of the split (`analysis.subsets.SUBSETS`) on which the model's metrics are taken too.
+      subsets: parts of the split (`analysis.subsets.SUBSETS`) on which the model's metrics are computed as well.
     """
 
     predictions: Predictions
@@ -71,17 +71,17 @@ class Scorer:
     subsets: tuple[str, ...] = ()
 
     def results(self, *, draws: int | None = None) -> dict[str, EvaluationResult]:
-        """The model's result and, by name, those of what it is compared with.
+        """The results of the model and of its variants and baselines, by name.
 
-        - "model": the predictions as they are.
+        - "model": the predictions unchanged.
         - "no_suppression": the same without non-interaction suppression (NIS), where any pair was suppressed.
-        - "class_frequency": all pairs of detections, ranked by how often the verb goes with the object in training;
+        - "class_frequency": all pairs of detections, ranked by the frequency of the verb with the object in training;
           needs `train` and detections.
-        - "distance_model_pairs", "distance_all_pairs": interactiveness from box distance, of the model's own pairs and
-          of all pairs of detections; where "interactiveness" is scored.
+        - "distance_model_pairs", "distance_all_pairs": interactiveness from box distance, of the model's pairs and of
+          all pairs of detections; where "interactiveness" is scored.
 
         Args:
-          draws: bootstrap draws of the images, for intervals of the model and of the class-frequency baseline.
+          draws: number of bootstrap draws for intervals of the model and the class-frequency baseline; None = none.
         """
         results = {"model": self._drawn(draws)}
         if not self.predictions.pair_nis_keep.all():
@@ -98,7 +98,7 @@ class Scorer:
         return results
 
     def result(self, *, use_nis: bool = True) -> EvaluationResult:
-        """All metrics of the predictions, with what they were computed from."""
+        """All metrics of the predictions, with a manifest of their inputs."""
         result = score(
             EvaluationSettings(metrics=self.metrics, protocol=self.protocol, subsets=self.subsets),
             self.predictions,
@@ -131,12 +131,12 @@ class Scorer:
     ) -> EvaluationResult:
         """`result` with intervals of its scores and the draws they come from, in the manifest.
 
-        `intervals` maps a metric to low, high and standard error; `bootstrap` lets `compare` pair this result with
-        another one without its predictions. The draws are of whole images (`bootstrap.resample`). Scores are the
-        official ones, or those over annotated pairs where "role_pairs" are asked for instead.
+        `intervals` maps a metric to low, high and standard error; with `bootstrap`, `compare` can pair this result
+        with another without reading the predictions. Whole images are drawn (`bootstrap.resample`). The scores are
+        the official ones, or those over annotated pairs if the metrics include "role_pairs" instead.
 
         Raises:
-          ValueError: the labels say too little for the scores.
+          ValueError: the labels are not complete enough for the scores.
         """
         use_nis = bool(result.manifest.get("use_nis", True))
         if "role_pairs" in self.metrics and "actions" not in self.metrics:
@@ -176,7 +176,7 @@ class Scorer:
 
 
 def default_metrics(dataset: str, annotations: Annotations, vocabulary: Vocabulary, published: bool) -> tuple[str, ...]:
-    """The scores that papers report for a dataset, as far as the labels allow them."""
+    """Metrics that papers report for a dataset, as far as the labels allow them."""
     if dataset == "hico":
         first = ("image",)
     elif vocabulary.name == HOI_W.name:
@@ -205,20 +205,21 @@ def load_scorer(
     train_annotations: PathLike | None = None,
     subsets: Sequence[str] = (),
 ) -> Scorer:
-    """Reads predictions and labels of any known layout.
+    """Scorer of a prediction file and a label file, each in any known layout.
 
     Args:
-      dataset: one of `DATASETS`; None takes the vocabulary of our own prediction file, else that of the labels.
-      format: of the predictions, see `prediction_files`.
-      protocol: named HOI protocol.
-      metrics: some of `scoring.METRICS`; None takes `default_metrics`.
-      split, coco_instances, image_labels: see `annotation_files.read_annotations`.
+      dataset: one of `DATASETS`; None takes the vocabulary of an npz prediction file, else that of the labels.
+      format: format of the predictions, see `formats.predictions.detect`.
+      protocol: name of the HOI protocol.
+      metrics: some of `score.METRICS`; None takes `default_metrics`.
+      split, coco_instances, image_labels: see `formats.labels.detect.read_annotations`.
       interactiveness_gt: npz of published ground truth (`image_key`, `count`, `boxes`).
-      train_annotations: label file of the training split: class-frequency baseline, Few@k.
+      train_annotations: label file of the training split, for the class-frequency baseline and Few@k.
       subsets: parts of the split that are scored as well.
 
     Raises:
-      io.DataError: naming file, record and field. ValueError: names that do not exist, or do not fit each other.
+      io.DataError: a file is malformed; the message names file, record and field.
+      ValueError: an option is unknown, or options contradict each other.
     """
     hoi_protocol(protocol)
     labels = read_annotations(annotations, coco_instances=coco_instances, image_labels=image_labels, split=split)
@@ -229,9 +230,9 @@ def load_scorer(
         choice("dataset", dataset, DATASETS)
     vocabulary = get_vocabulary(DATASETS.get(dataset, dataset))
     if vocabulary.name not in (labels.vocabulary_name, labels.actions_vocabulary_name):
-        raise io.DataError(f"{annotations}: labels are of {labels.vocabulary_name!r}, not of {dataset!r}")
+        raise io.DataError(f"{annotations}: labels use vocabulary {labels.vocabulary_name!r}, expected {dataset!r}")
     if vocabulary.actions and protocol != "official":
-        raise ValueError(f"{dataset} has one protocol, 'official'; {protocol!r} is for HOI classes")
+        raise ValueError(f"{dataset} has only the protocol 'official'; {protocol!r} is for HOI classes")
     published = None if interactiveness_gt is None else read_interactiveness_gt(interactiveness_gt)
     chosen = tuple(metrics or default_metrics(dataset, labels, vocabulary, published is not None))
     for name in chosen:
@@ -246,7 +247,7 @@ def load_scorer(
 def evaluate_files(
     predictions: PathLike, annotations: PathLike, *, use_nis: bool = True, **options
 ) -> EvaluationResult:
-    """Scores of a file against a file; `options` as of `load_scorer`.
+    """Scores of a prediction file against a label file; `options` are those of `load_scorer`.
 
     `evaluate_files("predictions.npz", "instances_test2015.json.gz", protocol="qpic").metrics["default/full"]`
     """
@@ -257,7 +258,7 @@ def read_interactiveness_gt(path: PathLike) -> dict[str, np.ndarray]:
     """Arrays of published interactiveness ground truth: `image_key` [K], `count` [K], `boxes` [sum(count), 8].
 
     Raises:
-      io.DataError: naming the file and field that is absent or malformed.
+      io.DataError: a field is absent or malformed; the message names file and field.
     """
     content = io.read_npz(path)
     try:

@@ -1,6 +1,6 @@
 """Result tables: printed in percent, written to JSON between 0 and 1.
 
-Results come by name; "model" is the one that is asked about, all others are compared with it.
+Results are passed by name; "model" is the one under evaluation, and all others are compared with it.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from hoi_jax.vocab import Vocabulary
 
 
 def print_results(results: Mapping[str, EvaluationResult]) -> None:
-    """One line per metric, one column per result, in percent."""
+    """Print one line per metric and one column per result, in percent."""
     names = list(results)
     print("".join([" " * 32, *(f"{name:>22}" for name in names)]))
     for metric in results["model"].metrics:
@@ -27,7 +27,7 @@ def print_results(results: Mapping[str, EvaluationResult]) -> None:
 
 
 def print_about(result: EvaluationResult) -> None:
-    """Under which rules, and what was odd about the predictions."""
+    """Print the protocol, the counts, intervals and irregularities of the predictions."""
     manifest = result.manifest
     protocol = manifest.get("protocol")
     name = protocol.get("name") if isinstance(protocol, Mapping) else protocol
@@ -43,7 +43,7 @@ def print_about(result: EvaluationResult) -> None:
 
 
 def paired_differences(results: Mapping[str, EvaluationResult]) -> dict[str, dict[str, dict[str, float]]]:
-    """The model minus every other result that was drawn on the same images: metric -> difference, low, high."""
+    """Model minus every other result with the same bootstrap draws: name -> metric -> difference, low, high."""
     drawn = {name: stored_draws(result) for name, result in results.items()}
     own = drawn.pop("model")
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -55,7 +55,7 @@ def paired_differences(results: Mapping[str, EvaluationResult]) -> dict[str, dic
 
 
 def print_differences(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """One line per metric, in percent points."""
+    """Print one line per metric, in percentage points."""
     for name, metrics in found.items():
         print(f"\nmodel minus {name}, paired by image:")
         for metric, i in metrics.items():
@@ -64,7 +64,7 @@ def print_differences(found: Mapping[str, Mapping[str, Mapping[str, float]]]) ->
 
 
 def class_lists(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
-    """Names of the classes that per-class arrays can be of, by what they are; empty where there are none."""
+    """Class names of per-class arrays by kind; empty for kinds that the vocabulary lacks."""
     return {
         "HOI classes": tuple(vocabulary.hoi_name(hoi) for hoi in range(len(vocabulary.hois))),
         "actions": vocabulary.actions,
@@ -73,7 +73,7 @@ def class_lists(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
 
 
 def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
-    """A table for each list of classes that arrays of the result fit."""
+    """Print a table for each kind of classes for which the result has arrays."""
     for title, names in class_lists(vocabulary).items():
         arrays = tuple(name for name, array in result.per_class.items() if array.shape == (len(names),))
         if names and arrays:
@@ -82,7 +82,8 @@ def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
 
 
 def to_json(results: Mapping[str, EvaluationResult]) -> dict[str, Any]:
-    """The model's own numbers as of `EvaluationResult.to_json`, the others under `compared`; null instead of NaN."""
+    """The model's numbers as in `EvaluationResult.to_json`, the others under `compared`; null instead of NaN."""
+
     others = {name: result.to_json()["metrics"] for name, result in results.items() if name != "model"}
     differences = {
         name: {metric: {k: v if math.isfinite(v) else None for k, v in i.items()} for metric, i in metrics.items()}

@@ -130,7 +130,7 @@ def test_impossible_settings_are_refused():
     rankings = one_pair_per_image(0.5)
     with pytest.raises(ValueError, match="1 replicates"):
         resample(rankings, replicates=1)
-    with pytest.raises(ValueError, match="expected one number"):
+    with pytest.raises(ValueError, match="rankings cover different numbers of images"):
         resample([*rankings, *one_pair_per_image(0.5, 40)])
     with pytest.raises(ValueError, match="level is 95"):
         intervals(resample(rankings, replicates=5), level=95)

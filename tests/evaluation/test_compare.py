@@ -127,7 +127,7 @@ def test_results_without_a_common_metric_are_unlike():
 def test_predictions_that_do_not_give_the_stated_numbers_are_refused(pair, capsys):
     assert run(pair, *predictions(pair, "b", "a")) == 2
     error = capsys.readouterr().err
-    assert "b.npz: gives default/full" in error and "where its result says" in error
+    assert "b.npz: default/full is" in error and "but its result file has" in error
 
 
 def test_labels_other_than_those_of_the_results_are_refused(pair, capsys):
@@ -177,7 +177,7 @@ def test_labels_that_allow_no_official_action_score_allow_no_interval():
     columns = dict(annotations.columns)
     columns["persons_actions"] = np.where(columns["persons_actions"] == 1, 1, -1)
     partial = dataclasses.replace(annotations, columns=columns)
-    with pytest.raises(ValueError, match="no official score, and no interval"):
+    with pytest.raises(ValueError, match="no official score to give an interval"):
         prediction_rankings(vcoco_predictions([]), partial, VCOCO)
 
 

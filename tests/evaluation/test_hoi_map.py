@@ -214,7 +214,7 @@ def test_contradicting_or_absent_image_labels_are_refused():
     by_label = hoi_protocol("official", known_object_source="image_labels")
     with pytest.raises(ValueError, match="needs image-level labels"):
         evaluate_hoi(spread_truth(), perfect(spread_truth()), TOY, by_label)
-    with pytest.raises(ValueError, match="3 images hold annotated pairs"):
+    with pytest.raises(ValueError, match="3 images have annotated pairs"):
         evaluate_hoi(spread_truth(), perfect(spread_truth()), TOY, by_label, image_labels=np.zeros((4, 5), int))
 
 

@@ -103,7 +103,7 @@ def test_wrong_shapes_labels_and_options_are_refused():
     scores = np.zeros((2, 3))
     with pytest.raises(ValueError, match=r"labels \(2, 2\)"):
         evaluate_hico_images(scores, np.zeros((2, 2), int))
-    with pytest.raises(ValueError, match=r"labels hold \[3\]"):
+    with pytest.raises(ValueError, match=r"labels include \[3\]"):
         evaluate_hico_images(scores, np.full((2, 3), 3))
     with pytest.raises(ValueError, match="train_images"):
         evaluate_hico_images(scores, np.ones((2, 3), int), train_images=np.zeros(2))

@@ -168,9 +168,9 @@ def test_published_pairs_of_other_images_are_left_out_and_counted():
     ("change", "message"),
     [
         ({"boxes": np.ones((3, 4))}, "'boxes' is absent or not of shape"),
-        ({"count": np.array([2, 2])}, "'count' does not count 3 pairs"),
-        ({"count": np.array([4, -1])}, "'count' does not count 3 pairs"),
-        ({"image_key": np.array([7])}, "'count' does not count 3 pairs"),
+        ({"count": np.array([2, 2])}, "'count' does not add up to 3 pairs"),
+        ({"count": np.array([4, -1])}, "'count' does not add up to 3 pairs"),
+        ({"image_key": np.array([7])}, "'count' does not add up to 3 pairs"),
         ({"image_key": np.array(7)}, "'image_key' is absent"),
     ],
 )

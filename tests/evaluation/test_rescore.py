@@ -77,10 +77,10 @@ def test_scores_of_the_function_land_at_their_pairs_times_the_pairs_score_and_bo
 @pytest.mark.parametrize(
     ("scorer", "shown", "message"),
     [
-        (lambda *a: np.zeros((1, VERBS)), None, "2 pairs got scores of shape"),
+        (lambda *a: np.zeros((1, VERBS)), None, "the scores of 2 pairs have shape"),
         (lambda *a: np.full((len(a[1]), VERBS), np.nan), None, "finite"),
-        (toy_scorer, [(12, np.zeros((12, 24, 3), np.uint8))], r"no image of 1 images .* \[70\]"),
-        (toy_scorer, [(12, np.zeros((24, 12, 3), np.uint8))], "the predictions say"),
+        (toy_scorer, [(12, np.zeros((12, 24, 3), np.uint8))], r"1 images with pairs are missing, .* \[70\]"),
+        (toy_scorer, [(12, np.zeros((24, 12, 3), np.uint8))], "the predictions have"),
     ],
 )
 def test_wrong_scores_and_missing_images_are_refused(scorer, shown, message):

@@ -120,7 +120,7 @@ def test_right_predictions_are_those_that_the_evaluator_counts():
 
 def test_labels_of_another_vocabulary_are_refused():
     other = dataclasses.replace(annotations([(1, KICK)]), vocabulary_name="hico_det")
-    with pytest.raises(ValueError, match="no labels in 'hoi_scenes'"):
+    with pytest.raises(ValueError, match="no labels use vocabulary 'hoi_scenes'"):
         true_triplets(other, VOCABULARY)
 
 

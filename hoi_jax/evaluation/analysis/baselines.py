@@ -24,8 +24,8 @@ def verb_frequencies(train: Annotations, vocabulary: Vocabulary) -> Float[np.nda
 def verb_rates(train: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, "verbs objects"]:
     """Annotated pairs per candidate pair (a person with another detection), by verb and object class; at most 1.
 
-    A stronger yardstick than `verb_frequencies` where one class has many objects: an object that stands beside people
-    without being used says little. For HOI classes, which have one object each, both rank alike.
+    A stronger baseline than `verb_frequencies` where one class spans many objects: verbs of objects that often appear
+    beside people without being used get low rates. For HOI classes, which have one object each, both rank alike.
     """
     obj = train.instance_rows("pairs_object")
     verb, has_object = train["pairs_verb"], obj >= 0
@@ -39,10 +39,10 @@ def verb_rates(train: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, 
 
 
 def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabulary) -> Predictions:
-    """Every detected person with every other detection; score = both detector scores times P(verb | object).
+    """All pairs of a detected person and another detection, scored by both detector scores times P(verb | object).
 
     Args:
-      train: where verbs are counted. test: whose `detections` are paired.
+      train: split whose verbs are counted. test: split whose `detections` are paired.
 
     Raises:
       ValueError: a split is not labelled in `vocabulary`, or `test` has no detections.
@@ -91,13 +91,13 @@ def frequency_baseline(train: Annotations, test: Annotations, vocabulary: Vocabu
 def frequency_of_pairs(
     predictions: Predictions, train: Annotations, vocabulary: Vocabulary, *, per_candidate: bool = False
 ) -> Predictions:
-    """The pairs of another store, none suppressed, scored as by `frequency_baseline`: exactly the same candidates.
+    """The same candidate pairs as `predictions`, none suppressed, scored as in `frequency_baseline`.
 
     Args:
-      per_candidate: by `verb_rates` instead of `verb_frequencies`.
+      per_candidate: score by `verb_rates` instead of `verb_frequencies`.
 
     Raises:
-      ValueError: store or training labels are not in `vocabulary`.
+      ValueError: predictions or training labels are not in `vocabulary`.
     """
     for name, given in (("predictions", predictions.vocabulary_name), ("train", train.vocabulary_name)):
         if given != vocabulary.name:
@@ -125,8 +125,8 @@ def frequency_of_pairs(
 def box_distance_interactiveness(predictions: Predictions) -> Predictions:
     """Interactiveness of the same pairs by box distance: human score x object score x exp(-distance).
 
-    The distance is that of the box centres in units of the person's diagonal; a detector score that a file does not
-    give counts as 1. A yardstick of ours, of no paper.
+    The distance is that of the box centres in units of the person's diagonal; a missing detector score counts as 1.
+    This baseline is our own, not taken from a paper.
     """
     human, obj = (
         np.asarray(box, np.float64) for box in (predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px)
@@ -140,5 +140,5 @@ def box_distance_interactiveness(predictions: Predictions) -> Predictions:
     return dataclasses.replace(
         predictions,
         manifest={**predictions.manifest, "interactiveness": "box distance"},
-        pair_interactiveness=np.where(np.isnan(score), 0.0, score).astype(np.float32),  # An absent object: no place.
+        pair_interactiveness=np.where(np.isnan(score), 0.0, score).astype(np.float32),  # NaN: no object box
     )

@@ -1,13 +1,14 @@
-"""Confidence intervals of scores: bootstrap over images (Efron, 1979), for one set of predictions or a paired two.
+"""Bootstrap confidence intervals over images (Efron, 1979), of one set of predictions or of a paired difference.
 
 An interval is estimate +- z * standard error, with the error taken from scores on images drawn with replacement. It
-speaks of the score that this protocol gives on average to a set of so many images of this kind. Two traps are avoided
-(`benchmarks/bootstrap_coverage.py` measures what is left of them):
+covers the mean score under this protocol over test sets of the same size and kind. Two biases are corrected
+(`benchmarks/bootstrap_coverage.py` measures what remains of them):
 
 - A draw holds fewer distinct images than the set, and the 11-point AP of few positives is too high: draws score above
   the estimate by more than one standard error. Percentiles of the draws inherit this, so only their spread is used.
 - A class with positives in n images varies too little over the draws, by the factor (n - 1) / n in variance. Its
-  deviations are therefore multiplied by sqrt(n / (n - 1)) before averaging (one image says nothing of spread: n = 2).
+  deviations are therefore multiplied by sqrt(n / (n - 1)) before averaging (n = 2 for a single image, which has no
+  spread of its own).
 """
 
 import dataclasses
@@ -58,8 +59,8 @@ class Resampled:
     Attributes:
       estimates: metric -> value on the images as they are.
       samples: metric -> [B] values, with the full spread of small classes (see above).
-      seed: of the draws; equal seed, size and number of images mean equal draws.
-      num_images: images drawn from.
+      seed: seed of the draws; equal seed, size and number of images give equal draws.
+      num_images: number of images that are drawn from.
     """
 
     estimates: Mapping[str, float]
@@ -78,7 +79,7 @@ class Resampled:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Resampled":
-        """Reads `to_json`. Raises ValueError for anything else."""
+        """Read the output of `to_json`. Raises ValueError for anything else."""
         try:
             return cls(
                 {name: float("nan") if v is None else float(v) for name, v in content["estimates"].items()},
@@ -91,14 +92,14 @@ class Resampled:
 
 
 def resample(rankings: Sequence[ClassRanking], *, replicates: int = REPLICATES, seed: int = 0) -> Resampled:
-    """Scores `replicates` draws of the images; nothing is matched again.
+    """Score `replicates` bootstrap draws of the images, without matching again.
 
     Raises:
       ValueError: no ranking, rankings of different images, or fewer than two replicates.
     """
     sizes = {ranking.num_images for ranking in rankings}
     if len(sizes) != 1:
-        raise ValueError(f"rankings are of {sorted(sizes)} images, expected one number")
+        raise ValueError(f"rankings cover different numbers of images: {sorted(sizes)}")
     if replicates < 2:
         raise ValueError(f"{replicates} replicates, expected at least 2")
     num_images = sizes.pop()
@@ -115,7 +116,7 @@ def resample(rankings: Sequence[ClassRanking], *, replicates: int = REPLICATES, 
 
 
 def _with_full_spread(drawn: Float[np.ndarray, "classes b"], ranking: ClassRanking) -> Float[np.ndarray, "classes b"]:
-    """APs whose deviations from their mean over the draws are scaled up for classes with positives in few images."""
+    """APs with deviations from their mean over the draws scaled up for classes with positives in few images."""
     where = np.unique(ranking.positive_label * ranking.num_images + ranking.positive_image) // ranking.num_images
     images = np.maximum(np.bincount(where, minlength=ranking.num_classes), 2)
     defined = ~np.isnan(drawn)
@@ -141,7 +142,7 @@ def difference(first: Resampled, second: Resampled) -> Resampled:
     """`second` minus `first`, draw by draw, for the metrics that both have: the paired comparison.
 
     Raises:
-      ValueError: the two were not drawn alike (images, seed or number of draws), or share no metric.
+      ValueError: the draws differ in images, seed or number, or the two share no metric.
     """
     if (first.seed, first.num_images) != (second.seed, second.num_images):
         raise ValueError(
@@ -169,20 +170,20 @@ def prediction_rankings(
     *,
     use_nis: bool = True,
 ) -> tuple[ClassRanking, ...]:
-    """Rankings of a store, of the metrics that `stored.evaluate` gives official names.
+    """Rankings behind the official scores of `score.evaluate`.
 
     Args:
-      protocol: of HOI style; the default is the official one.
+      protocol: HOI protocol; the default is the official one.
 
     Raises:
-      ValueError: the annotations say too little for the official scores.
+      ValueError: the annotations are not complete enough for the official scores.
     """
     if not vocabulary.actions:
         truth, detections, _ = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
         labels = annotations.image_labels(len(vocabulary.hois))
         return hoi_rankings(truth, detections, vocabulary, protocol or hoi_protocol("official"), image_labels=labels)
     if not has_whole_action_labels(annotations):
-        raise ValueError("persons are not labelled for all actions: no official score, and no interval for it")
+        raise ValueError("persons are not labelled for all actions, so there is no official score to give an interval")
     found = action_detections(predictions, align(predictions, annotations, use_nis), vocabulary)
     return action_rankings(action_truth(annotations, vocabulary), found, vocabulary)
 

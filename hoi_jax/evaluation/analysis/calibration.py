@@ -1,9 +1,9 @@
 """Calibration of scores: reliability diagrams and expected calibration error.
 
-A prediction is right when the ranking that average precision is taken over counts it as a true positive: both boxes at
-IoU 0.5 or more, and no better-scored prediction found the same pair before. Low scores are by far the most frequent, so
-the expected calibration error (ECE; Guo et al., ICML 2017), a mean over predictions, mostly speaks of them; the same
-over bins that hold equally many predictions (Nixon et al., 2019) and the counts per bin say how much.
+A prediction is right when average precision counts it as a true positive: both boxes have IoU 0.5 or more, and no
+better-scored prediction found the same pair before. Low scores are by far the most frequent and dominate the expected
+calibration error (ECE; Guo et al., ICML 2017), a mean over predictions. The error over bins of equally many predictions
+(Nixon et al., 2019) and the counts per bin show how much.
 """
 
 import dataclasses
@@ -23,18 +23,18 @@ BINS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-    """Scores against the share of right predictions.
+    """Reliability diagram: scores against the share of right predictions.
 
     Attributes:
       edges: ends of equally wide bins over [0, 1], or over all scores where some leave that range; a bin holds its
         lower end, the last one also its upper.
-      probabilities: whether all scores are in [0, 1]; else the shares per bin say something, and the errors do not.
+      probabilities: whether all scores are in [0, 1]; else only the shares per bin are meaningful, not the errors.
       count, right: predictions and right ones per bin.
       mean_score: NaN for an empty bin.
-      ece: mean over predictions of |mean score - share right| of their bin; NaN without predictions, and where scores
-        are no probabilities, as are the two that follow.
+      ece: mean over predictions of |mean score - share right| of their bin. Like the next two, NaN without predictions
+        and where scores are not probabilities.
       ece_equal_count: the same over `BINS` bins of equally many predictions (as nearly as the number allows).
-      gap: mean score minus share right over all: positive is too sure of itself.
+      gap: mean score minus share right over all predictions: positive = overconfident.
     """
 
     edges: Float[np.ndarray, " b_1"]
@@ -48,19 +48,19 @@ class Reliability:
 
     @property
     def share_right(self) -> Float[np.ndarray, " b"]:
-        """NaN for an empty bin."""
+        """Share of right predictions per bin; NaN for an empty bin."""
         return np.where(self.count > 0, self.right / np.maximum(self.count, 1), np.nan)
 
 
 def reliability(score: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"], *, bins: int = BINS) -> Reliability:
-    """Bins predictions by their scores.
+    """Bin predictions by their scores.
 
     Raises:
       ValueError: the arrays differ in length, or a score is not finite.
     """
     score = np.asarray(score, np.float64)
     if score.shape != np.shape(right) or score.ndim != 1:
-        raise ValueError(f"scores have shape {score.shape}, right ones {np.shape(right)}")
+        raise ValueError(f"score has shape {score.shape}, right has {np.shape(right)}")
     if not np.isfinite(score).all():
         raise ValueError("a score is not finite")
     low, high = score.min(initial=0.0), score.max(initial=1.0)
@@ -81,7 +81,7 @@ def reliability(score: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"], *
 def hoi_reliability(
     predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
 ) -> Reliability:
-    """Of all triplets that the HOI mAP counts, suppressed pairs left out; for vocabularies of HOI classes."""
+    """Reliability of all triplets that the HOI mAP counts, without suppressed pairs; needs HOI classes."""
     truth, detections, _ = hoi_inputs(predictions, annotations, vocabulary)
     ranked = rank_detections(truth, detections, len(vocabulary.hois), protocol)
     return reliability(detections.triplet_score[ranked.row].astype(np.float64), ranked.hit)

@@ -19,7 +19,7 @@ from hoi_jax.evaluation.metrics.result import EvaluationResult
 from hoi_jax.formats.predictions.detect import read_predictions
 from hoi_jax.vocab import get_vocabulary
 
-# What must agree before two numbers may be compared; absent on both sides is agreement.
+# Fields of the manifest that must agree between comparable results; absent on both sides counts as agreement.
 COMPARED_FIELDS = (
     "dataset",
     "vocabulary",
@@ -39,7 +39,7 @@ _SAME_NUMBER = 1e-9
 def protocol_mismatches(first: EvaluationResult, second: EvaluationResult) -> list[str]:
     """Reasons why two results may not be compared; empty when they may.
 
-    Two protocols are alike when all their options are: `octave` and `ppdm` differ in name only.
+    Protocols are compared by their options, not their names: `octave` and `ppdm` are equal.
     """
     reasons = []
     for field in COMPARED_FIELDS:
@@ -57,10 +57,10 @@ def protocol_mismatches(first: EvaluationResult, second: EvaluationResult) -> li
 def resample_predictions(
     path: Path, annotations: Annotations, result: EvaluationResult, *, replicates: int, seed: int
 ) -> Resampled:
-    """Draws for the predictions that `result` was made from, under its own protocol.
+    """Bootstrap draws of the predictions behind `result`, under its own protocol.
 
     Raises:
-      io.DataError: a file is malformed, or the predictions do not give the numbers of the result.
+      io.DataError: a file is malformed, or the predictions do not reproduce the numbers of the result.
       ValueError: the manifest lacks what is needed.
     """
     manifest = result.manifest
@@ -79,12 +79,12 @@ def resample_predictions(
     for name, value in drawn.estimates.items():
         stated = result.metrics.get(name, value)
         if not np.isclose(stated, value, rtol=0, atol=_SAME_NUMBER, equal_nan=True):
-            raise io.DataError(f"{path}: gives {name} {value:.6f} where its result says {stated:.6f}")
+            raise io.DataError(f"{path}: {name} is {value:.6f}, but its result file has {stated:.6f}")
     return drawn
 
 
 def stored_draws(result: EvaluationResult) -> Resampled | None:
-    """The draws that a result carries, None without. Raises ValueError when they are malformed."""
+    """The bootstrap draws in the manifest of a result, or None. Raises ValueError when they are malformed."""
     content = result.manifest.get("bootstrap")
     return None if content is None else Resampled.from_json(content)
 
@@ -92,7 +92,7 @@ def stored_draws(result: EvaluationResult) -> Resampled | None:
 def format_comparison(
     first: EvaluationResult, second: EvaluationResult, found: Mapping[str, Interval], level: float
 ) -> str:
-    """One line per shared metric in percent points: A, B, B - A and the interval, starred where it leaves out 0."""
+    """One line per shared metric, in percentage points: A, B, B - A and the interval, starred where it excludes 0."""
     names = [name for name in first.metrics if name in second.metrics]
     width = max((len(name) for name in names), default=0)
     lines = [f"{'':<{width}}  {'A':>8}{'B':>8}{'B - A':>9}   {100 * level:g} % interval"]
@@ -113,7 +113,7 @@ def to_json(
     reasons: Sequence[str],
     level: float,
 ) -> dict[str, Any]:
-    """Plain values: per metric A, B and B - A, its interval where there is one, and what was unlike."""
+    """Plain values for JSON: A, B, B - A and its interval (if any) per metric, and the protocol mismatches."""
     rows: dict[str, dict[str, float | None]] = {}
     for name in first.metrics:
         if name in second.metrics:

@@ -12,14 +12,14 @@ smaller of both boxes for a pair. Every counted false positive of class (verb, o
   bad_object_box   the same, and the object's IoU is smaller or equal
   background       none of these
 
-Fixing: a false positive with a bad box becomes the true positive of the pair that it nearly fits; where several
-detections then find one pair, only the best-scored stays. All other kinds are taken out of the ranking. `missed`
-finds what no detection finds: recall is counted over the found pairs only. No fix can lower an AP. Fixes do not add
-up: each is made alone.
+Fixes: a false positive with a bad box becomes the true positive of the pair that it nearly fits; where several
+detections then find one pair, only the best-scored stays. All other kinds are removed from the ranking. The fix of
+`missed` computes recall over the found pairs only. No fix can lower an AP. Each fix is applied alone, so the gains do
+not add up.
 
-Counts are of all false positives, most of which nobody would look at, and of the leading ones: as many detections of
-a class, best first, as pairs of it are annotated (as Hoiem et al., ECCV 2012, did for objects). A perfect ranking has
-true positives only among them.
+Counts are given for all false positives, most of which have very low scores, and for the leading ones: the N best
+detections of a class, with N its annotated pairs (as Hoiem et al., ECCV 2012, did for objects). In a perfect ranking
+all leading detections are true positives.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ def error_kinds(
 
 @dataclasses.dataclass(frozen=True)
 class _PairFits:
-    """What each predicted pair fits: a pair with an object class, any human, an object of a class."""
+    """Matches of each predicted pair: with annotated pairs by object class, with humans, with objects by class."""
 
     pair_of: Bool[np.ndarray, "p objects"]
     human: Bool[np.ndarray, " p"]
@@ -117,7 +117,7 @@ def _pair_fits(
 def _ious_with(
     truth: PairTruth, detections: PairDetections, ranked: RankedHits, protocol: HoiProtocol
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """IoU of human and object with `ranked.truth`; 0 where that is nobody."""
+    """IoU of human and object with those of `ranked.truth`; 0 where that is -1."""
     rows = np.flatnonzero(ranked.truth >= 0)
     result = []
     for predicted, annotated in zip(
@@ -205,7 +205,7 @@ def _fixed_ap(
 def _ap_without_misses(
     ranked: RankedHits, found: Int[np.ndarray, " c"], positives: Int[np.ndarray, " c"], protocol: HoiProtocol
 ) -> Float[np.ndarray, " c"]:
-    """AP with recall over the found pairs; where nothing was found everything is missing, and finding it gives 1."""
+    """AP with recall over the found pairs; 1 where nothing was found, since the fix then finds every pair."""
     ap, _ = score_classes(ranked, None, found, protocol)
     ap[(found == 0) & (positives > 0)] = 1.0
     return ap
@@ -219,19 +219,18 @@ def analyse_prediction_errors(
     *,
     use_nis: bool = True,
 ) -> EvaluationResult:
-    """`analyse_errors` of a prediction file, for vocabularies of HOI classes."""
+    """`analyse_errors` of predictions; needs a vocabulary of HOI classes."""
     truth, detections, manifest = hoi_inputs(predictions, annotations, vocabulary, use_nis=use_nis)
     result = analyse_errors(truth, detections, vocabulary, protocol)
     return dataclasses.replace(result, manifest={**result.manifest, **manifest})
 
 
-# How well one image is understood, for finding the best and the worst of a split.
+# Average precision within an image, for finding the best and the worst images of a split.
 #
-# Average precision within an image: go down its predictions (person, verb, object) by score; at each right one note
-# the
-# share of right ones so far; sum these shares, and divide by the number of annotated interactions. One that is never
-# found counts 0. 1 means: everything annotated was found, and nothing wrong stands above it. Unlike mAP it compares
-# scores of different verbs with one another, needs no threshold, and is no official figure.
+# Go down the predictions (person, verb, object) of the image by score; at each right one note the share of right ones
+# so far; sum these shares, and divide by the number of annotated interactions. An interaction that is never found
+# counts 0. The value is 1 when every annotated interaction was found and no wrong prediction ranks above one of them.
+# Unlike mAP it compares scores of different verbs with one another. It needs no threshold, and no benchmark uses it.
 
 
 def per_image_ap(

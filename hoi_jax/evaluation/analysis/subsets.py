@@ -1,8 +1,8 @@
 """Image subsets of a split for any metric: sparse/crowded, normal/tiny, less/more occlusion.
 
 The body-part-map paper (ECCV 2022) reports interactiveness on these parts of the HICO-DET test set. Its released code
-defines sparse; it leaves tiny and occlusion to a supplement that is not public, so those two are our definitions.
-A filter keeps whole images: ground truth and predictions of the others are left out.
+defines sparse. Tiny and occlusion are defined in a supplement that is not public, so those two definitions are ours.
+A filter selects whole images: ground truth and predictions of all others are left out.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,9 +27,9 @@ def _person_rows(annotations: Annotations) -> np.ndarray:
 def sparse_images(annotations: Annotations) -> Bool[np.ndarray, " i"]:
     """Images with exactly one annotated person, counted as the released sampler counts.
 
-    Every annotated person box counts, also a second box around the same person and a person who is the object of a
-    pair; an image without people is not sparse. Files that box a person anew for every pair (HICO-DET's own) have
-    fewer sparse images than files whose boxes were merged.
+    Every annotated person box counts, including a second box around the same person and a person who is the object of
+    a pair; an image without people is not sparse. Files that repeat a person's box for every pair (such as HICO-DET's
+    own) have fewer sparse images than files with merged boxes.
     """
     image = annotations.image_rows("instances")[_person_rows(annotations)]
     return np.bincount(image, minlength=annotations.num_images) == 1
@@ -43,16 +43,16 @@ def tiny_pairs(annotations: Annotations, max_area: float = 0.01) -> Bool[np.ndar
 
 
 def occluded_pairs(annotations: Annotations, min_covered: float = 0.25) -> Bool[np.ndarray, " rows"]:
-    """Annotated pair rows of whose person another person's box covers at least `min_covered` (our definition).
+    """Annotated pair rows whose person is covered by another person's box by at least `min_covered` (our definition).
 
-    Boxes with IoU of 0.5 or more with the person's own are taken for the same person boxed again.
+    Boxes with IoU of 0.5 or more with the person's own are taken for repeated boxes of the same person.
     """
     covered = covered_share(annotations)
     return covered[annotations.instance_rows("pairs_human")] >= min_covered
 
 
 def covered_share(annotations: Annotations) -> Float[np.ndarray, " instances"]:
-    """For every person the largest share of the box that one other person's box covers; 0 for objects."""
+    """Largest share of each person's box that is covered by a single other person's box; 0 for objects."""
     people = _person_rows(annotations)
     boxes = annotations["instances_xyxy_px"][people].astype(np.float64)
     image = annotations.image_rows("instances")[people]
@@ -83,7 +83,7 @@ SUBSETS: Mapping[str, Callable[[Annotations], Bool[np.ndarray, " i"]]] = {
     "more_occlusion": lambda annotations: images_with(annotations, occluded_pairs(annotations)),
     "less_occlusion": lambda annotations: ~images_with(annotations, occluded_pairs(annotations)),
 }
-"""Name to image filter; each pair of neighbours divides the split."""
+"""Name -> image filter. Two consecutive filters are complements: sparse and crowded, normal and tiny, and so on."""
 
 
 def evaluate_subsets(
@@ -94,7 +94,8 @@ def evaluate_subsets(
     """Any metric on parts of a split.
 
     Args:
-      evaluate: scores one split, for example `functools.partial(evaluate_hoi_predictions, store, vocabulary=HICO)`.
+      evaluate: function that scores one split, for example
+        `functools.partial(evaluate_hoi_predictions, predictions, vocabulary=HICO)`.
 
     Returns:
       metrics, arrays and manifests of every part under `subset/<name>/...`; predictions for images outside the part

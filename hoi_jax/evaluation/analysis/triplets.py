@@ -11,7 +11,7 @@ from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 MATCH_IOU = 0.5
-"""Of both boxes, as in the HICO-DET and V-COCO protocols; continuous corners."""
+"""IoU that both boxes must reach, as in the HICO-DET and V-COCO protocols; continuous corners."""
 
 
 Box = tuple[float, float, float, float]
@@ -19,13 +19,13 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Interaction:
-    """One person, one object or none, and what the person does.
+    """One person, one object or none, and the verbs between them.
 
     Attributes:
       human_xyxy_px, object_xyxy_px: continuous corners in pixels of the image.
       object_name: e.g. "sports_ball"; not shown where there is no object.
       verbs: names with scores, best first; a score None (ground truth) is not shown.
-      correct: whether the prediction is right; None when nobody asked.
+      correct: whether the prediction is right; None = not judged.
     """
 
     human_xyxy_px: Box
@@ -37,11 +37,11 @@ class Interaction:
 
 @dataclasses.dataclass(frozen=True)
 class Triplets:
-    """Person, verb, object: one row each, of predictions or of ground truth. Objects are always there.
+    """Triplets of person, verb and object, one per row, predicted or annotated. Every triplet has an object.
 
     Attributes:
-      image: row of the annotations. human, object: boxes in pixels of the original image.
-      object_class, verb: of the vocabulary. score: 1 for ground truth.
+      image: image row of the annotations. human, object: boxes in pixels of the original image.
+      object_class, verb: indices into the vocabulary. score: 1 for ground truth.
     """
 
     image: Int[np.ndarray, " t"]
@@ -76,8 +76,8 @@ def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
         image = human = obj = verb = np.zeros(0, np.int64)
     else:
         raise ValueError(
-            f"no labels in {vocabulary.name!r}: the annotations have pairs in {annotations.vocabulary_name!r}, "
-            f"persons in {annotations.actions_vocabulary_name!r}"
+            f"no labels use vocabulary {vocabulary.name!r}: the annotations have pairs in "
+            f"{annotations.vocabulary_name!r}, persons in {annotations.actions_vocabulary_name!r}"
         )
     table = np.column_stack([image, human, obj, verb])[(obj >= 0) & (verb >= 0)]
     image, human, obj, verb = np.unique(table, axis=0).reshape(-1, 4).T
@@ -87,7 +87,7 @@ def true_triplets(annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
 
 
 def predicted_triplets(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> Triplets:
-    """What the evaluators count: kept pairs with an object, of annotated images, in combinations that exist."""
+    """The triplets that evaluators count: of annotated images, with an object, not suppressed, of existing classes."""
     row_of = {int(number): row for row, number in enumerate(annotations.image_id)}
     row_of_image = np.array([row_of.get(int(number), -1) for number in predictions.image_id], np.int64)
     pair, verb = predictions.triplet_pair, predictions.triplet_verb.astype(np.int64)
@@ -106,10 +106,13 @@ def predicted_triplets(predictions: Predictions, annotations: Annotations, vocab
 def match(
     predicted: Triplets, truth: Triplets, vocabulary: Vocabulary
 ) -> tuple[Bool[np.ndarray, " predicted"], Bool[np.ndarray, " truth"]]:
-    """(which predictions are right, which ground truth is found) by the rule of the official evaluators.
+    """Match predictions with ground truth by the rule of the official evaluators.
 
-    Same image and class (verb and object; in action style the verb alone), both boxes at IoU 0.5 or more; a
-    ground truth is found once, by the best-scored prediction that overlaps it most.
+    A match has the same image and class (verb and object; in action style the verb alone), and both boxes at IoU 0.5
+    or more. An annotated triplet is found once, by the best-scored prediction that overlaps it most.
+
+    Returns:
+      (which predictions are right, which annotated triplets are found).
     """
 
     def label(t: Triplets) -> np.ndarray:
@@ -140,10 +143,10 @@ def interactions_of(
     *,
     with_score: bool,
 ) -> list[Interaction]:
-    """What to draw of `rows`: the verbs of one pair that are equally right together, in the order of the rows.
+    """Drawable interactions of `rows`, in their order: verbs of one pair that are equally right become one entry.
 
     Args:
-      right: of all triplets; None, and the verb "no interaction", judge nothing.
+      right: whether each of all triplets is right; None = not judged. "No interaction" is never judged.
     """
     groups: dict[tuple[Box, Box, int, bool | None], list[tuple[str, float | None]]] = {}
     for row in rows.tolist():

@@ -20,7 +20,7 @@ ZERO_BASED = np.array([0.0, 0.0, -1.0, -1.0])
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-    """The rows of a prediction file that are scored, with image rows of the annotations."""
+    """The prediction rows that are scored, with the image rows of the annotations they belong to."""
 
     pair_rows: Int[np.ndarray, " p"]
     pair_image: Int[np.ndarray, " p"]
@@ -32,15 +32,15 @@ class Aligned:
 
     @property
     def provenance(self) -> dict[str, object]:
-        """The manifest without `use_nis`, for metrics that look at all pairs whatever was suppressed."""
+        """The manifest without `use_nis`, for metrics that include suppressed pairs in any case."""
         return {name: value for name, value in self.manifest.items() if name != "use_nis"}
 
 
 def align(predictions: Predictions, annotations: Annotations, use_nis: bool) -> Aligned:
-    """Drops what belongs to unknown images and, with NIS, what was suppressed; counts both.
+    """Drop rows of unknown images and, with NIS, suppressed verb scores; count both.
 
-    A suppressed pair loses its verbs but keeps its `no_interaction`: that score says what the suppression says
-    (TIN's authors suppress the 520 real HOI classes of HICO-DET only).
+    A suppressed pair loses its verbs but keeps its `no_interaction` score, with which the suppression agrees
+    (TIN's authors suppress only the 520 real HOI classes of HICO-DET).
     """
     vocabulary = get_vocabulary(predictions.vocabulary_name)
     _check_classes(predictions, vocabulary)
@@ -79,7 +79,7 @@ def _check_classes(predictions: Predictions, vocabulary: Vocabulary) -> None:
     for name, limit in (("triplet_verb", len(vocabulary.verbs)), ("pair_object_class", len(vocabulary.objects))):
         values = getattr(predictions, name)
         if len(values) and values.max() >= limit:
-            raise DataError(f"predictions: field {name!r} has {values.max()}, {vocabulary.name} ends at {limit - 1}")
+            raise DataError(f"predictions: field {name!r} has {values.max()}; {vocabulary.name} ends at {limit - 1}")
     if len(predictions.agent_image) and predictions.agent_scores.shape[1] != len(vocabulary.verbs):
         width = predictions.agent_scores.shape[1]
         raise DataError(f"predictions: field 'agent_scores' has {width} verbs, not {len(vocabulary.verbs)}")
@@ -94,14 +94,14 @@ def versions() -> dict[str, str]:
     return {"hoi_jax": own, "numpy": np.__version__, "python": platform.python_version()}
 
 
-# Stores and annotations as flat arrays of pairs, in continuous corners.
+# Predictions and annotations as flat arrays of pairs, in continuous corners.
 
 ONE_BASED = np.array([1.0, 1.0, 0.0, 0.0])
 """Offset from continuous corners to 1-based inclusive pixels."""
 
 
 def pair_detections(predictions: Predictions, aligned: Aligned, label: Int[np.ndarray, " t"]) -> PairDetections:
-    """The counted pairs of a store; `label` is the class of each counted verb score, -1 = none."""
+    """The scored pairs of the predictions; `label` is the class of each scored verb, -1 = none."""
     return PairDetections(
         aligned.pair_image,
         predictions.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64),
@@ -152,29 +152,29 @@ def hoi_labels(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndarr
     if len(unknown):
         row = int(unknown[0])
         name = f"{vocabulary.verbs[verb[row]]!r} {vocabulary.objects[object_class[row]]!r}"
-        raise ValueError(f"annotated pair {row} is {name}, no class of {vocabulary.name}")
+        raise ValueError(f"annotated pair {row} is {name}, which is not a class of {vocabulary.name}")
     return label
 
 
-# Stores and annotations of action style, in the frame of the official V-COCO script (inclusive pixels).
+# Predictions and annotations of action style, in the coordinates of the official V-COCO script (inclusive pixels).
 
 
 def has_whole_action_labels(annotations: Annotations) -> bool:
-    """Whether persons carry the labels that the official score needs.
+    """Whether persons have all the labels that the official score needs.
 
-    Labels rebuilt from a list of pairs say nothing of actions without an object (-1 for everybody), and lack the
-    people without one: a score from them must not carry the official name.
+    Labels rebuilt from a list of pairs lack actions without an object (-1 for every person) and people without an
+    object, so a score from them must not carry the official name.
     """
     labelled = annotations["persons_actions"] >= 0
     return bool(labelled.any() and (labelled.all(1) | ~labelled.any(1)).all())
 
 
 def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTruth:
-    """People of a split in the frame of the official script.
+    """People of a split in the coordinates of the official script.
 
-    As there, boxes become inclusive (x2 - 1, but at least x1), are clipped to the image, and people not larger
-    than one pixel are dropped. People of `instances` without a row in `persons` are "not labelled". Where the size of
-    the image is unknown (0), nothing is clipped.
+    As in that script, boxes become inclusive (x2 - 1, but at least x1) and are clipped to the image, and people not
+    larger than one pixel are dropped. People of `instances` without a row in `persons` are "not labelled". Where the
+    size of the image is unknown (0), nothing is clipped.
     """
     boxes = annotations["instances_xyxy_px"].astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], np.maximum(boxes[:, 2:] - 1, boxes[:, :2])], axis=1)
@@ -199,10 +199,10 @@ def action_truth(annotations: Annotations, vocabulary: Vocabulary) -> ActionTrut
 
 
 def action_detections(predictions: Predictions, aligned: Aligned, vocabulary: Vocabulary) -> ActionDetections:
-    """One detection per distinct human box of an image, carrying the roles of all its pairs, and one per agent.
+    """One detection per distinct human box of an image, with the roles of all its pairs, and one per agent.
 
-    Agent scores are those of the agents. A store without agents takes, per person and action, the best score
-    among the pairs of that person (as QPIC's export does for actions with two roles).
+    Agent scores come from the agent rows. In predictions without agents they are, per person and action, the best
+    score among the pairs of that person (as QPIC's export does for actions with two roles).
     """
     human = predictions.pair_human_xyxy_px[aligned.pair_rows].astype(np.float64)
     keys = np.column_stack([aligned.pair_image, human])

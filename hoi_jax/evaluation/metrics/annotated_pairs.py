@@ -1,11 +1,11 @@
 """Action scores from label files that list pairs only, with confidence intervals.
 
-Such files (V-COCO as JSON of pairs) lose every person without an annotated object. What differs from the official
-scores is therefore:
+Such files (V-COCO as JSON of pairs) lack every person without an annotated object. The scores therefore differ from
+the official ones:
 
-- Agents: people count who have at least one annotated pair, and actions that take an object (22 of V-COCO's 26). A
-  person who acts without a visible object, and has another pair, is labelled as not doing it.
-- Roles: every annotated (person, object, verb) is to be found; officially it is one object per person and role, and
+- Agents: only people with at least one annotated pair count, and only actions that take an object (22 of V-COCO's 26).
+  A person who acts without a visible object, and has another pair, is labelled as not doing it.
+- Roles: every annotated (person, object, verb) is a positive; officially it is one object per person and role, and
   people without an annotated object count as well (scenario 1: as "no box", scenario 2: as any box).
 """
 
@@ -54,12 +54,12 @@ def agent_ap_over_pairs(
 ) -> EvaluationResult:
     """Agent AP over people with annotated pairs, for actions that take an object. This is NOT the official AP_agent.
 
-    A person's score for an action is that of an agent row of the store, else of the person's best pair. Matching and
-    AP are the official script's (`vcoco.evaluate_actions`).
+    A person's score for an action is that of the agent row, or else of the person's best pair. Matching and AP are
+    those of the official script (`vcoco.evaluate_actions`).
 
     Returns:
-      metric `pairs_agent_ap/A` with A such actions (V-COCO: 22); per class `pairs_agent_ap/ap` over all actions, NaN
-      for those without object.
+      metric `pairs_agent_ap/A`, A being the number of these actions (V-COCO: 22); per class `pairs_agent_ap/ap` over
+      all actions, NaN for those without object.
 
     Raises:
       ValueError: no person is labelled in the vocabulary.
@@ -112,9 +112,9 @@ def role_ap_over_pairs(
 ) -> EvaluationResult:
     """Role AP from annotated (person, object, verb) pairs only. This is NOT the official AP_role.
 
-    For label files that list nothing but pairs: people without an annotated object are lost there, so neither
-    scenario 1 nor 2 can be told. A prediction is right when both boxes reach IoU 0.5 and the verb agrees; area AP
-    per role class, mean over the classes that have a pair. Identical annotations of a pair count once.
+    Use it for label files that list only pairs: they lack people without an annotated object, so neither scenario 1
+    nor 2 can be computed. A prediction is right when both boxes reach IoU 0.5 and the verb agrees. The metric is the
+    area AP per role class, averaged over the classes that have a pair. Identical annotations of a pair count once.
 
     Returns:
       metric `pairs_role_ap/R` with R role classes (V-COCO: 24, without `point_instr`); per class `pairs_role_ap/ap`

@@ -2,8 +2,8 @@
 
 The published evaluators of HICO-DET all average the interpolated precision at eleven recall thresholds, and
 differ in the last bit of two of them: a recall of exactly 3/5 reaches MATLAB's 0.6 and misses NumPy's
-0.6000000000000001. With few positives per class this moves the mean by a third of a point, so the lists are
-spelled out.
+0.6000000000000001. With few positives per class this moves the mean by a third of a point, so the thresholds are
+written out here.
 """
 
 from typing import Literal, NamedTuple
@@ -38,15 +38,15 @@ def score_ranking(
     thresholds: ThresholdName = "matlab",
     precision: Literal["float64", "float32"] = "float64",
 ) -> RankingScore:
-    """Scores one class.
+    """Average precision and final recall of one class.
 
     Args:
       hits: True where a prediction is a true positive, best score first.
       num_positives: ground-truth objects of the class, found or not.
       mode: `11pt` (VOC 2007: mean over eleven thresholds of the best precision at that recall or beyond) or
         `area` (VOC 2010: area under the precision envelope).
-      thresholds: which eleven numbers; only for `11pt`.
-      precision: the arithmetic of recall, precision and thresholds.
+      thresholds: name of the eleven recall thresholds; only for `11pt`.
+      precision: data type of recall, precision and thresholds.
 
     Returns:
       AP and last recall in [0, 1]. Without predictions both are 0.

@@ -1,7 +1,7 @@
-"""COCO's average precision of instances, by boxes or by masks; the numbers of pycocotools, without needing it.
+"""COCO's average precision of instances, by boxes or by masks, with the results of pycocotools.
 
 IoU thresholds 0.50 to 0.95 in steps of 0.05, precision at 101 recalls, the best 100 detections of an image and class,
-mean over the classes that are annotated. Annotations have no crowds here, so that every match counts.
+mean over the annotated classes. The annotations have no crowd regions here, so every match counts.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ def mask_iou(found: Instances, truth: Instances) -> Float[np.ndarray, "d g"]:
 
 
 def matches(iou: Float[np.ndarray, "d g"], threshold: float) -> Bool[np.ndarray, " d"]:
-    """Which detections, best first, take an annotation: the free one they overlap most (of equals the last one)."""
+    """Which detections, best first, match an annotation: the unmatched one of largest IoU (on ties the last one)."""
     free = np.ones(iou.shape[1], bool)
     hit = np.zeros(len(iou), bool)
     for row in range(len(iou)):
@@ -80,7 +80,7 @@ def average_precision(
     truth: Sequence[Instances],
     iou: Callable[[Instances, Instances], np.ndarray] = box_iou,
 ) -> Float[np.ndarray, "classes 10"]:
-    """AP of every class and threshold, NaN for classes that no image shows; one entry of `found`, `truth` per image."""
+    """AP of every class and threshold, NaN for unannotated classes; `found` and `truth` have one entry per image."""
     classes = 1 + max((int(t.label.max()) for t in (*truth, *found) if len(t.label)), default=-1)
     table = np.full((classes, len(THRESHOLDS)), np.nan)
     for label in range(classes):

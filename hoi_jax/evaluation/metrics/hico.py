@@ -27,7 +27,7 @@ class ImageProtocol:
     """Scoring options of an image ranking.
 
     Attributes:
-      ap: `11pt` as the official HICO script, or `area` as many newer papers do; the difference can exceed a point.
+      ap: `11pt` as in the official HICO script, or `area` as in many newer papers; they can differ by over a point.
       thresholds: the eleven recall thresholds.
     """
 
@@ -79,14 +79,14 @@ def evaluate_hico_images(
       `image/known_object_ap`, `image/num_positives`.
 
     Raises:
-      ValueError: shapes disagree, or a label is none of the four.
+      ValueError: shapes disagree, or a label is not one of the four.
     """
     protocol = protocol or ImageProtocol()
     if scores.shape != labels.shape:
         raise ValueError(f"scores have shape {scores.shape}, labels {labels.shape}")
     if not np.isin(labels, (1, 0, -1, -2)).all():
         raise ValueError(
-            f"labels hold {sorted(set(np.unique(labels).tolist()) - {1, 0, -1, -2})}, expected 1, 0, -1, -2"
+            f"labels include {sorted(set(np.unique(labels).tolist()) - {1, 0, -1, -2})}, expected 1, 0, -1, -2"
         )
     positive = labels == 1
     default = image_ap(scores, positive, labels != 0, protocol)
@@ -118,7 +118,7 @@ def evaluate_mpii(
     """MPII mAP: one class per image, every other class is negative.
 
     Args:
-      scores: comparable between images: give softmax probabilities, not logits (Fang et al., DEFR, 2021).
+      scores: must be comparable between images: softmax probabilities, not logits (Fang et al., DEFR, 2021).
       label: class of each image.
 
     Returns:
@@ -149,13 +149,13 @@ def evaluate_mpii(
 
 
 def aligned_scores(predictions: Predictions, annotations: Annotations) -> Float[np.ndarray, "i c"]:
-    """Image-level scores of a store in the order of the annotations; NaN rows where it has no entry.
+    """Image-level scores in the order of the annotations; NaN rows for images without predictions.
 
     Raises:
-      ValueError: the store holds no image-level scores.
+      ValueError: the predictions have no image-level scores.
     """
     if not predictions.hoi_scores.shape[1]:
-        raise ValueError("the predictions hold no image-level scores")
+        raise ValueError("the predictions have no image-level scores")
     row_of = {int(image_id): row for row, image_id in enumerate(predictions.image_id)}
     row = np.array([row_of.get(int(image_id), -1) for image_id in annotations.image_id], np.int64)
     scores = np.full((annotations.num_images, predictions.hoi_scores.shape[1]), np.nan)
@@ -164,10 +164,10 @@ def aligned_scores(predictions: Predictions, annotations: Annotations) -> Float[
 
 
 def train_image_counts(train: Annotations, num_classes: int) -> Int[np.ndarray, " c"]:
-    """Positive training images per class. Raises DataError when the annotations carry no image-level labels."""
+    """Positive training images per class. Raises DataError when the annotations have no image-level labels."""
     labels = train.image_labels(num_classes)
     if labels is None:
-        raise DataError("the training annotations carry no image-level labels")
+        raise DataError("the training annotations have no image-level labels")
     return (labels == 1).sum(0)
 
 
@@ -178,22 +178,22 @@ def evaluate_image_predictions(
     *,
     train: Annotations | None = None,
 ) -> EvaluationResult:
-    """HICO mAP of a store's `hoi_scores`; see `evaluate_hico_images`.
+    """HICO mAP of the predictions' `hoi_scores`; see `evaluate_hico_images`.
 
     Args:
       train: training annotations with image-level labels, for Few@k. Without them, HICO's classes are chosen by
-        training images with a visible pair (51, 127, 165 classes where the paper has 49, 125, 162); the manifest
-        says so.
+        training images with a visible pair (51, 127, 165 classes where the paper has 49, 125, 162), which the
+        manifest records.
 
     Raises:
-      ValueError: the store has no image-level scores.
-      DataError: the annotations have no image-level labels, or of another number of classes.
+      ValueError: the predictions have no image-level scores.
+      DataError: the annotations have no image-level labels, or labels of another number of classes.
     """
     scores = aligned_scores(predictions, annotations)
     num_classes = scores.shape[1]
     labels = annotations.image_labels(num_classes)
     if labels is None:
-        raise DataError("the annotations carry no image-level labels")
+        raise DataError("the annotations have no image-level labels")
     counts, source = None, "none"
     if train is not None:
         counts, source = train_image_counts(train, num_classes), "image-level training labels"
@@ -214,11 +214,11 @@ def evaluate_image_predictions(
 def evaluate_mpii_predictions(
     predictions: Predictions, annotations: Annotations, protocol: ImageProtocol | None = None
 ) -> EvaluationResult:
-    """MPII mAP of a store's `hoi_scores`, which are logits: ranked by their softmax over the classes.
+    """MPII mAP of the predictions' `hoi_scores`, which are logits: ranked by their softmax over the classes.
 
     Raises:
-      ValueError: the store has no image-level scores.
-      DataError: an image has not exactly one class.
+      ValueError: the predictions have no image-level scores.
+      DataError: an image does not have exactly one class.
     """
     logits = aligned_scores(predictions, annotations)
     labels = annotations.image_labels(logits.shape[1])

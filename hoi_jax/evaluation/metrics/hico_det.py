@@ -1,8 +1,8 @@
 """HICO-DET detection mAP: Default and Known Object, Full / Rare / Non-Rare.
 
-Works for any vocabulary of HOI classes. The functions here take flat arrays in the frame of the official files
+Works for any vocabulary of HOI classes. The functions here take flat arrays in the coordinates of the official files
 (annotations 1-based inclusive pixels, predictions 0-based inclusive pixels, see `HoiProtocol.prediction_shift`);
-`stored.py` converts stores and annotations into it.
+`score.hoi_inputs` makes them from predictions and annotations.
 """
 
 import dataclasses
@@ -64,13 +64,13 @@ class RankedHits:
     """All counted detections, ordered by class and falling score.
 
     Attributes:
-      label, image: [t] class and image of each.
-      hit: [t] true positive.
-      row: [t] its row in `PairDetections.triplet_*`.
-      truth: [t] the pair of its class and image that it overlaps most, -1 = there is none.
+      label, image: [t] class and image.
+      hit: [t] whether it is a true positive.
+      row: [t] row in `PairDetections.triplet_*`.
+      truth: [t] row of the pair of its class and image that it overlaps most, -1 = there is none.
       overlap: [t] smaller IoU of human and object with that pair.
-      passes: [t] the overlap reaches the protocol's threshold: a hit, or a duplicate of one.
-      counts: what was ignored and counted, for the manifest.
+      passes: [t] whether the overlap reaches the protocol's threshold: a hit, or a duplicate of one.
+      counts: numbers of ignored rows by reason, for the manifest.
     """
 
     label: Int[np.ndarray, " t"]
@@ -86,7 +86,7 @@ class RankedHits:
 def rank_detections(
     truth: PairTruth, detections: PairDetections, num_classes: int, protocol: HoiProtocol
 ) -> RankedHits:
-    """Decides for every detection whether it is a true positive.
+    """Decide for every detection whether it is a true positive.
 
     Raises:
       ValueError: a label or image number lies outside its range.
@@ -111,7 +111,7 @@ def rank_detections(
         rows = rows[np.isin(image[rows], truth.image)]
     counts["counted_detections"] = len(rows)
 
-    # Matched in the order of the file, where neighbours share their image, and ranked afterwards.
+    # Match in file order, where consecutive rows share their image, and rank afterwards.
     label, image = label[rows], image[rows]
     best, overlap = best_truth(
         image * num_classes + label,
@@ -131,7 +131,7 @@ def rank_detections(
 def shifted_boxes(
     detections: PairDetections, protocol: HoiProtocol
 ) -> tuple[Float[np.ndarray, "p 4"], Float[np.ndarray, "p 4"]]:
-    """Human and object boxes of the predicted pairs in the frame of the annotation, as float64."""
+    """Human and object boxes of the predicted pairs in the coordinates of the annotations, as float64."""
     shift = np.float64(protocol.prediction_shift)
     return detections.pair_human_xyxy_px + shift, detections.pair_object_xyxy_px + shift
 
@@ -152,7 +152,7 @@ def score_classes(
     num_positives: Int[np.ndarray, " c"],
     protocol: HoiProtocol,
 ) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """(AP, last recall) per class, of all ranked detections or of those in `keep`."""
+    """(AP, final recall) per class, of all ranked detections or of those in `keep`."""
     label = ranked.label if keep is None else ranked.label[keep]
     hit = ranked.hit if keep is None else ranked.hit[keep]
     edges = np.searchsorted(label, np.arange(len(num_positives) + 1))
@@ -192,7 +192,7 @@ def object_images(
     labelled[image, object_of_class[label]] = True
     if np.any(visible & ~labelled):
         count = int((visible & ~labelled).any(1).sum())
-        raise ValueError(f"{count} images hold annotated pairs of an object that their image labels deny")
+        raise ValueError(f"{count} images have annotated pairs of an object that is negative in their image labels")
     return labelled
 
 
@@ -213,7 +213,7 @@ def evaluate_hoi(
 
     Returns:
       metrics `{default,known_object}/{full,rare,non_rare,mean_max_recall}`; per class `*/ap`, `*/max_recall` and
-      `num_positives`. For hico_det also the zero-shot means of `zero_shot.zero_shot_means`.
+      `num_positives`. For hico_det also those of `zero_shot_means`.
     """
     num_classes = len(vocabulary.hois)
     ranked = rank_detections(truth, detections, num_classes, protocol)
@@ -243,13 +243,13 @@ def evaluate_hoi(
     return EvaluationResult(metrics, per_class, manifest)
 
 
-# Zero-shot means of HICO-DET: AP of the classes that a split leaves out of training, and of the others.
+# Zero-shot means of HICO-DET: mean AP of the classes that a split leaves out of training, and of the others.
 
 
 def zero_shot_means(ap: Float[np.ndarray, " c"], vocabulary: Vocabulary) -> dict[str, float]:
     """`zero_shot/{rf_uc,nf_uc,uo,uv,ua}/{unseen,seen,full}` from the Default APs; nothing for other vocabularies.
 
-    The numbers say something of a model only if it was trained without the unseen classes of that split.
+    They are meaningful only for a model that was trained without the unseen classes of that split.
     """
     return {name: mean_defined(ap[mask]) for name, mask in zero_shot_masks(vocabulary).items()}
 

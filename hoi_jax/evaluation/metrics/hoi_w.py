@@ -2,7 +2,7 @@
 
 Unlike HICO-DET's rule, a prediction takes *every* annotated interaction that it matches and that no better
 prediction took: subject and object both of the annotated class with IoU of at least 0.5 (sides x2 - x1), same verb.
-It is one true positive if it took any. So duplicated annotations can be found by one prediction.
+It is one true positive if it took any. One prediction can therefore find all duplicates of an annotation.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Interactions:
       image: [N] row of the image.
       verb: [N] index into `VERBS`.
       subject_class, object_class: [N] class numbers; compared for equality only.
-      subject_xyxy_px, object_xyxy_px: [N, 4] corners; NaN = the row names a box that does not exist, no match.
+      subject_xyxy_px, object_xyxy_px: [N, 4] corners; NaN = the row names a box that does not exist, never a match.
       score: [N]; ignored for ground truth.
     """
 
@@ -89,7 +89,7 @@ def evaluate_hoi_w(truth: Interactions, predictions: Interactions) -> Evaluation
 
 
 def _hits(truth: Interactions, predictions: Interactions, ranked: np.ndarray) -> np.ndarray:
-    """For the rows `ranked` (best first within a verb): whether each takes any annotated interaction."""
+    """Whether each of the rows `ranked` (best first within a verb) takes any annotated interaction."""
     keys = [
         np.column_stack([rows.image, rows.verb, rows.subject_class, rows.object_class]) for rows in (truth, predictions)
     ]
@@ -97,7 +97,7 @@ def _hits(truth: Interactions, predictions: Interactions, ranked: np.ndarray) ->
     truth_group, group = group[: len(truth.verb)], group[len(truth.verb) :][ranked]
     hits = np.zeros(len(ranked), bool)
     taken = np.zeros(len(truth.verb), bool)
-    # Chunks come in the order of rows, so that what an earlier chunk took is gone; within one, the first row wins.
+    # Chunks come in row order, so annotations taken by an earlier chunk are gone; within a chunk the first row wins.
     for row, target in candidate_chunks(group, truth_group):
         subject = matched_iou(predictions.subject_xyxy_px[ranked[row]], truth.subject_xyxy_px[target])
         obj = matched_iou(predictions.object_xyxy_px[ranked[row]], truth.object_xyxy_px[target])
@@ -109,20 +109,20 @@ def _hits(truth: Interactions, predictions: Interactions, ranked: np.ndarray) ->
 
 
 LEAST_SCORE = 0.01
-"""Verbs below it are not written to HOI-W's result files by the authors of C-HOI."""
+"""Smallest verb score that the authors of C-HOI write to HOI-W's result files."""
 
 
 def evaluate_hoi_w_predictions(
     predictions: Predictions, annotations: Annotations, *, use_nis: bool = True, least_score: float = LEAST_SCORE
 ) -> EvaluationResult:
-    """`evaluate_hoi_w` of stored predictions: what `files.hoi_w_results` writes, scored without files.
+    """`evaluate_hoi_w` of predictions: the same as writing them with `formats.predictions.hoi_w` and scoring the file.
 
     Raises:
       ValueError: predictions or annotations use other verbs.
     """
     for what, name in (("predictions", predictions.vocabulary_name), ("annotations", annotations.vocabulary_name)):
         if name != HOI_W.name:
-            raise ValueError(f"{what} are of {name!r}: metric 'hoi_w' is for {HOI_W.name!r}")
+            raise ValueError(f"{what} use vocabulary {name!r}; metric 'hoi_w' needs {HOI_W.name!r}")
     aligned = align(predictions, annotations, use_nis)
     image = dict(zip(aligned.pair_rows.tolist(), aligned.pair_image.tolist(), strict=True))
     row = aligned.triplet_rows[predictions.triplet_score[aligned.triplet_rows] > least_score]

@@ -21,15 +21,15 @@ from hoi_jax.schema import MERGED_PART_NAMES, NUM_MERGED_PARTS, PART_TO_MERGED
 from hoi_jax.vocab import Vocabulary
 
 PUBLISHED = HoiProtocol("interactiveness", thresholds="tenths", plus_one=False, prediction_shift=0.0)
-"""Predictions are taken as they are: on HICO-DET one pixel off the 1-based annotation, as in the published code."""
+"""Predictions unshifted, as in the published code: on HICO-DET they are one pixel off the 1-based annotations."""
 
 ALIGNED = dataclasses.replace(PUBLISHED, name="interactiveness,aligned", prediction_shift=1.0)
-"""For HICO-DET: 0-based predictions are moved onto the 1-based annotation first."""
+"""For HICO-DET: 0-based predictions are shifted onto the 1-based annotations first."""
 
 _CORNERS = dataclasses.replace(PUBLISHED, name="interactiveness,continuous corners")
 
 _ROLE_ROW_FORMATS = ("flat-npz", "vcoco-pickle")
-"""Layouts of the official V-COCO script: inclusive pixels, and one row per role prediction instead of per pair."""
+"""Layouts of the official V-COCO script: inclusive pixels, one row per role prediction instead of per pair."""
 
 
 def evaluate_interactiveness_predictions(
@@ -40,22 +40,22 @@ def evaluate_interactiveness_predictions(
     *,
     aligned: bool = False,
 ) -> EvaluationResult:
-    """Interactiveness AP of all pairs of a store, suppressed ones included (NIS reads the same score).
+    """Interactiveness AP of all pairs, including suppressed ones (NIS uses the same score).
 
-    Against `published`, predictions enter as the published code gets them: 0-based inclusive pixels on HICO-DET and
-    for files in the layout of the official V-COCO script, continuous corners otherwise. That is one pixel off the
-    published boxes in the first two cases; `aligned` corrects it.
+    Against `published`, predictions have the coordinates of the published code: 0-based inclusive pixels on HICO-DET
+    and for files in the layout of the official V-COCO script, continuous corners otherwise. The first two are one
+    pixel off the published boxes; `aligned` corrects it.
 
     Args:
-      published: arrays of the published ground truth (`truth_from_published`), if at hand.
+      published: arrays of the published ground truth (`truth_from_published`), if available.
       aligned: move predictions onto the published boxes. `complete` is always aligned.
 
     Returns:
       metrics `interactiveness/{ap,max_recall}` and `interactiveness_unique/...` against `published`, and
-      `interactiveness_complete/...` against the annotations. The manifest says where the score came from.
+      `interactiveness_complete/...` against the annotations. The manifest records the origin of the score.
 
     Raises:
-      ValueError: the annotations have no pairs in the vocabulary of the store and `published` is None.
+      ValueError: the annotations have no pairs in the vocabulary of the predictions and `published` is None.
       DataError: the published arrays are malformed.
     """
     counted = align(predictions, annotations, use_nis=False)
@@ -77,7 +77,7 @@ def evaluate_interactiveness_predictions(
         protocol = ALIGNED if inclusive else _CORNERS
         results.append(evaluate_interactiveness(truth, detections, protocol, name="interactiveness_complete"))
     if not results:
-        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
+        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, expected {vocabulary.name!r}")
     about = {"vocabulary": vocabulary.name, "interactiveness_score": source, **counted.provenance}
     return merge(*results, EvaluationResult({}, {}, about))
 
@@ -87,11 +87,11 @@ def _has_role_rows(predictions: Predictions, vocabulary: Vocabulary) -> bool:
 
 
 def interactiveness_scores(predictions: Predictions, vocabulary: Vocabulary) -> tuple[Float[np.ndarray, " p"], str]:
-    """(score per pair of the store, where it comes from).
+    """(score per pair, description of its origin).
 
     A system without interactiveness gets the mean of the pair's scores over all interactive classes (as the
-    body-part-map authors do for other systems: 520 on HICO-DET, 24 role classes on V-COCO); scores that the store
-    leaves out are zero. Where each row is one role prediction there is nothing to average: its own score counts.
+    body-part-map authors do for other systems: 520 on HICO-DET, 24 role classes on V-COCO); scores missing from the
+    predictions are zero. Where each row is one role prediction, its own score is taken without averaging.
     """
     if not np.isnan(predictions.pair_interactiveness).all():
         return predictions.pair_interactiveness, "pair_interactiveness"
@@ -122,8 +122,8 @@ def _detections(
 ) -> PairDetections:
     """Pairs with an object; `inclusive`: in 0-based inclusive pixels.
 
-    In action style the object must have a class and a width, as published: V-COCO's "object not visible" is a class
-    of its own and an empty box.
+    In action style the object must have a class and a width, as in the published code: V-COCO's "object not visible"
+    is a class of its own with an empty box.
     """
     shift = ZERO_BASED * inclusive
     human, obj = (
@@ -136,9 +136,9 @@ def _detections(
 
 
 def image_keys(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndarray, " i"]:
-    """The number by which published ground truth names each image.
+    """Key of each image in the published ground truth.
 
-    On HICO-DET this is the number at the end of the file name (`image_id` may be a position in a list), elsewhere
+    On HICO-DET it is the number at the end of the file name (`image_id` may be a position in a list), elsewhere
     `image_id`.
 
     Raises:
@@ -178,7 +178,7 @@ def interactive_truth(
 
 
 def active_parts(part_states: Int[np.ndarray, "rows 10"]) -> Bool[np.ndarray, "rows 6"]:
-    """Merged parts (`schema.MERGED_PART_NAMES`) that act: the left or the right one does; unknown counts as no."""
+    """Merged parts (`schema.MERGED_PART_NAMES`) of which the left or the right one acts; unknown counts as no."""
     merged = np.zeros((len(part_states), NUM_MERGED_PARTS), bool)
     for part, group in enumerate(PART_TO_MERGED):
         merged[:, group] |= part_states[:, part] == 1
@@ -188,9 +188,9 @@ def active_parts(part_states: Int[np.ndarray, "rows 10"]) -> Bool[np.ndarray, "r
 def evaluate_part_interactiveness(
     predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary
 ) -> EvaluationResult:
-    """Interactiveness AP once per merged body part. The definition is ours: no public script or truth exists.
+    """Interactiveness AP per merged body part. The definition is ours, as no script or ground truth is public.
 
-    Ground truth of a part are the distinct interactive pairs in which it acts; the score is the pair's score for
+    The positives of a part are the distinct interactive pairs in which it acts; the score is the pair's score for
     the part; matching and AP are those of whole-body interactiveness (`complete`).
 
     Returns:
@@ -198,15 +198,15 @@ def evaluate_part_interactiveness(
       have a pair; per class `part_interactiveness/{ap,num_positives}` [6] in the order of `MERGED_PART_NAMES`.
 
     Raises:
-      ValueError: the store has no part scores, or the annotations no part states or other verbs.
+      ValueError: the predictions have no part scores, or the annotations have no part states or another vocabulary.
     """
     if annotations.vocabulary_name != vocabulary.name:
-        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
+        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, expected {vocabulary.name!r}")
     states = annotations["pairs_part_states"]
     if not np.any(states >= 0):
         raise ValueError("no annotated pair has body-part states")
     if np.isnan(predictions.pair_part_scores).all():
-        raise ValueError("the predictions hold no body-part scores")
+        raise ValueError("the predictions have no body-part scores")
     counted = align(predictions, annotations, use_nis=False)
     inclusive = vocabulary.name == "hico_det"
     active = active_parts(states)
@@ -241,7 +241,7 @@ def _take(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> list[np.n
 
 
 def detections_from_hico_flat(arrays: Mapping[str, np.ndarray]) -> PairDetections:
-    """Every pair with its `pair_binary_score`; boxes as stored (0-based inclusive). Raises DataError."""
+    """Every pair with its `pair_binary_score`; boxes stay 0-based inclusive. Raises DataError for a missing array."""
     image, human, obj, score = _take(arrays, ("pair_image", "pair_hbox", "pair_obox", "pair_binary_score"))
     return binary_detections(image, human, obj, score)
 
@@ -261,14 +261,14 @@ def detections_from_vcoco_flat(arrays: Mapping[str, np.ndarray], image_ids: Int[
 
 # Interactiveness AP: does a pair interact at all (Li et al., TIN++ 2021, as in the body-part-map repository)?
 #
-# One ranking over all pairs of all images. A pair finds the annotated pair of its image that it overlaps most
+# One ranking over all pairs of all images. A pair belongs to the annotated pair of its image that it overlaps most
 # (smaller IoU of human and object, sides x2 - x1, classes not compared); it is right when that overlap is at least
-# 0.5 and the annotated pair is still free. 11-point AP with thresholds i/10.
+# 0.5 and the annotated pair is not yet found. 11-point AP with thresholds i/10.
 #
 # Three ground truths are in use, and their numbers are not comparable:
-# - `published`: the files that papers used. HICO-DET's lacks 80 interactive classes by an off-by-one, so that a
-#   detector is punished for finding them; V-COCO's lists a pair once per role class, and a repeated row can never be
-#   found (`published_recall_bound`).
+# - `published`: the files used in papers. HICO-DET's lacks 80 interactive classes because of an off-by-one error, so
+#   finding them is penalised; V-COCO's lists a pair once per role class, and a repeated row can never be found
+#   (`published_recall_bound`).
 # - `unique`: the published file with every pair once.
 # - `complete`: all annotated pairs whose verb is not `no_interaction`, each once (HICO-DET: 520 classes).
 
@@ -301,7 +301,7 @@ def evaluate_interactiveness(
 
 
 def published_recall_bound(truth: PairTruth) -> float:
-    """Largest recall that any predictions can reach: of identical rows only the first can be found. NaN if empty."""
+    """Upper bound of recall, since only the first of identical rows can be found; NaN if empty."""
     return len(distinct_pairs(truth).label) / len(truth.label) if len(truth.label) else float("nan")
 
 
@@ -328,7 +328,7 @@ def truth_from_published(
       image_keys: file number (HICO-DET) or COCO number of every image of the split, in row order, distinct.
 
     Returns:
-      The pairs, and counts for the manifest: pairs of other images are left out.
+      The pairs of these images, and counts of pairs with and without them for the manifest.
 
     Raises:
       DataError: a field is absent, of the wrong shape, or the counts do not add up.
@@ -338,7 +338,7 @@ def truth_from_published(
             raise DataError(f"interactiveness ground truth: field {field!r} is absent or not of shape [n, *{width}]")
     key, count, boxes = arrays["image_key"], arrays["count"].astype(np.int64), arrays["boxes"].astype(np.float64)
     if len(count) != len(key) or np.any(count < 0) or count.sum() != len(boxes):
-        raise DataError(f"interactiveness ground truth: field 'count' does not count {len(boxes)} pairs per image")
+        raise DataError(f"interactiveness ground truth: field 'count' does not add up to {len(boxes)} pairs")
     row_of = {int(number): row for row, number in enumerate(image_keys)}
     image = np.repeat(np.array([row_of.get(int(number), -1) for number in key], np.int64), count)
     used = image >= 0

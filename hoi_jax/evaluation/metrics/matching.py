@@ -1,9 +1,9 @@
 """Greedy matching of detections to ground truth: by score, best overlap, each ground truth once.
 
-All matching is by *groups* (one class in one image): a detection sees only the ground truth of its group. The
-rule of the official evaluators needs no search for a second-best partner: a detection belongs to the ground
-truth that it overlaps most, and of those that pass the threshold on it, only the best-scored is a true positive.
-So the whole match is one sort and one "first of each", without a loop over detections.
+Matching happens within *groups* (one class in one image): a detection is compared only with the ground truth of its
+group. The official evaluators never try a second-best partner: a detection belongs to the ground truth that it
+overlaps most, and of the detections that pass the threshold on it only the best-scored is a true positive. The whole
+match is therefore one sort and one "first of each", without a loop over detections.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def same_group(
 
 
 def _ranges(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(order of `right` by group, start in it of each left group, number of partners of each left row)."""
+    """(order of `right` by group, start of each left row's group in it, number of partners of each left row)."""
     order = np.argsort(right, kind="stable")
     groups, start, count = np.unique(right[order], return_index=True, return_counts=True)
     if not len(groups):
@@ -57,13 +57,13 @@ def best_truth(
     *,
     plus_one: bool,
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """The ground truth with the largest overlap, the first one on equality.
+    """The ground truth that each detection overlaps most; on ties the first one.
 
     Args:
       detection_group, truth_group: matching happens within equal numbers.
       detection_boxes: one array per role (human, object, ...); `detection_row` points into them.
       truth_boxes: the same roles, one row per ground truth.
-      plus_one: inclusive pixel boxes.
+      plus_one: whether boxes are inclusive pixels.
 
     Returns:
       (row of the best ground truth or -1, overlap); overlap is the smallest IoU over the roles.
@@ -90,7 +90,7 @@ def ranking(
 ) -> Int[np.ndarray, " n"]:
     """Row order by class, then falling score; equal scores keep image order, then row order (stable sort)."""
     order = np.argsort(images, kind="stable") if np.any(np.diff(images) < 0) else np.arange(len(classes))
-    # Small integers are sorted by radix, in linear time; then each class by itself, in the processor's cache.
+    # Small integers are radix-sorted in linear time; then each class is sorted by itself, within the CPU cache.
     num_classes = int(classes.max(initial=-1)) + 1
     small = classes[order].astype(np.min_scalar_type(num_classes))
     within = np.argsort(small, kind="stable")
@@ -111,9 +111,9 @@ def first_hits(ordered_truth: Int[np.ndarray, " n"], ordered_passes: Bool[np.nda
 
 # Box arithmetic in NumPy, for evaluation and data preparation.
 #
-# Boxes are corners x1, y1, x2, y2 in pixels. Continuous corners have width x2 - x1; inclusive pixel indices, as
-# the official annotation files hold them, have width x2 - x1 + 1 (`plus_one=True`). The two agree exactly when
-# x2 and y2 are moved by one pixel between the frames.
+# Boxes are corners x1, y1, x2, y2 in pixels. Continuous corners have width x2 - x1; inclusive pixel indices, as in
+# the official annotation files, have width x2 - x1 + 1 (`plus_one=True`). The two agree exactly when x2 and y2 are
+# shifted by one pixel between the conventions.
 
 
 def box_area(boxes_xyxy_px: Float[np.ndarray, "*n 4"], *, plus_one: bool = False) -> Float[np.ndarray, "*n"]:

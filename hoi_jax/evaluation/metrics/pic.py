@@ -1,10 +1,10 @@
 """PIC v2.0: recall of the K best relation triplets between segmented people and objects (PIC challenge 2019).
 
 An image is two label maps (class and instance number of every pixel) and a list of relations between instance
-numbers. An annotated triplet is recalled at a threshold if *some* kept prediction has the same subject class,
-object class and relation, and both masks reach that IoU. Nothing is matched one to one. Recall is taken per image,
-separately over geometric and other relations, averaged over the images that have some, rounded to four decimals, and
-the two groups are averaged.
+numbers. An annotated triplet is recalled at a threshold if *some* prediction among the best K has the same subject
+class, object class and relation, and both masks reach that IoU. Nothing is matched one to one. Recall is computed per
+image, separately over geometric and other relations, averaged over the images that have any, and rounded to four
+decimals; the two groups are then averaged.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ KEPT = (20, 50, 100)
 THRESHOLDS = (0.25, 0.5, 0.75)
 OFFICIAL_WH = (640, 480)
 
-_ABSENT = 256  # instance numbers are 8 bits wide in the files; any other number names an empty mask
+_ABSENT = 256  # instance numbers have 8 bits in the files; any other number stands for an empty mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ def recalled_triplets(
     """Which annotated triplets of one image are recalled.
 
     Args:
-      kept: numbers of best-scored predictions that count; earlier rows win ties, NaN scores never count.
-      thresholds: IoU of both masks.
-      resize_wh: all maps are brought to this size first; None compares them as they are.
+      kept: values of K, the number of best-scored predictions that count; earlier rows win ties, NaN never counts.
+      thresholds: IoU that both masks must reach.
+      resize_wh: size (width, height) that all maps are resized to first; None compares them unresized.
 
     Returns:
       One value per entry of `kept`, of `thresholds` and per annotated triplet.
@@ -95,7 +95,7 @@ def recalled_triplets(
 
 
 def _numbers(relations: np.ndarray) -> np.ndarray:
-    """[R, 2] instance numbers of subject and object, those that no map can hold replaced."""
+    """[R, 2] instance numbers of subject and object; numbers outside 0..255 become `_ABSENT`."""
     ends = relations[:, :2].astype(np.int64)
     return np.where((ends >= 0) & (ends < _ABSENT), ends, _ABSENT)
 
@@ -125,10 +125,10 @@ def evaluate_pic(
     thresholds: Sequence[float] = THRESHOLDS,
     resize_wh: tuple[int, int] | None = OFFICIAL_WH,
 ) -> EvaluationResult:
-    """R@K of a split; one image is held at a time.
+    """R@K of a split, with one image in memory at a time.
 
     Args:
-      pairs: (annotated, predicted) of every image; None = no prediction, nothing is recalled there. Images without
+      pairs: (annotated, predicted) scene of every image; None = no prediction, so nothing is recalled. Images without
         annotated relations are skipped and counted.
 
     Returns:
@@ -136,7 +136,7 @@ def evaluate_pic(
       per class `pic/recall@K/T` [30], mean over the images with that relation, NaN where no image has it.
 
     Raises:
-      ValueError: an annotated relation number outside 1 to 30, or see `recalled_triplets`.
+      ValueError: an annotated relation number is outside 1 to 30, or as in `recalled_triplets`.
     """
     options = {"kept": kept, "thresholds": thresholds, "resize_wh": resize_wh}
     rates: list[Float[np.ndarray, "k t groups"]] = []
@@ -178,7 +178,7 @@ def evaluate_pic(
 def group_recall(hits: Bool[np.ndarray, "k t r"], relations: Int[np.ndarray, " r"]) -> Float[np.ndarray, "k t groups"]:
     """Share of recalled triplets of one image per relation, then of the geometric and of the other relations.
 
-    NaN where the image has none of a group. Raises ValueError for relation numbers outside 1 to 30.
+    NaN for a relation or group without annotations in the image. Raises ValueError for numbers outside 1 to 30.
     """
     if len(relations) and (relations.min() < 1 or relations.max() > len(RELATIONS)):
         raise ValueError(f"relations are numbered {relations.min()}..{relations.max()}, expected 1..{len(RELATIONS)}")

@@ -1,7 +1,7 @@
 """Evaluation protocols as small sets of options; a published evaluator is a named preset.
 
-What each evaluator really does was found by running it; the presets reproduce its per-class results exactly on
-the golden detections (`tests/golden/test_hico_eval.py`), ConsNet's to float32.
+The options of each evaluator were determined by running it; the presets reproduce its per-class results exactly on
+the golden detections (`tests/golden/test_hico_eval.py`), ConsNet's to float32 precision.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ class HoiProtocol:
       ap: 11-point mean or area.
       known_object_source: which images count in the Known Object setting: those with a positive image-level
         label of any class of the object, or those with a visible pair of it (a subset of the former).
-      prediction_shift: pixels added to predicted coordinates to reach the frame of the annotation (0-based
+      prediction_shift: pixels added to predicted coordinates to align them with the annotations (0-based
         predictions, 1-based annotations).
-      precision: arithmetic of recall and precision.
+      precision: data type of recall and precision.
     """
 
     name: str = "custom"
@@ -66,10 +66,11 @@ HOI_PRESETS: dict[str, HoiProtocol] = {
 
 
 def hoi_protocol(name: str, **changes: object) -> HoiProtocol:
-    """The preset `name`, with single options replaced (the name then says which).
+    """The preset `name`, with single options replaced (which its name then lists).
 
     Raises:
-      ValueError: unknown name (the nearest is named) or impossible value; TypeError for an unknown option.
+      ValueError: unknown name (the message suggests the nearest) or impossible value.
+      TypeError: unknown option.
     """
     choice("protocol", name, HOI_PRESETS)
     preset = HOI_PRESETS[name]
@@ -84,11 +85,11 @@ class ActionProtocol:
     """Scoring options of V-COCO style actions; the default is the official script.
 
     Attributes:
-      name: "official" or a name of your own.
+      name: "official" or a custom name.
       ap: area under the precision envelope (official) or the 11-point mean.
       min_overlap: IoU that a person and a role box must reach.
-      empty_person_images: what a prediction in an image without any person annotation is: a false positive
-        (`fp`), or an error (the official script crashes there).
+      empty_person_images: treatment of a prediction in an image without any person annotation: a false positive
+        (`fp`) or an error (the official script crashes there).
     """
 
     name: str = "official"

@@ -1,7 +1,7 @@
 """Per-class AP under bootstrap resampling weights.
 
-Matching happens within an image, so drawing images anew changes which detections stand in the ranking, and never
-which of them are hits. A ranking is therefore made once and weighted by the copies of each image.
+Matching happens within an image, so drawing images anew changes which detections are in the ranking, but never which
+of them are hits. A ranking is therefore computed once and weighted by the number of copies of each image.
 """
 
 import dataclasses
@@ -34,9 +34,9 @@ class ClassRanking:
     """One kind of AP (Default, Known Object, a V-COCO scenario) before any averaging.
 
     Attributes:
-      label, image, hit: [t] class, image row and true positive, ordered by class and falling score.
-      positive_label, positive_image: [g] class and image row of everything to be found.
-      num_images, num_classes: sizes.
+      label, image, hit: [t] class, image row and whether it is a true positive, ordered by class and falling score.
+      positive_label, positive_image: [g] class and image row of every positive.
+      num_images, num_classes: numbers of images and classes.
       ap, thresholds, precision: see `ap.score_ranking`.
       means: metric name -> mask [C] of the classes that it averages.
     """
@@ -62,7 +62,7 @@ def hoi_rankings(
     *,
     image_labels: Int[np.ndarray, "images classes"] | None = None,
 ) -> tuple[ClassRanking, ...]:
-    """Default and Known Object, with all means of `hico_det.evaluate_hoi`; arguments as there."""
+    """Rankings for Default and Known Object, with all means of `hico_det.evaluate_hoi` and its arguments."""
     ranked = rank_detections(truth, detections, len(vocabulary.hois), protocol)
     contains = object_images(truth, vocabulary, protocol.known_object_source, image_labels)
     known = contains[ranked.image, np.array([obj for _, obj in vocabulary.hois])[ranked.label]]
@@ -94,7 +94,7 @@ def action_rankings(
     vocabulary: Vocabulary,
     protocol: ActionProtocol | None = None,
 ) -> tuple[ClassRanking, ...]:
-    """Agents and roles in both scenarios, with the means of `vcoco.evaluate_actions` (`role_s1/24`, ...)."""
+    """Rankings for agents and for roles in both scenarios, with the means of `vcoco.evaluate_actions`."""
     protocol = protocol or ActionProtocol()
     rankings, _ = rank_actions(truth, detections, vocabulary, protocol)
     means = action_means(vocabulary)
@@ -128,11 +128,11 @@ def image_draws(num_images: int, replicates: int, seed: int) -> Int[np.ndarray, 
 def resampled_ap(
     ranking: ClassRanking, weights: Int[np.ndarray, "images replicates"]
 ) -> Float[np.ndarray, "classes replicates"]:
-    """AP of each class when image i occurs `weights[i]` times; NaN where a class has nothing to be found.
+    """AP of each class when image i occurs `weights[i]` times; NaN for a class without positives.
 
-    Equals the evaluator on the repeated images: copies of a detection tie, and of the points that they add to the
-    curve only the last can be the best at its recall. So the curve is needed at the hits alone. (Where different
-    detections tie, copies stay together instead of alternating; the evaluator's order is no better.)
+    Equals the evaluator's result on the repeated images: copies of a detection tie, and of the points that they add to
+    the curve only the last can be the best at its recall, so the curve is needed only at the hits. (Where different
+    detections tie, copies stay together instead of alternating; both orders are arbitrary.)
     """
     hits = np.flatnonzero(ranking.hit)
     # Rows up to and including a hit, back to the hit before it or the start of the class, are one segment.
@@ -162,7 +162,7 @@ def resampled_ap(
 def mean_over_classes(
     ap: Float[np.ndarray, "classes replicates"], mask: Bool[np.ndarray, " classes"]
 ) -> Float[np.ndarray, " replicates"]:
-    """Mean over the chosen classes in each replicate; NaN entries are left out, and NaN is the mean of nothing."""
+    """Mean over the classes in `mask` for each replicate, without NaN entries; NaN when no entry is left."""
     defined = ~np.isnan(ap[mask])
     count = defined.sum(0)
     return np.where(count > 0, np.where(defined, ap[mask], 0.0).sum(0) / np.maximum(count, 1), np.nan)
@@ -182,7 +182,7 @@ def _sum_by_class(values: np.ndarray, label: np.ndarray, num_classes: int) -> np
 
 
 def _running_sum(values: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Cumulative sum down the rows that starts anew with each class; `label` is ordered."""
+    """Cumulative sum down the rows, restarted at each class; `label` is ordered."""
     total = np.cumsum(values, axis=0, dtype=np.int64)
     before = np.concatenate([np.zeros((1, values.shape[1]), np.int64), total])
     starts = _starts(label)

@@ -18,8 +18,8 @@ class EvaluationResult:
     Attributes:
       metrics: flat names to values in [0, 1] ("default/full", "role_s1/24"); NaN where undefined (no ground truth).
       per_class: arrays by name ("default/ap" [C]); NaN for a class without ground truth.
-      manifest: dataset, protocol, counts, fingerprints: whatever is needed to judge whether two results may be
-        compared. Plain JSON values.
+      manifest: dataset, protocol, counts and fingerprints, which decide whether two results are comparable. Plain
+        JSON values.
     """
 
     metrics: Mapping[str, float]
@@ -35,26 +35,26 @@ class EvaluationResult:
         }
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_json` to `path`, whole or not at all."""
+        """Write `to_json` to `path` atomically."""
         io.write_json_atomic(path, self.to_json())
 
 
 def read_result(path: str | os.PathLike[str]) -> EvaluationResult:
-    """Reads what `EvaluationResult.write` wrote. Raises io.DataError naming file and field."""
+    """Read a file of `EvaluationResult.write`. Raises io.DataError naming file and field."""
     content = io.read_json(path, max_bytes=256 * io.MEGABYTE)
     for field in ("metrics", "per_class", "manifest"):
         if not isinstance(content, dict) or not isinstance(content.get(field), dict):
-            raise io.DataError(f"{path}: field {field!r} is absent or not a group")
+            raise io.DataError(f"{path}: field {field!r} is absent or not an object")
     try:
         metrics = {name: _number(value) for name, value in content["metrics"].items()}
         per_class = {name: np.array(value, np.float64) for name, value in content["per_class"].items()}
     except (TypeError, ValueError) as error:
-        raise io.DataError(f"{path}: metrics or per_class hold something that is no number") from error
+        raise io.DataError(f"{path}: metrics or per_class contain a value that is not a number") from error
     return EvaluationResult(metrics, per_class, content["manifest"])
 
 
 def merge(*results: EvaluationResult) -> EvaluationResult:
-    """One result with all metrics and arrays; manifests are joined, later entries winning.
+    """One result with all metrics and arrays; in the merged manifest later entries win.
 
     Raises:
       ValueError: two results define the same metric or array.
@@ -73,7 +73,7 @@ def merge(*results: EvaluationResult) -> EvaluationResult:
 
 
 def format_table(result: EvaluationResult, class_names: tuple[str, ...] = (), *, arrays: tuple[str, ...] = ()) -> str:
-    """Readable text, values in percent: the metrics, then one line per class for `arrays` of that length.
+    """Plain-text table in percent: the metrics, then one line per class for `arrays` of that length.
 
     Args:
       class_names: names of the classes; lines follow their order.

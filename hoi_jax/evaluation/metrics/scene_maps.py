@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from hoi_jax.evaluation.metrics.pic import Scene
 
 MAX_INSTANCES = 255
-"""Instance numbers are 8 bits wide in PIC's files."""
+"""Largest number of instances per image, as PIC's files have 8-bit instance numbers."""
 
 
 def paint_scene(
@@ -21,14 +21,14 @@ def paint_scene(
     least_score: float = 0.3,
     kept: int = 100,
 ) -> Scene:
-    """Instances above `least_score` painted largest first, so that small ones stay on top, and the best triplets.
+    """PIC scene of the instances above `least_score`, painted largest first, and of the best triplets.
 
     Args:
       labels: class index from 0, becoming number index + 1.
       masks: over the whole image.
-      triplets: instance rows of human and object, and verb index from 0; those that name an instance that is not
-        painted are left out.
-      kept: best triplets that are kept; PIC counts at most 100.
+      triplets: instance rows of human and object, and verb index from 0; triplets of unpainted instances are left
+        out.
+      kept: maximum number of triplets, best first; PIC counts at most 100.
     """
     chosen = np.flatnonzero(scores >= least_score)
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:MAX_INSTANCES]
@@ -49,9 +49,9 @@ def best_triplets(
     per_pair: int,
     no_interaction: int = -1,
 ) -> tuple[Int[np.ndarray, "r 3"], Float[np.ndarray, " r"]]:
-    """The `per_pair` best verbs of every pair (the release: 3) whose members are known, as triplets with scores.
+    """Scored triplets of the `per_pair` best verbs (3 in the release) of every pair whose human and object are known.
 
-    The verb `no_interaction` (index, -1: there is none) is no relation and left out.
+    The verb `no_interaction` (its index; -1 = the vocabulary has none) is not a relation and is left out.
     """
     if no_interaction >= 0:
         verb_scores = np.where(np.arange(verb_scores.shape[1]) == no_interaction, 0, verb_scores)
@@ -97,16 +97,16 @@ def scene_of_predictions(
 
 
 def rows_of_boxes(boxes: Float[np.ndarray, "p 4"], instances: Float[np.ndarray, "i 4"]) -> Int[np.ndarray, " p"]:
-    """The instance whose box each box is, -1 where there is none: predictions name members of pairs by their boxes."""
+    """Instance row with the same box as each box of a pair, -1 = none; pairs refer to instances by their boxes."""
     same = (boxes[:, None] == instances[None]).all(-1)
     return np.where(same.any(1), same.argmax(1), -1) if len(instances) else np.full(len(boxes), -1)
 
 
-# Masks predicted over boxes, pasted into the image (Mask R-CNN's way, as torchvision does it), on the host.
+# Pasting of masks, predicted over boxes, into the image on the host, as in torchvision's Mask R-CNN.
 
 
 def _enlarge(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with half-pixel middles; the border value is kept outside of the outermost middles."""
+    """Bilinear resizing with half-pixel centres; outside the outermost centres the border value is repeated."""
 
     def axis(cells: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, None)
@@ -122,10 +122,10 @@ def _enlarge(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 def paste_mask(
     mask: Float[np.ndarray, "m m"], box_xyxy_px: Float[np.ndarray, "4"], image_hw: tuple[int, int]
 ) -> Float[np.ndarray, "h w"]:
-    """One mask over the whole image: values as given, not cut at a threshold; zero outside of the box.
+    """One mask over the whole image, without a threshold; zero outside the box.
 
-    A border of one zero cell is put around the mask, the box grows accordingly and is cut to whole pixels, and covers
-    x2 - x1 + 1 pixels (at least one).
+    As in torchvision, the mask is padded by one zero cell, and the box is enlarged accordingly, truncated to whole
+    pixels and taken to cover x2 - x1 + 1 pixels (at least one).
     """
     size = mask.shape[-1]
     padded = np.pad(np.asarray(mask, np.float64), 1)
@@ -147,7 +147,7 @@ def grid_mask(
     padded_hw_px: tuple[int, int],
     image_hw: tuple[int, int],
 ) -> Float[np.ndarray, "h w"]:
-    """A mask on a grid over a padded image (`schema`, `instance_mask`), over the image in its original size.
+    """Resample a mask on a grid over the padded image (`schema`, `instance_mask`) to the original image.
 
     Args:
       valid_hw_px, padded_hw_px: unpadded and padded size of the image that the network saw.

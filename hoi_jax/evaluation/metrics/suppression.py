@@ -1,7 +1,7 @@
-"""Metrics of non-interaction suppression: pairs deleted (TIN, Li et al., CVPR 2019, Table 4).
+"""Shares of pairs deleted by non-interaction suppression (TIN, Li et al., CVPR 2019, Table 4).
 
-The paper gives no formula; this is the reading of its benchmark script. A candidate pair is *interactive* when both
-its boxes overlap by more than 0.5 with an annotated pair of a real HOI and of the detected object class, else
+The paper gives no formula; the definition here follows its benchmark script. A candidate pair is *interactive* when
+both its boxes overlap by more than 0.5 with an annotated pair of a real HOI and of the detected object class, else
 *non-interactive* when the same holds for a `no_interaction` pair, else *unmatched*. The reduction is the share of
 unmatched pairs that were deleted. Images without an annotated interaction are left out.
 """
@@ -19,12 +19,12 @@ from hoi_jax.vocab import Vocabulary
 
 
 def nis_reduction(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> EvaluationResult:
-    """Counts of suppressed candidate pairs (`pair_nis_keep` False), by what they are.
+    """Shares of suppressed candidate pairs (`pair_nis_keep` False) of each kind.
 
     Returns:
       metrics `nis/reduction` (deleted share of unmatched pairs; Table 4 prints it with a minus sign),
       `nis/lost_interactive` (deleted share of interactive pairs: lost recall), `nis/reduction_non_interactive`;
-      NaN where there is no such pair. Counts in the manifest under `nis`.
+      NaN where there are no pairs of that kind. The manifest has counts under `nis`.
 
     Raises:
       ValueError: neither pairs nor people of the annotations are labelled in the vocabulary.
@@ -59,7 +59,7 @@ def nis_reduction(predictions: Predictions, annotations: Annotations, vocabulary
 
 
 def _truth_pairs(annotations: Annotations, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """(image, human row, object row) of annotated pairs that interact, and of those that do not; [n, 3] each.
+    """(image, human row, object row) of the interactive and of the non-interactive annotated pairs; [n, 3] each.
 
     In action style, pairs come from the people's roles where the pair table is labelled in another vocabulary.
     """
@@ -72,7 +72,7 @@ def _truth_pairs(annotations: Annotations, vocabulary: Vocabulary) -> tuple[np.n
         silent = (annotations["pairs_verb"] == vocabulary.no_interaction) & has_object
         return rows[interactive_rows(annotations, vocabulary)], rows[silent]
     if annotations.actions_vocabulary_name != vocabulary.name:
-        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, not {vocabulary.name!r}")
+        raise ValueError(f"the annotations have pairs in {annotations.vocabulary_name!r}, expected {vocabulary.name!r}")
     roles = annotations.instance_rows("persons_roles")
     person, action, slot = np.nonzero((roles >= 0) & (annotations["persons_actions"] == 1)[:, :, None])
     human = annotations.instance_rows("persons_instance")[person]
@@ -88,7 +88,7 @@ def _matched(
     truth: np.ndarray,
     vocabulary: Vocabulary,
 ) -> np.ndarray:
-    """Which pairs of the store overlap by more than 0.5 with a pair of `truth` of their image and object class."""
+    """Which predicted pairs overlap by more than 0.5 with a pair of `truth` of their image and object class."""
     truth_image, human, obj = truth.T
     boxes, classes = annotations["instances_xyxy_px"].astype(np.float64), annotations["instances_class"]
     num_classes = len(vocabulary.objects) + 1  # the last one is "no object": no annotated pair has it

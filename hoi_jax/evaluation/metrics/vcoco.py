@@ -1,7 +1,7 @@
-"""V-COCO: agent AP and role AP in scenarios 1 and 2 (Gupta and Malik, 2015), as the official script counts.
+"""V-COCO: agent AP and role AP in scenarios 1 and 2 (Gupta and Malik, 2015), as in the official script.
 
-Works for any vocabulary of action style. The functions take flat arrays with boxes in the official frame
-(inclusive pixels, IoU with +1); `stored.py` converts stores and annotations into it. Where the official script
+Works for any vocabulary of action style. The functions take flat arrays with boxes in the official convention
+(inclusive pixels, IoU with +1); `alignment.py` makes them from predictions and annotations. Where the official script
 crashes (a prediction in an image without people) the prediction is a false positive.
 """
 
@@ -20,13 +20,13 @@ from hoi_jax.vocab.tables import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class ActionTruth:
-    """People with action labels; people without any are listed too, labelled -1.
+    """All annotated people with their action labels; unlabelled people are included, with labels of -1.
 
     Attributes:
       num_images: images of the split.
       person_image: [K] row of the image.
       person_xyxy_px: [K, 4] inclusive pixels.
-      labels: [K, A] 1 does, 0 does not, -1 not labelled: a detection of that person is then ignored.
+      labels: [K, A] 1 = performs the action, 0 = does not, -1 = not labelled (detections of the person are ignored).
       role_xyxy_px: [K, A, S, 4] box of each role, NaN = none annotated.
     """
 
@@ -45,8 +45,8 @@ class ActionDetections:
       image: [D] row of the image.
       person_xyxy_px: [D, 4] inclusive pixels.
       agent_scores: [D, A], NaN = no prediction.
-      role_detection, role_action, role_slot: [R] which detection, action and role slot a role box is for.
-      role_xyxy_px: [R, 4]; all zeros or all NaN says "the role is not visible".
+      role_detection, role_action, role_slot: [R] detection, action and role slot of each role box.
+      role_xyxy_px: [R, 4]; all zeros or all NaN = the role is not visible.
       role_score: [R]; rows with NaN are ignored.
     """
 
@@ -66,7 +66,7 @@ class ActionRanking:
 
     Attributes:
       label, image, hit: [t] class, image, and whether it is a true positive.
-      positive_label, positive_image: [g] class and image of each person to be found.
+      positive_label, positive_image: [g] class and image of each positive person.
       num_classes: A for agents, R for roles.
     """
 
@@ -87,7 +87,7 @@ def _ranked(
     does: np.ndarray,
     person_image: np.ndarray,
 ) -> ActionRanking:
-    """Ranks one row per counted detection; a person is found once per class. `does` [K, C]: who is to be found."""
+    """Rank one row per counted detection; a person is found once per class. `does` [K, C]: positives."""
     num_classes = does.shape[1]
     order = ranking(label, score, image)
     label, positive = label[order], np.nonzero(does)
@@ -116,7 +116,7 @@ def _ranked_agents(truth: ActionTruth, found: ActionDetections, person: np.ndarr
 
 
 def _label_of(truth: ActionTruth, person: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """Label of each row; 0 (a false positive) where no person is in the image."""
+    """Label of each row; 0 (a false positive) where the image has no person."""
     if len(truth.labels) == 0:
         return np.zeros(len(person), np.int64)
     return np.where(person >= 0, truth.labels[person, action], 0)
@@ -130,7 +130,7 @@ def _ranked_roles(
     vocabulary: Vocabulary,
     protocol: ActionProtocol,
 ) -> tuple[ActionRanking, ActionRanking]:
-    """Role classes in scenarios 1 and 2."""
+    """Rankings of the role classes in scenarios 1 and 2."""
     roles = role_verbs(vocabulary)
     class_of = np.full((len(vocabulary.actions), truth.role_xyxy_px.shape[2]), -1)
     for index, verb in enumerate(roles):
@@ -185,8 +185,8 @@ def evaluate_actions(
 
     A detection belongs to the person of its image that it overlaps most. It is skipped when that person has no
     label; it is right when the label is 1, the person IoU is at least 0.5, the role fits, and no better-scored
-    right detection of this person and class exists. When no role box is annotated, scenario 1 wants an empty
-    prediction and scenario 2 takes any.
+    right detection of this person and class exists. When no role box is annotated, scenario 1 requires an empty
+    prediction and scenario 2 accepts any.
 
     Returns:
       metrics `agent/A`, `role_s1/R`, `role_s2/R`, and with an excluded class also over the others (V-COCO:
@@ -194,7 +194,7 @@ def evaluate_actions(
       the order of `role_verbs`, `num_positives` [A]. NaN where an action has no positive.
 
     Raises:
-      ValueError: a detection in an image without people, under `empty_person_images="error"`.
+      ValueError: an image without people has detections, with `empty_person_images="error"`.
     """
     protocol = protocol or ActionProtocol()
     rankings, without_person = rank_actions(truth, detections, vocabulary, protocol)
@@ -216,7 +216,7 @@ def evaluate_actions(
 
 
 def action_means(vocabulary: Vocabulary) -> dict[str, tuple[str, Bool[np.ndarray, " c"]]]:
-    """Headline metric -> (the ranking that it averages, mask of its classes)."""
+    """Headline metric -> (name of its ranking, mask of the classes it averages)."""
     headline = headline_roles(vocabulary)
     every, actions = np.ones_like(headline), np.ones(len(vocabulary.actions), bool)
     means = {f"agent/{len(actions)}": ("agent", actions)}
@@ -229,10 +229,10 @@ def action_means(vocabulary: Vocabulary) -> dict[str, tuple[str, Bool[np.ndarray
 def rank_actions(
     truth: ActionTruth, detections: ActionDetections, vocabulary: Vocabulary, protocol: ActionProtocol
 ) -> tuple[dict[str, ActionRanking], int]:
-    """Decides what is a true positive: rankings `agent`, `role_s1`, `role_s2`; detections in images without people.
+    """(rankings `agent`, `role_s1` and `role_s2` with true positives, number of detections in images without people).
 
     Raises:
-      ValueError: a detection in an image without people, under `empty_person_images="error"`.
+      ValueError: an image without people has detections, with `empty_person_images="error"`.
     """
     rows = np.arange(len(detections.image))
     person, overlap = best_truth(

@@ -16,17 +16,17 @@ def pair_nms(
     object_power: float = 0.5,
     max_per_image: int | None = 100,
 ) -> PairDetections:
-    """Suppresses repeated triplets as CDN does, greedily by falling score within an image and class.
+    """Suppress repeated triplets as in CDN, greedily by falling score within an image and class.
 
-    A triplet goes when IoU_human ** human_power * IoU_object ** object_power with a better-scored one that stays is
-    over `threshold`; IoU counts inclusive pixels (+1). Before that only the `max_per_image` best triplets of each image
-    stay (None = all). Equal scores: the earlier row is better.
+    A triplet is removed when IoU_human ** human_power * IoU_object ** object_power with a better-scored remaining one
+    exceeds `threshold`; IoU counts inclusive pixels (+1). Only the `max_per_image` best triplets of each image take
+    part (None = all), the others are removed first. Of equal scores the earlier row counts as better.
 
     Args:
       detections: 0-based or 1-based inclusive pixels.
 
     Returns:
-      The same pairs with fewer `triplet_*` rows. Rows without a class or with a NaN score stay (evaluation counts and
+      The same pairs with fewer `triplet_*` rows. Rows without a class or with a NaN score remain (evaluation counts and
       ignores them) and suppress nothing.
     """
     label, score = detections.triplet_label.astype(np.int64), detections.triplet_score
@@ -76,10 +76,10 @@ def _suppressing_edges(
 
 
 def _survivors(better: Int[np.ndarray, " e"], worse: Int[np.ndarray, " e"], count: int) -> Bool[np.ndarray, " n"]:
-    """Greedy suppression along the edges, all groups at once: as many rounds as the longest chain of suppressions."""
+    """Rows left by greedy suppression along the edges; all groups at once, one round per link of the longest chain."""
     stays, open_ = np.zeros(count, bool), np.ones(count, bool)
     while open_.any():
-        # Nobody undecided is above these: they stay, and what they suppress goes.
+        # No undecided row is better than these, so they remain, and the rows they suppress are removed.
         threatened = np.zeros(count, bool)
         threatened[worse[open_[better]]] = True
         new = open_ & ~threatened

@@ -1,11 +1,11 @@
 """Rescoring of one system's pairs by another: iCAN on the pairs of body_part (ECCV 2022, Table 4).
 
-The other system is a plain function of one image, so that any two systems can be put together:
+The other system is a plain function of one image, so that any two systems can be combined:
 
-    score_pairs(image, human_boxes, object_boxes, object_labels) -> scores of verbs [pairs, verbs]
+    score_pairs(image, human_boxes, object_boxes, object_labels) -> verb scores [pairs, verbs]
 
-with `image` [H, W, 3] uint8, boxes [pairs, 4] in continuous corners, pixels of the image and inside it, and
-`object_labels` [pairs] classes of the vocabulary that both share.
+with `image` [H, W, 3] uint8, boxes [pairs, 4] as continuous corners in pixels, inside the image, and `object_labels`
+[pairs] classes of the shared vocabulary.
 """
 
 import dataclasses
@@ -26,14 +26,14 @@ FACTORS = ("human_score", "object_score", "interactiveness")
 def pairs_to_score(
     predictions: Predictions, *, min_interactiveness: float = 0.0, max_per_image: int | None = None
 ) -> Int[np.ndarray, " rows"]:
-    """Rows of the pairs that are handed on: kept by NIS, with an object box of some size, interactive enough.
+    """Rows of the pairs to rescore: not suppressed, with a non-empty object box, and interactive enough.
 
     Args:
-      min_interactiveness: pairs below it are left out; pairs without a score (NaN) are as if it were 0.
+      min_interactiveness: pairs below it are left out; a missing score (NaN) counts as 0.
       max_per_image: maximum number of pairs per image, the most interactive ones (ties: earlier row).
 
     Returns:
-      Ordered by image, then as in the store.
+      Rows ordered by image, then as in the predictions.
     """
     score = np.nan_to_num(predictions.pair_interactiveness.astype(np.float64), nan=0.0)
     human, obj = clipped_boxes(predictions)
@@ -50,7 +50,7 @@ def pairs_to_score(
 
 
 def clipped_boxes(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """(human, object) boxes [P, 4] float64, cut to the image; NaN where there is no box."""
+    """(human, object) boxes [P, 4] float64, clipped to the image; NaN where there is no box."""
     height, width = predictions.image_hw_px[predictions.pair_image].astype(np.float64).T
     limit = np.stack([width, height, width, height], axis=1)
     boxes = predictions.pair_human_xyxy_px, predictions.pair_object_xyxy_px
@@ -68,20 +68,20 @@ def rescored(
     min_interactiveness: float = 0.0,
     max_per_image: int | None = None,
 ) -> Predictions:
-    """`store` with verb scores of another system; interactiveness and everything else of its pairs stay.
+    """Predictions with the verb scores of another system; all other fields of the pairs are unchanged.
 
     Args:
       images: (image number, [H, W, 3] uint8), at least all images with pairs to score, in any order.
-      num_verbs: of the vocabulary of `store`.
-      factors: scores of the pair that the verbs are multiplied by, of `FACTORS`; a score that is absent counts as 1.
-        Body-part gives one score for both boxes of a pair, which enters once by default.
+      num_verbs: number of verbs of the vocabulary.
+      factors: pair scores, of `FACTORS`, that the verb scores are multiplied by; a missing score counts as 1.
+        Body-part has one score for both boxes of a pair, which is applied once by default.
       min_interactiveness, max_per_image: see `pairs_to_score`.
 
     Returns:
-      A store of all images, all pairs; those that were not handed on are `pair_nis_keep` False and without verbs.
+      Predictions of all images and pairs; pairs that were not rescored have `pair_nis_keep` False and no verbs.
 
     Raises:
-      ValueError: an image is missing or of another size, or the function gives scores of another shape or NaN.
+      ValueError: an image is missing or has another size, or the function returns scores of a wrong shape or NaN.
     """
     for factor in factors:
         choice("factor", factor, FACTORS)
@@ -96,20 +96,20 @@ def rescored(
             continue
         if photo.shape[:2] != tuple(predictions.image_hw_px[image]):
             said = tuple(predictions.image_hw_px[image])
-            raise ValueError(f"image {number} is {photo.shape[:2]}, the predictions say {said}")
+            raise ValueError(f"image {number} has size {photo.shape[:2]}; the predictions have {said}")
         waiting.remove(image)
         mine = np.flatnonzero(predictions.pair_image[rows] == image)
         pairs = rows[mine]
         found = np.asarray(score_pairs(photo, human[pairs], obj[pairs], predictions.pair_object_class[pairs]))
         if found.shape != (len(pairs), num_verbs) or not np.isfinite(found).all():
             raise ValueError(
-                f"image {number}: {len(pairs)} pairs got scores of shape {found.shape}, expected {num_verbs} finite "
-                "numbers each"
+                f"image {number}: the scores of {len(pairs)} pairs have shape {found.shape}, expected {num_verbs} "
+                "finite numbers each"
             )
         scores[mine] = found
     if waiting:
         missing = sorted(int(predictions.image_id[image]) for image in waiting)
-        raise ValueError(f"no image of {len(missing)} images with pairs, for example {missing[:5]}")
+        raise ValueError(f"{len(missing)} images with pairs are missing, for example {missing[:5]}")
     for factor in factors:
         scores *= np.nan_to_num(getattr(predictions, f"pair_{factor}")[rows].astype(np.float64), nan=1.0)[:, None]
     pair, verb = np.nonzero(scores)
@@ -131,7 +131,7 @@ def rescored(
 
 
 def load_scorer(name: str, argument: str) -> ScorePairs:
-    """The function that "package.module:function" makes of `argument`, for example of a workdir.
+    """Scorer returned by the function "package.module:function" for `argument`, for example a workdir.
 
     Raises:
       io.DataError: there is no such module or function.

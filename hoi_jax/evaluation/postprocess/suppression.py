@@ -1,7 +1,7 @@
 """Thresholds of non-interaction suppression, one per HOI class, fitted on held-out training images.
 
 The body-part paper keeps a pair in the ranking of a class if its interactiveness exceeds that class's threshold; its
-600 numbers are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
+600 thresholds are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from hoi_jax.vocab import Vocabulary
 
 CANDIDATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 MIN_PAIRS = 10
-"""HICO-DET's limit of a rare class."""
+"""HICO-DET's limit for rare classes."""
 
 
 def apply_thresholds(
     predictions: Predictions, thresholds: Float[np.ndarray, " hois"], vocabulary: Vocabulary
 ) -> Predictions:
-    """The store without the verb scores of pairs that do not exceed their HOI class's threshold.
+    """Predictions without the verb scores of pairs that do not exceed their HOI class's threshold.
 
-    A threshold of 0 keeps everything; so do an unknown (NaN) interactiveness and a combination without a class. Pairs
-    stay, with all their other scores. Resets any suppression applied by the system.
+    Nothing is removed for a threshold of 0, a missing (NaN) interactiveness or a combination that is not a class.
+    Pairs remain, with all their other scores. Resets any suppression applied by the system.
     """
     label = vocabulary.hoi_table[predictions.triplet_verb, predictions.pair_object_class[predictions.triplet_pair]]
     known = (label >= 0) & (predictions.pair_object_class[predictions.triplet_pair] >= 0)
@@ -48,9 +48,9 @@ def fit_thresholds(
     *,
     min_pairs: int = MIN_PAIRS,
 ) -> Float[np.ndarray, " hois"]:
-    """The candidate with the best AP per HOI class; among equals the lowest.
+    """The candidate threshold with the best AP per HOI class; on ties the lowest.
 
-    A class with fewer than `min_pairs` annotated pairs is not suppressed: the best of its ten APs is chance.
+    A class with fewer than `min_pairs` annotated pairs gets 0, since the best of its APs would be chance.
 
     Raises:
       ValueError: the vocabulary has no HOI classes, or no pair has an interactiveness score.
@@ -58,7 +58,7 @@ def fit_thresholds(
     if not vocabulary.hois:
         raise ValueError(f"vocabulary {vocabulary.name!r} has no HOI classes")
     if not np.isfinite(predictions.pair_interactiveness).any():
-        raise ValueError("the predictions hold no interactiveness scores")
+        raise ValueError("the predictions have no interactiveness scores")
     rising = np.sort(np.asarray(candidates, np.float64))
     tables = [
         evaluate_hoi_predictions(
@@ -67,7 +67,7 @@ def fit_thresholds(
         for value in rising
     ]
     ap = np.stack([np.nan_to_num(table["default/ap"], nan=-1.0) for table in tables])
-    # A gain of rounding size is no gain.
+    # Ignore gains within rounding error.
     good = ap >= ap.max(axis=0, keepdims=True) - 1e-12
     return np.where(tables[0]["num_positives"] >= min_pairs, rising[np.argmax(good, axis=0)], 0.0)
 
@@ -75,7 +75,7 @@ def fit_thresholds(
 def write_calibration(
     path: Path, thresholds: Float[np.ndarray, " hois"], predictions: Predictions, split: str, vocabulary: Vocabulary
 ) -> None:
-    """`calibration.json`: the thresholds, what they were fitted on, and a fingerprint of the scores they belong to."""
+    """Write `calibration.json`: the thresholds, the split they were fitted on, and a fingerprint of the scores."""
     content = np.ascontiguousarray(predictions.pair_interactiveness).tobytes() + np.sort(predictions.image_id).tobytes()
     value = {
         "vocabulary": vocabulary.name,
@@ -87,10 +87,10 @@ def write_calibration(
 
 
 def read_calibration(path: Path, vocabulary: Vocabulary) -> Float[np.ndarray, " hois"]:
-    """The thresholds of a calibration file. Raises io.DataError if it is not one of this vocabulary."""
+    """Thresholds from a calibration file. Raises io.DataError if it is not a calibration of this vocabulary."""
     value = io.read_json(path)
     if not isinstance(value, dict) or value.get("vocabulary") != vocabulary.name:
-        raise io.DataError(f"{path}: not a calibration for {vocabulary.name!r}")
+        raise io.DataError(f"{path}: is not a calibration for {vocabulary.name!r}")
     try:
         thresholds = np.asarray(value.get("nis_thresholds"), np.float64)
     except (TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Transfer of interactiveness: pairs of one prediction file take the interactiveness scores of another.
+"""Transfer of interactiveness scores from one prediction file to the pairs of another.
 
-Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P comes from another
-training, and either can serve any detector's pairs. A pair takes the scores of the pair of the same image with the
-largest min(IoU_human, IoU_object). With a calibration (`nis_thresholds`), suppression is applied as well.
+Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P is trained
+separately, and either can score the pairs of any detector. A pair takes the scores of the pair of the same image with
+the largest min(IoU_human, IoU_object). With a calibration (`nis_thresholds`), suppression is applied as well.
 """
 
 import dataclasses
@@ -17,19 +17,19 @@ from hoi_jax.vocab import get_vocabulary
 
 
 def transfer_interactiveness(predictions: Predictions, source: Predictions) -> Predictions:
-    """`store` with interactiveness and part scores of the nearest pairs of `source`; everything else stays.
+    """`predictions` with interactiveness and part scores of the nearest pairs of `source`; other fields are unchanged.
 
     The nearest pair has the largest min(IoU_human, IoU_object), however small (ties: its earlier row); classes are not
     compared. A pair without object (NaN box) and a pair of an image without any pair in `source` get NaN.
 
     Raises:
-      ValueError: `source` lacks an image of `store`, or holds no interactiveness at all.
+      ValueError: `source` lacks an image of `predictions`, or has no interactiveness at all.
     """
     missing = np.setdiff1d(predictions.image_id, source.image_id)
     if len(missing):
         raise ValueError(f"the interactiveness predictions lack {len(missing)} images, for example {missing[:5]}")
     if np.isnan(source.pair_interactiveness).all() and len(source.pair_image):
-        raise ValueError("the interactiveness predictions hold no interactiveness scores")
+        raise ValueError("the interactiveness predictions have no interactiveness scores")
     rows = np.flatnonzero(np.isfinite(source.pair_interactiveness) & _has_boxes(source))
     wanted = np.flatnonzero(_has_boxes(predictions))
     boxes = [
@@ -54,7 +54,7 @@ def transfer_interactiveness(predictions: Predictions, source: Predictions) -> P
 
 
 def with_interactiveness(predictions: Predictions, source: Path | None, calibration: Path | None) -> Predictions:
-    """The store with another network's interactiveness and fitted suppression, as far as files of them are given."""
+    """Predictions with another network's interactiveness and with fitted suppression; None leaves either out."""
     vocabulary = get_vocabulary(predictions.vocabulary_name)
     if source:
         predictions = transfer_interactiveness(predictions, load_predictions(source))
