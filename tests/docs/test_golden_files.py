@@ -14,7 +14,7 @@ LARGEST = 5 * 2**20
 
 def rows() -> list[list[str]]:
     """The cells of the table of committed files."""
-    table = PAGE.split("## Who printed what")[1].split("\n## ")[0]
+    table = PAGE.split("## Files and their sources")[1].split("\n## ")[0]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
 
 
