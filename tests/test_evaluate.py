@@ -300,7 +300,7 @@ def test_errors_name_the_file_and_give_status_two(small, tmp_path, capsys):
     cases = [
         (tmp_path / "no.npz", labels, (), "no.npz: no such file"),
         (tmp_path / "broken.json", labels, (), "broken.json: record 0: hoi_prediction 0: field 'score'"),
-        (predictions, predictions, (), "preds.json: JSON of no known label layout"),
+        (predictions, predictions, (), "preds.json: is JSON of no known label layout"),
         (predictions, labels, ("--dataset", "vcoco"), "gt.json: labels use vocabulary 'hico_det', expected 'vcoco'"),
         (predictions, labels, ("--protocol", "ofical"), "official"),
         (predictions, labels, ("--interactiveness-gt", labels), "gt.json: not a readable npz file"),

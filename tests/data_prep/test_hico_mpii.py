@@ -97,7 +97,7 @@ def test_a_broken_image_of_hico_is_an_error_or_left_out_by_name(tmp_path, images
 
 def test_hico_refuses_other_shapes_and_numbers(tmp_path, images):
     names = np.array(["a.jpg"], object)[:, None]
-    for labels, message in ((np.zeros((599, 1)), "shape"), (np.full((600, 1), 2.0), "other numbers")):
+    for labels, message in ((np.zeros((599, 1)), "shape"), (np.full((600, 1), 2.0), "numbers other than")):
         scipy.io.savemat(tmp_path / "bad.mat", {"anno_train": labels, "list_train": names})
         with pytest.raises(io.CorruptFileError, match=f"anno_train.*{message}"):
             hico_source("hico", tmp_path / "bad.mat", images)

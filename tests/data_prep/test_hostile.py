@@ -249,7 +249,7 @@ def test_masks_of_all_three_kinds_and_their_faults():
             mask_of_segmentation(broken, (3, 4))
     with pytest.raises(ValueError, match="three finite corners"):
         mask_of_segmentation([[1, 1, 2, float("nan"), 3, 3]], (3, 4))
-    with pytest.raises(ValueError, match="an image with a size"):
+    with pytest.raises(ValueError, match="needs the size of the image"):
         mask_of_segmentation([[0, 0, 1, 0, 1, 1]], (10**6, 10**6))
 
 

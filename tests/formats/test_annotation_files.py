@@ -109,7 +109,7 @@ def test_image_labels_join_by_name_and_unknown_becomes_minus_two(tmp_path):
     assert found is not None
     assert found[:, :3].tolist() == [[1, -1, -2], [-1, 0, -2], [0, 1, -2]]
     scipy.io.savemat(tmp_path / "anno.mat", {"anno_test": labels[:, :2], "list_test": names[:2]})
-    with pytest.raises(io.DataError, match="no labels of 2 images, first 'HICO_test2015_00000001.jpg'"):
+    with pytest.raises(io.DataError, match="no labels for 2 images, .* is 'HICO_test2015_00000001.jpg'"):
         read_annotations(path, image_labels=tmp_path / "anno.mat")
 
 
@@ -134,8 +134,8 @@ def broken(table, record, field, value):
         (hico_table() | {"size": [[1, 2]]}, "a: filenames, size and annotation"),
         (hico_table() | {"size": [[1, 2], "x", [1, 2]]}, "a: record 1 .*field 'size'"),
         (hico_table() | {"annotation": [1, 2, 3]}, "a: record 0 .*malformed"),
-        ({"filenames": []}, "a: JSON of no known label layout"),
-        ([1, 2], "a: JSON of no known label layout"),
+        ({"filenames": []}, "a: is JSON of no known label layout"),
+        ([1, 2], "a: is JSON of no known label layout"),
     ],
 )
 def test_broken_hico_json_names_file_record_and_field(tmp_path, table, message):
@@ -185,7 +185,7 @@ def test_a_connection_to_a_box_that_does_not_exist_is_refused(tmp_path, connecti
 
 def test_other_npz_files_are_named_by_what_they_hold(tmp_path):
     np.savez(tmp_path / "x.npz", weights=np.zeros(3))
-    with pytest.raises(io.CorruptFileError, match=r"x.npz: npz of no known label layout; it has \['weights'\]"):
+    with pytest.raises(io.CorruptFileError, match=r"npz of no known label layout; its arrays are \['weights'\]"):
         read_annotations(tmp_path / "x.npz")
     with pytest.raises(io.MissingFileError, match="no such file"):
         read_annotations(tmp_path / "nothing.json")
@@ -193,7 +193,7 @@ def test_other_npz_files_are_named_by_what_they_hold(tmp_path):
 
 def test_image_labels_need_hico_labels(tmp_path):
     Annotations.from_records([], "hoi_scenes").save(tmp_path / "a.npz")
-    with pytest.raises(io.DataError, match="do not fit labels in 'hoi_scenes'"):
+    with pytest.raises(io.DataError, match="the annotations use vocabulary 'hoi_scenes'"):
         read_annotations(tmp_path / "a.npz", image_labels=tmp_path / "anno.mat")
 
 
@@ -206,7 +206,7 @@ def one_cell(value):
 @pytest.mark.parametrize(
     "variables, message",
     [
-        ({"anno_test": np.zeros((600, 3))}, "lacks the variables"),
+        ({"anno_test": np.zeros((600, 3))}, "variables 'anno_test', 'list_test' are absent"),
         ({"anno_test": np.zeros((599, 1)), "list_test": np.array([["a.jpg"]], object)}, "'anno_test' has shape"),
         ({"anno_test": np.zeros((600, 1)), "list_test": one_cell(np.zeros((2, 2)))}, "are malformed"),
     ],

@@ -97,7 +97,7 @@ def test_entries_without_names_are_in_the_order_of_the_split(flat, hico_labels, 
     (tmp_path / "r.json.gz").write_bytes(gzip.compress(json.dumps(entries).encode()))
     assert_same_scores(read_predictions(tmp_path / "r.json.gz", HICO, hico_labels), hico_labels, expected)
     (tmp_path / "r.json").write_text(json.dumps(entries[1:]))
-    with pytest.raises(io.DataError, match=f"{NUM_IMAGES - 1} are not the split's images"):
+    with pytest.raises(io.DataError, match=f"{NUM_IMAGES - 1} is not the number of images"):
         read_predictions(tmp_path / "r.json", HICO, hico_labels)
 
 
@@ -138,9 +138,9 @@ def test_an_official_cell_holds_zero_based_inclusive_boxes_and_the_score(flat, f
 def test_mat_folders_that_do_not_fit_are_refused(flat_predictions, hico_labels, tmp_path):
     write_official(tmp_path / "m", flat_predictions, hico_labels, HICO)
     fewer = hico_labels.select(np.arange(NUM_IMAGES) < 7)
-    with pytest.raises(io.DataError, match=f"detections_01.mat: field 'all_boxes' covers {NUM_IMAGES} images"):
+    with pytest.raises(io.DataError, match=f"detections_01.mat: field 'all_boxes' has {NUM_IMAGES} images"):
         read_predictions(tmp_path / "m", HICO, fewer)
-    with pytest.raises(io.DataError, match="give the folder"):
+    with pytest.raises(io.DataError, match="give their folder"):
         read_predictions(tmp_path / "m" / "detections_01.mat", HICO, hico_labels)
     cells = np.empty((10, NUM_IMAGES), object)
     cells[:] = [[np.zeros((0, 0))] * NUM_IMAGES] * 10
@@ -153,13 +153,13 @@ def test_mat_folders_that_do_not_fit_are_refused(flat_predictions, hico_labels, 
     with pytest.raises(io.CorruptFileError, match="neither object order"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
     scipy.io.savemat(tmp_path / "m" / "detections_01.mat", {"boxes": cells})
-    with pytest.raises(io.CorruptFileError, match="detections_01.mat: lacks the cell array"):
+    with pytest.raises(io.CorruptFileError, match="detections_01.mat: the cell array"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
     (tmp_path / "m" / "detections_01.mat").write_bytes(saved[:-30])
     with pytest.raises(io.CorruptFileError, match="detections_01.mat"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
     (tmp_path / "m" / "detections_07.mat").rename(tmp_path / "m" / "detections_01.mat")
-    with pytest.raises(io.MissingFileError, match="lacks 1 of 80 files, first detections_07.mat"):
+    with pytest.raises(io.MissingFileError, match="1 of 80 files are missing, first detections_07.mat"):
         read_predictions(tmp_path / "m", HICO, hico_labels)
 
 
@@ -178,16 +178,16 @@ def hoi_row(**changes):
     [
         (entry(hoi_prediction=hoi_row(object_id=2)), "hoi_prediction 0: field 'object_id' is 2, there are 2"),
         (entry(hoi_prediction=hoi_row(subject_id=-1)), "field 'subject_id' is -1"),
-        (entry(hoi_prediction=hoi_row(category_id=118)), "hoi_prediction 0: field 'category_id' leads to a class"),
+        (entry(hoi_prediction=hoi_row(category_id=118)), "hoi_prediction 0: field 'category_id' refers to a class"),
         (entry(hoi_prediction=hoi_row(category_id=1.5)), "hoi_prediction 0: field 'category_id'"),
         (entry(hoi_prediction=hoi_row(category_id=1e300)), "hoi_prediction 0: field 'category_id'"),
         (entry(hoi_prediction=hoi_row(score="high")), "hoi_prediction 0: field 'score'"),
         (entry(hoi_prediction=[{}]), "hoi_prediction 0: field"),
         (entry(hoi_prediction=None), "field 'hoi_prediction' is absent"),
         (entry(predictions=[{"bbox": [1, 2, 3], "category_id": 1}] * 2), "predictions 0: field 'bbox'"),
-        (entry(predictions=[{"bbox": [1, 2, 3, 4], "category_id": 12}] * 2), "field 'object_id' leads to a class"),
+        (entry(predictions=[{"bbox": [1, 2, 3, 4], "category_id": 12}] * 2), "field 'object_id' refers to a class"),
         (entry(file_name=7), "field 'file_name' is 7"),
-        (entry(), "was record 0 already"),
+        (entry(), "repeats record 0"),
         (3, "is int, expected an object"),
     ],
 )
@@ -270,7 +270,7 @@ def test_flat_fields_of_unlike_length_or_kind_are_refused(flat, hico_labels, tmp
         read_flat(tmp_path, flat | {"trip_score": flat["trip_verb"].astype(np.int64)}, hico_labels)
     with pytest.raises(io.CorruptFileError, match="no flat predictions for hico_det"):
         read_flat(tmp_path, {"pair_image": flat["pair_image"]}, hico_labels)
-    with pytest.raises(io.DataError, match="'pair_obox' has 3 numbers a row"):
+    with pytest.raises(io.DataError, match="'pair_obox' has 3 numbers per row"):
         read_flat(tmp_path, flat | {"pair_obox": flat["pair_obox"][:, :3]}, hico_labels)
 
 
@@ -283,7 +283,7 @@ def test_suppressed_pairs_are_not_exported(flat_predictions, hico_labels, tmp_pa
 
 def test_unknown_files_and_formats_are_refused(flat_predictions, hico_labels, tmp_path):
     (tmp_path / "x").write_bytes(b"hello")
-    with pytest.raises(io.CorruptFileError, match="no known format of predictions; there are store, flat-npz"):
+    with pytest.raises(io.CorruptFileError, match="is in no known prediction format .store, flat-npz"):
         read_predictions(tmp_path / "x", HICO, hico_labels)
     with pytest.raises(ValueError, match="pdm"):
         read_predictions(tmp_path / "x", HICO, hico_labels, "pdm-json")
@@ -291,8 +291,8 @@ def test_unknown_files_and_formats_are_refused(flat_predictions, hico_labels, tm
     with pytest.raises(io.CorruptFileError, match="expected a list with 'hoi_prediction'"):
         read_predictions(tmp_path / "x", HICO, hico_labels)
     (tmp_path / "x").write_bytes(pickle.dumps([], 2))
-    with pytest.raises(io.DataError, match="vcoco-pickle files do not hold predictions in 'hico_det'"):
+    with pytest.raises(io.DataError, match="vcoco-pickle files cannot have predictions in vocabulary 'hico_det'"):
         read_predictions(tmp_path / "x", HICO, hico_labels)
     write_official(tmp_path / "m", flat_predictions, hico_labels, HICO)
-    with pytest.raises(io.DataError, match="hico-mat files do not hold predictions in 'vcoco'"):
+    with pytest.raises(io.DataError, match="hico-mat files cannot have predictions in vocabulary 'vcoco'"):
         read_predictions(tmp_path / "m", VCOCO, hico_labels)

@@ -146,9 +146,9 @@ def test_vcoco_pairs_by_split_become_one_split(tmp_path):
 @pytest.mark.parametrize(
     "table, message",
     [
-        (pair_table(objects=[81]), "record 1.*'objects' names a class"),
-        (pair_table(objects=[0]), "record 1.*'objects' names a class"),
-        (pair_table(actions=[2]), "record 1.*'actions' names a class"),
+        (pair_table(objects=[81]), "record 1.*'objects' refers to a class"),
+        (pair_table(objects=[0]), "record 1.*'objects' refers to a class"),
+        (pair_table(actions=[2]), "record 1.*'actions' refers to a class"),
         (pair_table(actions=[0.5]), "record 1.*whole number"),
         (pair_table(actions=[0, 1]), "record 1.*different lengths"),
         (pair_table(boxes_o=[[1, 1, 5, None]]), "record 1.*not finite"),
@@ -206,18 +206,18 @@ def test_official_vcoco_keeps_people_without_labels(tmp_path):
 @pytest.mark.parametrize(
     "path, value, message",
     [
-        (("actions", 3, "action_name"), "fly", "v.json: not the official V-COCO layout .*'ride'"),
-        (("actions", 2, "label"), [1, 0], "v.json: not the official"),
+        (("actions", 3, "action_name"), "fly", "v.json: is not in the official V-COCO layout .*'ride'"),
+        (("actions", 2, "label"), [1, 0], "v.json: is not in the official"),
         (("actions", 2, "label"), [2], "v.json: field 'label'"),
         (("actions", 0, "image_id"), [7, 7], "v.json: fields 'label', 'image_id'"),
         (("actions", 0, "ann_id"), [13], "image 7 lacks the annotations"),
-        (("actions", 0, "image_id"), [8], "image 8 of V-COCO is not in them"),
+        (("actions", 0, "image_id"), [8], "image 8 of V-COCO is absent"),
         (("coco", "annotations", 0, "category_id"), 12, "image 7: malformed"),
         (("coco", "annotations", 0, "bbox"), [1, 2, 3], "image 7: malformed"),
         (("coco", "annotations", 0, "bbox"), [1, 2, 3, None], "image 7: malformed .*not finite"),
         (("coco", "images", 0, "width"), None, "image 7: no height and width"),
-        (("coco", "images"), [{}], "i.json: not COCO's instances layout"),
-        (("coco", "annotations"), 3, "i.json: not COCO's instances layout"),
+        (("coco", "images"), [{}], "i.json: is not in COCO's instances layout"),
+        (("coco", "annotations"), 3, "i.json: is not in COCO's instances layout"),
     ],
 )
 def test_broken_official_vcoco_names_what_is_wrong(tmp_path, path, value, message):

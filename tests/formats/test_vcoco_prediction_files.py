@@ -21,7 +21,7 @@ from hoi_jax.vocab.datasets import VCOCO
         ("role_slot", [1], "role row 0: action 'hold' has no role 1"),
         ("role_det", [1], "field 'role_det' row 0 is 1"),
         ("role_label", [81], "field 'role_label' row 0 is 81"),
-        ("role_box", [[0.0, 0, 1]], "'role_box' has 3 numbers a row"),
+        ("role_box", [[0.0, 0, 1]], "'role_box' has 3 numbers per row"),
         ("role_box", [[0.0, 0, 1, 1]] * 2, "different lengths"),
         ("det_agent_score", [[0.0] * 25], "not 26 actions"),
     ],
@@ -144,7 +144,7 @@ def test_absent_keys_are_tiny_boxes_in_upts_cache_and_nothing_elsewhere(tmp_path
 @pytest.mark.parametrize(
     "value, message",
     [
-        ({"a": 1}, "holds dict, expected a list"),
+        ({"a": 1}, "contains dict, expected a list"),
         ([{}, 3], "record 0: field 'image_id' is absent"),
         ([3], "record 0 is int"),
         ([{"image_id": 1e300, "person_box": [1, 2, 3, 4]}], "record 0: field 'image_id' is 1e[+]300"),

@@ -10,9 +10,9 @@
                       "parts": [ten boxes], "segmentation": polygons or RLE}],             the last four optional
      "pairs": [{"image_id": 7, "human": 1, "object": 2, "verbs": ["hold"], "part_states": [...]}]}
 
-`object` is null for what is done without one. Files that COCO's tools know stay readable for them. Where the categories
-and verbs are those of a dataset (HICO-DET, V-COCO, HOI-W, PIC), the labels are in its vocabulary; else the file
-itself is the class table ("file:PATH", `hoi_jax.vocab.custom`); a build writes a small copy for configs to name.
+`object` is null for an action without an object. COCO's tools can read the files. Where the categories and verbs are
+those of a dataset (HICO-DET, V-COCO, HOI-W, PIC), the labels use its vocabulary; else the file itself is the class
+table ("file:PATH", `hoi_jax.vocab.custom`), of which a build writes a small copy that configs can refer to.
 """
 
 import os
@@ -40,10 +40,10 @@ def is_custom(table: object) -> bool:
 
 
 def vocabulary_of(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Vocabulary:
-    """The class table of the file: a dataset's own where it is the same, else one called "file:PATH".
+    """Vocabulary of the file: that of a dataset with the same classes, else one named "file:PATH".
 
     Raises:
-      CorruptFileError: naming the field.
+      CorruptFileError: a field is malformed; the message names it.
     """
     try:
         own = custom_vocabulary(f"{PREFIX}{os.fspath(path)}", table)
@@ -57,18 +57,18 @@ def vocabulary_of(table: Mapping[str, Any], path: str | os.PathLike[str]) -> Voc
 
 
 def open_custom(table: Any, path: str | os.PathLike[str], vocabulary_name: str | None = None) -> LabelFile:
-    """The file opened.
+    """Open a custom label file.
 
     Args:
-      vocabulary_name: name of a class table of one's own ("file:PATH"); None = a dataset's, which it then must be.
+      vocabulary_name: name of a custom class table ("file:PATH"); None = the classes must be those of a dataset.
 
     Raises:
-      CorruptFileError: naming record and field.
+      CorruptFileError: the file is malformed; the message names record and field.
     """
     if not is_custom(table) or not all(
         isinstance(table[name], list) for name in ("images", "annotations", "categories", "pairs")
     ):
-        raise CorruptFileError(f"{path}: not the layout of own data: images, annotations, categories, pairs are lists")
+        raise CorruptFileError(f"{path}: images, annotations, categories and pairs of custom data must be lists")
     vocabulary = vocabulary_of(table, path)
     images, of_image = table["images"], {}
     names, sizes = [], []
@@ -77,7 +77,7 @@ def open_custom(table: Any, path: str | os.PathLike[str], vocabulary_name: str |
         try:
             number = image["id"]
             if not isinstance(number, int) or isinstance(number, bool):
-                raise ValueError("field 'id' is no whole number")
+                raise ValueError("field 'id' is not a whole number")
             if number in of_image:
                 raise ValueError(f"id {number} occurs twice")
             of_image[number] = ([], [])
@@ -89,7 +89,7 @@ def open_custom(table: Any, path: str | os.PathLike[str], vocabulary_name: str |
         for position, row in enumerate(table[field]):
             number = row.get("image_id") if isinstance(row, dict) else None
             if not isinstance(number, int) or number not in of_image:
-                raise CorruptFileError(f"{path}: {field} {position}: field 'image_id' is {str(number)[:40]}, no image")
+                raise CorruptFileError(f"{path}: {field} {position}: unknown 'image_id' {str(number)[:40]}")
             of_image[number][place].append(row)
     categories = {row.get("id"): index for index, row in enumerate(table["categories"])}
     return LabelFile(
@@ -107,7 +107,7 @@ def open_custom(table: Any, path: str | os.PathLike[str], vocabulary_name: str |
 def _columns(
     annotated: tuple[list, list], hw: tuple[int, int], categories: Mapping[Any, int], vocabulary: Vocabulary
 ) -> Columns:
-    """Columns of one image; `annotated` are its annotations and its pairs."""
+    """Columns of one image; `annotated` is (annotations, pairs) of it."""
     annotations, pairs = annotated
     ids = [row["id"] for row in annotations]
     row_of = {number: row for row, number in enumerate(ids)}
@@ -115,7 +115,7 @@ def _columns(
         raise ValueError("field 'id' of annotations occurs twice")
     unknown = [row["category_id"] for row in annotations if row["category_id"] not in categories]
     if unknown:
-        raise ValueError(f"field 'category_id' is {unknown[0]!r}, no category")
+        raise ValueError(f"field 'category_id' is {unknown[0]!r}, which is not a category of the file")
     classes = np.array([categories[row["category_id"]] for row in annotations], np.int64)
     columns = instance_columns(_corners([row["bbox"] for row in annotations]), classes, whole_numbers(ids))
     columns |= _extras(annotations, hw)
@@ -123,16 +123,16 @@ def _columns(
     for pair in pairs:
         human, obj = (None if pair.get(end) is None else row_of[pair[end]] for end in ("human", "object"))
         if human is None or classes[human] != vocabulary.human_class:
-            raise ValueError(f"field 'human' is {pair.get('human')!r}, no annotated {vocabulary.objects[0]}")
+            raise ValueError(f"field 'human' is {pair.get('human')!r}, not an annotated {vocabulary.objects[0]}")
         for verb in pair["verbs"]:
             if verb not in vocabulary.verbs:
-                raise ValueError(f"field 'verbs' holds {verb!r}, no verb of the file")
+                raise ValueError(f"field 'verbs' has {verb!r}, which is not a verb of the file")
             rows.append((human, -1 if obj is None else obj, vocabulary.verbs.index(verb)))
             states.append(pair.get("part_states") or [-1] * schema.NUM_PARTS)
     human, obj, verb = np.array(rows, np.int64).reshape(-1, 3).T
     part_states = whole_numbers(states).reshape(-1, schema.NUM_PARTS).astype(np.int32)
     if not np.isin(part_states, (-1, 0, 1)).all():
-        raise ValueError("field 'part_states' holds other numbers than 1, 0, -1")
+        raise ValueError("field 'part_states' has numbers other than 1, 0, -1")
     return columns | pair_columns(human, obj, verb) | {"pairs_part_states": part_states}
 
 
@@ -169,7 +169,7 @@ def _extras(annotations, hw: tuple[int, int]) -> Columns:
 def keypoints_of(values: object) -> np.ndarray:
     """COCO's 17 times (x, y, v) as [17, 3] with scores: v of an annotation (2 seen, 1 hidden, 0 absent) over 2.
 
-    Scores of a detector, between 0 and 1, stay as they are where none exceeds 1. Absent joints become zeros.
+    Detector scores between 0 and 1 are recognised by none exceeding 1 and are unchanged. Absent joints become zeros.
     """
     table = np.asarray(values, np.float64).reshape(schema.NUM_KEYPOINTS, 3)
     scores = table[:, 2] / 2 if table[:, 2].max() > 1 else table[:, 2]

@@ -1,8 +1,8 @@
 """Label files of every layout, detected from file content.
 
-Read here: our own `annotations_<split>.npz`; custom data; HICO-DET as JSON of fredzzhang/hicodet, as HOI-A JSON, as
-HAKE's instance-level JSON or flat npz, or as official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as official action
-tables (with COCO's instances), as pair JSON of fredzzhang/vcoco, as HOI-A JSON, or as flat npz
+Supported: this library's `annotations_<split>.npz`; custom data; HICO-DET as JSON of fredzzhang/hicodet, HOI-A JSON,
+HAKE's instance-level JSON or flat npz, or official `anno_bbox.mat`; HICO's `anno.mat`; V-COCO as official action
+tables (with COCO's instances), pair JSON of fredzzhang/vcoco, HOI-A JSON, or flat npz
 (`vcoco_eval_*_gt.npz`); HOI-W as HOI-A JSON; PIC as `relations_*.json` with its folders of PNG files. JSON may be
 gzipped. A new layout is a row of `JSON_LAYOUTS` or `NPZ_LAYOUTS`.
 """
@@ -22,7 +22,7 @@ Path = str | os.PathLike[str]
 
 
 class JsonOptions(NamedTuple):
-    """Optional inputs of a JSON layout besides the table; see `open_labels`."""
+    """Optional inputs of a JSON layout in addition to the table; see `open_labels`."""
 
     coco_instances: Sequence[Path] = ()
     dataset: str | None = None
@@ -45,7 +45,7 @@ class NpzLayout(NamedTuple):
 
 def _open_official_vcoco(table: Any, path: Path, options: JsonOptions) -> LabelFile:
     if not options.coco_instances:
-        raise io.DataError(f"{path}: official V-COCO layout; its boxes are in COCO's files: give --coco-instances")
+        raise io.DataError(f"{path}: the official V-COCO layout takes boxes from COCO's files; give --coco-instances")
     return vcoco.open_official(table, path, vcoco.CocoInstances(options.coco_instances))
 
 
@@ -61,14 +61,14 @@ JSON_LAYOUTS = (
     JsonLayout(hake.is_hake, lambda table, path, options: hake.open_hake(table, path)),
     JsonLayout(pic.is_relations, lambda table, path, options: pic.open_pic(table, path)),
 )
-"""In the order in which they are tried."""
+"""Layouts in the order in which they are tried."""
 
 NPZ_LAYOUTS = (
     NpzLayout("hoi_jax annotations", lambda content: npz.META in content, lambda content, path: Annotations.load(path)),
     NpzLayout("V-COCO flat", vcoco_flat.is_flat_truth, vcoco_flat.annotations_from_flat),
     NpzLayout("HAKE flat", hake.is_flat_pairs, hake.annotations_of_flat_pairs),
 )
-"""In the order in which they are tried."""
+"""Layouts in the order in which they are tried."""
 
 
 def read_annotations(
@@ -82,27 +82,29 @@ def read_annotations(
       split: "train" or "test", for `.mat` files, which hold both.
 
     Raises:
-      io.DataError: naming the file, and the record and field that are wrong; or that the layout is unknown.
+      io.DataError: the layout is unknown or the content malformed; the message names file, record and field.
     """
     annotations = open_labels(path, coco_instances=coco_instances, split=split).annotations()
     if image_labels is None:
         return annotations
     if annotations.vocabulary_name != "hico_det":
-        raise io.DataError(f"{image_labels}: image labels of HICO do not fit labels in {annotations.vocabulary_name!r}")
+        raise io.DataError(
+            f"{image_labels}: has image labels of HICO; the annotations use vocabulary {annotations.vocabulary_name!r}"
+        )
     return hico_mat.with_image_labels(annotations, image_labels, split)
 
 
 def open_labels(
     path: Path, *, coco_instances: Sequence[Path] = (), split: str = "test", dataset: str | None = None
 ) -> LabelFile:
-    """A label file of any known layout, opened; its records are read one at a time.
+    """Open a label file of any known layout; its records are read one at a time.
 
     Args:
       coco_instances, split: see `read_annotations`.
-      dataset: which dataset's numbers a HOI-A JSON uses; None = told from its content.
+      dataset: dataset whose numbering a HOI-A JSON uses; None = detected from its content.
 
     Raises:
-      io.DataError: naming the file; or that the layout is unknown.
+      io.DataError: the layout is unknown or the content malformed; the message names the file.
     """
     return _named(path, lambda: _open_labels(path, coco_instances, split, dataset))
 
@@ -124,14 +126,14 @@ def _open_labels(path: Path, coco_instances: Sequence[Path], split: str, dataset
         for layout in NPZ_LAYOUTS:
             if layout.recognises(content):
                 return label_file_of(layout.read(content, path), path, layout.name)
-        raise io.CorruptFileError(f"{path}: npz of no known label layout; it has {sorted(content)}")
+        raise io.CorruptFileError(f"{path}: is npz of no known label layout; its arrays are {sorted(content)}")
     if io.is_mat(head):
         return (hico_mat.open_image_labels if hico_mat.is_image_labels(path) else hico_mat.open_mat)(path, split)
     return open_table(io.read_json(path), path, coco_instances=coco_instances, dataset=dataset)
 
 
 def open_table(table: Any, path: Path, *, coco_instances: Sequence[Path] = (), dataset: str | None = None) -> LabelFile:
-    """Parsed JSON of any known layout; see `open_labels`."""
+    """Open parsed JSON of any known layout; see `open_labels`."""
     return _named(path, lambda: _open_table(table, path, JsonOptions(coco_instances, dataset)))
 
 
@@ -140,4 +142,4 @@ def _open_table(table: Any, path: Path, options: JsonOptions) -> LabelFile:
         if layout.recognises(table):
             return layout.open(table, path, options)
     keys = sorted(map(str, table))[:9] if isinstance(table, dict) else type(table).__name__
-    raise io.CorruptFileError(f"{path}: JSON of no known label layout ({keys})")
+    raise io.CorruptFileError(f"{path}: is JSON of no known label layout ({keys})")

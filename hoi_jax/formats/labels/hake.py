@@ -1,9 +1,9 @@
 """HAKE's instance-level labels of HICO-DET's training images, with the states of body parts.
 
 A JSON object: file name -> {"labels": [{"hoi_id" from 1, "human_bbox", "object_bbox" in 1-based inclusive pixels,
-"width", "height", "action_labels": [{"human_part" 0..9, "partstate"}]}]}. Only acting parts are mentioned (no pair of a
-no_interaction class mentions any): a part acts if it is mentioned and does nothing if only others are; where a pair
-mentions none, its parts are unknown.
+"width", "height", "action_labels": [{"human_part" 0..9, "partstate"}]}]}. Only acting parts are listed, and none for a
+pair of a no_interaction class. A listed part acts and the others of the pair do not; where a pair lists none, all its
+parts are unknown.
 """
 
 import os
@@ -33,15 +33,15 @@ def is_hake(table: object) -> bool:
 
 
 def part_states(pairs: int, pair: Int[np.ndarray, " s"], part: Int[np.ndarray, " s"]) -> Int[np.ndarray, "pairs 10"]:
-    """1 acts, 0 does not, -1 unknown, from rows (pair, part) of parts that are mentioned.
+    """States of all parts (1 acts, 0 does not, -1 unknown) from rows (pair, part) of the listed parts.
 
     Raises:
-      ValueError: a part or a pair that does not exist.
+      ValueError: a part or pair does not exist.
     """
     if np.any((part < 0) | (part >= NUM_PARTS)):
-        raise ValueError(f"field 'human_part' holds numbers outside 0..{NUM_PARTS - 1}")
+        raise ValueError(f"field 'human_part' has numbers outside 0..{NUM_PARTS - 1}")
     if np.any((pair < 0) | (pair >= pairs)):
-        raise ValueError(f"parts of a pair outside 0..{pairs - 1}")
+        raise ValueError(f"a part belongs to a pair outside 0..{pairs - 1}")
     found = np.full((pairs, NUM_PARTS), -1, np.int32)
     found[pair] = 0
     found[pair, part] = 1
@@ -49,9 +49,9 @@ def part_states(pairs: int, pair: Int[np.ndarray, " s"], part: Int[np.ndarray, "
 
 
 def open_hake(table: Any, path: str | os.PathLike[str]) -> LabelFile:
-    """The file opened; `image_id` is the number in the file name. Raises CorruptFileError."""
+    """Open HAKE's JSON; `image_id` is the number in the file name. Raises CorruptFileError for another layout."""
     if not is_hake(table):
-        raise CorruptFileError(f"{path}: not HAKE's layout: expected file names with 'labels'")
+        raise CorruptFileError(f"{path}: is not in HAKE's layout; expected file names with 'labels'")
     keys = list(table)
     names = [Path(key).name for key in keys]
     try:
@@ -62,7 +62,7 @@ def open_hake(table: Any, path: str | os.PathLike[str]) -> LabelFile:
     def rows(row: int) -> list[Mapping[str, Any]]:
         entry = table[keys[row]]
         if not isinstance(entry, dict) or not isinstance(entry.get("labels"), list):
-            raise CorruptFileError(f"{path}: record {row} ({names[row]}): field 'labels' is no list")
+            raise CorruptFileError(f"{path}: record {row} ({names[row]}): field 'labels' is not a list")
         return entry["labels"]
 
     def size(row: int) -> tuple[int, int]:
@@ -82,7 +82,7 @@ def open_hake(table: Any, path: str | os.PathLike[str]) -> LabelFile:
 
 def _columns(labels: list[Mapping[str, Any]], where: str) -> Columns:
     boxes = np.array([[row["human_bbox"], row["object_bbox"]] for row in labels], np.float64).reshape(-1, 2, 4)
-    boxes[..., 2:] = np.maximum(boxes[..., 2:], boxes[..., :2])  # As in `hake_flat`: one pixel.
+    boxes[..., 2:] = np.maximum(boxes[..., 2:], boxes[..., :2])  # at least one pixel, as in flat npz
     hoi = whole_numbers([row["hoi_id"] for row in labels]).reshape(-1) - 1
     states = [
         (place, mention["human_part"]) for place, row in enumerate(labels) for mention in row.get("action_labels") or ()
@@ -96,7 +96,7 @@ def _columns(labels: list[Mapping[str, Any]], where: str) -> Columns:
 #
 # An npz with `image_id` [I] (numbers of the files), `pair_image` [P] rows of it, `pair_hoi` [P] from 0, `pair_hbox` and
 # `pair_obox` [P, 4] in 1-based inclusive pixels, `pair_image_wh` [P, 2]; optionally `part_pair` [S] rows of pairs and
-# `part_id` [S], the body parts that act (`hake_files`).
+# `part_id` [S], the body parts that act.
 
 _NEEDED = ("image_id", "pair_image", "pair_hoi", "pair_hbox", "pair_obox", "pair_image_wh")
 
@@ -107,14 +107,18 @@ def is_flat_pairs(content: Mapping[str, np.ndarray]) -> bool:
 
 
 def annotations_of_flat_pairs(content: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Annotations:
-    """One split; `image_id` is the number in the file's name. Raises io.CorruptFileError naming file and image."""
+    """Annotations of the flat layout; `image_id` is the number in the image's file name.
+
+    Raises:
+      CorruptFileError: arrays are malformed; the message names file and image.
+    """
     vocabulary = get_vocabulary("hico_det")
     numbers, image = np.asarray(content["image_id"], np.int64), np.asarray(content["pair_image"], np.int64)
     pairs = len(image)
     if any(len(content[name]) != pairs for name in _NEEDED[2:]) or np.any((image < 0) | (image >= len(numbers))):
-        raise CorruptFileError(f"{path}: pair arrays differ in length, or point at no image")
+        raise CorruptFileError(f"{path}: pair arrays differ in length, or refer to a missing image")
     boxes = np.stack([content["pair_hbox"], content["pair_obox"]], axis=1).astype(np.float64)
-    # An end before its start, as a few of HAKE's boxes have it, is taken as one pixel.
+    # A few of HAKE's boxes end before they start; they become one pixel wide.
     boxes[..., 2:] = np.maximum(boxes[..., 2:], boxes[..., :2])
     try:
         states = part_states(

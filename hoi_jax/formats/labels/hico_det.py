@@ -2,7 +2,7 @@
 
 Its boxes are the official ones: 1-based inclusive pixels (x1, y1, x2, y2). They become continuous corners
 [x1 - 1, y1 - 1, x2, y2], whose plain IoU equals the official evaluator's "+1" IoU. Every annotated row keeps its own
-two boxes: HICO-DET draws new boxes for every HOI class, and merging them is the pipeline's named choice.
+two boxes: HICO-DET draws new boxes for every HOI class, and merging them is an option of the input pipeline.
 """
 
 import os
@@ -32,9 +32,9 @@ def is_instances(table: object) -> bool:
 
 
 def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """`table` itself. Raises io.CorruptFileError where the outer layout is another one."""
+    """`table` itself. Raises io.CorruptFileError for another outer layout."""
     if not is_instances(table):
-        raise CorruptFileError(f"{path}: not the HICO-DET instances layout; it needs the keys {sorted(_NEEDED)}")
+        raise CorruptFileError(f"{path}: is not in HICO-DET's instances layout, which needs the keys {sorted(_NEEDED)}")
     lists = [table[name] for name in ("filenames", "size", "annotation")]
     if not all(isinstance(rows, list) for rows in lists) or len({len(rows) for rows in lists}) != 1:
         raise CorruptFileError(f"{path}: filenames, size and annotation are not lists of one length")
@@ -42,10 +42,10 @@ def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any
 
 
 def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> Columns:
-    """Instances and pairs of one image: row r has the human 2r and the object 2r + 1.
+    """Instances and pairs of one image; row r has the human 2r and the object 2r + 1.
 
     Raises:
-      io.CorruptFileError: beginning with `where`, naming the field.
+      io.CorruptFileError: the annotation is malformed; the message begins with `where` and names the field.
     """
     try:
         human, obj, hoi = annotation["boxes_h"], annotation["boxes_o"], annotation["hoi"]
@@ -73,7 +73,7 @@ def columns_of_pairs(
 
 
 def open_instances(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelFile:
-    """A checked file opened; `image_id` is the position in it, as in the built records."""
+    """Open a checked file; `image_id` is the position in it, as in records."""
     vocabulary = get_vocabulary("hico_det")
     names = [Path(str(name)).name for name in table["filenames"]]
 
@@ -101,7 +101,7 @@ def _size(size: Any, where: str) -> tuple[int, int]:
 
 
 def class_order_fault(table: Mapping[str, Any]) -> str | None:
-    """Contradiction between the file's class lists and the official order, or None."""
+    """Description of a contradiction between the file's class lists and the official order, or None."""
     vocabulary = get_vocabulary("hico_det")
     for field, names in (("verbs", vocabulary.verbs), ("objects", OBJECTS_ALPHABETICAL)):
         given = table.get(field)
@@ -121,9 +121,9 @@ def class_order_fault(table: Mapping[str, Any]) -> str | None:
     return None
 
 
-# Reads HICO-DET's JSON layout and flat prediction arrays, both in the frame of the official files.
+# HICO-DET's JSON layout and flat prediction arrays, both in the coordinates of the official files.
 #
-# The JSON (`instances_test2015.json`) holds 1-based inclusive boxes. The flat arrays hold 0-based inclusive boxes:
+# The JSON (`instances_test2015.json`) has 1-based inclusive boxes. The flat arrays have 0-based inclusive boxes:
 # `pair_image` (position in the JSON), `pair_hbox`, `pair_obox`, `pair_object` (COCO order), `trip_pair`, `trip_verb`,
 # `trip_score`.
 

@@ -20,11 +20,12 @@ from hoi_jax.vocab import get_vocabulary
 
 
 def open_mat(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
-    """One split of `anno_bbox.mat`; `image_id` is the position in it. Entries marked `invis` have no box and are left
-    out.
+    """Open one split of `anno_bbox.mat`; `image_id` is the position in it.
+
+    Entries marked `invis` have no box and are left out.
 
     Raises:
-      io.DataError: naming file, record and field.
+      io.DataError: the file is malformed; the message names file, record and field.
     """
     images = _variable(path, f"bbox_{split}")
     vocabulary = get_vocabulary("hico_det")
@@ -50,12 +51,12 @@ def open_mat(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
 
 
 def is_image_labels(path: str | os.PathLike[str]) -> bool:
-    """Whether a `.mat` file is `anno.mat` rather than `anno_bbox.mat`. Raises DataError."""
+    """Whether a `.mat` file is `anno.mat` rather than `anno_bbox.mat`. Raises DataError if it is unreadable."""
     return bool(read_mat(path, ("list_test", "list_train")))
 
 
 def open_image_labels(path: str | os.PathLike[str], split: str = "test") -> LabelFile:
-    """One split of `anno.mat`: labels of whole images. Raises io.CorruptFileError naming file and field."""
+    """Open one split of `anno.mat`, labels of whole images. Raises io.CorruptFileError naming file and field."""
     names, labels = read_image_labels(path, split)
     count = len(names)
     return LabelFile(
@@ -88,14 +89,14 @@ def _boxes(rows: np.ndarray) -> Float[np.ndarray, "n 4"]:
 def read_image_labels(
     path: str | os.PathLike[str], split: str = "test"
 ) -> tuple[list[str], Int[np.ndarray, "images 600"]]:
-    """File names and labels of one split of `anno.mat`: its +1, 0, -1, and -2 for NaN (unknown).
+    """File names and labels of one split of `anno.mat`: +1, 0 and -1 as in the file, and -2 for NaN (unknown).
 
     Raises:
-      io.CorruptFileError: naming file and field.
+      io.CorruptFileError: the file is malformed; the message names file and field.
     """
     content = read_mat(path, (f"anno_{split}", f"list_{split}"))
     if len(content) != 2:
-        raise CorruptFileError(f"{path}: lacks the variables 'anno_{split}', 'list_{split}'")
+        raise CorruptFileError(f"{path}: variables 'anno_{split}', 'list_{split}' are absent")
     try:
         labels = np.asarray(content[f"anno_{split}"], np.float64)
         names = [Path(text_of(name)).name for name in content[f"list_{split}"].ravel()]
@@ -103,16 +104,18 @@ def read_image_labels(
         raise CorruptFileError(f"{path}: fields 'anno_{split}', 'list_{split}' are malformed ({error})") from error
     classes = len(get_vocabulary("hico_det").hois)
     if labels.shape != (classes, len(names)):
-        raise CorruptFileError(f"{path}: field 'anno_{split}' has shape {labels.shape}, not ({classes}, {len(names)})")
+        raise CorruptFileError(
+            f"{path}: field 'anno_{split}' has shape {labels.shape}, expected ({classes}, {len(names)})"
+        )
     if not np.isin(labels[~np.isnan(labels)], (1, 0, -1)).all():
-        raise CorruptFileError(f"{path}: field 'anno_{split}' holds other numbers than 1, 0, -1 and NaN")
+        raise CorruptFileError(f"{path}: field 'anno_{split}' has numbers other than 1, 0, -1 and NaN")
     return names, np.where(np.isnan(labels), -2, labels).astype(np.int32).T
 
 
 def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], split: str = "test") -> Annotations:
     """`annotations` with the image-level labels of `anno.mat`, joined by file name.
 
-    The file's +1, 0, -1 stay, NaN (unknown) becomes -2.
+    The labels are +1, 0 and -1 as in the file, and -2 for NaN (unknown).
 
     Raises:
       io.DataError: an image of `annotations` is not in the file, or the file is malformed.
@@ -121,7 +124,7 @@ def with_image_labels(annotations: Annotations, path: str | os.PathLike[str], sp
     column_of = {name: column for column, name in enumerate(names)}
     missing = [name for name in annotations.file_name.tolist() if name not in column_of]
     if missing:
-        raise DataError(f"{path}: has no labels of {len(missing)} images, first {missing[0]!r}")
+        raise DataError(f"{path}: has no labels for {len(missing)} images, the first of which is {missing[0]!r}")
     values = labels[[column_of[name] for name in annotations.file_name.tolist()]]
     classes = values.shape[1]
     return Annotations(
@@ -139,21 +142,21 @@ def _variable(path: str | os.PathLike[str], name: str) -> np.ndarray:
     content = read_mat(path, (name,))
     images = content.get(name)
     if not isinstance(images, np.ndarray) or not set(images.dtype.names or ()) >= {"filename", "size", "hoi"}:
-        raise CorruptFileError(f"{path}: not the anno_bbox layout; it needs the struct array {name!r}")
+        raise CorruptFileError(f"{path}: is not in the anno_bbox layout, which needs the struct array {name!r}")
     return images.ravel()
 
 
 def number_of(value: Any) -> float:
-    """A MATLAB value that holds one number. Raises ValueError for anything else."""
+    """The number in a MATLAB value. Raises ValueError if it is not a single number."""
     flat = np.ravel(value)
     if flat.size != 1:
-        raise ValueError(f"{value!r} is not one number")
+        raise ValueError(f"{value!r} is not a single number")
     return float(flat[0])
 
 
 def text_of(value: Any) -> str:
-    """A MATLAB value that holds one text, however deep. Raises ValueError for anything else."""
+    """The string in a MATLAB value, at any depth of nesting. Raises ValueError if it is not a single string."""
     flat = np.ravel(value)
     if flat.size != 1:
-        raise ValueError(f"{value!r} is not one text")
+        raise ValueError(f"{value!r} is not a single string")
     return str(text_of(flat[0]) if isinstance(flat[0], np.ndarray) else flat[0])

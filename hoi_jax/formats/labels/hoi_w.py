@@ -1,7 +1,7 @@
 """HOI-W's JSON layouts: annotations and results are lists of images with boxes and interactions between them.
 
-Files in circulation are dirty: numbers are texts, sometimes with a line break; some interactions name boxes that do
-not exist or verbs outside 1 to 10. What is left out is counted, never guessed.
+Files in circulation have errors: numbers are strings, sometimes with a line break; some interactions refer to boxes
+that do not exist or verbs outside 1 to 10. Such interactions are left out and counted, not repaired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ def read_hoi_w(
     """Ground truth, predictions and counts of parsed files.
 
     Interactions with a verb outside 1 to 10 are ignored. An annotated one that names a missing box counts as a
-    positive that nothing can find, a predicted one is a false positive. Predictions for unknown images are skipped.
+    positive that is never found, a predicted one as a false positive. Predictions for unknown images are skipped.
 
     Raises:
-      DataError: naming the file ("annotations" or "predictions"), the record and the field.
+      DataError: content is malformed; the message names the file ("annotations" or "predictions"), record and field.
     """
     names = [_field(row, "file_name", f"annotations: record {n}") for n, row in enumerate(annotations)]
     row_of = {str(name): row for row, name in enumerate(names)}
@@ -60,7 +60,7 @@ def _number(record: Any, name: str, where: str) -> int:
     try:
         return int(_field(record, name, where))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: field {name!r} is no whole number") from error
+        raise DataError(f"{where}: field {name!r} is not a whole number") from error
 
 
 def _collect(
@@ -95,9 +95,9 @@ def _entities(rows: Sequence[Any], where: str) -> tuple[list[int], np.ndarray]:
     try:
         corners = np.array([_field(row, "bbox", where) for row in rows], np.float64).reshape(-1, 4)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: field 'bbox' does not hold four numbers per row") from error
+        raise DataError(f"{where}: field 'bbox' does not have four numbers per row") from error
     if len(corners) != len(classes):
-        raise DataError(f"{where}: field 'bbox' does not hold four numbers per row")
+        raise DataError(f"{where}: field 'bbox' does not have four numbers per row")
     return classes, corners
 
 
@@ -105,4 +105,4 @@ def _score(relation: Any, where: str) -> float:
     try:
         return float(_field(relation, "score", where))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: field 'score' is no number") from error
+        raise DataError(f"{where}: field 'score' is not a number") from error

@@ -1,7 +1,7 @@
-"""An open label file of any layout: its images, and the rows of each, read one at a time.
+"""An open label file of any layout, whose images are read one at a time.
 
-Evaluation wants whole splits (`annotations`), builders want records with images beside them, and the check wants to
-go on after a broken record: all three read through this type.
+Evaluation needs whole splits (`annotations`), builders need records to pair with images, and the checker has to
+continue after a malformed record; all three read through this type.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ class LabelFile:
 
     Attributes:
       path: the file, for messages.
-      layout: name of the layout, as in `annotation_files`.
+      layout: name of the layout.
       vocabulary_name, actions_vocabulary_name: as in `Annotations`.
       names: file name of every image, without folders.
-      image_ids: the dataset's own number of every image.
-      sizes_hw: height and width of every image as the file says, (0, 0) = it does not.
-      read: row -> its tables; raises DataError or one of `FAULTS` where the record is broken.
-      notes: row -> what of the record is left out, one text each; for layouts whose files are known to be dirty.
-      whole: the split, where it is in memory already.
+      image_ids: the dataset's number of every image.
+      sizes_hw: height and width of every image in the file, (0, 0) = not given.
+      read: row -> its tables; raises DataError or one of `FAULTS` for a malformed record.
+      notes: row -> descriptions of the rows left out of the record, for layouts whose files are known to have errors.
+      whole: the split, if it is in memory already.
     """
 
     path: str
@@ -50,7 +50,7 @@ class LabelFile:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        """Beginning of messages about a record."""
+        """File, record and image name, with which messages about a record begin."""
         return f"{self.path}: record {row} ({self.names[row]})"
 
     def columns(self, row: int) -> Columns:
@@ -63,7 +63,7 @@ class LabelFile:
             raise CorruptFileError(f"{self.where(row)}: malformed annotation ({error!r})") from error
 
     def record(self, row: int, hw: tuple[int, int] | None = None) -> Columns:
-        """A raw record without its image, whose size is `hw` or what the file says. Raises DataError."""
+        """A raw record without its image; `hw` replaces the size in the file. Raises DataError."""
         actions = self.actions_vocabulary_name
         count = len(get_vocabulary(actions).actions) if actions else 1
         size, number = self.sizes_hw[row] if hw is None else hw, int(self.image_ids[row])
@@ -73,10 +73,10 @@ class LabelFile:
         try:
             return record_of(number, self.names[row], size, self.columns(row), count)
         except UnicodeEncodeError as error:
-            raise CorruptFileError(f"{self.path}: record {row}: its file name is no text ({error})") from error
+            raise CorruptFileError(f"{self.path}: record {row}: its file name is not a string ({error})") from error
 
     def annotations(self) -> Annotations:
-        """The whole split. Raises DataError for the first broken record."""
+        """The whole split. Raises DataError for the first malformed record."""
         if self.whole is not None:
             return self.whole
         records = (self.record(row) for row in range(len(self)))
@@ -84,11 +84,11 @@ class LabelFile:
 
 
 FAULTS = (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError)
-"""Exceptions of reading a malformed record."""
+"""Exceptions raised by reading a malformed record."""
 
 
 def label_file_of(annotations: Annotations, path: str | os.PathLike[str], layout: str) -> LabelFile:
-    """A split that is in memory already."""
+    """Label file of a split that is in memory already."""
     tables = {**COLUMNS, "hoi_labels": ("hoi_labels",)}
     ends = {table: annotations.counts[table].cumsum() for table in tables}
 

@@ -1,11 +1,10 @@
 """PIC v2.0: relations between segmented people and objects, from `relations_<split>.json` and its PNG files.
 
-The JSON is a list of {"name", "image_id", "relations": [{"subject", "object", "relation"}]}; ends are instance
-numbers.
-Somewhere below the dataset's folder lie, for every image, two 8-bit PNG files of its name: one below a folder
-`semantic` (class 1..143 of every pixel, 0 = none) and one below a folder `instance` (instance number of every pixel).
-Class of an instance is the largest class number among its pixels, as the official evaluator has it; its box is the
-tightest one. Relations that name an instance without pixels, or whose subject is no human, are left out and listed.
+The JSON is a list of {"name", "image_id", "relations": [{"subject", "object", "relation"}]}; subject and object are
+instance numbers. Every image has two 8-bit PNG files of its name in the dataset's folder: one below a folder `semantic`
+(class 1..143 of every pixel, 0 = none) and one below a folder `instance` (instance number of every pixel). The class
+of an instance is the largest class number among its pixels, as in the official evaluator; its box is the tightest one.
+Relations that name an instance without pixels, or whose subject is not a human, are left out and listed.
 """
 
 import functools
@@ -37,7 +36,7 @@ def is_relations(table: object) -> bool:
 
 
 def map_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """(kind, image's name without ending) -> PNG file, for all below `folder`."""
+    """(kind, image name without suffix) -> PNG file, for all PNG files below `folder`."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.rglob("*.png")):
         for kind in KINDS:
@@ -47,41 +46,41 @@ def map_files(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def read_map(path: Path) -> Int[np.ndarray, "h w"]:
-    """A label map of one channel of 8 bits. Raises DataError naming the file."""
+    """Label map from a PNG file with one 8-bit channel. Raises DataError naming the file."""
     data = read_bytes(path, max_bytes=64 * MEGABYTE)
     try:
         with Image.open(memory.BytesIO(data), formats=("PNG",)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise TooLargeError(f"{path}: {image.width} x {image.height} pixels")
-            # "P" holds the same numbers as "L", with colours to look at.
+            # "P" has the same numbers as "L", plus a colour palette for display.
             if image.mode not in ("L", "P"):
-                raise CorruptFileError(f"{path}: mode {image.mode}, expected one channel of 8 bits")
+                raise CorruptFileError(f"{path}: mode is {image.mode}, expected one channel of 8 bits")
             return np.asarray(image).astype(np.int64)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CorruptFileError(f"{path}: not a readable PNG ({error})") from error
+        raise CorruptFileError(f"{path}: is not a readable PNG ({error})") from error
 
 
 def open_pic(table: Any, path: str | os.PathLike[str], folder: Path | None = None) -> LabelFile:
-    """The file opened.
+    """Open a relations file.
 
     Args:
-      folder: where the PNG files are; None = the folder of the file, or the one above it when that one holds them.
+      folder: folder of the PNG files; None = the folder of the file, or its parent if that contains them.
 
     Raises:
-      DataError: another layout, a record without a name, or no PNG files.
+      DataError: the layout is another one, a record has no name, or there are no PNG files.
     """
     if not is_relations(table) or not all(isinstance(row, dict) for row in table):
-        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of images with 'name', 'relations'")
+        raise CorruptFileError(f"{path}: is not in PIC's layout; expected a list of images with 'name', 'relations'")
     here = Path(path).resolve().parent
     maps: dict[tuple[str, str], Path] = {}
     for place in [folder] if folder is not None else [here, here.parent]:
         maps = maps or map_files(place)
     if not maps:
-        raise MissingFileError(f"{path}: no PNG files below folders named 'semantic' and 'instance' beside it")
+        raise MissingFileError(f"{path}: there are no PNG files in folders 'semantic' and 'instance' beside it")
     names = []
     for position, row in enumerate(table):
         if not isinstance(row.get("name"), str):
-            raise CorruptFileError(f"{path}: record {position}: field 'name' is no text")
+            raise CorruptFileError(f"{path}: record {position}: field 'name' is not a string")
         names.append(Path(row["name"]).name)
 
     def scene(row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +110,10 @@ def open_pic(table: Any, path: str | os.PathLike[str], folder: Path | None = Non
 def pic_columns(
     record: Mapping[str, Any], semantic: Int[np.ndarray, "h w"], instance: Int[np.ndarray, "h w"]
 ) -> tuple[Columns, list[str]]:
-    """(tables of one image with masks, what was left out).
+    """(tables of one image with masks, descriptions of the relations left out).
 
     Raises:
-      ValueError, KeyError, TypeError: a class or relation that does not exist, or a malformed relation.
+      ValueError, KeyError, TypeError: a class or relation does not exist, or a relation is malformed.
     """
     vocabulary = get_vocabulary("pic")
     numbers = [int(n) for n in np.unique(instance) if n]
@@ -123,9 +122,9 @@ def pic_columns(
         mask = instance == number
         label = int(semantic[mask].max())
         if not 0 <= label <= len(vocabulary.objects):
-            raise ValueError(f"semantic map: class {label} of instance {number}")
+            raise ValueError(f"semantic map: class {label} of instance {number} does not exist")
         if label == 0:
-            continue  # Pixels of an instance that are of no class say nothing.
+            continue  # the instance has no class
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         row_of[number] = len(classes)
         classes.append(label - 1)
@@ -136,11 +135,11 @@ def pic_columns(
         ends = [relation[name] for name in ("subject", "object")]
         verb = int(relation["relation"])
         if not 1 <= verb <= len(vocabulary.verbs):
-            raise ValueError(f"relation {place}: field 'relation' is {verb}")
+            raise ValueError(f"relation {place}: field 'relation' is {verb}, which does not exist")
         if any(end not in row_of for end in ends):
             notes.append(f"relation {place}: instances {ends} are not both in the image")
         elif classes[row_of[ends[0]]] != vocabulary.human_class or ends[0] == ends[1]:
-            notes.append(f"relation {place}: the subject is no human, or its own object")
+            notes.append(f"relation {place}: the subject is not a human, or is its own object")
         else:
             pairs.append((row_of[ends[0]], row_of[ends[1]], verb - 1))
     human, obj, verbs = np.array(pairs, np.int64).reshape(-1, 3).T
@@ -156,18 +155,20 @@ def png_of_mask(mask: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-# COCO's three ways to write a mask: polygons, run lengths, and run lengths packed into text.
+# COCO's three mask encodings: polygons, run lengths, and run lengths packed into a string.
 #
 # Run lengths count pixels column by column, beginning with those outside. Polygons are filled by Pillow, which differs
 # from COCO's own code by pixels on the outline.
 
 
 def unpacked_counts(text: str | bytes) -> list[int]:
-    """Run lengths of the packed form: 5 bits a character from "0" on, bit 6 = goes on, signed; from the third run on
-    the difference to the one two places before.
+    """Run lengths from the packed encoding.
+
+    Each character, counted from "0", has 5 bits of a signed number; bit 6 = the number continues. From the fourth run
+    on, a number is the difference to the run two places before.
 
     Raises:
-      ValueError: the text ends within a number, or holds other characters.
+      ValueError: the string ends within a number, or has other characters.
     """
     data = text.encode("ascii", "strict") if isinstance(text, str) else text
     counts: list[int] = []
@@ -175,7 +176,7 @@ def unpacked_counts(text: str | bytes) -> list[int]:
     for byte in data:
         bits = byte - 48
         if not 0 <= bits < 64 or shift > 30:
-            raise ValueError("packed run lengths hold an impossible character")
+            raise ValueError("packed run lengths contain an invalid character")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -190,7 +191,7 @@ def unpacked_counts(text: str | bytes) -> list[int]:
 
 
 def mask_of_counts(counts: Sequence[int], hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """A mask from run lengths. Raises ValueError where they do not fill the image."""
+    """Mask from run lengths. Raises ValueError if they do not fill the image."""
     height, width = hw
     runs = np.asarray(counts, np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
@@ -199,17 +200,17 @@ def mask_of_counts(counts: Sequence[int], hw: tuple[int, int]) -> Bool[np.ndarra
 
 
 def mask_of_segmentation(segmentation: Any, hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """A mask from the field `segmentation` of an annotation, in an image of `hw` = (height, width).
+    """Mask from the field `segmentation` of an annotation, in an image of `hw` = (height, width).
 
     Raises:
-      ValueError, TypeError, KeyError: malformed, or of another size than the image.
+      ValueError, TypeError, KeyError: the field is malformed or does not have the size of the image.
     """
     height, width = hw
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"field 'segmentation' needs an image with a size, it has {height} x {width}")
+        raise ValueError(f"field 'segmentation' needs the size of the image, which is {height} x {width}")
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"field 'segmentation' is of size {segmentation['size']}, the image {[height, width]}")
+            raise ValueError(f"field 'segmentation' has size {segmentation['size']}, the image has {[height, width]}")
         counts = segmentation["counts"]
         return mask_of_counts(unpacked_counts(counts) if isinstance(counts, str) else counts, hw)
     canvas = Image.new("1", (width, height))
@@ -217,21 +218,21 @@ def mask_of_segmentation(segmentation: Any, hw: tuple[int, int]) -> Bool[np.ndar
     for polygon in segmentation:
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         if len(points) < 3 or not np.isfinite(points).all() or np.abs(points).max() > 1e6:
-            raise ValueError("field 'segmentation' holds a polygon without three finite corners")
+            raise ValueError("field 'segmentation' has a polygon without three finite corners")
         draw.polygon([(float(x), float(y)) for x, y in points], fill=1)
     return np.asarray(canvas)
 
 
 def _pic_table(path: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """The list of relations at `path`, or of the only one in the folder `path`."""
+    """(file, its list of relations), where `path` is that file or a folder with a single one."""
     if path.is_dir():
         lists = sorted(path.glob("relations*.json"))
         if len(lists) != 1:
-            raise MissingFileError(f"{path}: {len(lists)} files relations*.json, expected one")
+            raise MissingFileError(f"{path}: there are {len(lists)} files relations*.json, expected one")
         path = lists[0]
     table = io.read_json(path)
     if not is_relations(table) or not all(isinstance(row, dict) for row in table):
-        raise CorruptFileError(f"{path}: not PIC's layout: expected a list of images with 'name', 'relations'")
+        raise CorruptFileError(f"{path}: is not in PIC's layout; expected a list of images with 'name', 'relations'")
     return path, table
 
 
@@ -243,13 +244,13 @@ class LazyScene(NamedTuple):
 
 
 def pic_scenes(path: str | os.PathLike[str]) -> dict[str, LazyScene]:
-    """Image's name without ending -> its scene, read when it is asked for.
+    """Image name without suffix -> its scene, which is read on demand.
 
     Args:
       path: `relations_<split>.json` with folders `semantic` and `instance` beside it, or the folder of these.
 
     Raises:
-      io.DataError: naming the file; scenes raise it when a map is absent or damaged.
+      io.DataError: the file is malformed; scenes raise it when a map is absent or malformed.
     """
     file, table = _pic_table(Path(path))
     maps = map_files(file.resolve().parent) or map_files(file.resolve().parent.parent)
@@ -268,7 +269,7 @@ def pic_scenes(path: str | os.PathLike[str]) -> dict[str, LazyScene]:
     found: dict[str, LazyScene] = {}
     for position, record in enumerate(table):
         if not isinstance(record.get("name"), str) or not isinstance(record["relations"], list):
-            raise CorruptFileError(f"{file}: record {position}: no text in 'name', or no list in 'relations'")
+            raise CorruptFileError(f"{file}: record {position}: 'name' is not a string, or 'relations' is not a list")
         stem = Path(record["name"]).stem
         found[stem] = LazyScene(len(record["relations"]), functools.partial(scene, position, record, stem))
     return found

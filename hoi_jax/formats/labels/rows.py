@@ -18,10 +18,10 @@ def instance_columns(
 ) -> Columns:
     """The `instances_*` columns for boxes without keypoints, faces, parts or masks.
 
-    Boxes may reach out of the image, and may have no area; that is kept as annotated.
+    Boxes that extend beyond the image or have no area are left as annotated.
 
     Raises:
-      ValueError: a box is not finite, or ends before it begins.
+      ValueError: a box is not finite or ends before it begins.
     """
     count = len(boxes_xyxy_px)
     boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(count, 4)
@@ -41,7 +41,7 @@ def instance_columns(
 
 
 def whole_numbers(values: object) -> Int[np.ndarray, "..."]:
-    """Numbers of a label file as integers. Raises ValueError, TypeError for anything else than whole numbers."""
+    """Numbers of a label file as integers. Raises ValueError or TypeError for anything but whole numbers."""
     numbers = np.asarray(values, np.float64)
     if not np.all((np.abs(numbers) < 2**53) & (numbers == np.round(numbers))):
         raise ValueError(f"{numbers[(numbers != np.round(numbers)) | ~np.isfinite(numbers)][:1]} is not a whole number")
@@ -51,7 +51,7 @@ def whole_numbers(values: object) -> Int[np.ndarray, "..."]:
 def pair_columns(
     human: Int[np.ndarray, " p"], obj: Int[np.ndarray, " p"], verb: Int[np.ndarray, " p"]
 ) -> dict[str, np.ndarray]:
-    """The `pairs_*` columns: rows of instances and a verb, without part states."""
+    """The `pairs_*` columns from instance rows and verbs, without part states."""
     return {
         "pairs_human": np.asarray(human, np.int32),
         "pairs_object": np.asarray(obj, np.int32),
@@ -66,7 +66,7 @@ def persons_and_pairs(
     roles: Int[np.ndarray, "n actions 2"],
     vocabulary: Vocabulary,
 ) -> Columns:
-    """The `persons_*` columns, and a raw pair row for every verb that a person does (object -1: none, or not seen)."""
+    """The `persons_*` columns, and a raw pair row for every verb of a person (object -1: none or not visible)."""
     rows = [
         (instance[person], roles[person, action, slot] if slot >= 0 else -1, verb)
         for person in range(len(instance))
@@ -84,7 +84,7 @@ def record_of(
     """A raw record without its image; tables that `columns` lacks are empty.
 
     Args:
-      original_hw_px: height and width; (0, 0) where the label file does not say.
+      original_hw_px: height and width; (0, 0) where the label file does not give them.
     """
     return {
         **schema.empty_record(num_actions),

@@ -1,12 +1,12 @@
 """V-COCO labels from their official files (with COCO instances), or from the pair layout of fredzzhang/vcoco.
 
 COCO boxes are (x, y, width, height); they become continuous corners (x, y, x + width, y + height). The official
-evaluator's own convention (x2 = x + max(0, width - 1)) is applied in `action_frame`.
+evaluator's convention (x2 = x + max(0, width - 1)) is applied in `evaluation.metrics.alignment`.
 
 The layout is recognised by content:
 - official: a list of 26 action tables; boxes come from COCO's own files;
-- pairs: {"annotations": [...], "classes": 24 names, "images": ids}: only pairs with an annotated object survive in it,
-  so persons get 0 for the role actions they lack, and -1 (unknown) for actions without object and for `point`;
+- pairs: {"annotations": [...], "classes": 24 names, "images": ids}, which has only pairs with an annotated object;
+  persons get 0 for the role actions they lack, and -1 (unknown) for actions without object and for `point`;
 - pairs by split: the same with {"annotations": {split: [...]}}; all splits together become one split.
 """
 
@@ -39,13 +39,13 @@ def is_pairs(table: object) -> bool:
 
 
 def pair_annotations(path: str | os.PathLike[str], table: Any) -> list[dict[str, Any]]:
-    """The rows of a pair file, splits put together in the file's order."""
+    """The rows of a pair file, with its splits concatenated in file order."""
     if not is_pairs(table):
-        raise CorruptFileError(f"{path}: not a V-COCO layout; expected 26 action tables, or annotations and classes")
+        raise CorruptFileError(f"{path}: is not a V-COCO layout; expected 26 action tables, or annotations and classes")
     rows = table["annotations"]
     groups = list(rows.values()) if isinstance(rows, dict) else [rows]
     if not all(isinstance(group, list) and all(isinstance(row, dict) for row in group) for group in groups):
-        raise CorruptFileError(f"{path}: field 'annotations' is not a list of images, or several by split")
+        raise CorruptFileError(f"{path}: field 'annotations' is neither a list of images nor lists by split")
     return [row for group in groups for row in group]
 
 
@@ -92,7 +92,7 @@ def persons_from_pairs(
         ("actions", action, len(class_to_verb)),
     ):
         if np.any((values < 0) | (values >= limit)):
-            raise ValueError(f"field {name!r} names a class that does not exist")
+            raise ValueError(f"field {name!r} refers to a class that does not exist")
     verbs = class_to_verb[action]
     rows = np.concatenate(
         [np.c_[np.full(len(human), vocabulary.human_class), human], np.c_[object_class.reshape(-1), obj]]
@@ -119,14 +119,16 @@ def _actions_with_known_roles(class_to_verb: np.ndarray, vocabulary: Vocabulary)
 
 
 def open_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelFile:
-    """A split of the pair layout, which does not say how large images are; `image_id` is the file name's number."""
+    """Open a file of the pair layout, which has no image sizes; `image_id` is the number in the file name."""
     vocabulary = get_vocabulary("vcoco")
     class_to_verb = verbs_of_classes(table["classes"], vocabulary, path)
     rows = pair_annotations(path, table)
     names, numbers = [], []
     for position, row in enumerate(rows):
         if not isinstance(row.get("file_name"), str):
-            raise CorruptFileError(f"{path}: record {position}: malformed annotation, field 'file_name' is no text")
+            raise CorruptFileError(
+                f"{path}: record {position}: malformed annotation, field 'file_name' is not a string"
+            )
         names.append(Path(row["file_name"]).name)
         try:
             numbers.append(number_in(names[-1]))
@@ -139,7 +141,7 @@ def open_pairs(table: Mapping[str, Any], path: str | os.PathLike[str]) -> LabelF
 
 
 class CocoInstances:
-    """Boxes and images of COCO `instances_*.json` files by annotation and image number."""
+    """Boxes by annotation number and images by image number, from COCO's `instances_*.json` files."""
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]]):
         self.images: dict[int, Mapping[str, Any]] = {}
@@ -152,7 +154,7 @@ class CocoInstances:
                 for row in table["annotations"]:
                     self.by_image.setdefault(row["image_id"], []).append(row)
             except (KeyError, TypeError) as error:
-                raise CorruptFileError(f"{path}: not COCO's instances layout ({error!r})") from error
+                raise CorruptFileError(f"{path}: is not in COCO's instances layout ({error!r})") from error
 
 
 class OfficialTable:
@@ -178,17 +180,17 @@ class OfficialTable:
                 self.role_ann_id[:, a, : len(ids) - 1] = ids[1:].T
             image_id = np.asarray(entries[0]["image_id"], np.int64)
         except (KeyError, ValueError, TypeError) as error:
-            raise CorruptFileError(f"{path}: not the official V-COCO layout ({error!r})") from error
+            raise CorruptFileError(f"{path}: is not in the official V-COCO layout ({error!r})") from error
         if self.label.shape[0] != count or image_id.shape != (count,):
             raise CorruptFileError(f"{path}: fields 'label', 'image_id', 'ann_id' have different lengths")
         if not np.isin(self.label, (0, 1)).all():
-            raise CorruptFileError(f"{path}: field 'label' holds something else than 0 and 1")
+            raise CorruptFileError(f"{path}: field 'label' has values other than 0 and 1")
         self.images = list(dict.fromkeys(image_id.tolist()))
         self.persons = {i: np.flatnonzero(image_id == i) for i in self.images}
 
 
 def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -> tuple[str, Columns]:
-    """(file name, columns) of one image: all its COCO instances; persons without V-COCO labels stay unlabelled.
+    """(file name, columns) of one image with all its COCO instances; persons without V-COCO labels are unlabelled.
 
     Raises:
       io.DataError: COCO's files lack the image, an annotation of it, or a field.
@@ -196,7 +198,7 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
     vocabulary = get_vocabulary("vcoco")
     where = f"COCO instances: image {image_id}"
     if image_id not in coco.images:
-        raise DataError(f"{where} of V-COCO is not in them")
+        raise DataError(f"{where} of V-COCO is absent")
     try:
         annotations = coco.by_image.get(image_id, [])
         ids = np.asarray([a["id"] for a in annotations], np.int64)
@@ -219,13 +221,13 @@ def official_columns(table: OfficialTable, coco: CocoInstances, image_id: int) -
 
 
 def open_official(table: Any, path: str | os.PathLike[str], coco: CocoInstances) -> LabelFile:
-    """A split of the official layout, images in order of their first person. Raises DataError."""
+    """Open a file of the official layout; images are in the order of their first person. Raises DataError."""
     people = OfficialTable(path, table)
     names, sizes = [], []
     for image_id in people.images:
         image = coco.images.get(image_id)
         if image is None:
-            raise DataError(f"{path}: COCO instances: image {image_id} of V-COCO is not in them")
+            raise DataError(f"{path}: COCO instances: image {image_id} of V-COCO is absent")
         try:
             names.append(Path(image["file_name"]).name)
             sizes.append((int(image["height"]), int(image["width"])))

@@ -1,6 +1,6 @@
 """Reader of the flat V-COCO layout: persons, labels and roles by annotation id, detections with sparse role rows.
 
-Keys are described where the layout is made (`vcoco_eval_*_gt.npz`, `vcoco_eval_*_preds.npz`).
+It is the layout of the golden files `vcoco_eval_*_gt.npz` and `vcoco_eval_*_preds.npz` (`tests/golden`).
 """
 
 import os
@@ -34,10 +34,10 @@ def is_flat_truth(content: Mapping[str, np.ndarray]) -> bool:
 
 
 def annotations_from_flat(content: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Annotations:
-    """A split of the flat layout, which does not say how large images are.
+    """Annotations from the flat layout, which has no image sizes.
 
     Raises:
-      DataError: naming the file and the field that is malformed, or points nowhere.
+      DataError: a field is malformed or refers to a missing row; the message names file and field.
     """
     vocabulary = get_vocabulary("vcoco")
     table = {name: named.take(content, name, kind, ndim, path) for name, (kind, ndim) in _TRUTH_FIELDS.items()}
@@ -102,7 +102,7 @@ def truth_from_flat(arrays: Mapping[str, np.ndarray]) -> ActionTruth:
 
 
 def detections_from_flat(arrays: Mapping[str, np.ndarray], image_ids: np.ndarray) -> ActionDetections:
-    """Detections of the flat layout, for the images `image_ids` (row order). Raises DataError for others."""
+    """Detections of the flat layout, for the images `image_ids` (row order). Raises DataError for other images."""
     return ActionDetections(
         rows_of(image_ids, arrays["det_image"], "image"),
         arrays["det_person_box"].astype(np.float64),

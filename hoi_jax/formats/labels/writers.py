@@ -1,7 +1,7 @@
-"""Label writers for the layouts of other code, with the information that each layout loses (`CANNOT`).
+"""Label writers for the layouts of other code, with the information that each layout loses (`LAYOUTS`).
 
-Every writer takes `Annotations` and returns what goes into one JSON file; readers are those of `annotation_files`.
-Boxes keep all their digits: what is written and read again is equal bit for bit.
+Every writer takes `Annotations` and returns the content of one JSON file, which `detect.read_annotations` reads.
+Boxes keep all their digits, so that a round trip is bit-identical.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ class Layout:
 
 
 FoundImage = tuple[str, int, tuple[int, int], Columns]
-"""File name, image number, (height, width), tables."""
+"""(file name, image number, (height, width), tables)."""
 
 
 def iterate_images(annotations: Annotations) -> Iterator[FoundImage]:
-    """The rows of every image."""
+    """Iterate over the images of a split with their rows."""
     ends = {table: annotations.counts[table].cumsum() for table in COLUMNS}
     for row in range(annotations.num_images):
         columns: Columns = {}
@@ -49,7 +49,7 @@ def iterate_images(annotations: Annotations) -> Iterator[FoundImage]:
 
 
 def _numbers(values: object) -> list[Any]:
-    """As plain numbers; float32 becomes the double of the same value."""
+    """Plain Python numbers; float32 becomes the double of the same value."""
     return np.asarray(values).astype(np.float64).tolist()
 
 
@@ -57,7 +57,7 @@ def _official_boxes(columns: Columns, which: str) -> np.ndarray:
     """Human or object boxes of the pairs in 1-based inclusive pixels."""
     rows = np.asarray(columns[f"pairs_{which}"])
     if np.any(rows < 0):
-        raise CannotWriteError("a pair has no object, which HICO-DET's layouts cannot say")
+        raise CannotWriteError("a pair has no object, which HICO-DET's layouts cannot represent")
     boxes = np.asarray(columns["instances_xyxy_px"])[rows].astype(np.float64)
     return boxes + [1, 1, 0, 0]
 
@@ -99,7 +99,7 @@ def write_hico_json(annotations: Annotations) -> dict[str, Any]:
 
 
 def write_hake(annotations: Annotations) -> dict[str, Any]:
-    """HAKE's instance-level JSON. Which state an acting part is in is not kept in our records: it is written as 0."""
+    """HAKE's instance-level JSON. Annotations lack the detailed state of an acting part, which is written as 0."""
     vocabulary = get_vocabulary("hico_det")
     table = {}
     for name, _, (height, width), columns in iterate_images(annotations):
@@ -170,7 +170,7 @@ def write_vcoco_pairs(annotations: Annotations) -> dict[str, Any]:
 
 
 def _role_classes(vocabulary: Vocabulary) -> dict[int, int]:
-    """verb -> class of the 24 that have an object, without "point"."""
+    """Verb -> role class, of the 24 with an object; "point" is left out."""
     verbs = [
         v
         for v, slot in enumerate(vocabulary.verb_role)
@@ -185,7 +185,7 @@ def _role_class_name(vocabulary: Vocabulary, verb: int) -> str:
 
 
 def write_vcoco_official(annotations: Annotations) -> dict[str, Any]:
-    """The 26 action tables ("actions") and the COCO instances that they refer to ("coco").
+    """The 26 action tables ("actions") and their COCO instances ("coco").
 
     Boxes without a COCO number get the next free one.
     """
@@ -232,7 +232,7 @@ def write_vcoco_official(annotations: Annotations) -> dict[str, Any]:
 
 
 def write_custom(annotations: Annotations) -> dict[str, Any]:
-    """Our own layout: COCO plus pairs (`hoi_jax.formats.labels.custom`). One entry of `pairs` per row and verb."""
+    """The custom layout (`hoi_jax.formats.labels.custom`): COCO plus one entry of `pairs` per row and verb."""
     vocabulary = get_vocabulary(annotations.vocabulary_name)
     images, objects, pairs = [], [], []
     for name, number, (height, width), columns in iterate_images(annotations):
@@ -273,30 +273,30 @@ LAYOUTS: Mapping[str, Layout] = {
     "hico_json": Layout(
         write_hico_json,
         ("hico_det",),
-        ("boxes that are in no pair", "that two pairs share a box", "part states", "image numbers", *_PAIR_LOSSES),
+        ("boxes outside pairs", "boxes shared by pairs", "part states", "image numbers", *_PAIR_LOSSES),
     ),
     "hake": Layout(
         write_hake,
         ("hico_det",),
         (
-            "boxes that are in no pair", "that two pairs share a box", "the size of images without pairs",
-            "image numbers other than the file name's", "which state a part is in", *_PAIR_LOSSES,
+            "boxes outside pairs", "boxes shared by pairs", "sizes of images without pairs",
+            "image numbers other than the file name's", "detailed states of parts", *_PAIR_LOSSES,
         ),
     ),
     "hoi_a": Layout(
         write_hoi_a,
         ("hico_det", "vcoco", "hoi_w"),
         (
-            "image numbers (they are positions; V-COCO: the file name's)", "sizes, for other readers than ours",
-            "part states", "V-COCO: people labelled as doing nothing, and COCO's numbers of boxes", *_PAIR_LOSSES,
+            "image numbers (they become positions; V-COCO: the file name's)", "image sizes, for other readers",
+            "part states", "V-COCO: people labelled without actions, and COCO's annotation numbers", *_PAIR_LOSSES,
         ),
     ),
     "vcoco_pairs": Layout(
         write_vcoco_pairs,
         ("vcoco",),
         (
-            "actions without object, or whose object is not annotated", "point", "boxes that are in no pair",
-            "COCO's numbers of boxes", "sizes", "people labelled as doing nothing", *_PAIR_LOSSES,
+            "actions without an annotated object", "point", "boxes outside pairs",
+            "COCO's annotation numbers", "image sizes", "people labelled without actions", *_PAIR_LOSSES,
         ),
     ),
     "vcoco_official": Layout(
@@ -308,8 +308,9 @@ LAYOUTS: Mapping[str, Layout] = {
         write_custom,
         None,
         (
-            "V-COCO: which people were labelled, and that an action is known to be absent",
-            "COCO's numbers of boxes (they are counted anew)", "masks (read, not written)", "detections",
+            "V-COCO: which people were labelled, and actions labelled as absent",
+            "COCO's annotation numbers (boxes are renumbered)", "masks (read, not written)", "detections",
+
             "image-level labels",
         ),
     ),
@@ -318,13 +319,18 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def write(annotations: Annotations, name: str) -> Any:
-    """Content of the file. Raises CannotWriteError for labels that the layout has no place for, ValueError."""
+    """Content of a label file of the layout `name`.
+
+    Raises:
+      CannotWriteError: the layout cannot represent the labels.
+      ValueError: the layout is unknown.
+    """
     if name not in LAYOUTS:
-        raise ValueError(f"unknown layout {name!r}; there are {sorted(LAYOUTS)}")
+        raise ValueError(f"unknown layout {name!r}; known layouts are {sorted(LAYOUTS)}")
     layout = LAYOUTS[name]
     if layout.vocabularies is not None and annotations.vocabulary_name not in layout.vocabularies:
         raise CannotWriteError(
-            f"layout {name!r} is for {', '.join(layout.vocabularies)}; these are labels of "
+            f"layout {name!r} is for {', '.join(layout.vocabularies)}; the labels use vocabulary "
             f"{annotations.vocabulary_name!r}"
         )
     return layout.write(annotations)

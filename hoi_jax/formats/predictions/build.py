@@ -1,4 +1,4 @@
-"""Predictions built from the columns of a foreign file; absent columns take neutral values."""
+"""Predictions built from the columns of a foreign file; missing columns get neutral values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from hoi_jax.predictions import Predictions, check_prediction_arrays
 from hoi_jax.vocab import Vocabulary
 
 INCLUSIVE_TO_CORNERS = np.array([0.0, 0.0, 1.0, 1.0])
-"""Offset from 0-based inclusive pixels, the frame of official evaluators, to continuous corners."""
+"""Offset from 0-based inclusive pixels, as in official evaluators, to continuous corners."""
 
 
 def images_by_position(annotations: Annotations, position: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Image numbers for positions in the split; positions past its end get numbers that no image has."""
+    """Image numbers for positions in the split; positions past its end get unused numbers."""
     first_free = int(annotations.image_id.max(initial=0)) + 1
     known = position < annotations.num_images
     if not annotations.num_images:
@@ -25,7 +25,7 @@ def images_by_position(annotations: Annotations, position: Int[np.ndarray, " n"]
 
 
 def images_by_name(annotations: Annotations, names: Sequence[str]) -> Int[np.ndarray, " n"]:
-    """Image numbers for file names; unknown names get numbers that no image has."""
+    """Image numbers for file names; unknown names get unused numbers."""
     number_of = dict(zip(annotations.file_name.tolist(), annotations.image_id.tolist(), strict=True))
     first_free = int(annotations.image_id.max(initial=0)) + 1
     return np.array([number_of.get(name, first_free + row) for row, name in enumerate(names)], np.int64)
@@ -50,17 +50,17 @@ def build_predictions(
     agent_xyxy_px: Float[np.ndarray, "m 4"] | None = None,
     agent_scores: Float[np.ndarray, "m verbs"] | None = None,
 ) -> Predictions:
-    """A checked store.
+    """Checked predictions from columns.
 
     Args:
-      manifest: what is known of where the predictions come from.
+      manifest: known facts about the origin of the predictions.
       annotations: the split, for the sizes of its images.
-      where: how errors name the file.
+      where: name of the file in errors.
       listed_images: image numbers in the file, including those without a prediction.
       pair_boxes_px: human and object boxes in continuous corners.
 
     Raises:
-      io.DataError: sizes disagree or an index points nowhere, naming `where` and the field.
+      io.DataError: sizes disagree or an index is out of range; the message names `where` and the field.
     """
     agent_ids = np.zeros(0, np.int64) if agent_image_id is None else agent_image_id
     image_id = np.unique(np.concatenate([listed_images, pair_image_id, agent_ids]).astype(np.int64))
@@ -92,7 +92,7 @@ def build_predictions(
 
 
 def _sizes(annotations: Annotations, image_id: np.ndarray) -> np.ndarray:
-    """[n, 2] height and width of images by number; 0 for those that the split does not have."""
+    """[n, 2] height and width of images by number; 0 for images that are not in the split."""
     order = np.argsort(annotations.image_id, kind="stable")
     ordered = annotations.image_id[order]
     position = np.minimum(np.searchsorted(ordered, image_id), max(len(ordered) - 1, 0))

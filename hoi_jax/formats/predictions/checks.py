@@ -8,15 +8,15 @@ from hoi_jax.vocab import Vocabulary
 
 
 def prediction_counts(predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary) -> dict[str, int]:
-    """Counts for the manifest; all are zero for clean predictions except the first three.
+    """Counts for the manifest; only those in the first line are non-zero for clean predictions.
 
-    What is counted, and what evaluation does with it:
-    - `num_predictions`: verb scores of pairs; `num_predicted_pairs`, `num_predicted_people`;
-    - `unknown_images`, `predictions_in_unknown_images`: images that the split does not have; left out;
+    Each count, and the treatment of its rows in evaluation:
+    - `num_predictions` (verb scores of pairs), `num_predicted_pairs`, `num_predicted_people`;
+    - `unknown_images`, `predictions_in_unknown_images`: images that are not in the split; left out;
     - `images_without_predictions`: images of the split without any; their ground truth is missed;
     - `nan_scores`: left out; `infinite_scores`: ranked like numbers;
     - `nan_human_boxes`, `inverted_boxes` (x2 < x1 or y2 < y1): match nothing, so they are false positives;
-    - `boxes_outside_image`: boxes that leave their image by more than a pixel; matched as they are, never clipped;
+    - `boxes_outside_image`: boxes that extend more than a pixel beyond their image; matched without clipping;
     - `invalid_combinations`: verb scores whose verb and object form no class; left out of HOI class metrics.
     """
     known = np.isin(predictions.image_id, annotations.image_id)
@@ -56,9 +56,9 @@ def _invalid(predictions: Predictions, vocabulary: Vocabulary) -> int:
 
 
 EXPECTED = ("num_predictions", "num_predicted_pairs", "num_predicted_people")
-"""Counts that say nothing bad."""
+"""Counts that are no cause for a warning."""
 
 
 def warnings_of(counts: dict[str, int]) -> list[str]:
-    """A line for every count that is not zero and should make a reader look twice."""
+    """One warning line per non-zero count of unusual rows."""
     return [f"{name.replace('_', ' ')}: {count}" for name, count in counts.items() if count and name not in EXPECTED]

@@ -1,8 +1,8 @@
 """Prediction files of every layout, detected from file content and returned as `Predictions`.
 
-- `store`: our own npz;
+- `store`: npz of this library (`hoi_jax/predictions.py`);
 - `flat-npz`: HICO-DET's `pair_*`, `trip_*` or V-COCO's `det_*`, `role_*`;
-- `ppdm-json`, `qpic-json`, `gen-vlkt-json`: result lists of that family, plain or gzipped;
+- `ppdm-json`, `qpic-json`, `gen-vlkt-json`: result lists of these systems, plain or gzipped;
 - `hico-mat`: a folder of official `detections_XX.mat` (also UPT's and PViC's cache);
 - `vcoco-pickle`: official V-COCO detections (also UPT's and PViC's cache).
 """
@@ -25,20 +25,20 @@ FORMATS = ("store", "flat-npz", *hoi_json.DIALECTS, "hico-mat", "vcoco-pickle")
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
-    """The format of a file by its content; "json" for any of that family. Raises io.DataError for none of them."""
+    """Format of a file by its content; "json" for any of the JSON formats. Raises io.DataError for unknown content."""
     if Path(path).is_dir():
         return "hico-mat"
     head = io.read_head(path, 128)
     if head.startswith(b"PK"):
         return "store" if npz.META in io.read_npz(path) else "flat-npz"
     if io.is_mat(head):
-        raise io.DataError(f"{path}: give the folder of all detections_XX.mat, not one of them")
+        raise io.DataError(f"{path}: is one of the detections_XX.mat files; give their folder")
     if head.startswith(b"\x1f\x8b") or head.lstrip()[:1] in (b"[", b"{") and not head.startswith(b"]"):
         return "json"
     # Pickles begin with a protocol byte; those of protocol 0 with the mark of a list.
     if head[:1] == b"\x80" or head[:2] == b"(l":
         return "vcoco-pickle"
-    raise io.CorruptFileError(f"{path}: no known format of predictions; there are {', '.join(FORMATS)}")
+    raise io.CorruptFileError(f"{path}: is in no known prediction format ({', '.join(FORMATS)})")
 
 
 def read_predictions(
@@ -47,12 +47,13 @@ def read_predictions(
     """Predictions of any known format.
 
     Args:
-      vocabulary: of verbs and objects; a store must be in it.
-      annotations: the split that is predicted: names, numbers and order of its images.
-      format: one of `FORMATS`, or "auto" to decide by content.
+      vocabulary: vocabulary of verbs and objects, which a file of format `store` must use.
+      annotations: the split, for names, numbers and order of its images.
+      format: one of `FORMATS`, or "auto" to detect it from the content.
 
     Raises:
-      io.DataError: naming file, record and field that are wrong. ValueError: unknown `format`.
+      io.DataError: the content is malformed; the message names file, record and field.
+      ValueError: unknown `format`.
     """
     choice("format", format, ("auto", *FORMATS))
     found = detect_format(path) if format == "auto" else format
@@ -62,7 +63,9 @@ def read_predictions(
 def _read_own(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
     predictions = load_predictions(path)
     if predictions.vocabulary_name != vocabulary.name:
-        raise io.DataError(f"{path}: predictions are in {predictions.vocabulary_name!r}, expected {vocabulary.name!r}")
+        raise io.DataError(
+            f"{path}: predictions use vocabulary {predictions.vocabulary_name!r}, expected {vocabulary.name!r}"
+        )
     return predictions
 
 
@@ -72,18 +75,18 @@ def _read_flat(path: PathLike, vocabulary: Vocabulary, annotations: Annotations)
         return flat_npz.predictions_from_flat_pairs(content, path, vocabulary, annotations)
     if flat_npz.is_flat_actions(content) and vocabulary.actions:
         return flat_npz.predictions_from_flat_actions(content, path, vocabulary, annotations)
-    raise io.CorruptFileError(f"{path}: no flat predictions for {vocabulary.name}; it has {sorted(content)}")
+    raise io.CorruptFileError(f"{path}: has no flat predictions for {vocabulary.name}, only {sorted(content)}")
 
 
 def _read_hico_mat(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
     if not vocabulary.hois:
-        raise io.DataError(f"{path}: hico-mat files do not hold predictions in {vocabulary.name!r}")
+        raise io.DataError(f"{path}: hico-mat files cannot have predictions in vocabulary {vocabulary.name!r}")
     return hico_mat.predictions_from_detections(path, vocabulary, annotations)
 
 
 def _read_vcoco_pickle(path: PathLike, vocabulary: Vocabulary, annotations: Annotations) -> Predictions:
     if not vocabulary.actions:
-        raise io.DataError(f"{path}: vcoco-pickle files do not hold predictions in {vocabulary.name!r}")
+        raise io.DataError(f"{path}: vcoco-pickle files cannot have predictions in vocabulary {vocabulary.name!r}")
     return vcoco_pickle.predictions_from_detections(io.read_bytes(path), path, vocabulary, annotations)
 
 
@@ -92,7 +95,7 @@ def _read_json(
 ) -> Predictions:
     table = io.read_json(path)
     if not hoi_json.is_json_predictions(table):
-        raise io.CorruptFileError(f"{path}: JSON of no known prediction layout; expected a list with 'hoi_prediction'")
+        raise io.CorruptFileError(f"{path}: is no known prediction layout; expected a list with 'hoi_prediction'")
     return hoi_json.predictions_from_json(table, path, vocabulary, annotations, dialect)
 
 
@@ -104,7 +107,7 @@ READERS: dict[str, Callable[[PathLike, Vocabulary, Annotations], Predictions]] =
     "json": _read_json,
     **{name: functools.partial(_read_json, dialect=name) for name in hoi_json.DIALECTS},
 }
-"""Format -> what reads it, as of `detect_format` and `FORMATS`."""
+"""Format of `detect_format` or `FORMATS` -> its reader."""
 
 
 def write_official(
@@ -115,12 +118,12 @@ def write_official(
     *,
     use_nis: bool = True,
 ) -> int:
-    """Predictions for the scripts of the datasets' authors.
+    """Write predictions for the scripts of the datasets' authors.
 
-    HICO-DET: a folder of `.mat`; V-COCO: a pickle; HOI-W: a JSON list of images.
+    The format is a folder of `.mat` for HICO-DET, a pickle for V-COCO, and a JSON list of images for HOI-W.
 
     Returns:
-      number of rows or records written.
+      Number of rows or records written.
     """
     if vocabulary.name == HOI_W.name:
         records = hoi_w.hoi_w_results(predictions, annotations)

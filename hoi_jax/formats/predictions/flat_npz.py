@@ -5,7 +5,7 @@ HICO-DET: `pair_image` (position in the split), `pair_hbox`, `pair_obox` [P, 4] 
 `pair_binary_score` (interactiveness).
 V-COCO: `det_image` (COCO number), `det_person_box`, `det_agent_score` [D, 26] (NaN = none), `role_det`,
 `role_action`, `role_slot`, `role_box` (zeros or NaN = role not visible), `role_score`; optional `role_label` (object
-class, 80 = none). Boxes are in the frame of the official scripts.
+class, 80 = none). Boxes are in the coordinates of the official scripts.
 """
 
 import os
@@ -50,7 +50,7 @@ def _fields(
 
 
 def check_index(name: str, values: Int[np.ndarray, " n"], limit: int, where: str | os.PathLike[str]) -> None:
-    """Raises io.DataError, naming file, field and row, for a value outside 0..limit-1."""
+    """Check that values are in 0..limit-1. Raises io.DataError naming file, field and row."""
     wrong = np.flatnonzero((values < 0) | (values >= limit))
     if len(wrong):
         row = int(wrong[0])
@@ -58,14 +58,14 @@ def check_index(name: str, values: Int[np.ndarray, " n"], limit: int, where: str
 
 
 def check_boxes(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: str | os.PathLike[str]) -> None:
-    """Raises io.DataError for a field of boxes that does not hold four numbers a row."""
+    """Check that the box fields `names` have four numbers per row. Raises io.DataError naming file and field."""
     for name in names:
         if table[name].shape[1] != 4:
-            raise DataError(f"{where}: field {name!r} has {table[name].shape[1]} numbers a row, expected 4")
+            raise DataError(f"{where}: field {name!r} has {table[name].shape[1]} numbers per row, expected 4")
 
 
 def check_rows(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: str | os.PathLike[str]) -> None:
-    """Raises io.DataError where the fields `names` that are present have different lengths."""
+    """Check that those of the fields `names` that are present have equal lengths. Raises io.DataError naming them."""
     lengths = {name: len(table[name]) for name in names if name in table}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: fields have different lengths: {lengths}")
@@ -74,7 +74,7 @@ def check_rows(table: Mapping[str, np.ndarray], names: tuple[str, ...], where: s
 def predictions_from_flat_pairs(
     content: Mapping[str, np.ndarray], path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
 ) -> Predictions:
-    """HICO-DET's flat layout. Raises io.DataError naming file, field and row."""
+    """Predictions from HICO-DET's flat layout. Raises io.DataError naming file, field and row."""
     table = _fields(content, _PAIR_FIELDS, path)
     names = ("pair_image", "pair_hbox", "pair_obox", "pair_object", "pair_object_score", "pair_binary_score")
     check_rows(table, names, path)
@@ -104,7 +104,7 @@ def predictions_from_flat_pairs(
 def predictions_from_flat_actions(
     content: Mapping[str, np.ndarray], path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
 ) -> Predictions:
-    """V-COCO's flat layout. Raises io.DataError naming file, field and row."""
+    """Predictions from V-COCO's flat layout. Raises io.DataError naming file, field and row."""
     table = _fields(content, _ACTION_FIELDS, path)
     check_rows(table, ("det_image", "det_person_box", "det_agent_score"), path)
     names = ("role_det", "role_action", "role_slot", "role_box", "role_score", "role_label")
@@ -147,16 +147,18 @@ def predictions_from_actions(
     role_score: Float[np.ndarray, " r"],
     role_object: Int[np.ndarray, " r"],
 ) -> Predictions:
-    """A store of people with action scores, and one pair for each of their role boxes.
+    """Predictions of people with action scores, and one pair for each of their role boxes.
 
-    Boxes come in the official frame (inclusive pixels) and leave in continuous corners, empty role boxes (all zeros)
-    included: the way back restores their zeros.
+    Boxes are converted from inclusive pixels to continuous corners, including empty role boxes (all zeros), whose zeros
+    the inverse conversion restores.
 
     Raises:
-      io.DataError: an action or role that the vocabulary does not have, naming `where` and the row.
+      io.DataError: an action or role is not in the vocabulary; the message names `where` and the row.
     """
     if agent_scores.shape[1:] != (len(vocabulary.actions),):
-        raise DataError(f"{where}: agent scores have shape {agent_scores.shape}, not {len(vocabulary.actions)} actions")
+        raise DataError(
+            f"{where}: agent scores have shape {agent_scores.shape}, expected {len(vocabulary.actions)} actions"
+        )
     verb_of = np.full((len(vocabulary.actions), 2), -1)
     first_verb = np.full(len(vocabulary.actions), -1)
     for verb, (action, slot) in enumerate(zip(vocabulary.verb_action, vocabulary.verb_role, strict=True)):

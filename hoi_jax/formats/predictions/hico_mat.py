@@ -1,11 +1,11 @@
 """The exchange format of HICO-DET: a folder of `detections_01.mat` to `detections_80.mat`, one per object.
 
-Each holds a cell array `all_boxes` [HOI classes of the object, images]: cells of [n, 9] numbers, human x1 y1 x2 y2,
-object x1 y1 x2 y2, score, in 0-based inclusive pixels; an empty cell says "none". Images are in the order of the
+Each has a cell array `all_boxes` [HOI classes of the object, images]: cells of [n, 9] numbers, human x1 y1 x2 y2,
+object x1 y1 x2 y2, score, in 0-based inclusive pixels; an empty cell = no detections. Images are in the order of the
 official test list, which is that of the label files.
 
-Two object orders are in use: COCO's (person first), which the official evaluator expects, and the alphabet, in which
-UPT and PViC write. They are told apart by the number of HOI classes of each file.
+Two object orders are in use: COCO's (person first), which the official evaluator expects, and alphabetical order, as
+written by UPT and PViC. The reader distinguishes them by the number of HOI classes in each file.
 """
 
 import os
@@ -35,7 +35,7 @@ def object_order(vocabulary: Vocabulary, order: Order) -> list[int]:
 
 
 def _hois_of(vocabulary: Vocabulary) -> list[list[int]]:
-    """HOI classes of each object class, in their own order."""
+    """HOI classes of each object class, in vocabulary order."""
     rows: list[list[int]] = [[] for _ in vocabulary.objects]
     for hoi, (_, obj) in enumerate(vocabulary.hois):
         rows[obj].append(hoi)
@@ -45,15 +45,15 @@ def _hois_of(vocabulary: Vocabulary) -> list[list[int]]:
 def predictions_from_detections(
     folder: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
 ) -> Predictions:
-    """A store from a folder of detection files; every row becomes a pair with one verb.
+    """Predictions from a folder of detection files; every row becomes a pair with one verb.
 
     Raises:
-      io.DataError: a file is absent or malformed, or covers another number of images; it names file and cell.
+      io.DataError: a file is absent, malformed, or has a wrong number of images; the message names file and cell.
     """
     paths = [Path(folder) / f"detections_{number + 1:02d}.mat" for number in range(len(vocabulary.objects))]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise io.MissingFileError(f"{folder}: lacks {len(missing)} of {len(paths)} files, first {missing[0]}")
+        raise io.MissingFileError(f"{folder}: {len(missing)} of {len(paths)} files are missing, first {missing[0]}")
     counts = [len(hois) for hois in _hois_of(vocabulary)]
     cells = [_cells(path, annotations.num_images) for path in paths]
     heights = [len(table) for table in cells]
@@ -92,9 +92,9 @@ def predictions_from_detections(
 def _cells(path: Path, num_images: int) -> np.ndarray:
     table = io.read_mat(path, ("all_boxes",)).get("all_boxes")
     if not isinstance(table, np.ndarray) or table.dtype != object or table.ndim != 2:
-        raise io.CorruptFileError(f"{path}: lacks the cell array 'all_boxes'")
+        raise io.CorruptFileError(f"{path}: the cell array 'all_boxes' is absent")
     if table.shape[1] != num_images:
-        raise io.DataError(f"{path}: field 'all_boxes' covers {table.shape[1]} images, the labels {num_images}")
+        raise io.DataError(f"{path}: field 'all_boxes' has {table.shape[1]} images, the labels have {num_images}")
     return table
 
 
@@ -113,9 +113,10 @@ def write_detections(
     order: Order = "coco",
     use_nis: bool = True,
 ) -> int:
-    """Writes a store as detection files; returns the number of rows.
+    """Write predictions as detection files; return the number of rows.
 
-    Rows of a cell keep the order of the store. Combinations that are no HOI class, and scores of NaN, are left out.
+    Rows of a cell are in the order of the predictions. Combinations that are not an HOI class and NaN scores are left
+    out.
     """
     aligned = align(predictions, annotations, use_nis)
     pair = aligned.pair_rows[aligned.triplet_pair]
@@ -142,7 +143,7 @@ def write_detections(
 
 
 def _split(rows: np.ndarray, image: np.ndarray, hoi: np.ndarray, num_classes: int) -> list[dict[int, np.ndarray]]:
-    """For every class a table from image to its rows, in the order given."""
+    """Image -> its rows, in the given order, for every class."""
     tables: list[dict[int, np.ndarray]] = [{} for _ in range(num_classes)]
     order = np.lexsort((image, hoi))
     edges = np.flatnonzero(np.diff(hoi[order], prepend=-1) | np.diff(image[order], prepend=-1))
@@ -155,7 +156,7 @@ def _split(rows: np.ndarray, image: np.ndarray, hoi: np.ndarray, num_classes: in
 def mat_with_cells(name: str, rows: list[dict[int, np.ndarray]], num_columns: int) -> bytes:
     """A compressed MATLAB 5 file with one cell array [len(rows), num_columns] of matrices; absent cells are empty.
 
-    Written here because SciPy takes minutes for the millions of empty cells of a HICO-DET folder.
+    SciPy would take minutes for the millions of empty cells of a HICO-DET folder.
     """
     empty = _matrix(b"", np.zeros((0, 0)))
     cells = [empty] * (len(rows) * num_columns)

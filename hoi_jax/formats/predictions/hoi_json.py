@@ -4,10 +4,10 @@
      "predictions": [{"bbox": [x1, y1, x2, y2], "category_id": 1}, ...],
      "hoi_prediction": [{"subject_id": 0, "object_id": 1, "category_id": 37, "score": 0.9}, ...]}
 
-Boxes are 0-based inclusive pixels; `subject_id`, `object_id` point into `predictions`. Three ways to count:
+Boxes are 0-based inclusive pixels; `subject_id`, `object_id` are indices into `predictions`. Three numberings exist:
 - `ppdm-json`: COCO's category numbers (person 1), verbs from 1;
 - `qpic-json` (also CDN): objects 0 to 79 (person 0; 80 = none), verbs from 0;
-- `gen-vlkt-json`: objects as in QPIC, `category_id` of a HOI is its HOI class from 0.
+- `gen-vlkt-json`: objects as in QPIC, `category_id` of an HOI is its HOI class from 0.
 """
 
 import os
@@ -34,7 +34,7 @@ DIALECTS = ("ppdm-json", "qpic-json", "gen-vlkt-json")
 
 
 def is_json_predictions(table: object) -> bool:
-    """Whether parsed JSON is this layout (an empty list is too: no predictions)."""
+    """Whether parsed JSON has this layout; an empty list does (no predictions)."""
     return isinstance(table, list) and (not table or (isinstance(table[0], dict) and "hoi_prediction" in table[0]))
 
 
@@ -45,14 +45,14 @@ def predictions_from_json(
     annotations: Annotations,
     dialect: str | None = None,
 ) -> Predictions:
-    """A store with one pair per entry of `hoi_prediction`.
+    """Predictions with one pair per entry of `hoi_prediction`.
 
     Args:
-      dialect: one of `DIALECTS`; None decides by content: subjects are all 1 in PPDM's files and 0 in the others, and
-        only HOI classes go past the last verb.
+      dialect: one of `DIALECTS`; None detects it from the content: subjects are all 1 in PPDM's files and 0 in the
+        others, and only HOI classes exceed the last verb.
 
     Raises:
-      io.DataError: naming file, record and field.
+      io.DataError: the content is malformed; the message names file, record and field.
     """
     entries = [_entry(entry, f"{path}: record {row}") for row, entry in enumerate(table)]
     starts = np.cumsum([0, *(len(entry["category"]) for entry in entries)])[:-1]
@@ -83,7 +83,7 @@ def predictions_from_json(
 
 
 def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
-    """Arrays of one image, indices checked."""
+    """Arrays of one image, with checked indices."""
     if not isinstance(entry, Mapping):
         raise CorruptFileError(f"{where} is {type(entry).__name__}, expected an object")
     rows = {}
@@ -110,7 +110,7 @@ def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
 
 
 def _column(rows: list[Mapping[str, Any]], name: str, dtype: type, tail: tuple[int, ...], where: str) -> np.ndarray:
-    """One field of all rows as an array; null is NaN."""
+    """One field of all rows as an array; null becomes NaN."""
     try:
         values = np.array([row[name] for row in rows], np.float64).reshape(len(rows), *tail)
         return whole_numbers(values) if dtype is np.int64 else values
@@ -149,7 +149,7 @@ def _classes(
     vocabulary: Vocabulary,
     path: str | os.PathLike[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(verb, object class, -1 = none) in our numbers."""
+    """(verb, object class, -1 = none) as indices into the vocabulary."""
     objects = len(vocabulary.objects)
     if dialect == "ppdm-json":
         class_of = np.full(max(COCO_CATEGORY_IDS) + 1, -2)
@@ -165,11 +165,11 @@ def _classes(
             row = int(np.flatnonzero(wrong)[0])
             first = int(np.searchsorted(record, record[row]))
             raise CorruptFileError(
-                f"{path}: record {record[row]}: hoi_prediction {row - first}: field {name!r} leads to a class that "
-                f"{vocabulary.name} does not have, counted as in {dialect}"
+                f"{path}: record {record[row]}: hoi_prediction {row - first}: field {name!r} refers to a class that "
+                f"{vocabulary.name} does not have in the numbering of {dialect}"
             )
     if dialect == "gen-vlkt-json":
-        # That family's evaluator reads the HOI class only, whatever class the object box has.
+        # GEN-VLKT's evaluator uses only the HOI class and ignores the class of the object box.
         verb, object_class = np.array(vocabulary.hois, np.int64)[verb].reshape(-1, 2).T
     return verb, object_class
 
@@ -177,16 +177,16 @@ def _classes(
 def _image_ids(
     table: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], annotations: Annotations
 ) -> np.ndarray:
-    """Image number of every entry, by file name; without any names by position in the split."""
+    """Image number of every entry by file name, or by position in the split if no entry has a name."""
     names = [entry.get("file_name", entry.get("filename")) for entry in table]
     if names and all(name is None for name in names):
         if len(names) != annotations.num_images:
-            raise DataError(f"{path}: entries have no 'file_name', and {len(names)} are not the split's images")
+            raise DataError(f"{path}: entries have no 'file_name', and {len(names)} is not the number of images")
         return images_by_position(annotations, np.arange(len(names)))
     seen: dict[str, int] = {}
     for row, name in enumerate(names):
         if not isinstance(name, str):
-            raise CorruptFileError(f"{path}: record {row}: field 'file_name' is {name!r}, expected a text")
+            raise CorruptFileError(f"{path}: record {row}: field 'file_name' is {name!r}, expected a string")
         if seen.setdefault(Path(name).name, row) != row:
-            raise CorruptFileError(f"{path}: record {row}: {name!r} was record {seen[Path(name).name]} already")
+            raise CorruptFileError(f"{path}: record {row}: {name!r} repeats record {seen[Path(name).name]}")
     return images_by_name(annotations, [Path(name).name for name in names])

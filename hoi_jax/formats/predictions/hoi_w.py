@@ -14,17 +14,17 @@ def hoi_w_results(
 ) -> list[dict[str, Any]]:
     """One record per predicted image: its distinct boxes, and an interaction per verb above `least_score`.
 
-    Numbers of classes and verbs start from 1, as in the files; boxes are x1, y1, x2, y2 as they are stored.
+    Numbers of classes and verbs start from 1, as in the files; boxes are x1, y1, x2, y2 as in the predictions.
 
     Raises:
-      DataError: an image that the annotations do not name.
+      DataError: the annotations lack an image.
     """
     name_of = dict(zip(annotations.image_id.tolist(), annotations.file_name.tolist(), strict=True))
     image_of_triplet = predictions.pair_image[predictions.triplet_pair]
     records = []
     for image, number in enumerate(predictions.image_id.tolist()):
         if number not in name_of:
-            raise DataError(f"predictions: image {number} is not among the annotated ones")
+            raise DataError(f"predictions: image {number} is not in the annotations")
         name = name_of[number]
         entities: dict[tuple[float, ...], int] = {}
 

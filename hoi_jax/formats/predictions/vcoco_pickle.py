@@ -2,9 +2,9 @@
 
     {"image_id": 294, "person_box": [x1, y1, x2, y2], "hold_agent": 0.9, "hold_obj": [x1, y1, x2, y2, 0.8], ...}
 
-Boxes are in the frame of the official script (inclusive pixels). A score of NaN means "no prediction"; a role box of
-zeros or NaN means "the role is not visible". The script wants all keys of all actions; keys that are absent are read
-as no prediction, in UPT's cache as score 0 with a tiny box, which is what its authors' class says for them.
+Boxes are in the coordinates of the official script (inclusive pixels). A score of NaN means "no prediction"; a role box
+of zeros or NaN means "the role is not visible". The script requires all keys of all actions. Missing keys are read as
+no prediction, or, in UPT's cache, as score 0 with a tiny box, as in UPT's own reader.
 """
 
 import dataclasses
@@ -30,14 +30,15 @@ _TINY_BOX = (0.0, 0.0, 0.1, 0.1, 0.0)
 def predictions_from_detections(
     data: bytes, path: str | os.PathLike[str], vocabulary: Vocabulary, annotations: Annotations
 ) -> Predictions:
-    """A store from the content of a detections file.
+    """Predictions from the content of a detections file.
 
     Raises:
-      io.DataError: naming file, record and field; also for a pickle that wants to build anything but plain data.
+      io.DataError: the content is malformed, or the pickle would build anything but plain data; the message names file,
+        record and field.
     """
     entries = plain_pickle.loads(data, path)
     if not isinstance(entries, list):
-        raise io.CorruptFileError(f"{path}: holds {type(entries).__name__}, expected a list of detections")
+        raise io.CorruptFileError(f"{path}: contains {type(entries).__name__}, expected a list of detections")
     actions, role_keys = vocabulary.actions, _role_keys(vocabulary)
     image_id = np.zeros(len(entries), np.int64)
     person = np.zeros((len(entries), 4))
@@ -80,7 +81,7 @@ def predictions_from_detections(
 
 
 def _role_keys(vocabulary: Vocabulary) -> list[tuple[str, int, int]]:
-    """(key, action, slot) of every role."""
+    """(key of the file, action, slot) of every role."""
     return [
         (f"{vocabulary.actions[action]}_{role}", action, slot)
         for action, names in enumerate(vocabulary.action_roles)
@@ -89,7 +90,7 @@ def _role_keys(vocabulary: Vocabulary) -> list[tuple[str, int, int]]:
 
 
 def _numbers(entry: dict[Any, Any], name: str, count: int, where: str) -> np.ndarray:
-    """A field of `count` numbers, given as a number, a list, a tuple or an array."""
+    """A field of `count` numbers as an array; the file may have a number, a list, a tuple or an array."""
     value = entry.get(name)
     if isinstance(value, np.ndarray):
         if value.size == count:
@@ -110,10 +111,10 @@ def write_detections(
     *,
     use_nis: bool = True,
 ) -> int:
-    """Writes a store as a detections file that the official script reads; returns the number of records.
+    """Write predictions as a detections file for the official script; return the number of records.
 
     A person with several objects for one role becomes several records with the same box; all but the first have NaN
-    agent scores, which the script leaves out.
+    agent scores, which the script ignores.
     """
     found = action_detections(predictions, align(predictions, annotations, use_nis), vocabulary)
     records = _records(_people_joined(found), annotations.image_id, vocabulary)
@@ -122,7 +123,7 @@ def write_detections(
 
 
 def _people_joined(found: ActionDetections) -> ActionDetections:
-    """The same predictions, with the roles of a person that was only paired moved to the scored person of that box."""
+    """The same predictions, with roles of people without agent scores moved to the scored person of the same box."""
     keys = np.column_stack([found.image, found.person_xyxy_px])
     group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     scored = ~np.isnan(found.agent_scores).all(-1)
@@ -148,7 +149,7 @@ def _records(found: ActionDetections, image_id: np.ndarray, vocabulary: Vocabula
         key_of[action, slot] = column
     column = key_of[found.role_action, found.role_slot]
     cell = found.role_detection * len(role_keys) + column
-    turn = _occurrence(cell)  # The how-manieth box of this person and role: one record each.
+    turn = _occurrence(cell)  # index among the boxes of this person and role: one record each
     copies = np.ones(len(found.image), np.int64)
     np.maximum.at(copies, found.role_detection, turn + 1)
     first = np.cumsum(copies) - copies
@@ -172,7 +173,7 @@ def _records(found: ActionDetections, image_id: np.ndarray, vocabulary: Vocabula
 
 
 def _occurrence(values: np.ndarray) -> np.ndarray:
-    """For every entry how many equal entries come before it."""
+    """Number of equal earlier entries, for every entry."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     result = np.empty(len(values), np.int64)
@@ -180,14 +181,15 @@ def _occurrence(values: np.ndarray) -> np.ndarray:
     return result
 
 
-# Writes pickles of plain data, for tools that read nothing else.
+# Writer of plain-data pickles, for tools that read only pickles.
 
 
 def dumps(value: Any) -> bytes:
-    """A pickle (protocol 2, which Python 2 reads too) of lists, dicts, texts, integers and floats.
+    """A pickle (protocol 2, which Python 2 also reads) of lists, dicts, strings, integers and floats.
 
     Raises:
-      TypeError: for any other type.
+      TypeError: a value has any other type.
+
     """
     parts = [b"\x80\x02"]
     _emit(value, parts)
