@@ -24,10 +24,11 @@ def system_names() -> tuple[str, ...]:
 
 
 def build_system(name: str, model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """Builds a system by name; its module is imported only now.
+    """Build a system by name; its module is imported on demand.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known one; `SettingsError` for a bad `model_config`.
+      ValueError: unknown name; the message suggests the nearest one.
+      SettingsError: a key or value of `model_config` is not valid.
     """
     if name not in _BUILDERS:
         near = difflib.get_close_matches(name, _BUILDERS, n=1, cutoff=0.3)

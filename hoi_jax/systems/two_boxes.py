@@ -1,6 +1,6 @@
 """Two boxes: verbs from a pair's boxes and classes alone. A baseline, and the shortest complete system.
 
-`docs/add_a_system.md` reads this file from top to bottom: settings, network, targets, loss, prediction, `build`.
+Sections: settings, network, targets, loss, prediction, `build`; explained in `docs/add_a_system.md`.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ PREDICT_FIELDS = frozenset(f"detections_{column}" for column in ("xyxy_px", "cla
 
 @dataclasses.dataclass(frozen=True)
 class TwoBoxesConfig:
-    """Settings: `layers`, widths of the network; `max_pairs`, number of pairs returned per image."""
+    """two_boxes hyperparameters: `layers`, widths of the network; `max_pairs`, number of pairs returned per image."""
 
     layers: tuple[int, ...] = (128, 128)
     max_pairs: int = 96
@@ -43,8 +43,8 @@ class TwoBoxesConfig:
 class TwoBoxesNet(nn.Module):
     """Verb logits of every person with every box.
 
-    The geometry is that of Zhang et al. (SCG, ICCV 2021), in part: offsets and sizes relative to the person, overlap,
-    aspect ratios, and the logarithm of all of them; then the object's class.
+    The features are part of those of Zhang et al. (SCG, ICCV 2021): offsets and sizes relative to the person, overlap,
+    aspect ratios, and the logarithms of all these; then the object's class.
     """
 
     layers: tuple[int, ...]
@@ -53,7 +53,7 @@ class TwoBoxesNet(nn.Module):
 
     @nn.compact
     def __call__(self, boxes: Float[ArrayLike, "batch n 4"], classes: Int[ArrayLike, "batch n"]) -> Array:
-        """[B, n, n, V]: row = person, column = object. Boxes in any unit, sides above 0."""
+        """Logits [B, n, n, V]: row = person, column = object. Boxes may have any unit; sides must be above 0."""
         centre = xyxy_to_cxcywh(boxes)
         human, obj = centre[:, :, None], centre[:, None]
         size = jnp.maximum(human[..., 2:], 1e-3)
@@ -65,12 +65,12 @@ class TwoBoxesNet(nn.Module):
         kind = jnp.broadcast_to(jax.nn.one_hot(classes, self.num_objects)[:, None], (*near.shape[:3], self.num_objects))
         x = jnp.concatenate([geometry, kind], axis=-1)
         rows = MLP(self.layers)(x.reshape(x.shape[0], -1, x.shape[-1]), None)
-        prior = nn.initializers.constant(-3.0)  # most pairs do nothing
+        prior = nn.initializers.constant(-3.0)  # most pairs have no verb
         return nn.Dense(self.num_verbs, bias_init=prior)(rows).reshape(*near.shape[:3], self.num_verbs)
 
 
 def pair_targets(example: Batch, human_class: int) -> tuple[Bool[Array, "n n verbs"], Bool[Array, "n n verbs"]]:
-    """(verbs, known) of every person with every annotated box; a pair without annotation does nothing."""
+    """(verbs, known) of every person with every annotated box; a pair without annotation has no verb."""
     boxes, valid = example["instances_xyxy_px"], example["instances_valid"]
     person = valid & (example["instances_class"] == human_class) & (area(boxes) > 0)
     grid = enumerate_pairs(boxes, boxes, person, valid)[:, :, None]
@@ -101,7 +101,7 @@ def best_pairs(example: Batch, verbs: Float[Array, "n n verbs"], human_class: in
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """The system for a vocabulary of either style. Raises SettingsError for a bad key or value."""
+    """Build the system for a vocabulary of either style. Raises SettingsError for an invalid key or value."""
     config = from_config(TwoBoxesConfig, model_config, "model")
     net = TwoBoxesNet(config.layers, len(vocabulary.objects), len(vocabulary.verbs))
     can_be = jnp.asarray(vocabulary.verb_object_mask.T)

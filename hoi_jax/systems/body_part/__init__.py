@@ -31,19 +31,19 @@ _BUILD = "build with data_prep.build ... --detections FILE --poses FILE"
 
 
 def requirements(config: BodyPartConfig) -> tuple[Requirement, ...]:
-    """Required content of the records: detected people and their poses if body parts are used, and part labels."""
+    """Required content of the records: detections and poses if body parts are used, and labels of parts if learned."""
     needed: tuple[Requirement, ...] = ()
     if config.uses_parts:
         needed += (
             Requirement(
                 "detections",
-                "body parts are those of detected people, and without any every mask holds the object alone",
+                "body parts are taken from detected people; without any, the masks contain only the object",
                 f"{_BUILD} (detections: COCO results, detectron2's instances_predictions.pth, or fredzzhang/hicodet's "
                 "folder of JSON files)",
             ),
             Requirement(
                 "detections_keypoints_px",
-                "the boxes of body parts are made from poses",
+                "body-part boxes are computed from poses",
                 f"{_BUILD} (poses: AlphaPose's or COCO's keypoint results)",
             ),
         )
@@ -51,8 +51,8 @@ def requirements(config: BodyPartConfig) -> tuple[Requirement, ...]:
         needed += (
             Requirement(
                 "pairs_part_states",
-                "loss.parts teaches which body parts interact",
-                "build with --annotations train=FILE, FILE being HAKE's instance-level labels",
+                "loss.parts trains on labels of interacting body parts",
+                "build with --annotations train=FILE, where FILE is HAKE's instance-level labels",
                 "train",
             ),
         )
@@ -60,17 +60,17 @@ def requirements(config: BodyPartConfig) -> tuple[Requirement, ...]:
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """The system for a vocabulary of either style; in action style a pair's object may be absent.
+    """Build the system for a vocabulary of either style; in action style a pair's object may be absent.
 
     Raises:
-      SettingsError: for a key or value of `model_config` that is not valid.
+      SettingsError: a key or value of `model_config` is not valid.
     """
     config = from_config(BodyPartConfig, model_config, "model")
     reweight = config.loss.reweight
     net = HoiTransformer(config, len(vocabulary.objects) + has_absent_class(vocabulary), len(vocabulary.verbs))
 
     def init(key: Array, batch: Batch) -> Variables:
-        # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
+        # Parameter shapes do not depend on the size of the image or of any table, so the smallest sizes are used.
         size = 2 * 2 ** (len(config.backbone.stage_sizes) + 1)
         parts = jnp.zeros((1, 1, NUM_PARTS, 4)), jnp.zeros((1, 1, NUM_PARTS), bool)
         variables = net.init(key, jnp.zeros((1, size, size, 3)), jnp.full((1, 2), size, jnp.int32), *parts)

@@ -1,7 +1,7 @@
-"""body_part hyperparameters. Defaults are the paper's, or the specification's where the paper is silent.
+"""body_part hyperparameters. Defaults are the paper's, or our choice where the paper gives none.
 
-QPIC, CDN and DETR-style detection of pairs are settings of the same parts: `verbs.source` and `interactiveness` say
-which decoder feeds which head. Where the authors' released code leaves the paper, the other value of a switch is its.
+QPIC, CDN and DETR-style detection of pairs are settings of the same parts: `verbs.source` and `interactiveness` select
+which decoder feeds which head. Where the authors' released code differs from the paper, both are values of a switch.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ class BackboneConfig(ResNetSettings):
     """The feature extractor.
 
     Attributes:
-      mask_padding: padded cells stay zero after every layer, and a cell is padding if the image does not reach it.
-        False reproduces the released code: padding leaks in, and a cell is padding if the pixel sampled for it is.
+      mask_padding: set padded cells to zero after every layer; a cell is padding if the image does not reach it. False
+        reproduces the released code: padding affects the features, and a cell is padding if its sampled pixel is.
     """
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig(TransformerSettings):
-    """The transformer, with the layers of its encoder and of its box decoder."""
+    """Settings of the transformer, with the numbers of layers of its encoder and its box decoder."""
 
     encoder_layers: int = 6
     box_layers: int = 6
@@ -35,7 +35,13 @@ class TransformerConfig(TransformerSettings):
 
 @dataclasses.dataclass(frozen=True)
 class VerbConfig:
-    """source: "none" (stage 1); "box_decoder" (QPIC); "decoder": one of its own with `layers` layers (stage 2, CDN)."""
+    """Verb head.
+
+    Attributes:
+      source: "none" (stage 1), "box_decoder" (QPIC) or "decoder", a second one with `layers` layers (stage 2, CDN).
+      layers: of the verb decoder.
+      prior: probability of every verb at initialisation.
+    """
 
     source: Literal["none", "box_decoder", "decoder"] = "none"
     layers: int = 6
@@ -49,20 +55,20 @@ class VerbConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PartsConfig:
-    """The interactiveness classifier. Rows 1 to 7 of the switchboard (paper value first), and Table 5's ablations.
+    """The interactiveness classifier. The paper's value comes first, then the released code's or Table 5's ablations.
 
     Attributes:
       scheme: "one_pass"; "six_pass", one pass per part and a whole-image pass (the intuitive scheme, section 3.2);
-        "instance", the same decoder without any body part.
-      masks: "progressive" (Eqs. 3 to 5); "parts", the same cells of kept parts in all layers; "none".
+        "instance", the same decoder without body parts.
+      masks: "progressive" (Eqs. 3 to 5); "parts", the cells of the selected parts in all layers; "none".
       part_filter: "global", the best `keep_share` of all scores of an image, or "per_query", `keep_count` of each.
       merge_parts: parts summed in Eq. 7: "selected" or "all".
       part_query: "ffn" or "affine" (a scale and a shift per channel).
       other_humans: "minus" or "xor".
       layer3_mask: "target_human" or "same".
       cell_rule: "corner" or "floor".
-      pose_failure: "person_box" stands for parts that are not seen; "skip" leaves such a person out.
-      person_score: detections below it give no body parts.
+      pose_failure: "person_box" replaces missing parts by the person's box; "skip" omits such a person.
+      person_score: minimum score of detections whose body parts are used.
     """
 
     scheme: Literal["one_pass", "six_pass", "instance"] = "one_pass"
@@ -86,9 +92,11 @@ class PartsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MatchingConfig:
-    """Weights of the assignment cost; `aux`: intermediate layers take the "final" assignment or find their "own".
+    """Weights of the assignment cost.
 
-    `interactiveness_score`: "sigmoid" of the second logit (body-part) or "softmax" (CDN).
+    Attributes:
+      aux: assignment of intermediate layers: that of the "final" layer, or their "own".
+      interactiveness_score: "sigmoid" of the second logit (body-part) or "softmax" (CDN).
     """
 
     object: float = 1.0
@@ -105,12 +113,12 @@ class ReweightConfig:
     """CDN's weights of classes (`systems.body_part.reweight`).
 
     Attributes:
-      object, verb: "none"; "static", from counts of the training set; "dynamic", moving to what the last batches held.
-        Object weights take the place of `no_object`, verb weights multiply the loss of positives.
+      object, verb: "none"; "static", from counts of the training set; "dynamic", adapted to counts of recent batches.
+        Object weights replace `no_object`; verb weights multiply the loss of positives.
       object_power, verb_power: exponent of the inverse frequencies.
-      object_counts, verb_counts: training pairs per class; () = of the vocabulary.
-      background: counts of queries without a pair or verb, as a multiple of all others.
-      queue: calls of the loss (one per supervised layer and step) that dynamic weights look back on.
+      object_counts, verb_counts: training pairs per class; () = those of the vocabulary.
+      background: count of queries without a pair or verb, as a multiple of all others.
+      queue: number of loss calls (one per supervised layer and step) counted for dynamic weights.
     """
 
     object: Literal["none", "static", "dynamic"] = "none"
@@ -129,14 +137,14 @@ class ReweightConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms.
+    """Weights of the loss terms.
 
     Attributes:
-      object, box, giou, verb, interactiveness, consistency: lambda 1, 2.5, 1 and the rest, as the specification reads.
-      parts: body-part labels (0.1 per part in the released code's names; the paper's main results use none).
+      object, box, giou, verb, interactiveness, consistency: weights (lambda) of the paper's terms.
+      parts: weight of body-part labels (0.1 per part in the released code; the paper's main results use none).
       no_object: weight of the last class for queries without a pair.
       verb_loss: "focal" with `verb_alpha` (None = unweighted), or "bce".
-      no_interaction_negative: pairs annotated with `no_interaction` only count as not interactive.
+      no_interaction_negative: count pairs annotated with `no_interaction` only as not interactive.
       reweight: weights of object and verb classes (CDN's second stage).
     """
 
@@ -155,7 +163,7 @@ class LossConfig:
 
     def __post_init__(self):
         if self.reweight.verb != "none" and self.verb_loss != "focal":
-            raise ValueError("reweight.verb weighs the focal loss; verb_loss 'bce' has no such weights")
+            raise ValueError("reweight.verb needs verb_loss 'focal': verb_loss 'bce' has no class weights")
         check_not_negative(
             object=self.object, box=self.box, giou=self.giou, verb=self.verb, interactiveness=self.interactiveness,
             consistency=self.consistency, parts=self.parts, no_object=self.no_object,
@@ -164,12 +172,12 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProductNmsConfig:
-    """CDN's suppression (`ops.scoring.product_nms`), part of its published numbers.
+    """CDN's suppression (`ops.scoring.product_nms`), used in its published results.
 
     Attributes:
-      threshold: of IoU_human ** human_power * IoU_object ** object_power; None = off.
-      of: "triplet", among the triplets of a verb and an object class (HICO-DET); "pair", among the pairs of an object
-        class by their best verb (V-COCO). A pair that goes gives no agent either.
+      threshold: maximum of IoU_human ** human_power * IoU_object ** object_power; None = off.
+      of: "triplet", among triplets of the same verb and object class (HICO-DET); "pair", among pairs of the same object
+        class by their best verb (V-COCO). A suppressed pair gives no agent score either.
       best: maximum number of triplets per image that take part and remain (None = all).
     """
 
@@ -187,11 +195,14 @@ class ProductNmsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """pair_nms: IoU of both boxes above which the weaker of two pairs of a class loses its verbs; None = off.
+    """Scores and suppression of pairs.
 
-    product_nms: CDN's rule instead. nis_threshold: pairs whose interactiveness lies below are marked as not kept;
-    0 = off. Thresholds per HOI class are fitted and applied to stored predictions. times_interactiveness: CDN
-    multiplies its verb scores by it.
+    Attributes:
+      pair_nms: IoU of both boxes above which the weaker of two pairs of a class loses its verbs; None = off.
+      product_nms: CDN's suppression, an alternative to `pair_nms`.
+      nis_threshold: pairs of lower interactiveness are marked as suppressed; 0 = off. Thresholds per HOI class are
+        fitted and applied to stored predictions instead.
+      times_interactiveness: multiply verb scores by interactiveness (CDN).
     """
 
     pair_nms: float | None = 0.6
@@ -210,9 +221,9 @@ class BodyPartConfig(ComputeSettings):
 
     Attributes:
       interactiveness: "parts" (this paper), "box_decoder" (CDN's matching head) or "none".
-      queries: how many.
-      query: "embedding", free vectors (DETR, and the paper); "point", every query starts from a place of its own: it
-        looks near it first (`nn.positional`) and its boxes are offsets from it. Use it when training from scratch.
+      queries: number of queries.
+      query: "embedding", learned vectors (DETR, and the paper); "point", every query has a reference point, near which
+        it attends at first (`nn.positional`) and from which its boxes are offsets. Use "point" to train from scratch.
     """
 
     backbone: BackboneConfig = BackboneConfig()
@@ -233,10 +244,10 @@ class BodyPartConfig(ComputeSettings):
 
     @property
     def scores_parts(self) -> bool:
-        """Whether the model gives body-part scores."""
+        """Whether the model predicts body-part scores."""
         return self.interactiveness == "parts" and self.parts.scheme == "one_pass"
 
     @property
     def uses_parts(self) -> bool:
-        """Whether the model looks at people's part boxes."""
+        """Whether the model reads part boxes."""
         return self.interactiveness == "parts" and self.parts.scheme != "instance" and self.parts.masks != "none"

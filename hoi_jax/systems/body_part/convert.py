@@ -3,11 +3,12 @@
     python -m hoi_jax.systems.body_part.convert weights.safetensors weights.npz [--detr-queries 64 [--absent-class]]
 
 reads a state dict (safetensors, npz with one array per tensor, or PyTorch's .pth: alone or the "model" of a checkpoint;
-nothing in the file is executed) and writes what `train.init_from` takes; every tensor without a place is named.
+nothing in the file is executed) and writes a file for `train.init_from`. Tensors that this system does not use are
+listed.
 
 Scenic's DETR (google-research/scenic, `projects/baselines/detr/model.py`) is read by `hoi_jax.integrations`: both box
-heads copy DETR's, as `start_from_detr` does with the authors' DETR. Scenic's classes are 0 "no object" and 1 to 80
-COCO's in the order of their numbers; ours have "no pair" last. Its norms have epsilon 1e-6, ours 1e-5.
+heads copy DETR's, as `start_from_detr` does with the authors' DETR. In Scenic, class 0 is "no object" and 1 to 80 are
+COCO's in the order of their numbers; here "no pair" is last. Scenic's norms use epsilon 1e-6, ours 1e-5.
 """
 
 import argparse
@@ -36,9 +37,9 @@ SEED = 0
 
 
 def with_absent_row(weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A class head with one fresh row before its last one ("no pair"), as QPIC and CDN convert DETR for V-COCO.
+    """Insert a new row before the last one ("no pair") of a class head, as QPIC and CDN convert DETR for V-COCO.
 
-    The row is PyTorch's first guess for a linear layer, uniform within 1 / sqrt(width), drawn from a fixed seed.
+    The row is initialised as PyTorch's linear layers, uniform within 1 / sqrt(width), with a fixed seed.
 
     Args:
       weight: [classes, width]; bias: [classes].
@@ -58,7 +59,7 @@ _SCENIC_ATTENTION = ("self_attention", "cross_attention")
 
 
 def is_detr(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether names are those of Scenic's DETR."""
+    """Whether the names are those of Scenic's DETR."""
     return f"params/{_ROOT}/LayerNorm_0/scale" in state and "params/backbone/stem_conv/kernel" in state
 
 
@@ -78,7 +79,7 @@ def _class_rows(tensor: np.ndarray) -> np.ndarray:
 
 
 def _class_head(state: Mapping[str, np.ndarray], absent_class: bool) -> dict[str, np.ndarray]:
-    """The class head in our order of classes, with a row for absent objects where one is wanted."""
+    """The class head in our order of classes, with a row for absent objects if `absent_class`."""
     kernel, bias = (_class_rows(state[f"params/ObjectClassPredictor_0/Dense_0/{leaf}"]) for leaf in ("kernel", "bias"))
     if absent_class:
         weight, bias = with_absent_row(kernel.T, bias)
@@ -87,19 +88,20 @@ def _class_head(state: Mapping[str, np.ndarray], absent_class: bool) -> dict[str
 
 
 def detr_rule(state: Mapping[str, np.ndarray], queries: int | None = None, *, absent_class: bool = False) -> Rule:
-    """Rule for all variables of Scenic's DETR; the first `queries` of its queries stay (None: all).
+    """Conversion rule for all variables of Scenic's DETR.
 
     Args:
-      absent_class: V-COCO's class "object absent" gets a fresh row before the last one (`absent_class`).
+      queries: number of queries to keep, the first ones; None = all.
+      absent_class: insert a new row for V-COCO's class "object absent" before the last one.
 
     Raises:
-      ConversionError: DETR with normalisation before attention, which this system does not have, or too few queries.
+      ConversionError: DETR has too few queries, or normalises before attention, which this system does not support.
     """
     if f"params/{_ROOT}/LayerNorm_1/scale" in state:
-        raise ConversionError("Scenic's DETR with transformer_normalize_before=True; norms here come after attention")
+        raise ConversionError("Scenic's DETR with transformer_normalize_before=True is not supported")
     known = len(state["params/QueryPosEmbedding_0/query_emb"])
     if queries is not None and queries > known:
-        raise ConversionError(f"DETR has {known} queries, expected {queries}")
+        raise ConversionError(f"DETR has {known} queries, expected at least {queries}")
     coco = state["params/ObjectClassPredictor_0/Dense_0/bias"].shape == (_COCO_CLASSES + 1,)
     head = _class_head(state, absent_class) if coco else {}
     backbone = scenic_names.resnet_rule(scenic_names.block_places(state, "backbone/"), root="backbone/")
@@ -138,7 +140,7 @@ _STACKS = (
 _NORMS = (
     (r"transformer\.(?:box_decoder|decoder)\.norm\.(\w+)", "box_decoder/norm"),
     (r"transformer\.(?:verb_decoder|interaction_decoder)\.norm\.(\w+)", "verb_decoder/norm"),
-    # One tensor under four names: the four decoders share their norm.
+    # The four decoders share their norm, which is one tensor under four names.
     (r"transformer\.binary_decoder_[1-4]\.norm\.(\w+)", "interactiveness/norm"),
 )
 _LINEAR = (
@@ -182,7 +184,7 @@ def _layer(path: str, name: str, tensor: np.ndarray) -> Entries | None:
 
 
 def checkpoint_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """Rule for `backbones.resnet_names.convert_state`: any tensor of a body-part, QPIC or CDN state dict."""
+    """Rule for `backbones.resnet_names.convert_state` that covers body-part, QPIC and CDN state dicts."""
     if name in _PLAIN:
         return [(_PLAIN[name], tensor)]
     if name.startswith("backbone.0.body."):
@@ -202,21 +204,21 @@ def checkpoint_rule(name: str, tensor: np.ndarray) -> Entries | None:
 def start_from_detr(
     state: Mapping[str, np.ndarray], queries: int, *, absent_class: bool = False
 ) -> dict[str, np.ndarray]:
-    """A COCO DETR's state dict under the names of this system's authors, as they start training.
+    """Rename a COCO DETR's state dict to the names of this system's authors, as they do to start training.
 
     Both box heads copy DETR's; object classes take the rows of the 80 COCO classes and of "no object"; the first
-    `queries` query embeddings stay. Whatever DETR lacks is left out and starts at random.
+    `queries` query embeddings are kept. Parameters that DETR lacks are left out and will be initialised at random.
 
     Args:
-      absent_class: V-COCO's class "object absent" gets a fresh row before the last one (`absent_class`).
+      absent_class: insert a new row for V-COCO's class "object absent" before the last one.
 
     Raises:
-      ConversionError: the tensors are not DETR's.
+      ConversionError: the tensors are not those of a COCO DETR with at least `queries` queries.
     """
     wanted = ("class_embed.weight", "class_embed.bias", "query_embed.weight", "bbox_embed.layers.0.weight")
     missing = [name for name in wanted if name not in state]
     if missing:
-        raise ConversionError(f"not a DETR state dict: {missing} are absent")
+        raise ConversionError(f"not a DETR state dict: {missing} are missing")
     classes = len(state["class_embed.bias"])
     if classes <= max(COCO_CATEGORY_IDS) or len(state["query_embed.weight"]) < queries:
         known = len(state["query_embed.weight"])
@@ -242,7 +244,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(options: argparse.Namespace) -> Converted:
-    """Weights of the source by this system's names."""
+    """Weights of the source under this system's names."""
     state: Mapping[str, np.ndarray] = read_state(options.source)
     if options.detr_queries is not None:
         state = start_from_detr(state, options.detr_queries, absent_class=options.absent_class)

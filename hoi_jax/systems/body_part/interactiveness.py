@@ -19,7 +19,7 @@ LAYERS = 3
 
 
 class Memory(NamedTuple):
-    """The encoded image: tokens and tokens plus position code [B, T, D], valid [B, T], and the map's (H, W)."""
+    """The encoded image: tokens, and tokens plus position code, [B, T, D]; valid [B, T]; (H, W) of the map."""
 
     tokens: Array
     placed: Array
@@ -38,7 +38,7 @@ def torch_uniform(fan_in: int) -> Any:
 
 
 class Head(nn.Module):
-    """Linear layers with ReLU between them, initialised as PyTorch's."""
+    """Linear layers with ReLU between them, initialised as in PyTorch."""
 
     features: tuple[int, ...]
     last_bias: float | None = None
@@ -62,7 +62,7 @@ def part_cells(
     stride: int,
     rule: str,
 ) -> Bool[Array, "batch 6 tokens"]:
-    """Cells of each merged part, of all people and both sides (Eq. 1)."""
+    """Cells of each merged part, over all people and both sides of the body (Eq. 1)."""
     cells = cells_under_boxes(part_boxes_px, *grid, stride=stride, rule=rule) & part_valid[..., None, None]
     cells = jnp.any(cells, axis=1)
     merged = [
@@ -79,14 +79,14 @@ def query_cells(
     stride: int,
     rule: str,
 ) -> Bool[Array, "batch queries tokens"]:
-    """Cells of each query's predicted box (Eq. 2); no gradient flows through it."""
+    """Cells of each query's predicted box (Eq. 2); gradients are stopped."""
     size = image_hw_px[:, None, ::-1].astype(jnp.float32)
     boxes = cxcywh_to_xyxy(jax.lax.stop_gradient(boxes_cxcywh)) * jnp.concatenate([size, size], axis=-1)
     return cells_under_boxes(boxes, *grid, stride=stride, rule=rule).reshape((*boxes.shape[:2], -1))
 
 
 class InteractivenessDecoder(nn.Module):
-    """h and f_dec2: from the box decoder's queries to interactiveness, with body parts.
+    """h and f_dec2 of the paper: interactiveness from the box decoder's queries and body parts.
 
     The four decoder layers share one final norm, which is also applied between the layers of f_dec2.
     """
@@ -105,7 +105,7 @@ class InteractivenessDecoder(nn.Module):
         part_cells: Bool[Array, "batch 6 tokens"],
         dropout_keys: Array | None = None,
     ) -> dict[str, Array]:
-        """Logits of one image's queries.
+        """Compute the interactiveness logits of all queries.
 
         Args:
           queries: d, the last normalised output of the box decoder; gradients flow into it.
@@ -114,7 +114,7 @@ class InteractivenessDecoder(nn.Module):
         Returns:
           "interactiveness_logits" [B, Q, 2], index 1 = interacts; for the one-pass scheme also "part_logits"
           [B, Q, 6, 2], "part_kept" [B, Q, 6], "merged_query" [B, Q, D], "masks" [3, B, Q, T] (before padding is
-          taken out) and "states" [4, B, Q, D], the outputs of h and of the three layers.
+          removed) and "states" [4, B, Q, D], the outputs of h and of the three layers.
         """
         p, t = self.parts, self.transformer
         norm = layer_norm("norm", self.dtype)
@@ -125,7 +125,7 @@ class InteractivenessDecoder(nn.Module):
         layers = [new_layer(f"layer{number}") for number in range(LAYERS)]
 
         def decode(query, memory, masks, keys):
-            """f_dec2; masks [3, B, Q, T] or None."""
+            """Apply f_dec2; masks [3, B, Q, T] or None."""
             x, states = jnp.zeros_like(query), []
             for number, layer in enumerate(layers):
                 allowed = memory.allowed if masks is None else unblock(masks[number], memory.allowed)
@@ -189,7 +189,7 @@ class InteractivenessDecoder(nn.Module):
         return jnp.einsum("bqkd,kde->bqke", x, out) + bias[1][None, None]
 
     def _part_masks(self, part_cells, any_part, human, obj, rules) -> Array | None:
-        """[3, B, 6, Q, T] masks of every part's own pass, or None."""
+        """Masks [3, B, 6, Q, T] of the pass of every part, or None."""
         if self.parts.masks == "none":
             return None
         part = jnp.broadcast_to(part_cells[:, :, None], (*part_cells.shape[:2], human.shape[1], part_cells.shape[-1]))
@@ -198,10 +198,10 @@ class InteractivenessDecoder(nn.Module):
         return progressive_masks(part, any_part[:, None], human[:, None], obj[:, None], **rules)
 
     def _six_passes(self, queries, part_query, memory, masks, decode, keys) -> dict[str, Array]:
-        """f_dec2 once for the whole image and once per part; p_int = max_k of the parts' scores (section 3.2).
+        """Apply f_dec2 once to the whole image and once per part; p_int is the maximum over parts (section 3.2).
 
-        All seven passes run as one batch of 7 B images: the weights are shared, and queries attend to queries of
-        their own pass only.
+        All seven passes run as one batch of 7 B images: weights are shared, and queries attend only to queries of the
+        same pass.
         """
         batch, _, dim = queries.shape
         passes = 1 + NUM_MERGED_PARTS
@@ -223,7 +223,7 @@ class InteractivenessDecoder(nn.Module):
         last = decode(fold(query), seen, masks, keys)[-1].reshape((batch, passes, -1, dim))
         joined = jnp.concatenate([last[:, 1:], jnp.broadcast_to(last[:, :1], last[:, 1:].shape)], axis=-1)
         logits = jnp.moveaxis(Head((2,), name="score")(joined), 1, 2)  # [B, Q, 6, 2]
-        # softmax over two logits grows with their difference, so the part of the largest one is the maximum of p.
+        # The softmax of two logits grows with their difference, so the largest difference gives the maximum of p.
         best = jnp.argmax(logits[..., 1] - logits[..., 0], axis=-1)
         chosen = jnp.take_along_axis(logits, best[..., None, None], axis=2)[:, :, 0]
         return {"interactiveness_logits": chosen, "part_logits": logits}

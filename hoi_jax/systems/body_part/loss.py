@@ -32,10 +32,10 @@ def training_fields(config: BodyPartConfig) -> frozenset[str]:
 
 
 def paired_layers(outputs: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """The layers that are supervised, final one last.
+    """Outputs of the supervised layers, the final one last.
 
-    Box and verb decoders are paired from the end, so that the deeper one's first layers go without (CDN's rule).
-    An interactiveness head of its own has one layer, the final one.
+    Box and verb decoders are paired from the end, so the first layers of the deeper one are not supervised (CDN's
+    rule). A separate interactiveness head has only the final layer.
     """
     layers = outputs["object_logits"].shape[0]
     if "verb_logits" in outputs:
@@ -44,7 +44,7 @@ def paired_layers(outputs: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 
 
 def _target_of_query(query: Array, num_queries: int) -> Array:
-    """[L, B, Q]: the pair that each query answers for, -1 = none."""
+    """Invert an assignment [L, B, T] of queries to pairs: the pair of each query [L, B, Q], -1 = none."""
 
     def invert(row):
         empty = jnp.full(num_queries, -1, jnp.int32)
@@ -55,7 +55,7 @@ def _target_of_query(query: Array, num_queries: int) -> Array:
 
 
 def _sum(values: Array) -> Array:
-    """Per layer."""
+    """Sum over all axes but the first."""
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
@@ -68,10 +68,10 @@ def detection_terms(
     config: LossConfig,
     class_weight: Float[ArrayLike, "layers classes"] | None = None,
 ) -> dict[str, Term]:
-    """L_det: object classes of all queries, boxes of matched ones; unweighted, one entry per layer.
+    """L_det: object classes of all queries and boxes of matched ones; unweighted, one entry per layer.
 
     Args:
-      class_weight: of every object class, "no pair" last; None: 1, and `config.no_object` for "no pair".
+      class_weight: weight of every object class, "no pair" last; None = 1, and `config.no_object` for "no pair".
     """
     classes = outputs["object_logits"].shape[-1]
     matched = of_query >= 0
@@ -86,7 +86,7 @@ def detection_terms(
     for name in ("human", "object"):
         exists = served if name == "human" else served & targets.has_object[None]
         count = _sum(exists.astype(jnp.float32))
-        # As released: people by the pairs of the batch, at least one; objects by their number and a little.
+        # As released, human terms are divided by max(pairs, 1) and object terms by their number plus a small constant.
         plus = 0.0 if name == "human" else 1e-4
         box = gather_rows(outputs[f"{name}_cxcywh"], jnp.maximum(query, 0))
         truth = getattr(targets, f"{name}_cxcywh")[None]
@@ -101,10 +101,12 @@ def verb_term(
     logits: Float[ArrayLike, "layers batch queries verbs"], targets: Targets, of_query: ArrayLike, used: ArrayLike,
     config: LossConfig, positive_weight: Float[ArrayLike, "layers verbs"] | None = None,
 ) -> Term:  # fmt: skip
-    """L_verb: focal loss over the number of positives, or mean cross-entropy; queries without a pair have no verb.
+    """L_verb: focal loss divided by the number of positives, or mean cross-entropy.
+
+    All verbs of a query without a pair are negative.
 
     Args:
-      positive_weight: factor of a verb's positives (focal loss only).
+      positive_weight: weight of the positives of each verb (focal loss only).
     """
     matched, pair = (of_query >= 0)[..., None], jnp.maximum(of_query, 0)
     labels = gather_rows(targets.verbs[None], pair) & matched
@@ -122,7 +124,7 @@ def verb_term(
 def interactiveness_terms(
     outputs: Mapping[str, ArrayLike], targets: Targets, of_query: ArrayLike, used: ArrayLike, config: BodyPartConfig
 ) -> dict[str, Term]:  # fmt: skip
-    """L_int: is the query a pair that interacts; its agreement with the best part; part labels where they are used."""
+    """L_int: interactiveness of queries, its consistency with the best part, and part labels if they are used."""
     logits = outputs["interactiveness_logits"]
     of_query = of_query[-logits.shape[0] :]
     label = gather_rows(targets.interactive[None], jnp.maximum(of_query, 0)) & (of_query >= 0)
@@ -151,7 +153,7 @@ def interactiveness_terms(
 def matched_queries(
     layered: Mapping[str, Array], targets: Targets, config: BodyPartConfig
 ) -> tuple[Int[Array, "layers batch pairs"], Int[Array, "layers batch queries"]]:
-    """(query of each pair, pair of each query), -1 = none, from outputs of `paired_layers`."""
+    """(query of each pair, pair of each query), -1 = none; `layered` are the outputs of `paired_layers`."""
     query = match_layers(layered, targets, config.matching)
     return query, _target_of_query(query, layered["object_logits"].shape[2])
 
@@ -165,13 +167,13 @@ def terms_of_matched(
     config: BodyPartConfig,
     weights: ClassWeights = NO_WEIGHTS,
 ) -> dict[str, Term]:
-    """All terms, unweighted, one entry per supervised layer (final last) or body part.
+    """All terms, unweighted, with one entry per supervised layer (final last) or body part.
 
     Args:
-      outputs: of `HoiTransformer`.
-      query, of_query: of `matched_queries`.
-      used: False for examples that only fill up a batch.
-      weights: of object and verb classes.
+      outputs: outputs of `HoiTransformer`.
+      query, of_query: assignment by `matched_queries`.
+      used: False for examples that pad a batch.
+      weights: weights of object and verb classes.
     """
     layered = paired_layers(outputs)
     terms = detection_terms(layered, targets, query, of_query, used, config.loss, weights.object)
@@ -185,13 +187,13 @@ def terms_of_matched(
 def loss_terms(
     outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig
 ) -> dict[str, Term]:  # fmt: skip
-    """`terms_of_matched` with the queries' own matching and no class weights."""
+    """`terms_of_matched` with the assignment of `matched_queries` and no class weights."""
     query, of_query = matched_queries(paired_layers(outputs), targets, config)
     return terms_of_matched(outputs, targets, query, of_query, used, config)
 
 
 def term_weights(config: LossConfig) -> dict[str, float]:
-    """Weight of every name that `loss_terms` can return."""
+    """Weight of every term that `loss_terms` can return."""
     boxes = {f"{name}_{kind}": getattr(config, kind) for name in ("human", "object") for kind in ("box", "giou")}
     names = ("object", "verb", "interactiveness", "consistency", "parts")
     return {**boxes, **{name: getattr(config, name) for name in names}}
@@ -200,7 +202,7 @@ def term_weights(config: LossConfig) -> dict[str, float]:
 def make_loss(
     net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary
 ) -> tuple[Callable[..., LossOutput], Callable[..., dict[str, Array]] | None]:
-    """The `loss` and `batch_sums` functions of a System; only dynamic class weights have the latter."""
+    """Return the `loss` and `batch_sums` functions of a System; the latter is None without dynamic class weights."""
     factor, counts = term_weights(config.loss), training_counts(config.loss.reweight, vocabulary)
 
     def matched(variables: Variables, batch: Batch, key: Array, train: bool):

@@ -1,7 +1,7 @@
 """The network: ResNet, transformer encoder, box decoder, and the heads of body-part, QPIC and CDN.
 
 Body-part interactiveness (Wu et al., ECCV 2022), QPIC (Tamura et al., CVPR 2021) and CDN (Zhang et al., NeurIPS 2021)
-differ in which decoder feeds which head; `BodyPartConfig` says so.
+differ in which decoder feeds which head; see `BodyPartConfig`.
 """
 
 import math
@@ -25,7 +25,7 @@ from hoi_jax.systems.body_part.interactiveness import Head, InteractivenessDecod
 
 
 def person_fields(config: BodyPartConfig) -> tuple[str, ...]:
-    """Batch fields that body parts are taken from."""
+    """Batch fields from which body parts are computed."""
     columns = ("xyxy_px", "class", "score", "keypoints_px", "valid")
     return tuple(f"detections_{column}" for column in columns) if config.uses_parts else ()
 
@@ -56,7 +56,7 @@ def network_inputs(batch: Batch, config: BodyPartConfig, human_class: int) -> tu
 def sampled_cells(
     image_hw_px: Int[Array, "batch 2"], image_shape: tuple[int, int], grid: tuple[int, int]
 ) -> Bool[Array, "batch height width"]:
-    """DETR's rule for real cells: the image's pixel mask, sampled at floor(cell * pixels / cells)."""
+    """Cells that are not padding by DETR's rule: the pixel mask, sampled at floor(cell * pixels / cells)."""
     axes = [
         jnp.asarray(np.arange(cells) * pixels // cells)[None] < image_hw_px[:, axis : axis + 1]
         for axis, (cells, pixels) in enumerate(zip(grid, image_shape, strict=True))
@@ -65,11 +65,11 @@ def sampled_cells(
 
 
 class HoiTransformer(nn.Module):
-    """Pairs of an image as a set of queries.
+    """Network that predicts the pairs of an image as a set of queries.
 
     Attributes:
-      num_classes: object classes with "object absent" if there is one, without "no pair".
-      num_verbs: unused where `config.verbs.source` is "none".
+      num_classes: number of object classes, including "object absent" if there is one, without "no pair".
+      num_verbs: number of verbs; unused if `config.verbs.source` is "none".
     """
 
     config: BodyPartConfig
@@ -85,20 +85,19 @@ class HoiTransformer(nn.Module):
         part_valid: Bool[ArrayLike, "batch people 10"],
         dropout_keys: Array | None = None,
     ) -> dict[str, Array]:
-        """Outputs of all queries, float32. L box layers, M verb layers.
+        """Compute the outputs of all Q queries, float32, for L box layers and M verb layers.
 
         Args:
           pixels: normalised, zero in padding.
-          part_boxes_px, part_valid: body-part boxes of all people, in pixels; not looked at unless
-            `config.uses_parts`.
+          part_boxes_px, part_valid: body-part boxes of all people, in pixels; ignored unless `config.uses_parts`.
           dropout_keys: one key per example in training, None otherwise.
 
         Returns:
           "object_logits" [L, B, Q, C + 1] (last = no pair); "human_cxcywh", "object_cxcywh" [L, B, Q, 4], relative
           to the unpadded image; "verb_logits" [M, B, Q, V] unless verbs are off; "interactiveness_logits"
-          [1 or L, B, Q, 2] unless off (L with source "box_decoder"); what `InteractivenessDecoder` returns beside
-          it; and for inspection "features", "tokens", "positions", "memory", "token_valid", "box_states",
-          "verb_states", "human_cells", "object_cells", "part_cells".
+          [1 or L, B, Q, 2] unless off (L with source "box_decoder"), with the other outputs of
+          `InteractivenessDecoder`; and for inspection "features", "tokens", "positions", "memory", "token_valid",
+          "box_states", "verb_states", "human_cells", "object_cells", "part_cells".
         """
         c, t = self.config, self.config.transformer
         dtype = c.dtype
@@ -126,7 +125,7 @@ class HoiTransformer(nn.Module):
                     states[-1], memory.tokens, memory.placed, memory.allowed, dropout_keys
                 )
                 out["verb_states"] = source
-            # A prior of one half is "no opinion": then the bias starts like any other.
+            # A prior of one half means none: then the bias is initialised like any other.
             bias = None if c.verbs.prior == 0.5 else math.log(c.verbs.prior / (1 - c.verbs.prior))
             out["verb_logits"] = Head((self.num_verbs,), bias, name="verb")(source)
         if c.interactiveness == "box_decoder":
@@ -145,7 +144,7 @@ class HoiTransformer(nn.Module):
     def _queries(
         self, image_hw_px: ArrayLike, stride: int, grid: tuple[int, int]
     ) -> tuple[Float[Array, "queries dim"], Float[Array, "#queries 4"], Focus | None]:
-        """Position codes of the queries, what is added to the logits of their boxes, and where they look."""
+        """(position codes, offsets added to box logits, focus of attention or None) of the queries."""
         c, t = self.config, self.config.transformer
         if c.query == "embedding":
             return (
@@ -170,7 +169,7 @@ class HoiTransformer(nn.Module):
         dtype: Any,
         out: dict[str, ArrayLike],
     ) -> tuple[Memory, int]:
-        """The encoded image and the pixels per cell; intermediate results are put into `out`."""
+        """(encoded image, pixels per cell); intermediate results are stored in `out`."""
         b, t = self.config.backbone, self.config.transformer
         net = make_resnet(b, dtype, name="backbone")
         features = net(pixels, image_hw_px)

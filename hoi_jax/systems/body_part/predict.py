@@ -29,16 +29,16 @@ def prediction_fields(config: BodyPartConfig) -> frozenset[str]:
 def pair_scores(
     outputs: Mapping[str, ArrayLike], image_hw_px: ArrayLike, num_verbs: int, config: PredictConfig
 ) -> dict[str, Array]:
-    """Boxes and scores of every query from the final layer's outputs, before any selection.
+    """Compute boxes and scores of every query from the final layer's outputs, before any selection.
 
-    The object's score is the largest probability except that of "no pair"; a verb's is its sigmoid times that. Without
-    a verb head (stage 1) every verb has probability 1/2. Interactiveness is the softmax of two logits, and enters verb
-    scores only with `times_interactiveness`.
+    The object score is the largest class probability except that of "no pair"; a verb score is the verb's sigmoid
+    times the object score. Without a verb head (stage 1) every verb has probability 1/2. Interactiveness is a softmax
+    over two logits; it multiplies verb scores only with `times_interactiveness`.
 
     Returns:
-      human_xyxy_px, object_xyxy_px [B, Q, 4] (not clipped), object_class [B, Q] (the number of classes where the
-      object is absent), object_score [B, Q], verb_scores [B, Q, V], and as far as there are heads interactiveness
-      [B, Q], part_scores [B, Q, 6].
+      human_xyxy_px, object_xyxy_px [B, Q, 4] (not clipped), object_class [B, Q] (equal to the number of classes if the
+      object is absent), object_score [B, Q], verb_scores [B, Q, V]; and, from the respective heads if present,
+      interactiveness [B, Q] and part_scores [B, Q, 6].
     """
     size = image_hw_px[:, None, ::-1].astype(jnp.float32)
     size = jnp.concatenate([size, size], axis=-1)
@@ -64,16 +64,16 @@ def pair_scores(
 
 
 def make_predict(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary):
-    """The `predict` function of a System.
+    """Return the `predict` function of a System.
 
-    All queries are given, so that interactiveness is measured on all of them; verb scores are 0 for combinations that
-    the vocabulary excludes and for pairs that pair-wise NMS removes. A pair whose object is absent has no object box;
-    in action style, people get agent scores from their best pair of each verb without a role.
+    It returns all queries, so that interactiveness can be evaluated on all of them; verb scores are 0 for combinations
+    that the vocabulary excludes and for pairs that pair-wise NMS removes. A pair whose object is absent has no object
+    box; in action style, people get agent scores from their best pair for each verb without a role.
     """
     c, classes = config.predict, len(vocabulary.objects)
     allowed = jnp.asarray(vocabulary.verb_object_mask.T)
     if has_absent_class(vocabulary):
-        # Without an object, every action can be done; the pair then says who does it.
+        # Without an object every action is possible; such a pair gives the agent of an action.
         allowed = jnp.concatenate([allowed, jnp.ones((1, len(vocabulary.verbs)), bool)])
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
@@ -113,7 +113,12 @@ def make_predict(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabu
 def kept_by_product(
     found: Mapping[str, Array], verbs: Float[Array, "batch queries verbs"], config: ProductNmsConfig
 ) -> Bool[Array, "batch queries #verbs"]:
-    """Scores that CDN's suppression leaves, for scores of allowed combinations and boxes in pixels of the original."""
+    """Mask of scores that CDN's suppression keeps.
+
+    Args:
+      found: result of `pair_scores`, with boxes in pixels of the original image.
+      verbs: verb scores, 0 for combinations that are not allowed.
+    """
     scores = verbs if config.of == "triplet" else jnp.max(verbs, axis=-1, keepdims=True)
     rule = {
         "threshold": cast(float, config.threshold), "human_power": config.human_power,
@@ -143,7 +148,7 @@ TITLES = {
 
 
 def make_attention_maps(net: HoiTransformer, config: BodyPartConfig, vocabulary: Vocabulary) -> AttentionMaps | None:
-    """`System.attention`; None for settings without one pass of three layers per query."""
+    """Return `System.attention`, or None for settings other than one pass of three layers per query."""
     if config.interactiveness != "parts" or config.parts.scheme == "six_pass":
         return None
     masked = config.parts.scheme == "one_pass" and config.parts.masks != "none"

@@ -1,7 +1,7 @@
-"""Dynamic re-weighting of object and verb classes (CDN, NeurIPS 2021): class weights from counts, fixed or queued.
+"""Re-weighting of object and verb classes (CDN, NeurIPS 2021): class weights from fixed counts or from recent batches.
 
 A table of counts has one column per class and a last one for "background": queries without a pair, or without a verb.
-The queues of dynamic weights live in the collection "reweight" beside the parameters; checkpoints hold them. The
+The queues of dynamic weights are in the collection "reweight" beside the parameters and are saved in checkpoints. The
 released code keeps one queue per process; here all devices share one, and their counts are added.
 """
 
@@ -20,14 +20,15 @@ from hoi_jax.systems.body_part.targets import Targets, has_absent_class
 from hoi_jax.vocab.tables import Vocabulary
 
 DECAY, LEAST_STATIC = 0.999, 0.9
-"""The share of the fixed weights is min(DECAY ** entries of the queue, LEAST_STATIC), as released."""
+"""The fixed weights have a share of min(DECAY ** entries of the queue, LEAST_STATIC), as released."""
 
 
 class CountQueue(NamedTuple):
-    """The last counts that a loss has seen. Float32 throughout, so that averages over devices keep the type.
+    """Counts of the most recent loss calls. All float32, so that averages over devices keep the dtype.
 
     Attributes:
-      counts: [entries, classes + 1], the oldest are overwritten. appended: [] how many were ever put in.
+      counts: [entries, classes + 1]; the oldest are overwritten.
+      appended: [] number of rows ever added.
     """
 
     counts: Array
@@ -35,14 +36,14 @@ class CountQueue(NamedTuple):
 
 
 def empty_queue(entries: int, classes: int) -> CountQueue:
-    """A queue for `entries` rows of `classes` + 1 counts."""
+    """An empty queue for `entries` rows of `classes` + 1 counts."""
     return CountQueue(jnp.zeros((entries, classes + 1), jnp.float32), jnp.zeros((), jnp.float32))
 
 
 def weights_from_counts(counts: Float[Array, "classes_1"], power: float) -> Float[Array, "classes_1"]:
-    """(N / count)^power with N the sum without background; 0 for a class without any.
+    """(N / count)^power, where N is the sum of counts without background; 0 for a class with count 0.
 
-    Classes are divided by the mean of their positive weights, the background is not.
+    The weights of classes, but not that of the background, are divided by the mean of the positive ones.
     """
     total = jnp.sum(counts[:-1])
     weights = jnp.where(counts > 0, total / jnp.where(counts > 0, counts, 1.0), 0.0) ** power
@@ -54,12 +55,12 @@ def weights_from_counts(counts: Float[Array, "classes_1"], power: float) -> Floa
 def queue_weights(
     queue: CountQueue, counts: Float[Array, "calls classes_1"], static: Float[Array, "classes_1"], power: float
 ) -> tuple[Float[Array, "calls classes_1"], CountQueue]:
-    """Weights of several calls of a loss, each of which first puts its counts into the queue.
+    """(weights, new queue) after several calls of a loss, each of which first adds its counts to the queue.
 
     Weights are a * static + (1 - a) * `weights_from_counts`(sum over the queue), a = min(0.999^length, 0.9).
 
     Args:
-      counts: of all devices together, so that every device has the same queue.
+      counts: sums over all devices, so that every device has the same queue.
     """
 
     def call(queue: CountQueue, row: Array) -> tuple[CountQueue, Array]:
@@ -78,7 +79,7 @@ KINDS = ("object", "verb")
 
 
 class ClassWeights(NamedTuple):
-    """Per supervised layer: object [L, C + 1] (last = no pair), verb [L, V] (of positives). None = as without."""
+    """Class weights per supervised layer: object [L, C + 1] (last = no pair), verb [L, V] (positives); None = off."""
 
     object: Array | None = None
     verb: Array | None = None
@@ -88,10 +89,10 @@ NO_WEIGHTS = ClassWeights()
 
 
 def training_counts(config: ReweightConfig, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """Counts of pairs per class with the background's at the end, for every kind that is re-weighted.
+    """Training pairs per class, background last, for each of "object" and "verb" that is re-weighted.
 
     Raises:
-      ValueError: the vocabulary has no counts and the config gives none, or not one per class.
+      ValueError: neither the config nor the vocabulary gives one count per class.
     """
     combination, known = np.asarray(vocabulary.hois, np.int64).reshape(-1, 2), len(vocabulary.train_counts) > 0
     verb_of, object_of = combination[:, 0], combination[:, 1]
@@ -113,7 +114,7 @@ def training_counts(config: ReweightConfig, vocabulary: Vocabulary) -> dict[str,
 
 
 def initial_state(config: ReweightConfig, tables: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The collection before training: {} unless weights are dynamic."""
+    """Initial value of the collection "reweight"; {} unless weights are dynamic."""
     queues = {
         kind: empty_queue(config.queue, len(table) - 1)._asdict()
         for kind, table in tables.items()
@@ -132,14 +133,14 @@ def class_weights(
     axis_name: str | None = None,
     sums: Mapping[str, ArrayLike] | None = None,
 ) -> tuple[ClassWeights, dict[str, Any]]:
-    """Weights of all layers, and the collection after these calls.
+    """(weights of all layers, updated collection).
 
     Args:
-      state: the variables; only the collection "reweight" is looked at.
-      of_query: the pair that each query answers for, -1 = none; final layer last.
-      used: False for examples that only fill up a batch: nothing of them is counted.
-      tables: of `training_counts`.
-      sums: `batch_counts` of the whole batch where this is a part of it; None: they are added over `axis_name`.
+      state: the variables; only the collection "reweight" is read.
+      of_query: the pair assigned to each query, -1 = none; final layer last.
+      used: False for examples that pad a batch, which are not counted.
+      tables: result of `training_counts`.
+      sums: `batch_counts` of the whole batch, if this is a part of it; None = counts are summed over `axis_name`.
     """
     found: dict[str, Array] = {}
     queues: dict[str, Any] = {}
@@ -172,13 +173,13 @@ def batch_counts(
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
 ) -> dict[str, Float[Array, "layers classes_1"]]:
-    """Counts of a batch for dynamic weights; the counts of two parts of a batch add up to its own."""
+    """Counts of a batch for dynamic weights; the counts of its parts add up to those of the whole batch."""
     dynamic = [kind for kind in tables if getattr(config, kind) == "dynamic"]
     return {kind: _counts(kind, of_query, targets, used, len(tables[kind])) for kind in dynamic}
 
 
 def _counts(kind: str, of_query: Array, targets: Targets, used: Array, columns: int) -> Array:
-    """[L, columns]: what the queries of each layer answer for, the background last."""
+    """Counts [L, columns] of the classes assigned to each layer's queries, background last."""
     matched = of_query >= 0
     index = jnp.maximum(of_query, 0)
     if kind == "object":

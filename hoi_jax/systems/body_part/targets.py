@@ -1,4 +1,4 @@
-"""Targets of an image from the batch's tables, and their assignment to queries (costs of QPIC, CDN and body-part)."""
+"""Targets from a batch's tables, and their assignment to queries (with the costs of QPIC, CDN and body-part)."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Targets(NamedTuple):
 
     Attributes:
       human_cxcywh, object_cxcywh: [B, T, 4] relative to the unpadded image; zeros for an absent object.
-      object_class: [B, T]; an absent object has the class behind the vocabulary's last one.
+      object_class: [B, T]; an absent object has the class after the vocabulary's last one.
       has_object: [B, T].
       verbs, verbs_known: [B, T, V].
       interactive: [B, T] whether the pair counts as interactive.
@@ -55,7 +55,7 @@ def _relative(
 
 
 def pair_targets(batch: Batch, vocabulary: Vocabulary, config: LossConfig) -> Targets:
-    """Targets of a batch. In HOI style a pair without an object is no target."""
+    """Targets of a batch. In HOI style, pairs without an object are left out."""
     human, obj = batch["pairs_human"], batch["pairs_object"]
     has_object = obj >= 0
     valid = batch["pairs_valid"] & batch["batch_valid"][:, None] & (human >= 0)
@@ -86,10 +86,10 @@ def pair_targets(batch: Batch, vocabulary: Vocabulary, config: LossConfig) -> Ta
 def matching_cost(
     outputs: Mapping[str, Array], targets: Targets, config: MatchingConfig
 ) -> Float[Array, "batch queries pairs"]:
-    """Cost of every query for every pair, from one layer's outputs [B, Q, ...], but for interactiveness.
+    """Cost of every query for every pair, from one layer's outputs [B, Q, ...], without the interactiveness cost.
 
-    The worse of human and object counts for boxes. A pair without an object has no L1 cost of the object, and the
-    object's GIoU cost (with an empty box at the origin) has the human's added to it, as released.
+    Box costs are the larger of human's and object's. For a pair without an object, the object's L1 cost is zero and
+    the human's GIoU cost is added to the object's (computed with an empty box at the origin), as released.
     """
     cost = config.object * -_of_class(jax.nn.softmax(outputs["object_logits"], axis=-1), targets.object_class)
     distance, giou = [], []
@@ -121,10 +121,10 @@ def _verb_cost(p: Array, y: Array) -> Array:
 def match_layers(
     outputs: Mapping[str, ArrayLike], targets: Targets, config: MatchingConfig
 ) -> Int[Array, "layers batch pairs"]:
-    """Query of each pair per layer, -1 for pairs that do not exist.
+    """Match pairs to queries. Returns the query of each pair per layer, -1 for pairs that do not exist.
 
     Args:
-      outputs: [layers, B, Q, ...], the final layer last; "interactiveness_logits" may have that layer only.
+      outputs: [layers, B, Q, ...], the final layer last; "interactiveness_logits" may have only that layer.
     """
     outputs = jax.lax.stop_gradient(dict(outputs))
     interactive = outputs.pop("interactiveness_logits", None)

@@ -1,8 +1,7 @@
 """CALIPSO: classifying all interacting pairs in a single shot (Chafik et al., WACV 2020).
 
-Read `model.py` and `subnet.py` for the network, `targets.py` for what it learns from, `loss.py`, `scores.py` for the
-formulas of inference, `predict.py` for the way from detections to scores and `attention_maps.py` for maps of the
-embeddings.
+Modules: `model.py` and `subnet.py` (network), `targets.py`, `loss.py`, `scores.py` (formulas of inference),
+`predict.py` (from detections to scores) and `attention_maps.py` (maps of the embeddings).
 """
 
 from collections.abc import Mapping
@@ -22,20 +21,20 @@ from hoi_jax.vocab.tables import Vocabulary
 
 REQUIRES = Requirement(
     "detections",
-    "the maps are read at a detector's boxes",
+    "the network's outputs are read at detected boxes",
     "build with --detections (boxes of a Faster R-CNN: docs/calipso.md), or --config.dataset.detections=ground_truth",
     "predict",
 )
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """CALIPSO for a vocabulary of either style: its outputs are verbs.
+    """Build CALIPSO for a vocabulary of either style; its outputs are verbs.
 
-    HOI style: a verb with the detected class of its object is a HOI class. Action style: a verb is an action with one
+    HOI style: a verb with the detected class of its object is an HOI class. Action style: a verb is an action with one
     of its roles, so that every role has its own embedding; people get agent scores.
 
     Raises:
-      SettingsError: for a key or value of `model_config` that is not valid.
+      SettingsError: a key or value of `model_config` is not valid.
     """
     config = from_config(CalipsoConfig, model_config, "model")
     net = CalipsoNet(config, len(vocabulary.verbs))

@@ -25,7 +25,7 @@ LEGEND = (
 
 
 def nearest_cells(cells: int, cell_px: int, count: int, stride: int) -> Int[np.ndarray, " cells"]:
-    """For each cell of a grid the nearest of `count` anchor positions, which lie at multiples of `stride` pixels."""
+    """Index of the nearest of `count` anchor positions, at multiples of `stride` pixels, for each cell of a grid."""
     middle = (np.arange(cells) + 0.5) * cell_px
     return np.minimum((middle / stride + 0.5).astype(int), count - 1)
 
@@ -33,7 +33,7 @@ def nearest_cells(cells: int, cell_px: int, count: int, stride: int) -> Int[np.n
 def closeness_grid(
     distance: Float[Array, " total"], image_hw: tuple[int, int], cell_px: int, config: CalipsoConfig
 ) -> Float[Array, "h w"]:
-    """exp(-distance) of the closest anchor at the nearest position of any level; unusable ones have distance inf."""
+    """exp(-distance), maximum over the anchors at the nearest position of each level; unusable anchors have inf."""
     height, width = image_hw[0] // cell_px, image_hw[1] // cell_px
     each, start, nearest = config.anchors.per_cell, 0, jnp.full((height, width), jnp.inf)
     for stride in config.backbone.strides:
@@ -48,9 +48,9 @@ def closeness_grid(
 def make_attention_maps(
     net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary, predict: Callable[[Variables, Batch], Predictions]
 ) -> AttentionMaps:
-    """`System.attention`: one layer, for each pair the embedding of its best verb ("no interaction" is none).
+    """Return `System.attention` with one layer, for the embedding of each pair's best verb ("no interaction" excluded).
 
-    A cell is half the finest stride wide.
+    The side of a cell is half the finest stride.
     """
     cell_px = max(config.backbone.strides[0] // 2, 1)
     says = np.arange(len(vocabulary.verbs)) != vocabulary.no_interaction
@@ -69,7 +69,7 @@ def make_attention_maps(
             embedding, usable, boxes, verb = args  # [A, V, T], [A], [Q, 4], [Q]
             index, share = anchors_to_read(boxes, anchors, usable, config)
 
-            def pair(args: tuple[Array, ...]) -> Array:  # One at a time: all at once would be large.
+            def pair(args: tuple[Array, ...]) -> Array:  # One pair at a time, to limit memory.
                 index, share, verb = args
                 every = embedding[:, verb]
                 apart = every - (share @ every[index])[None]

@@ -1,4 +1,4 @@
-"""CALIPSO hyperparameters. Defaults are the paper's, or the specification's choice where the paper is silent."""
+"""CALIPSO hyperparameters. Defaults are the paper's, or our choice where the paper gives none."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ LEVELS = 5
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig(ResNetSettings):
-    """ResNet and feature pyramid, learned together with the rest.
+    """ResNet and feature pyramid, trained together with the other parts.
 
     Attributes:
       pyramid_width, p6_source: see `backbones.fpn.FPN`, which reads the last three stages. P6 of torchvision's first
@@ -27,10 +27,10 @@ class BackboneConfig(ResNetSettings):
         super().__post_init__()
         check_positive(pyramid_width=self.pyramid_width)
         if len(self.stage_sizes) < 3:
-            raise ValueError(f"stage_sizes is {self.stage_sizes}: the pyramid reads three stages")
+            raise ValueError(f"stage_sizes is {self.stage_sizes}, but the pyramid needs at least three stages")
         if self.stage_strides[-2:] != (2, 2):
             raise ValueError(
-                f"stage_strides {self.stage_strides} must end with 2, 2: levels halve from one to the next"
+                f"stage_strides is {self.stage_strides}, but must end with 2, 2 so that each level halves the size"
             )
 
     @property
@@ -42,7 +42,13 @@ class BackboneConfig(ResNetSettings):
 
 @dataclasses.dataclass(frozen=True)
 class AnchorConfig:
-    """Nine anchors per cell: base side per level (pixels), scales, ratios; `rounded` to whole pixels (torchvision)."""
+    """Anchors, nine per cell by default.
+
+    Attributes:
+      sizes: base side per level in pixels.
+      scales, ratios: multiples of the base side, and height / width; one anchor for each combination.
+      rounded: round anchors to whole pixels (torchvision).
+    """
 
     sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     scales: tuple[float, ...] = (1.0, 2.0 ** (1.0 / 3.0), 2.0 ** (2.0 / 3.0))
@@ -51,7 +57,7 @@ class AnchorConfig:
 
     def __post_init__(self):
         if len(self.sizes) != LEVELS:
-            raise ValueError(f"sizes has {len(self.sizes)} entries, expected one for each of {LEVELS} levels")
+            raise ValueError(f"sizes has {len(self.sizes)} entries, expected one per level ({LEVELS})")
         if min(*self.sizes, *self.scales, *self.ratios) <= 0:
             raise ValueError("sizes, scales and ratios must be above 0")
 
@@ -65,14 +71,14 @@ class SubnetConfig:
     """The interaction network and its three tasks.
 
     Attributes:
-      blocks: of convolution, batch normalisation and ReLU; 8 in the paper, 5 and 11 in Table 1.
-      width: their channels (the pyramid's in the paper's family).
-      share_levels: the same weights on every level (Table 1: "w/o weight sharing" = False).
+      blocks: number of blocks of convolution, batch normalisation and ReLU; 8 in the paper, 5 and 11 in Table 1.
+      width: channels of the blocks.
+      share_levels: use the same weights on every level (Table 1: "w/o weight sharing" = False).
       statistics: batch statistics "per_level" with shared gain and offset, "joint" over all levels, or "frozen".
-      passive: verbs in the passive voice too (Table 1).
-      target_presence: whether a person's object is in view (Table 1).
+      passive: also predict passive verbs, those done to an instance (Table 1).
+      target_presence: predict whether the object of a person's verb is visible (Table 1).
       embedding_dim: T.
-      remat: recompute a block's activations in the backward pass instead of keeping them.
+      remat: recompute a block's activations in the backward pass instead of storing them.
     """
 
     blocks: int = 8
@@ -89,7 +95,7 @@ class SubnetConfig:
 
     @property
     def halves(self) -> int:
-        """Active and passive, or active only."""
+        """2 for active and passive verbs, 1 for active verbs only."""
         return 2 if self.passive else 1
 
 
@@ -98,14 +104,14 @@ class LossConfig:
     """Assignment of anchors, and Eqs. 4 to 9.
 
     Attributes:
-      overlap: an anchor belongs to a box above this IoU; force_best: the best anchor of a box always does.
-      max_foreground: anchors of an image that the loss reads; at least as many as there are gives the paper's sums.
-      background: "none" (the paper: verbs are learned "among A_G") or "focal": other anchors show no verb.
-      target_mask: target presence is learned for verbs that are "performed_only", as the probability given the verb
-        that Eq. 12 takes it for, or for "all" verbs, which teaches the probability of verb and target together.
-      per: what a cross-entropy is a mean over: "anchor" sums the outputs of a foreground anchor (RetinaNet's
-        normalisation; Eq. 9 adds the terms without weights), "output" divides by their number as well.
-      min_count: training pairs that make an object class a usual target of a verb (L_v of Eq. 8).
+      overlap: IoU above which an anchor is assigned to a box; force_best: always assign the best anchor of a box.
+      max_foreground: maximum number of foreground anchors of an image in the loss; the paper uses all of them.
+      background: "none" (the paper: verbs are learned "among A_G") or "focal": other anchors are trained to no verb.
+      target_mask: train target presence for verbs that are "performed_only", so that it is the probability given the
+        verb, as in Eq. 12, or for "all" verbs, so that it is the joint probability of verb and target.
+      per: normalisation of cross-entropies: "anchor", the mean over foreground anchors of the sum over outputs (as in
+        RetinaNet; Eq. 9 adds the terms without weights), or "output", the mean over both.
+      min_count: minimum number of training pairs of a usual target class of a verb (L_v of Eq. 8).
       verb, target, embedding: weights of the terms of Eq. 9.
     """
 
@@ -132,17 +138,17 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Reading of detections from the maps, and their scores.
+    """Readout of network outputs at detections, and pair scores.
 
     Attributes:
-      human_threshold, object_threshold: confidence that a detection needs to act, or to be acted on.
-      readout: "best": the anchor with the largest IoU; "mean": the mean of probabilities and embeddings over the
+      human_threshold, object_threshold: minimum confidence of detections used as people, and as objects.
+      readout: "best", the anchor with the largest IoU, or "mean", the mean of probabilities and embeddings over the
         anchors above `loss.overlap`, at most `readout_anchors` of them, or the best one if there is none.
-      norm: of the embedding distance in Eq. 10.
-      keep: "best": one object per person and verb (the paper); "all" triplets.
-      threshold: scores below it are left out; 0 for AP.
-      max_pairs: rows of the result.
-      dense: computes the maps everywhere and reads them, instead of the read places only. Same values.
+      norm: norm of the embedding distance in Eq. 10.
+      keep: "best", one object per person and verb (the paper), or "all" triplets.
+      threshold: minimum score; 0 for AP.
+      max_pairs: maximum number of pairs returned.
+      dense: compute the outputs at all anchors instead of the needed ones only; the values are the same.
     """
 
     human_threshold: float = 0.0
@@ -164,7 +170,7 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CalipsoConfig(ComputeSettings):
-    """CALIPSO. `max_humans`, `max_objects`: detections taken as people who act, and as what they act on."""
+    """CALIPSO. `max_humans`, `max_objects`: maximum numbers of detections used as people, and as objects."""
 
     backbone: BackboneConfig = BackboneConfig()
     anchors: AnchorConfig = AnchorConfig()

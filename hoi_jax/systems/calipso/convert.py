@@ -1,9 +1,9 @@
-"""Backbone and pyramid of torchvision's COCO RetinaNets as the file that CALIPSO starts from.
+"""Convert backbone and pyramid of torchvision's COCO RetinaNets to initial weights of CALIPSO.
 
     python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 
 Reads a state dict (PyTorch's file, safetensors or npz) of `retinanet_resnet50_fpn` (set `backbone.p6_source` to "p5")
-or `retinanet_resnet50_fpn_v2` ("c5"). Every tensor without a place, the detector's heads, is named.
+or `retinanet_resnet50_fpn_v2` ("c5"). Unused tensors (the detector's heads) are listed.
 """
 
 import argparse
@@ -23,16 +23,16 @@ EPSILON = {"v1": 0.0, "v2": 1e-5}
 
 
 def layout_of(state: Mapping[str, np.ndarray]) -> str:
-    """ "v1" or "v2", told apart by the norms in the heads and by what P6 reads.
+    """Return "v1" or "v2", determined from the norms in the heads and the input width of P6.
 
     Raises:
-      ConversionError: the tensors are no RetinaNet's.
+      ConversionError: the tensors are not those of a RetinaNet.
     """
     p6 = state.get("backbone.fpn.extra_blocks.p6.weight")
     if p6 is None or "backbone.body.conv1.weight" not in state:
-        raise ConversionError("not a RetinaNet with FPN: backbone.fpn.extra_blocks.p6.weight or the body is absent")
+        raise ConversionError("not a RetinaNet with FPN: backbone.fpn.extra_blocks.p6.weight or the body is missing")
     last = next(t for n, t in state.items() if n.startswith("backbone.fpn.layer_blocks.2.") and n.endswith("weight"))
-    # v2 reads C5, which has eight times the pyramid's channels; a narrow network could not tell without its heads.
+    # In v2 P6 reads C5, which has eight times the pyramid's channels, except in narrow networks.
     normed = "head.classification_head.conv.0.1.weight" in state
     return "v2" if normed or p6.shape[1] != last.shape[0] else "v1"
 
@@ -40,11 +40,11 @@ def layout_of(state: Mapping[str, np.ndarray]) -> str:
 def retinanet_arrays(
     state: Mapping[str, np.ndarray], epsilon: float | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
-    """Arrays by our names, names of tensors without a place, and the layout.
+    """(arrays under our names, names of unused tensors, layout).
 
     Args:
-      epsilon: of the source's batch normalisation, None = `EPSILON` of its layout. Our networks add 1e-5, so that the
-        difference is taken off the variances: the function stays the same.
+      epsilon: epsilon of the source's batch normalisation, None = `EPSILON` of its layout. Our networks use 1e-5; the
+        difference is subtracted from the variances, so that the function is the same.
     """
     layout = layout_of(state)
     flat, unknown = convert_state(state, resnet_fpn_rule)
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(options: argparse.Namespace) -> Converted:
-    """Weights of the source by CALIPSO's names."""
+    """Weights of the source under CALIPSO's names."""
     arrays, unknown, layout = retinanet_arrays(read_state(options.source), options.epsilon)
     return Converted(f"RetinaNet {layout}", arrays, unknown)
 

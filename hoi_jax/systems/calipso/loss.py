@@ -29,7 +29,7 @@ def training_fields(vocabulary: Vocabulary) -> frozenset[str]:
 
 
 def loss_terms(readout: Readout, targets: Targets, valid: ArrayLike, config: LossConfig) -> dict[str, Term]:
-    """Named terms; `readout` at `targets.anchor`, both with a batch axis, `valid` [B] real examples.
+    """Named terms; `readout` is at `targets.anchor`, both with a batch axis, `valid` [B] is False for padding examples.
 
     Cross-entropies are means over foreground anchors (`LossConfig.per`), embedding losses over verbs and images.
     """
@@ -59,7 +59,7 @@ def loss_terms(readout: Readout, targets: Targets, valid: ArrayLike, config: Los
 def background_term(
     logits: ArrayLike, targets: Targets, usable: ArrayLike, valid: ArrayLike, config: LossConfig
 ) -> Term:
-    """Focal loss of background anchors, which show no verb; per foreground anchor, like the other terms (RetinaNet)."""
+    """Focal loss of background anchors, which have no verb; per foreground anchor like the other terms (RetinaNet)."""
     focal = binary_focal(logits, jnp.zeros(logits.shape, bool), alpha=config.focal_alpha, gamma=config.focal_gamma)
     background = (targets.row < 0) & usable & valid[:, None]
     total = jnp.sum(jnp.where(background[:, :, None, None], focal, 0.0))
@@ -69,7 +69,7 @@ def background_term(
 
 
 def make_loss(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
-    """The `loss` function of a System (see `system.System`). Nothing is drawn at random."""
+    """Return the `loss` function of a System (see `system.System`); it draws no random numbers."""
     fields = training_fields(vocabulary)
 
     def loss(
@@ -78,7 +78,7 @@ def make_loss(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
         del key
         valid = batch["batch_valid"]
         image_hw = cast(tuple[int, int], batch["image"].shape[1:3])
-        # An example that only fills up a batch has no valid cell, so that it enters no statistics.
+        # An example that pads the batch has no valid cells and so does not contribute to statistics.
         hw = jnp.where(valid[:, None], batch["image_hw_px"], 0)
         anchors, usable = jnp.asarray(anchors_of(config, image_hw)), usable_anchors(config, image_hw, hw)
         examples = {name: batch[name] for name in fields - {"image", "image_hw_px"}}

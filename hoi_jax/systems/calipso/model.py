@@ -1,7 +1,7 @@
 """The network of CALIPSO (WACV 2020): pyramid, shared interaction network, three dense tasks.
 
-What an image costs does not depend on who is in it: `trunk` runs once, and the tasks are read off either everywhere
-(`dense`) or at chosen anchors (`at_anchors`), with the same values.
+The cost of the network does not depend on the number of people: `trunk` runs once per image, and the tasks are
+evaluated either at all anchors (`dense`) or at chosen ones (`at_anchors`), with the same values.
 """
 
 import math
@@ -21,22 +21,22 @@ from hoi_jax.systems.calipso.config import CalipsoConfig
 from hoi_jax.systems.calipso.subnet import AnchorHead, Block, Maps, gather_patches, heads_at, valid_anchors
 
 Readout = Mapping[str, Array]
-"""At N anchors: "verb" logits [B, N, halves, V], "target" logits [B, N, halves, V] if there are any, "embedding"
-[B, N, V, T]; float32. Halves: active, then passive if the network has it."""
+"""Outputs at N anchors: "verb" logits [B, N, halves, V], "target" logits [B, N, halves, V] if the network has that
+task, "embedding" [B, N, V, T]; float32. Halves: active, then passive if the network has it."""
 
 PRIOR = 0.01
-"""Probability that every verb starts from (RetinaNet)."""
+"""Probability of every verb at initialisation (as in RetinaNet)."""
 
 
 def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
     """All anchors over images of a padded size, [total, 4] float32 pixels.
 
     Raises:
-      ValueError: the size is no multiple of the coarsest stride, where strides would depend on the padding.
+      ValueError: the size is not a multiple of the coarsest stride, so that strides would depend on the padding.
     """
     coarsest = config.backbone.strides[-1]
     if image_hw[0] % coarsest or image_hw[1] % coarsest:
-        raise ValueError(f"images are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
+        raise ValueError(f"image size is {image_hw}, expected multiples of {coarsest}; change sizes.image_hw")
     a = config.anchors
     cells = cell_anchors(a.sizes, scales=a.scales, ratios=a.ratios, rounded=a.rounded)
     levels = [(image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
@@ -44,7 +44,7 @@ def anchors_of(config: CalipsoConfig, image_hw: tuple[int, int]) -> np.ndarray:
 
 
 def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]) -> Maps:
-    """[B, h, w, 1] per level: cells over the unpadded image; all of them where padding is not masked."""
+    """Mask [B, h, w, 1] per level of the cells over the unpadded image; all True if padding is not masked."""
     sizes = [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in config.backbone.strides]
     if not config.backbone.mask_padding:
         image_hw_px = jnp.full_like(image_hw_px, max(image_hw))
@@ -54,12 +54,12 @@ def level_cells(config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: I
 def usable_anchors(
     config: CalipsoConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]
 ) -> Bool[Array, "batch total"]:
-    """Which anchors of `anchors_of` may be used: padding has none."""
+    """Mask of the anchors of `anchors_of` that may be used, which excludes those in padding."""
     return valid_anchors(level_cells(config, image_hw, image_hw_px), config.anchors.per_cell)
 
 
 class CalipsoNet(nn.Module):
-    """Backbone, pyramid, blocks and heads. Called, it gives the dense readout of an image."""
+    """Backbone, pyramid, blocks and heads; calling it returns the dense readout of an image."""
 
     config: CalipsoConfig
     num_verbs: int
@@ -91,7 +91,7 @@ class CalipsoNet(nn.Module):
         train: bool = False,
         axis_name: str | None = None,
     ) -> Maps:
-        """uint8 images [B, H, W, 3] -> the maps of the last block; with `train`, batch statistics are used."""
+        """Maps of the last block from uint8 images [B, H, W, 3]; with `train`, batch statistics are used."""
         c = self.config.backbone
         pixels = normalised_pixels(image, image_hw_px, c)
         stages = self.backbone.stages(pixels, image_hw_px)
@@ -132,7 +132,7 @@ class CalipsoNet(nn.Module):
         return self._shaped({"verb": logits})["verb"]
 
     def at_anchors(self, maps: Maps, index: Int[Array, "batch chosen"]) -> dict[str, Array]:
-        """The three tasks at chosen anchors: gathers their surroundings, then multiplies by the heads' kernels."""
+        """The three tasks at chosen anchors, computed from their 3x3 neighbourhoods and the heads' kernels."""
         patches, kind, level = gather_patches(maps, index, self.config.anchors.per_cell)
         tasks = self._tasks()
         # One set of heads, or one per level.
@@ -143,5 +143,5 @@ class CalipsoNet(nn.Module):
         return self._shaped(dict(zip(tasks, out, strict=True)))
 
     def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> dict[str, Array]:
-        """The dense readout; also what initialises all parameters."""
+        """The dense readout; initialises all parameters."""
         return self.dense(self.trunk(image, image_hw_px))

@@ -25,7 +25,7 @@ PREDICTION_FIELDS = frozenset(("image", "image_hw_px", *DETECTION_FIELDS))
 
 
 class Candidates(NamedTuple):
-    """People (N) and objects (M) of one image, best first: boxes, confidences, classes, and which rows are used."""
+    """People (N) and objects (M) of one image, best first: boxes, confidences, classes, and masks of used rows."""
 
     human_xyxy_px: Array
     human_score: Array
@@ -37,8 +37,10 @@ class Candidates(NamedTuple):
 
 
 class BoxReadout(NamedTuple):
-    """Network outputs for one image's boxes: probabilities [D, halves, V] (target None without that task) and
-    embeddings [D, V, T]."""
+    """Network outputs for the boxes of one image: probabilities [D, halves, V] and embeddings [D, V, T].
+
+    `target` is None if the network does not predict target presence.
+    """
 
     verb: Array
     target: Array | None
@@ -46,7 +48,7 @@ class BoxReadout(NamedTuple):
 
 
 def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -> Candidates:
-    """The most confident people, and the most confident detections of any class (people can be targets)."""
+    """Select the most confident people, and the most confident detections of any class (people can be objects)."""
     valid, score = example["detections_valid"], example["detections_score"]
     person = valid & (example["detections_class"] == human_class) & (score >= config.predict.human_threshold)
     people = top_rows(score, person, config.max_humans)
@@ -60,7 +62,7 @@ def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -
 
 
 def anchors_to_read(boxes: Array, anchors: Array, usable: Array, config: CalipsoConfig) -> tuple[Array, Array]:
-    """Anchors that stand for each box [D, R], and their weights, which sum to one."""
+    """(anchors [D, R] from which each box is read, their weights, which sum to one)."""
     if config.predict.readout == "best":
         index = nearest_anchor(anchors, boxes, usable)[:, None]
         return index, jnp.ones(index.shape)
@@ -85,11 +87,11 @@ def box_readout(readout: Readout, index_shape: tuple[int, int], weights: Array) 
 def score_pairs(
     candidates: Candidates, human: BoxReadout, obj: BoxReadout, vocabulary: Vocabulary, config: CalipsoConfig
 ) -> tuple[Array, Array, Array]:
-    """Eqs. 10 to 12 and the choice between them, for one image.
+    """Scores of one image by Eqs. 10 to 12, and the selection of the best.
 
     Returns:
-      scores of triplets [N, M, V] (zero where another object won), of empty roles [N, V] (zero where a triplet won),
-      and of what each person does [N, V], whatever won.
+      scores of triplets [N, M, V] (zero unless selected), of roles without visible object [N, V] (zero unless
+      selected), and of each person's verbs [N, V], regardless of the selection.
     """
     c = candidates
     takes_object = (
@@ -102,7 +104,7 @@ def score_pairs(
     single = scores.pair_scores(c.human_score, human.verb[:, 0], presence)
     pairs = enumerate_pairs(c.human_xyxy_px, c.object_xyxy_px, c.human_used, c.object_used)
     candidate = pairs[:, None, :] & jnp.asarray(takes_object)[None, :, None]
-    # Without target presence there is no pair score to compete with; verbs that take no object have nothing else.
+    # Without target presence, pair scores are used only for verbs without object, which have no triplet scores.
     allowed = jnp.asarray(~takes_object) if presence is None else jnp.ones(takes_object.shape, bool)
     winner = scores.select(triplet, single, candidate, allowed)
     done = jnp.where(c.human_used[:, None], winner.score, 0.0)
@@ -117,7 +119,7 @@ def score_pairs(
 
 
 def _possible(object_class: Array, vocabulary: Vocabulary) -> Bool[Array, "objects verbs"]:
-    """HOI classes that exist; the paper uses no list of what goes with what otherwise."""
+    """Mask of (object, verb) combinations that are HOI classes; the paper does not restrict them any further."""
     if not vocabulary.hois:
         return jnp.ones((object_class.shape[0], len(vocabulary.verbs)), bool)
     return jnp.take(jnp.asarray(vocabulary.verb_object_mask.T), object_class, axis=0)
@@ -126,7 +128,7 @@ def _possible(object_class: Array, vocabulary: Vocabulary) -> Bool[Array, "objec
 def result_rows(
     candidates: Candidates, triplets: Array, empty: Array, vocabulary: Vocabulary, config: CalipsoConfig
 ) -> dict[str, Array]:
-    """The best pairs of one image as rows of a table; in action style also people with roles that are not in view."""
+    """The best pairs of one image as rows of a table; in action style also people whose object is not visible."""
     c = candidates
     table = jnp.where(_possible(c.object_class, vocabulary)[None], triplets, 0.0)
     humans, objects, verbs = table.shape
@@ -164,7 +166,7 @@ def result_rows(
 def read_maps(
     net: CalipsoNet, variables: Mapping[str, Any], maps: tuple[Array, ...], index: Array, dense: bool
 ) -> dict[str, Array]:
-    """The tasks at chosen anchors [B, K], through the dense maps or directly. Same values."""
+    """The tasks at chosen anchors [B, K], taken from the dense maps or computed directly; the values are the same."""
     if not dense:
         return cast(dict[str, Array], net.apply(dict(variables), maps, index, method="at_anchors"))
     everywhere = cast(dict[str, Array], net.apply(dict(variables), maps, method="dense"))
@@ -172,7 +174,7 @@ def read_maps(
 
 
 def make_predict(net: CalipsoNet, config: CalipsoConfig, vocabulary: Vocabulary):
-    """The `predict` function of a System: verb scores as in Eqs. 11 and 12; agent scores in action style."""
+    """Return the `predict` function of a System: verb scores by Eqs. 11 and 12; agent scores in action style."""
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
         image_hw = cast(tuple[int, int], batch["image"].shape[1:3])

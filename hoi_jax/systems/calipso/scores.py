@@ -1,7 +1,7 @@
-"""Triplet scores from the values at people's and objects' anchors (CALIPSO, section 3.3, Eqs. 10 to 12).
+"""Triplet scores from the network's outputs for people and objects (CALIPSO, section 3.3, Eqs. 10 to 12).
 
-Everything is computed as a mean of logarithms, so that roots of small products keep their digits and the embedding
-term is just minus a distance. Sizes: N people, M objects, V verbs, T embedding dimensions.
+Scores are computed as means of logarithms, so that roots of small products stay precise and the embedding term is a
+negative distance. Sizes: N people, M objects, V verbs, T embedding dimensions.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from jaxtyping import Array, Bool, Float, Int
 from hoi_jax.arrays import ArrayLike
 
 SMALLEST = 1e-12
-"""Factors are not taken as smaller than this: the root of a product with a zero stays finite."""
+"""Lower bound of factors, which keeps the logarithm of a product with a zero finite."""
 
 
 class Selection(NamedTuple):
-    """The winner per person and verb: its object, -1 where the pair score (no visible object) wins, and its score."""
+    """The best object per person and verb (-1 if the pair score, without visible object, is best), and its score."""
 
     object_index: Int[Array, "humans verbs"]
     score: Float[Array, "humans verbs"]
@@ -29,7 +29,7 @@ def _log(probability: Array) -> Array:
 def embedding_distance(
     human: Float[Array, "humans verbs dim"], obj: Float[Array, "objects verbs dim"], norm: str = "l2"
 ) -> Float[Array, "humans verbs objects"]:
-    """|e_h - e_o| per verb, Euclidean ("l2") or the sum of absolute differences ("l1"); minus the log of Eq. 10."""
+    """|e_h - e_o| per verb, the negative log of Eq. 10: Euclidean ("l2") or sum of absolute differences ("l1")."""
     difference = human[:, :, None] - jnp.swapaxes(obj, 0, 1)[None]
     if norm == "l1":
         return jnp.sum(jnp.abs(difference), axis=-1)
@@ -46,7 +46,7 @@ def triplet_scores(
 ) -> Float[Array, "humans verbs objects"]:
     """Eq. 11: the sixth root of s_h * active * s_o * passive * target * exp(-distance).
 
-    A network without passive verbs or without target presence lacks that factor, and the root is one lower for each.
+    Without passive verbs or target presence (None), that factor is omitted and the degree of the root is reduced by 1.
     """
     per_human = _log(human_score)[:, None] + _log(active)
     per_object = jnp.broadcast_to(_log(object_score)[:, None], (object_score.shape[0], active.shape[1]))
@@ -65,7 +65,7 @@ def pair_scores(
 ) -> Float[Array, "humans verbs"]:
     """Eq. 12: the cube root of s_h * active * (1 - target), for a person whose object is not visible.
 
-    Without target presence the square root of s_h * active, which only verbs that never take an object use.
+    Without target presence: the square root of s_h * active, used only for verbs that never take an object.
     """
     score = _log(human_score)[:, None] + _log(active)
     if target is None:
@@ -79,7 +79,7 @@ def select(
     candidate: Bool[Array, "humans verbs objects"],
     pair_allowed: Bool[Array, "verbs"],
 ) -> Selection:
-    """Per person and verb the best of all candidate triplets and the pair score; (-1, 0) where nothing is allowed."""
+    """Select the best of all candidate triplets and the pair score per person and verb; (-1, 0) if none is allowed."""
     scores = jnp.where(candidate, triplet, -1.0)
     best = jnp.max(scores, axis=-1)
     single = jnp.where(pair_allowed[None], pair, -1.0)

@@ -12,14 +12,14 @@ from jaxtyping import Array, Bool, Float, Int
 Maps = tuple[Array, ...]
 """One [B, h, w, C] array per level."""
 KEEP = 0.9
-"""Share of the old running statistics that one step leaves."""
+"""Momentum of running statistics: the share of the old ones after one step."""
 
 
 class LevelBatchNorm(nn.Module):
     """Batch normalisation of several levels with one gain and offset; float32 inside.
 
-    Levels have different statistics, so that running averages over all of them would fit none: by default every level
-    has its own. Statistics see valid cells of all devices only.
+    Levels have different statistics, which a common running average would not represent, so by default every level has
+    its own. Statistics are over valid cells only, of all devices.
 
     Attributes:
       statistics: "per_level", "joint" (one set for all levels) or "frozen" (the stored ones, never updated).
@@ -30,7 +30,7 @@ class LevelBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Maps, valid: Maps, train: bool, axis_name: str | None) -> Maps:
-        """`valid` [B, h, w, 1] per level; with `train`, "batch_stats" is updated."""
+        """Normalise the maps; `valid` is [B, h, w, 1] per level. With `train`, "batch_stats" is updated."""
         sets, channels = (len(maps) if self.statistics == "per_level" else 1), maps[0].shape[-1]
         mean = self.variable("batch_stats", "mean", lambda: jnp.zeros((sets, channels)))
         var = self.variable("batch_stats", "var", lambda: jnp.ones((sets, channels)))
@@ -42,7 +42,7 @@ class LevelBatchNorm(nn.Module):
             count = self._over(valid, [jnp.ones_like(level[..., :1]) for level in x], axis_name)
             safe = jnp.maximum(count, 1.0)
             used_mean = self._over(valid, x, axis_name) / safe
-            # A second pass over deviations: the mean of squares minus the squared mean cancels.
+            # A second pass over deviations, because the mean of squares minus the squared mean loses precision.
             centred = [jnp.square(level - self._row(used_mean, i)) for i, level in enumerate(x)]
             used_var = self._over(valid, centred, axis_name) / safe
             seen = count > 0
@@ -57,7 +57,7 @@ class LevelBatchNorm(nn.Module):
         return table[min(level, table.shape[0] - 1)][None, None, None]
 
     def _over(self, valid: Maps, values: Sequence[Array], axis_name: str | None) -> Array:
-        """[sets, C or 1]: sums over valid cells of all devices; one collective for all levels."""
+        """Sums over valid cells of all devices, [sets, C or 1], with one collective for all levels."""
         sums = [jnp.sum(jnp.where(v, x, 0.0), axis=(0, 1, 2)) for v, x in zip(valid, values, strict=True)]
         table = jnp.stack(sums)
         if self.statistics == "joint":
@@ -86,9 +86,9 @@ class Block(nn.Module):
 
 
 class AnchorHead(nn.Module):
-    """A 3x3 convolution to `outputs` numbers per anchor, float32; `heads_at` has the values at chosen anchors only.
+    """A 3x3 convolution to `outputs` numbers per anchor, float32; channels are ordered anchor by anchor.
 
-    Channels are ordered anchor by anchor.
+    `heads_at` computes the values at chosen anchors only.
     """
 
     channels: int
@@ -103,7 +103,7 @@ class AnchorHead(nn.Module):
         self.bias = self.param("bias", nn.initializers.constant(self.first_bias), (shape[-1],))
 
     def dense(self, x: Float[Array, "batch h w channels"]) -> Float[Array, "batch total outputs"]:
-        """At every anchor of one level, in the order of `ops.anchors`."""
+        """Outputs at every anchor of one level, in the order of `ops.anchors`."""
         y = jax.lax.conv_general_dilated(
             x.astype(jnp.float32), self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
@@ -118,11 +118,11 @@ class AnchorHead(nn.Module):
 def heads_at(
     heads: Sequence[AnchorHead], patches: Float[Array, "batch chosen patch"], kind: Int[Array, "batch chosen"]
 ) -> list[Float[Array, "batch chosen outputs"]]:
-    """Several heads at anchors of number `kind` within their cell, whose 3x3 surroundings are `patches`."""
+    """Outputs of several heads at anchors with index `kind` in their cell and 3x3 neighbourhoods `patches`."""
     kernels, biases = zip(*(head.table() for head in heads), strict=True)
     kernel, bias = jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases, axis=-1)
     out = jnp.zeros((*kind.shape, kernel.shape[-1]), jnp.float32)
-    # One product per anchor of a cell (nine): the rows of other anchors are thrown away, no kernel is copied.
+    # One product per anchor of a cell (nine); rows of other anchors are discarded, which avoids copying kernels.
     for number in range(kernel.shape[1]):
         y = jnp.einsum("bkf,fo->bko", patches, kernel[:, number]) + bias[number][None, None]
         out = jnp.where((kind == number)[..., None], y, out)
@@ -130,8 +130,10 @@ def heads_at(
 
 
 def neighbours(level_hw: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Of all cells, level by level: the nine cells around each (row by row, the total count where there is none), and
-    the level of each. [cells, 9], [cells]; int32."""
+    """(neighbours [cells, 9], level [cells]) of all cells, level by level; int32.
+
+    The 3x3 neighbours are in row-major order; those outside of the map have the total number of cells as index.
+    """
     tables, levels, start = [], [], 0
     total = sum(rows * columns for rows, columns in level_hw)
     for level, (rows, columns) in enumerate(level_hw):
@@ -150,17 +152,17 @@ def neighbours(level_hw: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndar
 def gather_patches(
     maps: Maps, index: Int[Array, "batch chosen"], anchors: int
 ) -> tuple[Float[Array, "batch chosen patch"], Int[Array, "batch chosen"], Int[Array, "batch chosen"]]:
-    """The 3x3 surroundings of chosen anchors, each anchor's number within its cell, and its level."""
+    """(3x3 neighbourhood, index within its cell, level) of chosen anchors."""
     around, level = neighbours([(x.shape[1], x.shape[2]) for x in maps])
     cell, kind = index // anchors, index % anchors
     flat = jnp.concatenate([x.astype(jnp.float32).reshape((x.shape[0], -1, x.shape[-1])) for x in maps], axis=1)
-    flat = jnp.pad(flat, ((0, 0), (0, 1), (0, 0)))  # The last row stands for everything outside of a map.
+    flat = jnp.pad(flat, ((0, 0), (0, 1), (0, 0)))  # The last row is used for all cells outside of a map.
     places = jnp.take(jnp.asarray(around), cell, axis=0)  # [B, K, 9]
     patches = jax.vmap(lambda rows, at: rows[at])(flat, places)
     return patches.reshape((*index.shape, -1)), kind, jnp.take(jnp.asarray(level), cell)
 
 
 def valid_anchors(valid: Sequence[Bool[Array, "batch _ _ 1"]], anchors: int) -> Bool[Array, "batch total"]:
-    """Anchors whose cell lies over the unpadded image."""
+    """Mask of the anchors whose cell is over the unpadded image."""
     flat = jnp.concatenate([v.reshape((v.shape[0], -1)) for v in valid], axis=1)
     return jnp.repeat(flat, anchors, axis=1)

@@ -17,10 +17,10 @@ from hoi_jax.vocab.tables import Vocabulary
 def connected_components(
     linked: Bool[Array, "*batch nodes nodes"], present: Bool[Array, "*#batch nodes"]
 ) -> Int[Array, "*batch nodes"]:
-    """The smallest member of every present node's component; -1 for absent nodes, whose links do not count.
+    """Label nodes by the smallest member of their component; -1 for absent nodes, whose links are ignored.
 
-    Links hold in both directions. The closure is reached by squaring the adjacency ceil(log2(nodes)) times: paths
-    double in length each time.
+    Links are undirected. The transitive closure is computed by squaring the adjacency matrix ceil(log2(nodes)) times,
+    which doubles the length of paths each time.
 
     >>> linked = jnp.zeros((4, 4), bool).at[0, 2].set(True)
     >>> connected_components(linked, jnp.array([True, True, True, False])).tolist()
@@ -32,19 +32,19 @@ def connected_components(
     reach = ((linked | jnp.swapaxes(linked, -1, -2)) | same) & both
     for _ in range(max(nodes - 1, 1).bit_length()):
         steps = reach.astype(jnp.float32)
-        # Sums of zeros and ones stay above zero in any precision.
+        # A sum of zeros and ones with any one is above zero in any precision.
         reach = jnp.matmul(steps, steps, precision=jax.lax.Precision.DEFAULT) > 0
     return jnp.where(present, jnp.argmax(reach, axis=-1), -1)
 
 
 class InstanceLabels(NamedTuple):
-    """Of the instances of one image: [B, 2, V] per half (0 active, 1 passive), links [V, B, B] from person to object.
+    """Labels of the B instances of one image, [B, 2, V] per half (0 active, 1 passive), and links [V, B, B].
 
     Attributes:
-      verbs: the instance does the verb, or it is done to the instance.
-      known: whether annotators say so.
-      present: the instance's partner of the verb has a box.
-      linked: the person does the verb to the object.
+      verbs: the instance does the verb (active), or the verb is done to it (passive).
+      known: whether the verb is labelled.
+      present: the instance's partner in the verb has a box.
+      linked: the person (second axis) does the verb to the object (third axis).
     """
 
     verbs: Bool[Array, "instances halves verbs"]
@@ -54,11 +54,11 @@ class InstanceLabels(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Of one image (a batch axis comes first after mapping): K chosen foreground anchors, B instances.
+    """Targets of one image with K chosen foreground anchors and B instances (mapping adds a batch axis in front).
 
     Attributes:
-      anchor: [K] number of the anchor; used: [K] False in places that only fill up.
-      instance: [K] row of the instance, -1 where unused.
+      anchor: [K] index of the anchor; used: [K] False for padding.
+      instance: [K] row of the instance, -1 if unused.
       verbs, verbs_known, present, present_known: [K, 2, V], see `InstanceLabels`.
       class_of_instance: [V, B] equivalence class, -1 for instances without an anchor.
       target_like: [V, B] the instance's class is a usual target of the verb.
@@ -78,9 +78,9 @@ class Targets(NamedTuple):
 
 
 def usual_targets(vocabulary: Vocabulary, min_count: int) -> Bool[np.ndarray, "verbs objects"]:
-    """L_v of Eq. 8: object classes that a verb is done to, by the vocabulary's training counts or its list.
+    """L_v of Eq. 8: the usual object classes of each verb, from the vocabulary's training counts or list of classes.
 
-    A person counts only where people are targets of the verb; verbs without object have none.
+    A person counts only if people are targets of the verb; verbs without object have no targets.
     """
     mask = vocabulary.verb_object_mask.copy()
     if vocabulary.train_counts:
@@ -92,9 +92,9 @@ def usual_targets(vocabulary: Vocabulary, min_count: int) -> Bool[np.ndarray, "v
 
 
 def instance_labels(example: Batch, vocabulary: Vocabulary) -> InstanceLabels:
-    """Labels of all instances from the pairs (and, in action style, the persons) of one image.
+    """Labels of all instances from the pairs (and, in action style, the `persons` table) of one image.
 
-    A pair without a box for its object says what the person does, and that the target is not present.
+    A pair without an object box labels the person's verb, with an absent target.
     """
     rows = jnp.arange(example["instances_valid"].shape[0])
     valid, has_object = example["pairs_valid"], example["pairs_valid"] & (example["pairs_object"] >= 0)
@@ -103,7 +103,7 @@ def instance_labels(example: Batch, vocabulary: Vocabulary) -> InstanceLabels:
     verbs = example["pairs_verbs"] & valid[:, None]
 
     def gathered(owner: ArrayLike, values: ArrayLike) -> Array:
-        """[B, V]: any of the owner's pairs; sums of zeros and ones stay above zero in any precision."""
+        """Any over the owner's pairs, [B, V]; sums of zeros and ones with any one are above zero in any precision."""
         return jnp.einsum("pb,pv->bv", owner.astype(jnp.float32), values.astype(jnp.float32)) > 0
 
     active, passive = gathered(human, verbs), gathered(obj, verbs)
@@ -124,7 +124,7 @@ def instance_labels(example: Batch, vocabulary: Vocabulary) -> InstanceLabels:
 
 
 def _labelled(example: Batch, vocabulary: Vocabulary) -> Bool[Array, "instances verbs"]:
-    """Objects do nothing, and that is known; of people only what annotators looked for."""
+    """Verbs that are labelled: all for objects, which do nothing; for people those that annotators considered."""
     rows = jnp.arange(example["instances_valid"].shape[0])
     owner = (example["persons_instance"][None] == rows[:, None]) & example["persons_valid"][None]  # [B, N]
     actions = example["persons_actions"][:, np.asarray(vocabulary.verb_action)] >= 0  # [N, V]
@@ -135,7 +135,7 @@ def _labelled(example: Batch, vocabulary: Vocabulary) -> Bool[Array, "instances 
 def make_targets(
     example: Batch, anchors: Array, usable: Array, vocabulary: Vocabulary, config: LossConfig, halves: int
 ) -> Targets:
-    """Assignment, labels and equivalence classes of one image (fields without batch axis)."""
+    """Assign anchors and compute labels and equivalence classes of one image (fields without batch axis)."""
     box_valid = example["instances_valid"]
     row, overlap = assign_anchors(
         anchors, example["instances_xyxy_px"], usable, box_valid, overlap=config.overlap, force_best=config.force_best

@@ -1,6 +1,6 @@
 """TIN: transferable interactiveness knowledge for human-object interaction detection (Li et al., CVPR 2019).
 
-Read `model.py` for the network, `sampling.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`.
+Modules: `model.py` (network), `sampling.py` and `targets.py` (training pairs and labels), `loss.py`, `predict.py`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ START_FROM = (
 
 
 def frozen_parameters(config: TinConfig) -> tuple[str, ...]:
-    """Patterns of the parameters that no gradient reaches: those of a frozen R, wherever it lies."""
+    """Patterns of the parameters without gradient: those of a frozen R."""
     c = config
     if not c.backbone.frozen or c.backbone.cached or not c.uses_pixels:
         return ()
@@ -32,41 +32,41 @@ def frozen_parameters(config: TinConfig) -> tuple[str, ...]:
 
 
 def requirements(config: TinConfig) -> tuple[Requirement, ...]:
-    """Required content of the records: boxes of a detector, and poses where P sees them.
+    """Required content of the records: detections, and their poses if P reads poses.
 
-    Poses are asked of detections in training as well: positives take the estimated pose of the detection that they
-    overlap, like negatives, so that P cannot tell them apart by whose pose it is.
+    Training needs poses of detections as well: positives take the estimated pose of the detection that they overlap,
+    as negatives do, so that P cannot distinguish them by the kind of pose.
     """
     boxes = Requirement(
         "detections",
-        "TIN pairs the boxes of a detector; without them there is nothing to score, and no negative pair to learn from",
+        "TIN pairs detected boxes; without them there are no pairs to score and no negative pairs to train on",
         "build with --detections FILE (iCAN's Train/Test_Faster_RCNN pickles, fredzzhang/hicodet's JSON, COCO results, "
         "detectron2)",
     )
     poses = Requirement(
         "detections_keypoints_px",
-        "the spatial-pose stream of interactiveness draws the pose of every person",
-        "build with --poses FILE (AlphaPose or COCO keypoints), or take the pose out of model.interactiveness.streams",
+        "the spatial-pose stream of interactiveness needs the pose of every person",
+        "build with --poses FILE (AlphaPose or COCO keypoints), or remove the pose from model.interactiveness.streams",
     )
     return (boxes, poses) if "pose" in config.interactiveness.streams else (boxes,)
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """TIN for a vocabulary of either style.
+    """Build TIN for a vocabulary of either style.
 
     HOI style: the network's outputs are HOI classes. Action style: its outputs are verbs; the human stream learns all
-    actions of a person and gives the agent scores, and pairs score verbs that take an object.
+    actions of a person and gives the agent scores, and pairs get scores of verbs that take an object.
 
     Raises:
-      SettingsError: for a key or value of `model_config` that is not valid.
+      SettingsError: a key or value of `model_config` is not valid, or the vocabulary has neither style.
     """
     config = from_config(TinConfig, model_config, "model")
     if not vocabulary.hois and not vocabulary.verb_role:
-        raise SettingsError(f"vocabulary {vocabulary.name!r} lists neither HOI classes nor the roles of its verbs")
+        raise SettingsError(f"vocabulary {vocabulary.name!r} defines neither HOI classes nor the roles of its verbs")
     net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs), len(vocabulary.objects))
 
     def init(key: Array, batch: Batch) -> Variables:
-        # Parameter shapes do not depend on the size of the image or of any table, so the smallest will do.
+        # Parameter shapes do not depend on the size of the image or of any table, so the smallest sizes are used.
         size = 2 * 2 ** (len(config.backbone.stage_sizes) + 2)
         box, row = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), jnp.int32)
         image, hw = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.full((1, 2), size, jnp.int32)

@@ -14,12 +14,12 @@ from hoi_jax.nn.mlp import example_dropout
 from hoi_jax.ops.roi_align import crop_and_resize
 from hoi_jax.systems.tin.network_config import BackboneConfig, ContextConfig
 
-# Inclusive pixels: the released crops run from the first to the last pixel of a box, ours are continuous.
+# The released crops include the last pixel of a box, whereas our box coordinates are continuous.
 _LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
 
 
 class Appearance(nn.Module):
-    """R, and the residual stages of people and of objects; `with_extractor` False leaves R out."""
+    """R and the residual stages of people and objects; without R if `with_extractor` is False."""
 
     config: BackboneConfig
     with_extractor: bool = True
@@ -34,7 +34,7 @@ class Appearance(nn.Module):
         self.object_stage = ResidualStage(c.roi_blocks, c.roi_width, 1, kind, norm, self.dtype)
 
     def features(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> Float[Array, "batch h w channels"]:
-        """uint8 image [B, H, W, 3] to R's map, `config.stride` pixels per cell."""
+        """R's map of a uint8 image [B, H, W, 3], with `config.stride` pixels per cell."""
         c = self.config
         pixels = normalised_pixels(image, image_hw_px, c)
         return self.backbone(pixels, image_hw_px)
@@ -46,7 +46,7 @@ class Appearance(nn.Module):
         human_xyxy_px: Float[ArrayLike, "batch humans 4"],
         object_xyxy_px: Float[ArrayLike, "batch objects 4"],
     ) -> tuple[Array, Array]:
-        """One vector per person [B, N, D] and per object [B, M, D], float32: crop, residual stage, mean."""
+        """One vector per person [B, N, D] and per object [B, M, D], float32: mean of the residual stage on a crop."""
         cells = -(-image_hw_px // self.config.stride)
 
         def one(stage: ResidualStage, boxes: Array) -> Array:
@@ -66,9 +66,9 @@ class Appearance(nn.Module):
 class Context(nn.Module):
     """Instance-centric attention (Gao et al., iCAN, BMVC 2018): context vectors of people and of objects.
 
-    A box's vector asks (query) where in the image (key) something useful lies; what lies there (value) is averaged
-    with the softmaxed answer as weight, after a 1x1 convolution that people and objects share. The dot product is a
-    mean over channels and the average divides by the number of cells once more, as released.
+    Each box attends (query) to all cells of the image (key, value); the weighted values are averaged after a 1x1
+    convolution that people and objects share. As released, the dot product is a mean over channels, and the average
+    is divided by the number of cells although the weights already sum to one.
     """
 
     config: ContextConfig
@@ -90,7 +90,7 @@ class Context(nn.Module):
         obj: Float[Array, "batch objects dim"],
         dropout_keys: Array | None,
     ) -> tuple[Array, Array]:
-        """`valid` [B, h, w, 1]: cells over the image. Returns [B, N, F] and [B, M, F] float32."""
+        """Context vectors of people [B, N, F] and objects [B, M, F], float32; `valid` [B, h, w, 1] masks padding."""
         batch, seen = features.shape[0], valid.reshape(valid.shape[0], -1)
         key, value = (
             nn.relu(conv(features)).reshape(batch, -1, self.config.channels).astype(jnp.float32)
@@ -110,8 +110,8 @@ class Context(nn.Module):
         return attend(self.human_query, human, "human"), attend(self.object_query, obj, "object")
 
     def _every_box(self, value: Array, weight: Array, seen: Array) -> Array:
-        """Sum over cells of ReLU(W (a g) + b), one box at a time, so that memory does not grow with boxes."""
-        # The first box creates the parameters, which a mapped function cannot.
+        """Sum over cells of ReLU(W (a g) + b), one box at a time, so that memory does not grow with their number."""
+        # Parameters cannot be created inside a mapped function, so they are created here.
         if self.is_initializing():
             self.bottleneck(value)
         dense = self.bottleneck.variables["params"]
@@ -121,5 +121,5 @@ class Context(nn.Module):
             mapped = nn.relu((value * a[:, :, None]) @ kernel + bias[None, None])
             return jnp.sum(jnp.where(seen[:, :, None], mapped, 0.0), axis=1)
 
-        # Recomputed in the backward pass, or every box's map would be kept for it.
+        # Recomputed in the backward pass, so that the maps of all boxes need not be stored.
         return jnp.moveaxis(jax.lax.map(jax.checkpoint(one), jnp.moveaxis(weight, 1, 0)), 0, 1)

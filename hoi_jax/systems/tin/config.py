@@ -1,4 +1,4 @@
-"""TIN hyperparameters. Defaults are the paper's, or the specification's choice where the paper is silent."""
+"""TIN hyperparameters. Defaults are the paper's, or our choice where the paper gives none."""
 
 import dataclasses
 from typing import Literal
@@ -21,14 +21,14 @@ class SamplingConfig:
     """Image-centric sampling of training pairs.
 
     Attributes:
-      group: at most this many annotated pairs of an image in one step; the group is drawn at random.
-      augment: further copies, shared out among the pairs of the group (15 + G positives in the paper).
-      copies: "jittered" copies (the paper), or the "detected" boxes of the pair where the detector found them and
-        jittered ones elsewhere: what the network meets later.
-      jitter_iou, jitter_tries: a copy must overlap its box by more than this; proposals per copy.
-      negatives: detected pairs without annotation, drawn uniformly.
-      human_score, object_score: confidence that a detection needs to appear in a negative.
-      overlap: IoU above which a detection stands for an annotated box.
+      group: maximum number of annotated pairs of an image in one step; the group is drawn at random.
+      augment: number of copies, distributed over the G pairs of the group (15 + G positives in the paper).
+      copies: "jittered" copies (the paper), or the "detected" boxes of the pair where the detector found them, as in
+        prediction, and jittered ones elsewhere.
+      jitter_iou, jitter_tries: minimum IoU of a copy with its box; proposals per copy.
+      negatives: number of detected pairs without annotation, drawn uniformly.
+      human_score, object_score: minimum confidence of detections in negatives.
+      overlap: IoU above which a detection matches an annotated box.
     """
 
     group: int = 5
@@ -44,7 +44,7 @@ class SamplingConfig:
     def __post_init__(self):
         check_positive(group=self.group, jitter_tries=self.jitter_tries)
         if self.augment < 0 or self.negatives < 0:
-            raise ValueError(f"augment {self.augment} and negatives {self.negatives} must not be negative")
+            raise ValueError(f"augment is {self.augment} and negatives is {self.negatives}, expected 0 or more")
         check_share(
             jitter_iou=self.jitter_iou,
             human_score=self.human_score,
@@ -54,7 +54,7 @@ class SamplingConfig:
 
     @property
     def places(self) -> int:
-        """Positive places of one image."""
+        """Number of positive places of one image."""
         return self.group + self.augment
 
 
@@ -63,13 +63,13 @@ class LossConfig:
     """Weights of the loss terms and of the classes.
 
     Attributes:
-      weighting: "logit_scale" (the logit times ln(N / n), released; at test too, see `ScoreConfig.weighted_logits`),
-        "loss_scale" (the loss of positives times it), or "none".
+      weighting: what ln(N / n) multiplies: "logit_scale" the logit (released; in prediction too, see
+        `ScoreConfig.weighted_logits`), "loss_scale" the loss of positives, or "none".
       counts: "vocabulary" or "released" (`release_tables.json`, which counts negatives as no_interaction).
       weighted: streams that are weighted (V-COCO as released: human and object).
-      human, object, spatial, joint, interactiveness: factors of the terms; the authors double `human` on V-COCO.
-      mean: over the entries of each "image" and then over images, so that B images in one update pull as B updates
-        of one image do (image-centric training), or over all entries of the "batch", crowded images more.
+      human, object, spatial, joint, interactiveness: weights of the terms; the authors double `human` on V-COCO.
+      mean: over the entries of each "image" and then over images, so that one update on B images resembles B updates
+        on one image (image-centric training), or over all entries of the "batch", which weights crowded images more.
     """
 
     weighting: Literal["logit_scale", "loss_scale", "none"] = "logit_scale"
@@ -91,22 +91,22 @@ class ScoreConfig:
     """Selection of detections, and the combination of streams and confidences into scores.
 
     Attributes:
-      human_threshold, object_threshold: confidences that detections need.
-      fallback: in an image without any pair, pair so many best people with so many best other objects, whatever their
-        confidence, and suppress none of them (released on HICO-DET: 4; 0 = off).
+      human_threshold, object_threshold: minimum confidence of detections.
+      fallback: in an image without any pair, pair this many best people with as many best other objects, whatever
+        their confidence, and suppress none of them (released on HICO-DET: 4; 0 = off).
       fusion: "sum" of the streams of C (TIN), or "product", the sum of the appearance streams times the spatial one
-        (iCAN, and TIN as released). A joint stream stands alone.
-      times_interactiveness: whether scores are multiplied by f_P (Eq. 6; not in the released code).
-      weighted_logits: the weights that scale logits in training scale them at test too, so that scores are the
-        probabilities that were trained (the weights are not the paper's; left out in the released code, whose scores
-        are not multiplied by f_P).
-      spare_no_interaction: the score of "does not interact" is not multiplied by f_P, which says the opposite.
+        (iCAN, and TIN as released). A joint stream is used alone.
+      times_interactiveness: multiply scores by f_P (Eq. 6; not in the released code).
+      weighted_logits: apply the logit weights of training in prediction too, so that scores are the trained
+        probabilities. The weights are not from the paper; the released code, which does not multiply scores by f_P,
+        omits them.
+      spare_no_interaction: do not multiply the score of "no interaction" by f_P, the probability of the opposite.
       lis: "paper" (Eq. 3 with scale, offset, slope), "none" (1) or "product" (the confidences themselves).
-      prior: in action style, which (verb, object class) combinations may score: tables "vocabulary" and "released"
-        (V-COCO by hand), both must allow; () = all. HOI classes are the vocabulary's in any case.
+      prior: in action style, tables that must all allow a (verb, object class) combination: "vocabulary", "released"
+        (written by hand for V-COCO); () = no restriction. HOI classes are always those of the vocabulary.
       agent: in action style, a person's score for an action is the human stream's ("human"), or, for actions with
         objects, that of the best pair before suppression ("pair", released).
-      best_object: each person keeps its best object per verb only (released on V-COCO).
+      best_object: keep only the best object of each person and verb (released on V-COCO).
     """
 
     human_threshold: float = 0.6
@@ -133,11 +133,11 @@ class NisConfig:
     """Non-interaction suppression: the threshold below which a pair loses its verbs.
 
     Attributes:
-      rule: "s_p": those with s_P = f_P L(s_h) L(s_o) below `threshold` (paper); "two_sided": those with f_P below
-        `interactive_below` and non-interactive score above `non_interactive_above` (released; with one logit that is
-        1 - f_P).
+      rule: suppressed pairs: "s_p", s_P = f_P L(s_h) L(s_o) below `threshold` (paper); "two_sided", f_P below
+        `interactive_below` and the non-interactive score (1 - f_P with one logit) above `non_interactive_above`
+        (released).
       bounds: "global", or "released" for the two-sided bounds per object class of `release_tables.json`.
-      drop_person_objects: pairs of two people are suppressed as well (released on V-COCO).
+      drop_person_objects: suppress pairs of two people as well (released on V-COCO).
     """
 
     enabled: bool = True
@@ -154,8 +154,8 @@ class TinConfig(ComputeSettings):
     """TIN, and iCAN as a setting of it (no P).
 
     Attributes:
-      max_humans, max_objects, max_pairs: static sizes: detections taken as people and as objects, pairs scored.
-      pair_chunk: pairs whose maps are held at a time in prediction; chunks without any pair are skipped. 0 = all.
+      max_humans, max_objects, max_pairs: maximum numbers of detections used as people and as objects, and of pairs.
+      pair_chunk: pairs processed at a time in prediction; chunks without any valid pair are skipped. 0 = all at once.
     """
 
     backbone: BackboneConfig = BackboneConfig()
@@ -183,27 +183,27 @@ class TinConfig(ComputeSettings):
 
     @property
     def classifier_pixels(self) -> bool:
-        """Whether C looks at pixels."""
+        """Whether C reads pixels."""
         c = self.classifier
         return bool({"human", "object", "joint"} & {*c.streams}) or (c.spatial_human and "spatial" in c.streams)
 
     @property
     def interactiveness_pixels(self) -> bool:
-        """Whether P looks at pixels."""
+        """Whether P reads pixels."""
         return bool({"human", "object"} & {*self.interactiveness.streams})
 
     @property
     def uses_pixels(self) -> bool:
-        """False for a network that looks at boxes, poses and classes only."""
+        """Whether the network reads pixels, rather than boxes, poses and classes only."""
         return self.classifier_pixels or self.interactiveness_pixels
 
     @property
     def shares_stages(self) -> bool:
-        """Whether C's residual stages exist: for C itself, or for a P without stages of its own."""
+        """Whether C's residual stages exist: used by C, or by a P without stages of its own."""
         return self.classifier_pixels or (self.interactiveness_pixels and not self.interactiveness.own_stages)
 
     @property
     def uses_context(self) -> bool:
-        """Whether anything reads context vectors."""
+        """Whether context vectors are used."""
         p = self.interactiveness.context and self.interactiveness_pixels
         return (self.classifier.context and self.classifier_pixels) or p

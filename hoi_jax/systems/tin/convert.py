@@ -1,11 +1,11 @@
-"""Weights of a ResNet as the file that TIN and iCAN start from: R, and the stage that follows it on every crop.
+"""Convert ResNet weights to the initial weights of TIN and iCAN: R, and the stage that follows it on every crop.
 
     python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
 
-Reads what `hoi_jax.backbones.convert` reads: torchvision's state dicts, slim's resnet_v1 (of ImageNet, or of the
+Sources are those of `hoi_jax.backbones.convert`: torchvision's state dicts, slim's resnet_v1 (of ImageNet, or of the
 authors' Faster R-CNN by `data_prep.tf_checkpoint`) and Keras' first ResNet-50. The first three stages become R; the
-fourth one starts both residual stages, the human's and the object's, as in iCAN. `backbone.layout` must be the one that
-is printed.
+fourth initialises the residual stages of both human and object, as in iCAN. Set `backbone.layout` to the printed
+layout.
 """
 
 import argparse
@@ -24,10 +24,10 @@ EARLIER = re.compile(r"(params|batch_stats)/(backbone/.*)")
 
 
 def tin_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
-    """Arrays by TIN's names, the tensors without a place, and the layout of `ResNet` that they need.
+    """(arrays under TIN's names, names of unused tensors, layout of `ResNet` that they need).
 
     Raises:
-      ValueError: these are no names of a ResNet.
+      ValueError: the names are not those of a ResNet.
     """
     flat, unknown, layout = backbone_arrays(state)
     arrays = {}
@@ -41,7 +41,7 @@ def tin_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
 
 def convert(options: argparse.Namespace) -> Converted:
-    """Weights of the source by TIN's names."""
+    """Weights of the source under TIN's names."""
     arrays, unknown, layout = tin_arrays(read_weights(options.source))
     return Converted(f"ResNet of layout {layout!r}, for tin", arrays, unknown)
 

@@ -1,7 +1,7 @@
-"""C and P: the network after the vectors of people and objects and the pair maps.
+"""C and P: the layers after the vectors of people and objects and the pair maps.
 
-Layers on a concatenation are split by its blocks (`nn.mlp.BlockDense`): what belongs to a person or an object is
-multiplied once per person or object, and a pair costs its map convolutions and small matrix products only.
+Layers on a concatenation are split into its blocks (`nn.mlp.BlockDense`): products with features of a person or object
+are computed once per person or object, so that a pair costs only its map convolutions and small matrix products.
 """
 
 import math
@@ -16,11 +16,11 @@ from hoi_jax.nn.streams import PairMapStream
 from hoi_jax.systems.tin.config import TinConfig
 
 Block = tuple[Array, Array | None]
-"""A part of a concatenation: rows, and the row of every pair (None: the rows are the pairs), see `nn.mlp.Blocks`."""
+"""A block of a concatenation: rows, and the row of every pair (None if the rows are the pairs); see `nn.mlp.Blocks`."""
 
 
 class Sides(NamedTuple):
-    """Rows [B, N, D] of people and [B, M, D] of objects; None where the network does not compute them."""
+    """Rows [B, N, D] of people and [B, M, D] of objects; None if the network does not compute them."""
 
     human: Array | None = None
     object: Array | None = None
@@ -30,11 +30,11 @@ class BoxFeatures(NamedTuple):
     """Features computed once per person or object.
 
     Attributes:
-      vectors: of C's residual stages, which P shares unless it has stages of its own.
-      own_vectors: of P's own stages.
+      vectors: outputs of C's residual stages, which P shares unless it has stages of its own.
+      own_vectors: outputs of P's own stages.
       context: iCAN's context vectors.
       object_class: [B, M, objects] one-hot.
-      logits: of C's human and object streams, [B, N, K] and [B, M, K].
+      logits: logits of C's human and object streams, [B, N, K] and [B, M, K].
       streams: P's human and object streams (layout "separate").
     """
 
@@ -60,20 +60,20 @@ def _block(rows: Array | None, index: Array | None = None) -> Block:
 
 
 def _with_context(vectors: Array | None, context: Array | None, wanted: bool) -> Array:
-    """Vectors, with the context vectors behind them where they are wanted."""
+    """Vectors, with the context vectors appended if `wanted`."""
     parts = [_block(vectors)[0], _block(context)[0]] if wanted else [_block(vectors)[0]]
     return jnp.concatenate(parts, axis=-1)
 
 
 def _map_channels(streams: tuple[str, ...]) -> slice | None:
-    """Channels of the pair maps that streams see: 0 and 1 are the boxes ("spatial"), 2 is the pose ("pose")."""
+    """Channels of the pair maps that streams read: 0 and 1 are the boxes ("spatial"), 2 is the pose ("pose")."""
     if "spatial" in streams:
         return slice(0, 3) if "pose" in streams else slice(0, 2)
     return slice(2, 3) if "pose" in streams else None
 
 
 class Classifier(nn.Module):
-    """C: one logit per class from every stream."""
+    """C, with one logit per class from every stream."""
 
     config: TinConfig
     num_outputs: int
@@ -111,7 +111,7 @@ class Classifier(nn.Module):
     def of_pairs(
         self, boxes: BoxFeatures, maps: Array | None, index: PairIndex, keys: Array | None
     ) -> tuple[dict[str, Array], Array | None]:
-        """Logits [B, P, K] of the streams over pairs, and the features of the box maps, which P may share."""
+        """(logits [B, P, K] of the pair streams, features of the box maps for sharing with P)."""
         c = self.config.classifier
         if maps is None or not ("spatial" in c.streams or "joint" in c.streams):
             return {}, None
@@ -130,7 +130,7 @@ class Classifier(nn.Module):
 
 
 class Interactiveness(nn.Module):
-    """P: one or two logits per pair."""
+    """P, with one or two logits per pair."""
 
     config: TinConfig
     dtype: Any = None
@@ -178,10 +178,11 @@ class Interactiveness(nn.Module):
         negative: Array | None,
         keys: Array | None,
     ) -> Array:
-        """[B, P, logits].
+        """Logits of pairs, [B, P, logits].
 
         Args:
-          shape: C's features of the box maps. negative: [B, P] training pairs without annotation.
+          shape: C's features of the box maps.
+          negative: [B, P] training pairs without annotation.
         """
         if self.config.interactiveness.layout == "separate":
             blocks = self._separate(boxes, maps, index, keys)
@@ -190,7 +191,7 @@ class Interactiveness(nn.Module):
         return self.score(self.pair(blocks, keys))
 
     def _separate(self, boxes: BoxFeatures, maps: Array | None, index: PairIndex, keys: Array | None) -> list[Block]:
-        """Human, object and maps, each through layers of its own."""
+        """Blocks of layout "separate": human, object and maps, each through its own layers."""
         streams = self.config.interactiveness.streams
         blocks: list[Block] = []
         if "human" in streams:
@@ -212,7 +213,7 @@ class Interactiveness(nn.Module):
         negative: Array | None,
         keys: Array | None,
     ) -> list[Block]:
-        """The human with the maps in one branch, the object in the other (released)."""
+        """Blocks of layout "joined": the human with the maps in one branch, the object in the other (released)."""
         p, vectors = self.config.interactiveness, self._vectors(boxes)
         human_blocks: list[Block] = []
         object_blocks: list[Block] = []
@@ -240,6 +241,6 @@ class Interactiveness(nn.Module):
 
 
 def shares_maps(config: TinConfig) -> bool:
-    """Whether P takes the features of the box maps from C: layout "joined", nothing of its own, and C has them."""
+    """Whether P takes the features of the box maps from C: layout "joined", no stages of its own, and C has them."""
     p, streams = config.interactiveness, config.classifier.streams
     return p.layout == "joined" and not p.own_stages and ("spatial" in streams or "joint" in streams)

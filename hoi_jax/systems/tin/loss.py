@@ -40,7 +40,7 @@ def _stream_entropy(logits: Array, labels: Array, weights: np.ndarray | None, we
 
 
 def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[float, ...]) -> Array:
-    """[B, P]: of one logit, or the mean of two, of which the second says that the pair does not interact."""
+    """Cross-entropy [B, P] of one logit, or the mean over two, the second being for "does not interact"."""
     labels = jnp.stack([interactive, ~interactive][: logits.shape[-1]], axis=-1)
     if weights:
         logits = logits * np.asarray(weights, np.float32)[None, None]
@@ -48,9 +48,9 @@ def _interactiveness_entropy(logits: Array, interactive: Array, weights: tuple[f
 
 
 def _mean(entropy: ArrayLike, known: ArrayLike, *, valid: ArrayLike, per_image: bool) -> Term:
-    """Mean of `entropy` [B, P, ...] over known entries of valid examples [B], all at once or of each image first.
+    """Mean of `entropy` [B, P, ...] over known entries of valid examples [B], with `per_image` of each image first.
 
-    An image without any known entry counts as 0 among the images' means: alone in an update it would change nothing.
+    An image without known entries counts as 0 among the means of images, like an update on that image alone.
     """
     used = valid.reshape(-1, *(1,) * (known.ndim - 1))
     if not per_image:
@@ -66,10 +66,10 @@ def _terms(
     config: TinConfig,
     weights: Mapping[str, np.ndarray | None],
 ) -> dict[str, Term]:
-    """Named loss terms; `targets` with a batch axis, `valid` [B] for examples that only fill up a batch."""
+    """Named loss terms; `targets` have a batch axis, `valid` [B] is False for examples that pad a batch."""
     places = targets.human.shape[1]
     mean = functools.partial(_mean, valid=valid, per_image=config.loss.mean == "image")
-    # The human and object streams learn on positives, the streams that see maps on all pairs.
+    # The human and object streams are trained on positives, the streams with maps on all pairs.
     everything = (targets.pair, targets.pair_known)
     parts = {
         "human": (targets.human, targets.human_known),
@@ -90,7 +90,7 @@ def _terms(
 
 
 def make_loss(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
-    """The `loss` function of a System (see `system.System`)."""
+    """Return the `loss` function of a System (see `system.System`)."""
     weights = {name: class_weights(config, vocabulary, name) for name in config.classifier.streams}
     fields = training_fields(vocabulary, config) - {*image_field(config)}
     make_targets = hoi_targets if vocabulary.hois else action_targets

@@ -23,14 +23,14 @@ from hoi_jax.systems.tin.heads import BoxFeatures, Classifier, Interactiveness, 
 
 
 def image_field(config: TinConfig) -> tuple[str, ...]:
-    """The batch field that the network sees: the image, R's stored map of it, or nothing."""
+    """The batch field that the network reads: the image, R's cached map of it, or none."""
     if not config.uses_pixels:
         return ()
     return ("image_features",) if config.backbone.cached else ("image",)
 
 
 def image_of(batch: Batch, config: TinConfig) -> Array:
-    """That field, or a black pixel per example for a network that never sees it."""
+    """The field of `image_field`, or one black pixel per example if the network reads none."""
     for name in image_field(config):
         return jnp.asarray(batch[name])
     return jnp.zeros((batch["detections_valid"].shape[0], 1, 1, 3), jnp.uint8)
@@ -40,7 +40,7 @@ class PairInputs(NamedTuple):
     """Inputs of `TinNet`: an image batch, tables of people and objects, and pairs of their rows.
 
     Attributes:
-      image: [B, H, W, 3] uint8, or R's map where it is cached; any shape for a network without appearance streams.
+      image: [B, H, W, 3] uint8, or R's map if it is cached; any shape for a network without appearance streams.
       image_hw_px: [B, 2].
       human_xyxy_px, human_keypoints_px: [B, N, 4], [B, N, 17, 3].
       object_xyxy_px, object_class: [B, M, 4], [B, M].
@@ -60,9 +60,11 @@ class PairInputs(NamedTuple):
 
 
 class TinNet(nn.Module):
-    """R, C and P together. `num_outputs` is the number of HOI classes, or of verbs in action style.
+    """R, C and P together.
 
-    `num_objects`: object classes, for a classifier that sees the object's class.
+    Attributes:
+      num_outputs: number of HOI classes, or of verbs in action style.
+      num_objects: number of object classes, for a classifier that reads the object's class.
     """
 
     config: TinConfig
@@ -85,7 +87,7 @@ class TinNet(nn.Module):
             self.interactiveness = Interactiveness(c, dtype)
 
     def features(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> Float[Array, "batch h w channels"]:
-        """R's map: all that is computed from pixels alone, and what a cache holds."""
+        """R's map, which depends on pixels alone and can be cached."""
         extractor = self.appearance if self.config.shares_stages else self.interactiveness_stages
         return extractor.features(image, image_hw_px)
 
@@ -102,7 +104,7 @@ class TinNet(nn.Module):
         return out
 
     def _appearance(self, inputs: PairInputs, dropout_keys: Array | None) -> BoxFeatures:
-        """Vectors of people and objects, and their context."""
+        """Appearance and context vectors of people and objects."""
         c, hw = self.config, inputs.image_hw_px
         features = inputs.image.astype(jnp.float32) if c.backbone.cached else self.features(inputs.image, hw)
         if c.backbone.frozen:
@@ -121,7 +123,7 @@ class TinNet(nn.Module):
         return out
 
     def pairs(self, boxes: BoxFeatures, inputs: PairInputs, dropout_keys: Array | None = None) -> dict[str, Array]:
-        """Logits of pairs: "spatial", "joint" [B, P, K] as far as C has them, "interactiveness" [B, P, 1 or 2]."""
+        """Logits of pairs: C's "spatial" and "joint" [B, P, K], if enabled, and "interactiveness" [B, P, 1 or 2]."""
         c, index = self.config, PairIndex(inputs.human_index, inputs.object_index)
         streams = {*c.classifier.streams, *c.interactiveness.streams}
         maps = self._pair_maps(inputs) if {"spatial", "pose", "joint"} & streams else None
@@ -135,14 +137,14 @@ class TinNet(nn.Module):
         return logits
 
     def __call__(self, inputs: PairInputs, dropout_keys: Array | None = None) -> dict[str, Array]:
-        """Logits of an image's people, objects and pairs.
+        """Compute the logits of people, objects and pairs.
 
         Args:
           dropout_keys: one key per example in training, None otherwise.
 
         Returns:
-          "human" [B, N, K], "object" [B, M, K], "spatial" and "joint" [B, P, K] as far as C has these streams, and
-          "interactiveness" [B, P, 1 or 2] if P is on. All float32 and before the sigmoid.
+          "human" [B, N, K], "object" [B, M, K], "spatial" and "joint" [B, P, K] for the streams that C has, and
+          "interactiveness" [B, P, 1 or 2] if P is enabled. All float32, before the sigmoid.
         """
         boxes = self.boxes(inputs, dropout_keys)
         return logits_of_boxes(boxes) | self.pairs(boxes, inputs, dropout_keys)
@@ -158,7 +160,7 @@ class TinNet(nn.Module):
 
 
 def logits_of_boxes(boxes: BoxFeatures) -> dict[str, Array]:
-    """The logits of C's streams over boxes, under the streams' names."""
+    """Logits of C's human and object streams, by the streams' names."""
     logits = {"human": boxes.logits.human, "object": boxes.logits.object}
     return {name: rows for name, rows in logits.items() if rows is not None}
 
@@ -166,9 +168,9 @@ def logits_of_boxes(boxes: BoxFeatures) -> dict[str, Array]:
 def chunked_logits(
     net: TinNet, variables: Mapping[str, Any], inputs: PairInputs, pair_valid: Bool[Array, "batch pairs"]
 ) -> dict[str, Array]:
-    """Logits as of `TinNet.__call__` for prediction, with pairs in chunks of `config.pair_chunk`.
+    """Logits as from `TinNet.__call__`, for prediction, with pairs in chunks of `config.pair_chunk`.
 
-    A chunk without any valid pair costs nothing; unused pairs get zeros, or anything.
+    Chunks without any valid pair are skipped; the values of unused pairs are undefined.
     """
     boxes = cast(BoxFeatures, net.apply(dict(variables), inputs, method="boxes"))
 

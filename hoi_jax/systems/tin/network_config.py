@@ -12,20 +12,20 @@ ClassifierStream = Literal["human", "object", "spatial", "joint"]
 
 
 def check_once(name: str, streams: tuple[str, ...]) -> None:
-    """Raises ValueError where a stream is named twice."""
+    """Raise ValueError if a stream is named twice."""
     if len(set(streams)) != len(streams):
         raise ValueError(f"{name} names a stream twice: {streams}")
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig(ResNetSettings):
-    """R: the shared feature extractor, and the residual stage that follows it on every crop.
+    """R, the shared feature extractor, and the residual stage that follows it on every crop.
 
     Attributes:
       layout: see `backbones.resnet.ResNet`.
-      frozen: no gradient flows into R (the paper, which starts from a trained detector).
-      cached: R is not part of the network; its maps come with the batch (`image_features`), made by another run.
-      roi_blocks, roi_width: blocks and width of the human's and the object's own residual stage.
+      frozen: stop gradients to R (the paper, which starts from a trained detector).
+      cached: R is not part of the network; the batch contains its maps (`image_features`), computed by another run.
+      roi_blocks, roi_width: blocks and width of the residual stages of humans and of objects.
       roi_size: samples per axis of a crop.
     """
 
@@ -55,10 +55,11 @@ class ContextConfig:
     """Instance-centric attention (iCAN) of each box to the rest of the image.
 
     Attributes:
-      channels: of query, key and value; features: of the context vector.
-      bias: whether the shared last convolution has one, as released. Without it, attention and convolution change
-        places and all boxes cost one matrix product; with it, every box is a pass over the map.
-      dropout: of the query.
+      channels: channels of query, key and value.
+      features: length of the context vector.
+      bias: whether the shared last convolution has a bias, as released. Without it, attention and convolution commute
+        and all boxes need one matrix product; with it, every box needs a pass over the map.
+      dropout: dropout rate of the query.
     """
 
     channels: int = 512
@@ -76,8 +77,8 @@ class MapConfig:
     """Pair maps and their convolutions.
 
     Attributes:
-      fit: "letterbox" keeps the shape of the union of both boxes (released), "stretch" fills the map with it.
-      pose_min_score: weaker joints, and limbs on them, are not drawn.
+      fit: "letterbox" keeps the aspect ratio of the union of both boxes (released), "stretch" fills the map with it.
+      pose_min_score: minimum score of joints that are drawn, with their limbs.
     """
 
     size: int = 64
@@ -93,7 +94,7 @@ class MapConfig:
         for _ in self.features:
             cells = (cells - self.kernel + 1) // 2
         if self.size % 2 or cells < 1:
-            raise ValueError(f"size {self.size} is odd or too small for {len(self.features)} convolutions")
+            raise ValueError(f"size is {self.size}, which is odd or too small for {len(self.features)} convolutions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,13 +103,13 @@ class ClassifierConfig:
 
     Attributes:
       streams: "human", "object", "spatial" (late fusion), "joint" (early fusion: both boxes, their context and the
-        maps in one stream). None at all for a network that learns interactiveness only.
-      appearance_layers, spatial_layers: fully connected layers of human and object; of spatial and joint.
+        maps in one stream). Empty for a network that learns interactiveness only.
+      appearance_layers, spatial_layers: widths of fully connected layers of human and object; of spatial and joint.
       dropout: rate after every layer.
-      prior: the probability that every class starts from: the scores of classes without any label stay there.
-      context: human, object and joint streams see the context vectors too (iCAN).
-      spatial_human: the spatial stream sees the human feature too (iCAN).
-      object_class: the spatial and joint streams see the class of the object.
+      prior: probability of every class at initialisation; scores of classes without labels stay near it.
+      context: human, object and joint streams also read the context vectors (iCAN).
+      spatial_human: the spatial stream also reads the human feature (iCAN).
+      object_class: the spatial and joint streams read the class of the object.
       unit_norm: layers as released, see `nn.mlp.MLP`.
     """
 
@@ -135,18 +136,18 @@ class InteractivenessConfig:
 
     Attributes:
       streams: inputs of P. Empty disables P.
-      layout: "separate" (paper): human, object and maps have layers of their own, then are joined; "joined"
+      layout: "separate" (paper): human, object and maps have separate layers before they are joined; "joined"
         (released): the human with the maps in one branch, the object in the other; box maps are C's.
-      context: it sees the context vectors too; context_with: the branch that takes the human's ("human" on HICO-DET,
-        "object" on V-COCO, as released).
-      own_stages: residual stages and map convolutions of its own instead of C's, so that P can come from another
-        training (the paper's T modes, Figure 6b).
+      context: whether P reads the context vectors; context_with: the branch that reads the human's ("human" on
+        HICO-DET, "object" on V-COCO, as released).
+      own_stages: P has its own residual stages and map convolutions instead of C's, so that it can come from another
+        training run (the paper's T modes, Figure 6b).
       logits: 1, or 2 = interactive and non-interactive with a sigmoid each (released).
-      logit_weights: factors on these logits in training: () = none, released ln(total / count).
+      logit_weights: factors of these logits in training: () = none; released: ln(total / count).
       no_interaction_positive: whether annotated no_interaction pairs count as interactive (released).
-      legacy_negative_copy: in training, negatives see their human branch in place of the object branch (released: it
-        tells P the label).
-      stream_layers, pair_layers, dropout: fully connected layers before and after joining, dropout rate.
+      legacy_negative_copy: in training, replace the object branch of negatives by their human branch (released; this
+        reveals the label to P).
+      stream_layers, pair_layers, dropout: widths of layers before and after joining, dropout rate.
       pose_features: channels of the pose convolutions in layout "joined".
     """
 
@@ -169,7 +170,8 @@ class InteractivenessConfig:
         check_share(dropout=self.dropout)
         if self.logits not in (1, 2) or len(self.logit_weights) not in (0, self.logits):
             raise ValueError(
-                f"logits {self.logits} and logit_weights {self.logit_weights}: expected 1 or 2, and as many"
+                f"logits is {self.logits} (expected 1 or 2) and logit_weights {self.logit_weights} "
+                "(expected one per logit, or none)"
             )
         if self.legacy_negative_copy and self.layout != "joined":
-            raise ValueError("legacy_negative_copy belongs to layout 'joined'")
+            raise ValueError("legacy_negative_copy needs layout 'joined'")

@@ -36,7 +36,7 @@ def prediction_fields(config: TinConfig) -> frozenset[str]:
 
 
 def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows, _Rows, Array]:
-    """(rows, used) of people and of objects, and whether they are the fallback of an image without pairs."""
+    """(rows, used) of people and of objects, and whether they are the fallback for an image without pairs."""
     score = config.score
     humans, objects = choose_detections(example, human_class, score.human_threshold, score.object_threshold, config)
     if not score.fallback:
@@ -55,7 +55,7 @@ def _chosen(example: Batch, human_class: int, config: TinConfig) -> tuple[_Rows,
 
 
 def detected_pairs(example: Batch, human_class: int, config: TinConfig) -> dict[str, Array]:
-    """People, objects and the best pairs of one image (fields without batch axis).
+    """Select people, objects and the best pairs of one image (fields without batch axis).
 
     Every person above the human threshold is paired with every other detection above the object threshold, and the
     `max_pairs` pairs with the largest product of confidences are kept, best first.
@@ -80,7 +80,7 @@ def detected_pairs(example: Batch, human_class: int, config: TinConfig) -> dict[
 
 
 def class_scores(config: TinConfig, probability: Mapping[str, Array], human: Array, obj: Array) -> Array:
-    """[B, P, K]: fused probabilities of C's streams per pair; ones where C has no streams at all."""
+    """Fused probabilities of C's streams per pair, [B, P, K]; ones if C has no streams."""
     rows = {"human": human, "object": obj}
     streams = {
         name: gather_rows(probability[name], rows[name]) if name in rows else probability[name]
@@ -90,7 +90,7 @@ def class_scores(config: TinConfig, probability: Mapping[str, Array], human: Arr
 
 
 def by_verb(fused: Array, object_class: Array, config: TinConfig, vocabulary: Vocabulary) -> Float[Array, "b p verbs"]:
-    """Fused class scores by verb; combinations that the vocabulary or the priors exclude are 0."""
+    """Scores per verb from fused class scores; 0 for combinations that the vocabulary or the priors exclude."""
     verbs = len(vocabulary.verbs)
     if vocabulary.hois:
         if fused.shape[-1] == 1:
@@ -102,13 +102,13 @@ def by_verb(fused: Array, object_class: Array, config: TinConfig, vocabulary: Vo
 
 
 def network_inputs(image: ArrayLike, image_hw_px: ArrayLike, detected: Mapping[str, ArrayLike]) -> PairInputs:
-    """The tables of `detected_pairs`, with a batch axis, for the network."""
+    """Network inputs from the tables of `detected_pairs`, with a batch axis."""
     tables = ("human_xyxy_px", "human_keypoints_px", "object_xyxy_px", "object_class", "human_index", "object_index")
     return PairInputs(image, image_hw_px, **{name: detected[name] for name in tables})
 
 
 def interaction_scores(probability: Array | None, pairs: tuple[int, ...]) -> tuple[Array, Array]:
-    """P's probabilities that pairs [B, P] interact and that they do not, from its one or two; (1, 0) without P."""
+    """Probabilities [B, P] that pairs interact and that they do not, from P's one or two outputs; (1, 0) without P."""
     if probability is None:
         return jnp.ones(pairs), jnp.zeros(pairs)
     other = probability[..., 1] if probability.shape[-1] == 2 else 1.0 - probability[..., 0]
@@ -116,12 +116,12 @@ def interaction_scores(probability: Array | None, pairs: tuple[int, ...]) -> tup
 
 
 def make_predict(net: TinNet, config: TinConfig, vocabulary: Vocabulary):
-    """The `predict` function of a System.
+    """Return the `predict` function of a System.
 
-    verb_scores = (p_human + p_object + p_spatial) * s_P with s_P = f_P * L(s_h) * L(s_o) (Eqs. 1 to 6), L the LIS
-    weight and p the probabilities as trained (`scores.logit_scales`); `interactiveness` is s_P, and `kept` is
-    False where s_P < the NIS threshold (scores stay as they are). Without P, s_P is L(s_h) * L(s_o) and nothing is
-    suppressed. `ScoreConfig` and `NisConfig` change this as they say.
+    By default verb_scores = (p_human + p_object + p_spatial) * s_P with s_P = f_P * L(s_h) * L(s_o) (Eqs. 1 to 6),
+    where L is the LIS weight and p are the trained probabilities (`scores.logit_scales`); `interactiveness` is s_P, and
+    `kept` is False where s_P is below the NIS threshold (scores are not changed). Without P, s_P is L(s_h) * L(s_o) and
+    no pair is suppressed. `ScoreConfig` and `NisConfig` give alternatives.
     """
     bounds = jnp.asarray(nis_bounds(config.nis, vocabulary))
     exempt = np.arange(len(vocabulary.verbs)) == vocabulary.no_interaction

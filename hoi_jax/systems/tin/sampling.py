@@ -1,7 +1,7 @@
 """Image-centric sampling (TIN, section 5.2): jittered annotated pairs, and detected pairs that are not annotated.
 
-Everything here is written for one image and mapped over the batch; every size is fixed and unused places are
-masked. Draws depend on the image's own key only.
+Functions are for one image and are mapped over the batch; all sizes are fixed, and unused places are masked. Random
+draws depend only on the image's key.
 """
 
 from typing import NamedTuple
@@ -22,15 +22,15 @@ DETECTION_FIELDS = tuple(f"detections_{column}" for column in ("xyxy_px", "class
 class Sample(NamedTuple):
     """Training pairs of one image (a batch axis comes first after mapping).
 
-    S positive places come before R negative ones, in the pair axis P = S + R; the box tables hold the S positive
-    boxes first, then detected people (objects).
+    On the pair axis, P = S + R, the S positive places come before the R negative ones; the box tables contain the S
+    positive boxes first, then detected people (or objects).
 
     Attributes:
       human_xyxy_px, human_keypoints_px: [N, 4], [N, 17, 3], N = S + detected people.
       object_xyxy_px, table_class: [M, 4], [M] boxes and classes.
       human_index, object_index: [P] rows of these tables.
       truth: [P] row of the batch's `pairs`, 0 for negatives.
-      positive, negative: [P] which places hold an annotated, or a sampled unannotated, pair; padding is neither.
+      positive, negative: [P] whether a place has an annotated pair, or a sampled unannotated one; padding is neither.
       has_object: [P] False for an annotated person who acts without an object.
       object_class: [P] class of the pair's object.
     """
@@ -49,19 +49,20 @@ class Sample(NamedTuple):
 
 
 def group_size(pair_count: Array | int, group: Array | int, limit: int) -> Array:
-    """Pairs in the group-th group when an image's pairs are split into consecutive groups of at most `limit`."""
+    """Number of pairs in group `group` if an image's pairs are split into consecutive groups of at most `limit`."""
     return jnp.clip(jnp.asarray(pair_count) - jnp.asarray(group) * limit, 0, limit)
 
 
 def copies_layout(
     group_pairs: Int[Array, ""], places: int, augment: int
 ) -> tuple[Int[Array, "places"], Bool[Array, "places"], Bool[Array, "places"]]:
-    """Which pair of the group each place shows: every pair once as annotated, and `augment` copies in all.
+    """Assign pairs of the group to places: every pair once as annotated, and `augment` copies in total.
 
-    Each of the first G - 1 pairs gets floor(augment / G) copies, the last one the rest; G + augment places are used.
+    Of G pairs, each of the first G - 1 gets floor(augment / G) copies and the last one the rest; G + augment places are
+    used.
 
     Returns:
-      index of the pair within the group, whether the place is the original, whether it is used at all.
+      index of the pair within the group, whether the place is the original, whether it is used.
     """
     place = jnp.arange(places)
     each = 1 + augment // jnp.maximum(group_pairs, 1)
@@ -78,11 +79,11 @@ def jitter_boxes(
     min_iou: float = 0.7,
     tries: int = 4,
 ) -> Float[Array, "rows 4"]:
-    """A random neighbour of each box, cut to the image (iCAN's augmentation).
+    """Perturb each box at random and clip it to the image (iCAN's augmentation).
 
-    Both sides are scaled by the same 1 + k / 100, k in -10 ... 10, and the centre moves by a tenth of a whole number
-    of pixels, at most a tenth of the side. The first of `tries` proposals that overlaps the box by more than
-    `min_iou` is taken; the box itself when none does (about one proposal in a hundred fails).
+    Both sides are scaled by the same 1 + k / 100, k in -10 ... 10, and the centre is shifted by a multiple of 0.1
+    pixels, at most a tenth of the side. The first of `tries` proposals whose IoU with the box exceeds `min_iou` is
+    taken, or the box itself if there is none (about one proposal in a hundred fails).
     """
     rows = boxes_xyxy_px.shape[0]
     draws = jax.random.uniform(key, (tries, rows, 3))
@@ -107,7 +108,7 @@ def detection_of(
     found_used: Bool[Array, "found"],
     overlap: float,
 ) -> tuple[Int[Array, "rows"], Bool[Array, "rows"]]:
-    """The detection that overlaps each box most, and whether it does so by more than `overlap`."""
+    """(row of the detection with the largest IoU, whether that IoU exceeds `overlap`) for each box."""
     shared = jnp.where(found_used[None], pairwise_iou(boxes_xyxy_px, found_xyxy_px), 0.0)
     return jnp.argmax(shared, axis=-1), jnp.max(shared, axis=-1) > overlap
 
@@ -115,7 +116,7 @@ def detection_of(
 def choose_detections(
     example: Batch, human_class: int, human_score: float, object_score: float, config: TinConfig
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(rows, used) of the detections that serve as people, and of those that serve as objects, best first."""
+    """(rows, used) of the detections chosen as people, and of those chosen as objects, best first."""
     valid, score = example["detections_valid"], example["detections_score"]
     person = valid & (example["detections_class"] == human_class) & (score > human_score)
     obj = valid & (score > object_score)
@@ -123,7 +124,7 @@ def choose_detections(
 
 
 class _Found(NamedTuple):
-    """Detections of one image that serve as people and as objects, best first."""
+    """Detections of one image chosen as people and as objects, best first."""
 
     human_xyxy_px: Array
     human_keypoints_px: Array
@@ -167,8 +168,8 @@ def _positives(key: Array, example: Batch, found: _Found, config: SamplingConfig
     jittered = jitter_boxes(
         jitter_key, both, example["image_hw_px"], min_iou=config.jitter_iou, tries=config.jitter_tries
     )
-    # The pose is the estimated one, as in the paper: annotated joints on positives and estimated ones on negatives
-    # would tell P which is which.
+    # The pose is the estimated one, as in the paper: with annotated joints on positives and estimated ones on
+    # negatives, P could distinguish them by the pose alone.
     person, person_found = detection_of(human_xyxy, found.human_xyxy_px, found.human_used, config.overlap)
     estimated = jnp.take(found.human_keypoints_px, person, axis=0)
     annotated = gather_rows(example["instances_keypoints_px"], jnp.maximum(human, 0), used)

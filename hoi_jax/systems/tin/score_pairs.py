@@ -1,7 +1,7 @@
 """Scores for pairs that another detector proposed (Table 4 of the body-part paper: iCAN on QPIC's or CDN's pairs).
 
-Nothing is enumerated and nothing suppressed: every given pair gets a score per verb, and the caller brings its own
-confidences. Boxes that occur in several pairs are looked at once.
+Pairs are neither enumerated nor suppressed: every given pair gets a score per verb, and detector confidences are left
+to the caller. Features of a box that occurs in several pairs are computed once.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,15 +24,14 @@ ScorePairs = Callable[..., Float[np.ndarray, "pairs verbs"]]
 
 
 def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variables: Mapping[str, Any]) -> ScorePairs:
-    """A function score_pairs(image, human_boxes, object_boxes, object_labels, keypoints=None) -> [pairs, verbs].
+    """Return score_pairs(image, human_boxes, object_boxes, object_labels, keypoints=None) -> [pairs, verbs].
 
-    The result is the fused score of C's streams, times P's where the config multiplies by it
-    (`score.times_interactiveness`); detector confidences do not enter. The function compiles once per size of image
-    and power of two of boxes and pairs.
+    Scores are the fused scores of C's streams, times P's with `score.times_interactiveness`; detector confidences are
+    not included. The function is compiled once per image size and per power of two of boxes and pairs.
     """
     config = from_config(TinConfig, model_config, "model")
     if config.backbone.cached:
-        raise ValueError("backbone.cached: pairs are scored on images, not on stored feature maps")
+        raise ValueError("backbone.cached is True, but pairs are scored on images, not on cached feature maps")
     net = TinNet(config, len(vocabulary.hois) or len(vocabulary.verbs), len(vocabulary.objects))
 
     scales = logit_scales(config, vocabulary)
@@ -58,7 +57,7 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
         object_labels: Int[np.ndarray, " pairs"],
         keypoints: Float[np.ndarray, "pairs 17 3"] | None = None,
     ) -> Float[np.ndarray, "pairs verbs"]:
-        """Scores of pairs of boxes (pixels of `image`, continuous corners); `keypoints` of the humans, if known."""
+        """Score pairs of boxes (pixels of `image`, continuous corners); `keypoints` of the humans, if known."""
         count = len(human_boxes)
         if not (len(object_boxes) == len(object_labels) == count):
             raise ValueError(f"{count} human boxes, {len(object_boxes)} object boxes, {len(object_labels)} labels")
@@ -89,6 +88,6 @@ def pair_scorer(model_config: Mapping[str, Any], vocabulary: Vocabulary, variabl
 
 
 def _filled(rows: np.ndarray) -> np.ndarray:
-    """Rows up to the next power of two, zeros at the end, so that few shapes are compiled."""
+    """Pad rows with zeros to the next power of two, so that few shapes are compiled."""
     fill = (1 << max(len(rows) - 1, 0).bit_length()) - len(rows)
     return np.pad(rows, [(0, fill)] + [(0, 0)] * (rows.ndim - 1))

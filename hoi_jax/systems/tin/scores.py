@@ -1,7 +1,7 @@
 """Score rules of TIN: class weights, probabilities, detector weights, fusion of streams, suppression, best objects.
 
-Class frequencies enter in training and at test (`class_weights`, `logit_scales`). Numbers of the authors' released code
-that the paper does not print (counts, suppression bounds, allowed objects) are read from `release_tables.json`.
+Class frequencies are used in training and in prediction (`class_weights`, `logit_scales`). Values of the authors'
+released code that are not in the paper (counts, suppression bounds, allowed objects) are in `release_tables.json`.
 """
 
 import functools
@@ -22,7 +22,7 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 def class_weights(config: TinConfig, vocabulary: Vocabulary, stream: str) -> np.ndarray | None:
-    """[K] float32 weights ln(N / n) of one stream; None where it is not weighted or the vocabulary has no counts."""
+    """Weights ln(N / n) of one stream, [K] float32; None if it is not weighted or the vocabulary has no counts."""
     c = config.loss
     if c.weighting == "none" or stream not in c.weighted:
         return None
@@ -36,12 +36,12 @@ def class_weights(config: TinConfig, vocabulary: Vocabulary, stream: str) -> np.
 
 
 def logit_scales(config: TinConfig, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """Factors of the logits before the sigmoid at test, by output; outputs without a factor are absent.
+    """Factors of the logits before the sigmoid in prediction, by output; outputs without a factor are left out.
 
-    Under `loss.weighting` "logit_scale" training makes sigmoid(w_c z) the probability of class c. It is the score of C
-    in Eq. 6, a product of probabilities: sigmoid(z) in its place is squeezed around 1/2, the more the rarer the class,
-    and the interactiveness that it is multiplied by decides alone. `ScoreConfig.weighted_logits` False leaves the
-    weights out as the released code does, which multiplies by no interactiveness.
+    With `loss.weighting` "logit_scale", the trained probability of class c is sigmoid(w_c z), which is C's score in
+    Eq. 6, a product of probabilities. Using sigmoid(z) instead would compress scores towards 1/2, most of all for rare
+    classes, so that interactiveness would dominate the product. `ScoreConfig.weighted_logits` False omits the weights,
+    as in the released code, which does not multiply by interactiveness.
     """
     if not config.score.weighted_logits:
         return {}
@@ -59,7 +59,7 @@ def logit_scales(config: TinConfig, vocabulary: Vocabulary) -> dict[str, np.ndar
 def probabilities(
     logits: Mapping[str, Float[Array, "..."]], scales: Mapping[str, np.ndarray]
 ) -> dict[str, Float[Array, "..."]]:
-    """Sigmoid of every output in float32, its last axis multiplied by the output's `logit_scales` before."""
+    """Sigmoid of every output in float32, after its last axis is multiplied by the output's `logit_scales`."""
     found = {}
     for name, value in logits.items():
         value = value.astype(np.float32)
@@ -70,7 +70,7 @@ def probabilities(
 
 
 def detector_weight(score: Float[Array, "*batch"], config: ScoreConfig) -> Float[Array, "*batch"]:
-    """Contribution of one detector confidence to a score: LIS (Eq. 3), 1, or the confidence itself."""
+    """Factor of a score for one detector confidence: LIS (Eq. 3), 1, or the confidence itself."""
     if config.lis == "none":
         return jnp.ones_like(score)
     if config.lis == "product":
@@ -79,7 +79,7 @@ def detector_weight(score: Float[Array, "*batch"], config: ScoreConfig) -> Float
 
 
 def fuse(streams: Mapping[str, Array], fusion: str) -> Float[Array, "*batch classes"]:
-    """The classifier's score of every pair from the scores of its streams; a joint stream (early fusion) is alone."""
+    """Score of every pair from the scores of C's streams; a joint stream (early fusion) is used alone."""
     if "joint" in streams:
         return streams["joint"]
     appearance = [scores for name, scores in streams.items() if name != "spatial"]
@@ -95,11 +95,12 @@ def kept_pairs(
     bounds: Float[Array, "objects 2"],
     human_class: int,
 ) -> Bool[Array, "*batch"]:
-    """Which pairs suppression keeps.
+    """Mask of the pairs that suppression keeps.
 
     Args:
-      s_pair: f_P L(s_h) L(s_o), for rule "s_p". interactive, non_interactive: P's probabilities, for "two_sided".
-      bounds: per object class (`scores.nis_bounds`).
+      s_pair: f_P L(s_h) L(s_o), for rule "s_p".
+      interactive, non_interactive: P's probabilities, for rule "two_sided".
+      bounds: bounds per object class (`nis_bounds`).
     """
     if not config.enabled:
         return jnp.ones(s_pair.shape, bool)
@@ -114,7 +115,7 @@ def kept_pairs(
 def best_objects(
     scores: Float[Array, "pairs verbs"], human_index: Int[Array, "pairs"], valid: Bool[Array, "pairs"], humans: int
 ) -> Bool[Array, "pairs verbs"]:
-    """True at each person's best pair per verb (ties: the first); never where the score is 0 (one image)."""
+    """Mask of each person's best pair per verb in one image (the first of equal ones), without scores of 0."""
     usable = valid[:, None] & (scores > 0)
     ranked = jnp.where(usable, scores, -jnp.inf)
     best = jax.ops.segment_max(ranked, human_index, num_segments=humans)[human_index]
@@ -130,17 +131,17 @@ def _tables() -> Mapping[str, Any]:
 
 
 def released(vocabulary: Vocabulary, name: str) -> Sequence[Any]:
-    """A table of the released code. Raises ValueError where it has none for the vocabulary."""
+    """A table of the released code. Raises ValueError if there is none of this name for the vocabulary."""
     tables = _tables().get(vocabulary.name, {})
     if name not in tables:
-        raise ValueError(f"the released code has no {name!r} for {vocabulary.name!r}; it has {sorted(tables)}")
+        raise ValueError(f"the released code has no table {name!r} for {vocabulary.name!r}; it has {sorted(tables)}")
     return tables[name]
 
 
 def released_counts(vocabulary: Vocabulary, stream: str) -> np.ndarray:
-    """Training counts of the network's outputs, behind the weights ln(sum / count) of one stream of C.
+    """Training counts of the network's outputs for the weights ln(sum / count) of one stream of C.
 
-    On HICO-DET one table of 600, in which sampled negatives count as no_interaction; on V-COCO people per action for
+    HICO-DET has one table of 600, in which sampled negatives count as no_interaction; V-COCO has people per action for
     the human stream and pairs per verb for the others.
     """
     name = "counts" if vocabulary.hois else "person_counts" if stream == "human" else "pair_counts"
@@ -148,8 +149,10 @@ def released_counts(vocabulary: Vocabulary, stream: str) -> np.ndarray:
 
 
 def nis_bounds(config: NisConfig, vocabulary: Vocabulary) -> np.ndarray:
-    """[objects, 2] float32: a pair is suppressed if f_P lies below the first and the non-interactive score above the
-    second bound of its object class."""
+    """Bounds of the two-sided rule per object class, [objects, 2] float32.
+
+    A pair is suppressed if f_P is below the first bound and the non-interactive score above the second.
+    """
     if config.bounds == "released":
         return np.asarray(released(vocabulary, "nis_bounds"), np.float32)
     both = (config.interactive_below, config.non_interactive_above)
@@ -157,7 +160,7 @@ def nis_bounds(config: NisConfig, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def allowed_objects(tables: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
-    """[verbs, objects] bool: combinations that every one of `tables` ("vocabulary", "released") allows."""
+    """Combinations, [verbs, objects] bool, that all of `tables` ("vocabulary", "released") allow."""
     allowed = np.ones((len(vocabulary.verbs), len(vocabulary.objects)), bool)
     for table in tables:
         if table == "vocabulary":

@@ -1,4 +1,4 @@
-"""Labels of the sampled pairs: HOI classes in HOI style, verbs in action style (section 11 of the specification)."""
+"""Labels of the sampled pairs: HOI classes in HOI style, verbs in action style."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 class Targets(NamedTuple):
-    """Of one image; K outputs, P pairs, S positive places.
+    """Labels of one image with K outputs, P pairs and S positive places.
 
     Attributes:
-      pair, pair_known: [P, K] labels of object and spatial streams, and where they count.
-      human, human_known: [S, K] labels of the human stream on positives.
-      interactive, interactive_known: [P] label of P, and where it counts.
+      pair, pair_known: [P, K] labels of object and spatial streams, and whether they are used.
+      human, human_known: [S, K] labels of the human stream on positives, and whether they are used.
+      interactive, interactive_known: [P] labels of P, and whether they are used.
     """
 
     pair: Array
@@ -32,14 +32,14 @@ class Targets(NamedTuple):
 def _hoi_labels(
     verbs: Array, known: Array, object_class: Array, vocabulary: Vocabulary
 ) -> tuple[Bool[Array, "pairs hois"], Bool[Array, "pairs hois"]]:
-    """A pair's verbs as HOI classes of its object; classes of other objects are known not to hold."""
+    """(labels, known) of HOI classes from the verbs of pairs; classes of other objects are known negatives."""
     verb_of_hoi, object_of_hoi = np.asarray(vocabulary.hois, np.int32).T
     same_object = object_class[:, None] == object_of_hoi[None]
     return verbs[:, verb_of_hoi] & same_object, known[:, verb_of_hoi] | ~same_object
 
 
 def hoi_targets(sample: Sample, example: Batch, vocabulary: Vocabulary, config: TinConfig) -> Targets:
-    """HOI style: a negative is labelled "no_interaction" with its detected class, where that class exists."""
+    """Targets in HOI style: a negative is "no_interaction" with its detected object class, if that HOI class exists."""
     verbs = jnp.take(example["pairs_verbs"], sample.truth, axis=0) & sample.positive[:, None]
     known = jnp.take(example["pairs_verbs_known"], sample.truth, axis=0) | sample.negative[:, None]
     if vocabulary.no_interaction >= 0:
@@ -55,9 +55,9 @@ def hoi_targets(sample: Sample, example: Batch, vocabulary: Vocabulary, config: 
 
 
 def action_targets(sample: Sample, example: Batch, vocabulary: Vocabulary, config: TinConfig) -> Targets:
-    """Action style: the human stream learns all actions of the person, the others the verbs of the pair.
+    """Targets in action style: all actions of the person for the human stream, the verbs of the pair for the others.
 
-    Verbs without object count for the human stream only. A negative has no verb and counts in the spatial stream.
+    Verbs without object are used in the human stream only. A negative has no verb and is used in the spatial stream.
     """
     verbs = jnp.take(example["pairs_verbs"], sample.truth, axis=0) & sample.positive[:, None]
     known = jnp.take(example["pairs_verbs_known"], sample.truth, axis=0) | sample.negative[:, None]
@@ -71,21 +71,24 @@ def action_targets(sample: Sample, example: Batch, vocabulary: Vocabulary, confi
 def _interactive(
     verbs: Array, known: Array, sample: Sample, vocabulary: Vocabulary, config: TinConfig
 ) -> tuple[Bool[Array, "pairs"], Bool[Array, "pairs"]]:
-    """A pair interacts iff it has a real verb; with `no_interaction_positive`, iff it is annotated with any."""
+    """(interactive, known): a pair interacts iff it has a verb other than "no interaction".
+
+    With `no_interaction_positive`, any verb counts.
+    """
     real = np.arange(len(vocabulary.verbs)) != vocabulary.no_interaction
     if config.interactiveness.no_interaction_positive:
         real = np.ones_like(real)
     interactive = jnp.any(verbs & real[None], axis=-1) & sample.positive
-    # Without a real verb, the pair is not interactive only if every real verb is known not to hold.
+    # A pair without a real verb is known to be not interactive only if all real verbs are labelled.
     settled = jnp.all(known | ~real[None], axis=-1)
     return interactive, sample.has_object & (interactive | settled)
 
 
 def _person_labels(sample: Sample, example: Batch, vocabulary: Vocabulary, places: int) -> tuple[Array, Array]:
-    """[S, V] actions of each positive place's person, and which of them are annotated.
+    """(actions, known), [S, V] each, of the person of each positive place.
 
-    An action with two roles (cut with / cut what) holds for the roles that are annotated, or for both when the
-    annotators gave none.
+    An action with two roles (cut with an instrument, cut an object) is positive for the annotated roles, or for both
+    if neither is annotated.
     """
     person = jnp.take(example["pairs_human"], sample.truth[:places])
     match = (example["persons_instance"][None] == person[:, None]) & example["persons_valid"][None]  # [S, N]
