@@ -14,12 +14,12 @@ from hoi_jax.systems.calipso.model import CalipsoNet, anchors_of, usable_anchors
 from hoi_jax.systems.calipso.predict import anchors_to_read
 from hoi_jax.vocab.tables import Vocabulary
 
-TITLES = ("the image, where it has places",)
-CAPTIONS = ("places whose embedding is near the person's",)
+TITLES = ("the image without padding",)
+CAPTIONS = ("similarity to the person's embedding",)
 LEGEND = (
-    "upper row: what is read; padding is dark",
-    "lower row: exp(-distance) of a place's",
-    "embedding of this verb from the person's:",
+    "upper row: the image; padding is dark",
+    "lower row: exp(-distance) of each cell's",
+    "embedding of this verb to the person's;",
     "linked objects should be yellow",
 )
 

@@ -44,7 +44,7 @@ def retinanet_arrays(
 
     Args:
       epsilon: epsilon of the source's batch normalisation, None = `EPSILON` of its layout. Our networks use 1e-5; the
-        difference is subtracted from the variances, so that the function is the same.
+        difference is folded into the variances, so that the function is the same.
     """
     layout = layout_of(state)
     flat, unknown = convert_state(state, resnet_fpn_rule)
@@ -56,7 +56,7 @@ def retinanet_arrays(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: the published weights')")
+    parser.add_argument("--epsilon", type=float, help="epsilon of the source's batch norms (default: by its layout)")
 
 
 def convert(options: argparse.Namespace) -> Converted:
