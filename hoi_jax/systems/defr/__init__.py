@@ -1,8 +1,7 @@
 """DEFR: decoupling object detection from human-object interaction recognition (Jin et al., 2021).
 
-Read `model.py` for the network, `inputs.py` and `targets.py` for what it learns from, `loss.py`, `predict.py`
-for scores and attention maps; the class embeddings it starts from are written by
-`python -m hoi_jax.systems.defr.embed_labels`.
+Modules: `model.py` (network), `inputs.py` (image preparation), `targets.py` (labels), `loss.py`, `predict.py` (scores
+and attention maps). Initial class embeddings are written by `python -m hoi_jax.systems.defr.embed_labels`.
 """
 
 from collections.abc import Mapping
@@ -22,31 +21,31 @@ from hoi_jax.vocab.tables import Vocabulary
 
 REQUIRES = Requirement(
     "detections",
-    "pairs are pairs of a detector's boxes",
+    "pairs are made of detected boxes",
     "build with --detections (docs/defr.md), or score images only: --config.model.detection.enabled=False",
     "predict",
 )
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """DEFR for a vocabulary of either style: its classes are HOI classes, or verbs.
+    """Build DEFR for a vocabulary of either style; its classes are HOI classes or verbs.
 
     Raises:
-      SettingsError: for a key or value of `model_config` that is not valid.
+      SettingsError: a key or value of `model_config` is not valid, or does not fit the vocabulary.
     """
     config = from_config(DefrConfig, model_config, "model")
     classes = len(vocabulary.hois) or len(vocabulary.verbs)
     if not vocabulary.hois and not vocabulary.verb_role:
-        raise SettingsError(f"vocabulary {vocabulary.name!r} lists neither HOI classes nor the roles of its verbs")
+        raise SettingsError(f"vocabulary {vocabulary.name!r} defines neither HOI classes nor the roles of its verbs")
     if not vocabulary.hois and not config.detects:
-        raise SettingsError("model.detection: action-style vocabularies are scored by pairs only")
+        raise SettingsError("model.detection must be enabled for action-style vocabularies (only pairs are scored)")
     weights = config.loss.positive_weights
     if weights and not isinstance(weights, str) and len(weights) != classes:
-        raise SettingsError(f"model.loss.positive_weights has {len(weights)} numbers, there are {classes} classes")
+        raise SettingsError(f"model.loss.positive_weights has {len(weights)} entries, expected {classes} (classes)")
     net = DefrNet(config, classes)
 
     def init(key: Array, batch: Batch) -> Variables:
-        # Only the position table depends on the size of the image, and that is the configured one.
+        # Only the position table depends on the size of the image, which is the configured one.
         return net.init(key, jnp.zeros((1, config.inputs.size, config.inputs.size, 3)))
 
     predict = make_predict(net, config, vocabulary)

@@ -1,4 +1,4 @@
-"""DEFR hyperparameters. Defaults are the paper's best model (ViT-B/16, Table 1), or the specification's choice."""
+"""DEFR hyperparameters. Defaults are the paper's best model (ViT-B/16, Table 1), or our choice where it gives none."""
 
 import dataclasses
 from typing import Literal
@@ -14,14 +14,16 @@ class BackboneConfig:
     """The image encoder.
 
     Attributes:
-      kind: "clip_vit", "imagenet_vit", "scenic_vit" (GELU by the tanh formula), "clip_resnet" or "resnet" (global
-        average pool). Regional class tokens, and so detection, need a ViT.
-      patch, width, layers, heads: of a ViT. `width` is also the stem's of a ResNet, `heads` also those of its pool.
-      stem: of a ViT, "patch" or "convolutions" (small nets from scratch).
-      stage_sizes: blocks per stage of a ResNet. output: length of the feature of "clip_resnet".
-      norm: of "resnet", see `backbones.resnet.ResNet`.
-      freeze_bn: "clip_resnet" keeps its stored statistics in training (the authors train them).
-      remat: of a ViT, compute the inside of blocks again in the backward pass instead of keeping it.
+      kind: "clip_vit", "imagenet_vit", "scenic_vit" (with the tanh approximation of GELU), "clip_resnet" or "resnet"
+        (global average pool). Regional class tokens, and hence detection, need a ViT.
+      patch, width, layers, heads: sizes of a ViT. For a ResNet, `width` is that of the stem and `heads` those of
+        CLIP's attention pool.
+      stem: "patch" or "convolutions" (for small ViTs trained from scratch).
+      stage_sizes: blocks per stage of a ResNet.
+      output: length of the feature of "clip_resnet".
+      norm: normalisation of "resnet", see `backbones.resnet.ResNet`.
+      freeze_bn: do not update the batch statistics of "clip_resnet" in training (the authors do).
+      remat: recompute activations inside the blocks of a ViT in the backward pass instead of storing them.
     """
 
     kind: Literal["clip_vit", "imagenet_vit", "scenic_vit", "clip_resnet", "resnet"] = "clip_vit"
@@ -41,7 +43,7 @@ class BackboneConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.remat and not self.is_vit:
-            raise ValueError(f"remat is for ViTs, kind is {self.kind!r}")
+            raise ValueError(f"remat needs a ViT, but kind is {self.kind!r}")
         if self.is_vit:
             check_heads(self.width, self.heads)
 
@@ -51,23 +53,23 @@ class BackboneConfig:
 
     @property
     def stride(self) -> int:
-        """Sides of the image must be multiples of this."""
+        """Number of pixels of which the sides of the image must be multiples."""
         return self.patch if self.is_vit else 32
 
 
 @dataclasses.dataclass(frozen=True)
 class InputConfig:
-    """From the batch's image to the network's: stretched to a square, whatever its shape, and normalised.
+    """Conversion of the batch's image to the network's input: stretched to a square and normalised.
 
     Attributes:
       size: side of the square, pixels.
-      kernel, antialias: of the interpolation ("bicubic" or "bilinear").
-      mean, std: per channel of values in [0, 1].
-      brightness, contrast: training draws factors from 1 - x to 1 + x; 0 = off.
-      crop_area, crop_ratio: training cuts a window of a random share of the image, from `crop_area` to 1, and random
-        shape, and enlarges it again; crop_area 1 = off. Tried `crop_tries` times; then the whole image.
-      crop_kernel: of that enlargement, which is the only interpolation here when the images come stretched
-        (`sizes.fit="stretch"`): then training has the two of the authors, bicubic and bilinear.
+      kernel, antialias: interpolation ("bicubic" or "bilinear").
+      mean, std: per channel, of values in [0, 1].
+      brightness, contrast: half-width x of the range [1 - x, 1 + x] of random factors in training; 0 = off.
+      crop_area, crop_ratio: in training, crop a window with a random share of the image's area, from `crop_area` to 1,
+        and a random aspect ratio, and resize it; crop_area 1 = off. After `crop_tries` failures, use the whole image.
+      crop_kernel: interpolation of that crop. If the pipeline has already stretched the images (`sizes.fit="stretch"`),
+        it is the second interpolation, as in the authors' training (bicubic, then bilinear).
     """
 
     size: int = 672
@@ -84,7 +86,7 @@ class InputConfig:
 
     def __post_init__(self):
         if not 0 < self.crop_area <= 1 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError(f"crop_area is {self.crop_area} and crop_ratio {self.crop_ratio}: no valid crop window")
+            raise ValueError(f"crop_area {self.crop_area} and crop_ratio {self.crop_ratio} allow no crop window")
         if not (0 <= self.brightness <= 1 and 0 <= self.contrast <= 1):
             raise ValueError(f"brightness {self.brightness} and contrast {self.contrast} must lie in [0, 1]")
         if min(self.std) <= 0 or self.size < 1 or self.crop_tries < 1:
@@ -93,7 +95,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierConfig:
-    """gamma: temperature of Eq. 1. linear: plain logits with a bias instead of cosines (ablation)."""
+    """The classifier. `gamma`: temperature of Eq. 1; `linear`: logits with a bias instead of cosines (ablation)."""
 
     gamma: float = 100.0
     linear: bool = False
@@ -109,10 +111,10 @@ class LossConfig:
 
     Attributes:
       kind: "lse_sign" (Eq. 2), "bce", "weighted_bce", "focal", or "softmax" for one label per image (MPII).
-      mask_ambiguous: leave classes labelled 0 out; else they count as negative, as the authors have it.
-      positive_weights: of "weighted_bce", negatives per positive of each class; or the file of
-        `python -m hoi_jax.commands.count_labels`, which counts them on the training split. Read by training only.
-      focal_alpha, focal_gamma: of "focal".
+      mask_ambiguous: ignore classes labelled 0; otherwise they are negative, as in the authors' code.
+      positive_weights: for "weighted_bce", negatives per positive of each class, or a file written by
+        `python -m hoi_jax.commands.count_labels` from the training split. Used in training only.
+      focal_alpha, focal_gamma: parameters of "focal".
     """
 
     kind: Literal["lse_sign", "bce", "weighted_bce", "focal", "softmax"] = "lse_sign"
@@ -123,7 +125,10 @@ class LossConfig:
 
     def __post_init__(self):
         if (self.kind == "weighted_bce") != bool(self.positive_weights):
-            raise ValueError(f"kind is {self.kind!r} and positive_weights has {len(self.positive_weights)} numbers")
+            raise ValueError(
+                f"kind is {self.kind!r} and positive_weights has {len(self.positive_weights)} entries: "
+                "positive_weights is for kind 'weighted_bce', which requires it"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,17 +136,18 @@ class DetectionConfig:
     """HOI detection from given boxes, without training (section 7.1).
 
     Attributes:
-      min_score, nms_overlap: detections below, or overlapping a better one of their class by more, are left out.
-      max_humans, max_objects: people and other objects that are paired, best first. Each person is paired with every
-        other box, people included.
-      rule, blocks, exact: of the regional class token, see `backbones.vit.ViT.regional`.
-      prior_power: the score of a pair is sigmoid(s) * (human score * object score) ** prior_power; the paper
-        multiplies (1), the released code takes 2.8.
-      box_noise: standard deviation of what is added to every corner coordinate, as a share of the box's width or height
-        (Eq. 7, the study of other detectors); drawn anew for each image, the same in every run. 0 = off.
-      kernel, antialias: of the interpolation of images for pairs, where it is another one than `inputs` has; "" = the
-        same. Another one costs a second pass: scores of whole images keep theirs.
-      pair_chunk: pairs at a time where each needs whole blocks of its own (exact, three or more blocks).
+      min_score: minimum score of detections.
+      nms_overlap: maximum IoU of a detection with a better one of its class.
+      max_humans, max_objects: maximum numbers of people and other objects, best first. Each person is paired with every
+        other box, including people.
+      rule, blocks, exact: settings of the regional class token, see `backbones.vit.ViT.regional`.
+      prior_power: exponent in sigmoid(s) * (human score * object score) ** prior_power, the score of a pair; 1 in the
+        paper, 2.8 in the released code.
+      box_noise: standard deviation of noise on every corner coordinate, as a share of the box's width or height (Eq. 7,
+        the study of other detectors); it depends on the image only, not on the run. 0 = off.
+      kernel, antialias: interpolation of images for pairs; kernel "" = as in `inputs`. A different one needs a second
+        pass, because whole images are scored with that of `inputs`.
+      pair_chunk: pairs processed at a time if each needs its own pass through blocks (exact, three or more blocks).
     """
 
     enabled: bool = True
@@ -164,14 +170,15 @@ class DetectionConfig:
         if self.box_noise < 0:
             raise ValueError(f"box_noise is {self.box_noise}, expected 0 or more")
         if self.rule == "average" and self.blocks != 1:
-            raise ValueError(f"blocks is {self.blocks}, rule 'average' changes the last block only")
+            raise ValueError(f"blocks is {self.blocks}, expected 1: rule 'average' changes the last block only")
 
 
 @dataclasses.dataclass(frozen=True)
 class DefrConfig(ComputeSettings):
     """DEFR.
 
-    labels: "image", the records' image-level labels, or "pairs", what annotated pairs imply (HICO-DET files).
+    Attributes:
+      labels: "image", the image-level labels of the records, or "pairs", those implied by annotated pairs (HICO-DET).
     """
 
     backbone: BackboneConfig = BackboneConfig()
@@ -189,5 +196,5 @@ class DefrConfig(ComputeSettings):
 
     @property
     def detects(self) -> bool:
-        """Whether prediction pairs detections."""
+        """Whether pairs of detections are scored."""
         return self.detection.enabled and self.backbone.is_vit

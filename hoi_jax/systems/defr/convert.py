@@ -1,17 +1,17 @@
-"""Turns a checkpoint of CLIP or of an ImageNet ViT into the file that DEFR starts from, or the authors' into ours.
+"""Convert a checkpoint of CLIP or an ImageNet ViT to initial weights of DEFR, or the authors' checkpoints to ours.
 
     python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors --size 672 --out clip_b16_672.npz
     python -m hoi_jax.systems.defr.convert --weights DEFR-vitbp16-b4-lr75e6-65.62.pt --out defr_b16.npz
 
 Weights: safetensors, npz, or PyTorch's .pth and .pt (also OpenAI's TorchScript archives) with the names of OpenAI and
-open_clip, Hugging Face (CLIP, ViT) or timm (ViT); nothing in a file is executed. Position tables are resized to
-images of --size pixels once, here, as the authors do on loading, and trained from there. Start a run by
+open_clip, Hugging Face (CLIP, ViT) or timm (ViT); nothing in a file is executed. Position tables are resized here, to
+images of --size pixels, as the authors do on loading. Start a run with
 `config.train.init_from = (dict(path="clip_b16_672.npz", include=("params/backbone/.*", "batch_stats/.*")),)`.
 
-The checkpoints that DEFR's authors publish (`module.visual_encoder.visual.*`, `module.classifier`,
-`module.logit_scale`) become whole networks: image tower and classifier. Their temperature is printed; it is a setting
-here (`config.model.classifier.gamma`). `python -m hoi_jax.commands.adopt configs/defr_hico_release.py defr_b16.npz
-FOLDER` makes a checkpoint of the file.
+Checkpoints published by DEFR's authors (`module.visual_encoder.visual.*`, `module.classifier`, `module.logit_scale`)
+are converted to whole networks: image tower and classifier. Their temperature is printed; here it is a setting
+(`config.model.classifier.gamma`). `python -m hoi_jax.commands.adopt configs/defr_hico_release.py defr_b16.npz FOLDER`
+makes a checkpoint of the file.
 """
 
 import argparse
@@ -35,11 +35,12 @@ _PARTS = {"backbone": "the image tower", "classifier": "the classifier"}
 
 
 def backbone_arrays(state: Mapping[str, np.ndarray], size: int | None) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays by our names in float32, position tables for images of `size` pixels (None: as they are); and what the
-    layout is.
+    """(arrays under our names in float32, name of the layout).
+
+    Position tables are resized for images of `size` pixels (None: not resized).
 
     Raises:
-      ValueError: an unknown layout, unknown tensors, or a size that is no whole number of patches.
+      ValueError: the layout or a tensor is unknown, or the size is not a whole number of patches.
     """
     title, rule = find_rule(state)
     flat, unknown = convert_state(state, rule)
@@ -48,19 +49,21 @@ def backbone_arrays(state: Mapping[str, np.ndarray], size: int | None) -> tuple[
     flat = {name: np.asarray(array, np.float32) for name, array in flat.items()}
     name = VIT_POSITIONS if VIT_POSITIONS in flat else POOL_POSITIONS
     if name not in flat:
-        raise ValueError(f"{title}: no image tower")
+        raise ValueError(f"{title}: the checkpoint has no image tower")
     stride = flat["params/backbone/patch_embed/kernel"].shape[0] if name == VIT_POSITIONS else RESNET_STRIDE
     side = round((len(flat[name]) - 1) ** 0.5)
     wanted = side * stride if size is None else size
     if wanted % stride or side * side != len(flat[name]) - 1:
-        raise ValueError(f"size {wanted} is not a multiple of {stride}, or a table of {len(flat[name])} is not square")
+        raise ValueError(
+            f"size {wanted} is not a multiple of {stride}, or the table of {len(flat[name])} positions is not square"
+        )
     cells = wanted // stride
     flat[name] = np.asarray(resize_positions(jnp.asarray(flat[name]), (side, side), (cells, cells)))
     return flat, f"{title}, positions {side} x {side} -> {cells} x {cells}"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", type=int, default=672, help="side of the images (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=672, help="side of images, pixels (default: %(default)s)")
 
 
 def convert(options: argparse.Namespace) -> Converted:

@@ -23,7 +23,7 @@ Pooling = Literal["cls", "mean"]
 
 @dataclasses.dataclass(frozen=True)
 class TextEncoder:
-    """Texts to unit vectors.
+    """A text encoder with its metadata.
 
     Attributes:
       name: "clip" or "bert".
@@ -37,7 +37,7 @@ class TextEncoder:
 
 
 def unit_rows(x: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
-    """Rows divided by their lengths."""
+    """Rows scaled to unit length."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
@@ -66,17 +66,18 @@ def load_encoder(
     pooling: Pooling = "cls",
     batch_size: int = 64,
 ) -> TextEncoder:
-    """A text encoder from its checkpoint: CLIP (OpenAI and open_clip names) or BERT (Hugging Face names).
+    """Load a text encoder: CLIP (OpenAI and open_clip names) or BERT (Hugging Face names).
 
     Args:
-      weights: safetensors, npz or PyTorch file. Sizes are read off the tensors.
-      vocabulary: CLIP's BPE file (default: an installed package's, else this library's own words), or BERT's
+      weights: safetensors, npz or PyTorch file. Sizes are inferred from the tensors.
+      vocabulary: CLIP's BPE file (default: that of an installed package, else the words in this library), or BERT's
         `vocab.txt` (default: the file of that name beside the weights).
-      heads: default 64 channels each for CLIP, 12 for BERT and MiniLM.
-      pooling: BERT's feature: the first token's ("cls", as DEFR), or the mean ("mean", sentence encoders as MiniLM).
+      heads: number of attention heads (default: width / 64 for CLIP, 12 for BERT and MiniLM).
+      pooling: BERT's feature: that of the first token ("cls", as in DEFR), or the mean ("mean", for sentence encoders
+        such as MiniLM).
 
     Raises:
-      DataError: the file is damaged, or its names are those of neither.
+      DataError: the file is damaged, or its names are neither CLIP's nor BERT's.
     """
     state = read_state(weights)
     if "token_embedding.weight" in state or "text.token_embedding.weight" in state:
@@ -85,7 +86,7 @@ def load_encoder(
         file = Path(vocabulary) if vocabulary else Path(weights).with_name("vocab.txt")
         pieces = io.read_bytes(file, max_bytes=64 * io.MEGABYTE).decode().splitlines()
         return _bert_encoder(state, weights, WordPieces(pieces), heads or 12, pooling, batch_size)
-    raise io.DataError(f"{weights}: neither CLIP's nor BERT's names; some of them: {sorted(state)[:5]}")
+    raise io.DataError(f"{weights}: tensor names are neither CLIP's nor BERT's, for example {sorted(state)[:5]}")
 
 
 def _convert(state: Mapping[str, np.ndarray], rule, weights: str | Path) -> dict[str, np.ndarray]:
@@ -127,7 +128,7 @@ def _bert_encoder(
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         tokens = tokenizer(texts)
-        width = -(-tokens.shape[1] // 16) * 16  # few lengths, few compilations; padding is seen by nobody
+        width = -(-tokens.shape[1] // 16) * 16  # few lengths mean few compilations; padding is masked
         return np.asarray(run(np.pad(tokens, ((0, 0), (0, width - tokens.shape[1])))))
 
     return TextEncoder("bert", _in_batches(encode, size))
@@ -145,14 +146,14 @@ def _in_batches(encode: Callable[[Sequence[str]], np.ndarray], size: int) -> Cal
 def lift(
     rows: Float[np.ndarray, "classes dim"], width: int, *, seed: int = 0
 ) -> tuple[Float[np.ndarray, "classes {width}"], float]:
-    """Rows of another length with the same inner products, and so the same cosines between classes.
+    """Map rows to another length, preserving their inner products and hence the cosines between classes.
 
-    Longer: by a fixed random matrix with orthonormal rows. Shorter: coordinates along the principal directions of the
-    rows (not centred), rotated by a random matrix so that no coordinate is special; exact where the rows span at most
-    `width` dimensions, else the best approximation.
+    Longer rows are products with a fixed random matrix of orthonormal rows. Shorter ones are coordinates along the
+    principal directions of the rows (not centred), rotated at random so that coordinates are alike; exact if the rows
+    span at most `width` dimensions, otherwise the best approximation.
 
     Returns:
-      the rows, and the share of their squared length that is kept (1 = exact).
+      the rows, and the fraction of their squared length that is preserved (1 = exact).
     """
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
     if rows.shape[1] <= width:
@@ -166,25 +167,25 @@ def lift(
 def classifier_rows(
     encoder: TextEncoder, texts: Sequence[str], width: int | None = None, *, normalise: bool = False, seed: int = 0
 ) -> tuple[Float[np.ndarray, "classes width"], str]:
-    """Rows for DEFR's classifier, and how they were made.
+    """(rows for DEFR's classifier, description of how they were made).
 
-    A CLIP ViT's: the text vector brought back through the image projection, w = P t, so that x w = (x P) t; its length
-    is kept unless `normalise`. A CLIP ResNet's, and where no width is asked for: the text vector itself. Any other
-    encoder's: `lift`ed to `width`.
+    For a CLIP ViT: the text vector mapped back through the image projection, w = P t, so that x w = (x P) t; its length
+    is kept unless `normalise`. For a CLIP ResNet, or without `width`: the text vector itself. For other encoders: the
+    text vector after `lift` to `width`.
     """
     rows = encoder.encode(texts)
     if encoder.image_projection is not None and width in (None, encoder.image_projection.shape[0]):
-        rows, how = rows @ encoder.image_projection.T, "text vectors through the image projection"
+        rows, how = rows @ encoder.image_projection.T, "text vectors mapped back through the image projection"
     elif width in (None, rows.shape[1]):
         how = "text vectors"
     else:
         rows, share = lift(rows, width, seed=seed)
-        how = f"text vectors of {encoder.name} in {width} dimensions, {100 * share:.2f} % of the square kept"
+        how = f"text vectors of {encoder.name} in {width} dimensions, {100 * share:.2f} % of the squared length kept"
     return (unit_rows(rows) if normalise else rows).astype(np.float32), how
 
 
 def nearest(rows: Float[np.ndarray, "classes dim"], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, cosines) [classes, count] of the other classes nearest to each."""
+    """(indices, cosines), each [classes, count], of the other classes nearest to each class."""
     cosine = unit_rows(rows) @ unit_rows(rows).T
     np.fill_diagonal(cosine, -np.inf)
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]

@@ -1,4 +1,4 @@
-"""The network's square image: stretched, in training also cropped and changed in colour, and normalised."""
+"""The network's square input: images stretched, randomly cropped and recoloured in training, and normalised."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ GREY = (0.2989, 0.587, 0.114)
 def _random_window(key: Array, hw: Float[Array, "2"], config: InputConfig) -> Float[Array, "4"]:
     """(x, y, width, height) in whole pixels: torchvision's RandomResizedCrop of an image of height and width `hw`.
 
-    The first of `crop_tries` draws of area and logarithm of the shape that fits; else the whole image.
+    It is the first of `crop_tries` draws of area and log aspect ratio that fits, otherwise the whole image.
     """
     draw = jax.random.uniform(key, (config.crop_tries, 4))
     area = (config.crop_area + (1.0 - config.crop_area) * draw[:, 0]) * hw[0] * hw[1]
@@ -46,14 +46,14 @@ def prepare(
     config: InputConfig,
     keys: Array | None = None,
 ) -> Float[Array, "batch size size 3"]:
-    """Normalised squares of the unpadded parts of `image`.
+    """Stretch the unpadded parts of `image` to squares, augment and normalise them.
 
-    Images that come as squares of `config.size` pixels pass through as they are, unless a window is cut.
+    Images that already are squares of `config.size` pixels are not resampled, unless they are cropped.
 
     Args:
-      keys: one per example for random changes; None for none. The order is the authors': colours, then the window. With
-        images that the pipeline stretched (`sizes.fit="stretch"`), so are the interpolations; others are cut out and
-        stretched in one.
+      keys: one key per example for random augmentation; None for none. Colours are changed before cropping, as in the
+        authors' code. Interpolations are also theirs if the pipeline stretches the images (`sizes.fit="stretch"`);
+        otherwise the crop and the stretch are one interpolation.
     """
     x = image.astype(jnp.float32)
     hw = jnp.maximum(image_hw_px, 1).astype(jnp.float32)

@@ -29,7 +29,7 @@ def classification_loss(
     valid: Bool[ArrayLike, "batch"],
     config: LossConfig,
 ) -> Term:
-    """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (the others)."""
+    """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (other kinds)."""
     known = settled if config.mask_ambiguous else jnp.ones_like(settled)
     if config.kind == "lse_sign":
         return mean_term(lse_sign_loss(logits, positive, known), valid)
@@ -49,7 +49,7 @@ def classification_loss(
 
 
 def make_loss(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
-    """The `loss` function of a System (see `system.System`)."""
+    """Return the `loss` function of a System (see `system.System`)."""
 
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None

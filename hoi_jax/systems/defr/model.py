@@ -27,11 +27,11 @@ def cosine_logits(
 
 
 class CosineClassifier(nn.Module):
-    """DEFR's classifier. One row of `kernel` [classes, dim] per class: the place of language embeddings.
+    """DEFR's classifier. `kernel` [classes, dim] has one row per class, initialised with language embeddings.
 
     Attributes:
       gamma: temperature, 100 in the paper.
-      linear: the ablation with plain logits x w + b: rows start at unit length, the bias at zero.
+      linear: the ablation with plain logits x w + b; rows are initialised with unit length, the bias with zero.
     """
 
     classes: int
@@ -55,7 +55,7 @@ class CosineClassifier(nn.Module):
 
 
 class DefrNet(nn.Module):
-    """Logits per class, of whole images and of pairs of boxes."""
+    """DEFR's network: class logits of whole images and of pairs of boxes."""
 
     config: DefrConfig
     classes: int
@@ -75,7 +75,7 @@ class DefrNet(nn.Module):
     def __call__(
         self, image: Float[Array, "batch size size 3"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch classes"]:
-        """Logits of a normalised image. In training mode a CLIP ResNet updates its "batch_stats"."""
+        """Logits of normalised images. With `train`, a CLIP ResNet updates its "batch_stats"."""
         if isinstance(self.backbone, ModifiedResNet):
             moving = train and not self.config.backbone.freeze_bn
             return self.classifier(self.backbone(image, train=moving, axis_name=axis_name))
@@ -85,7 +85,7 @@ class DefrNet(nn.Module):
         return self.classifier(self.backbone(image))
 
     def streams(self, image: Float[Array, "batch size size 3"]) -> tuple[list[Array], Float[Array, "batch classes"]]:
-        """Inputs of `pair_logits`, and the logits of the whole image."""
+        """(inputs of `pair_logits`, logits of the whole image)."""
         assert isinstance(self.backbone, ViT)
         streams = self.backbone.streams(image)
         return streams, self.classifier(self.backbone.feature(streams))

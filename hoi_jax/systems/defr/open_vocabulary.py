@@ -1,7 +1,7 @@
 """Classes given as text: classifier rows for untrained phrases, and DEFR from a CLIP checkpoint without training.
 
-The network without training is the class token of the image tower and the text vectors brought back through the image
-projection, as DEFR starts.
+The untrained network consists of the class token of the image tower and the text vectors mapped back through the image
+projection, which is DEFR's initialisation.
 """
 
 import re
@@ -24,10 +24,10 @@ _ARTICLES = frozenset({"a", "an", "the", "another", "some"})
 
 
 def split_phrase(phrase: str, objects: Sequence[str]) -> tuple[str, int]:
-    """("riding", index of bicycle) of "riding a bicycle"; the longest object name at the end of the phrase wins.
+    """Split "riding a bicycle" into ("riding", index of bicycle), with the longest object name that the phrase ends in.
 
     Raises:
-      ValueError: the phrase ends with no known object, or is nothing else.
+      ValueError: the phrase does not end with a known object, or has no verb.
     """
     parts = words(phrase.lower()).split()
     names = {tuple(words(name).split()): index for index, name in enumerate(objects)}
@@ -38,18 +38,18 @@ def split_phrase(phrase: str, objects: Sequence[str]) -> tuple[str, int]:
                 break
             return " ".join(verb), names[tuple(parts[start:])]
     known = ", ".join(sorted(map(words, objects)))
-    raise ValueError(f"{phrase!r} must end with one of the objects; objects: {known}")
+    raise ValueError(f"{phrase!r} must be a verb and one of the objects; objects: {known}")
 
 
 def phrase_vocabulary(phrases: Sequence[str], base: Vocabulary) -> Vocabulary:
     """A vocabulary with one HOI class per phrase, in the order given, over the objects of `base`.
 
     Raises:
-      ValueError: an unknown object, the same class twice, or no phrase at all.
+      ValueError: an object is unknown, a class occurs twice, or there are no phrases.
     """
     pairs = [split_phrase(phrase, base.objects) for phrase in phrases]
     if not pairs or len(set(pairs)) != len(pairs):
-        raise ValueError(f"no phrases, or one of them twice: {list(phrases)}")
+        raise ValueError(f"phrases must be distinct and at least one, got {list(phrases)}")
     verbs = tuple(dict.fromkeys(verb for verb, _ in pairs))
     return Vocabulary(
         name="phrases",
@@ -61,9 +61,10 @@ def phrase_vocabulary(phrases: Sequence[str], base: Vocabulary) -> Vocabulary:
 
 
 def phrase_rows(encoder: TextEncoder, phrases: Sequence[str], width: int) -> Float[np.ndarray, "phrases {width}"]:
-    """Classifier rows of "a person PHRASE" for an image feature of `width` numbers.
+    """Classifier rows of "a person PHRASE" for an image feature of length `width`.
 
-    They mean something for an image tower that shares its space with the encoder: CLIP's own, trained further or not.
+    They are meaningful only for an image tower with the same embedding space as the encoder: CLIP's own, fine-tuned or
+    not.
     """
     return classifier_rows(encoder, [f"a person {phrase.strip()}" for phrase in phrases], width)[0]
 
@@ -72,7 +73,7 @@ Flat = Mapping[str, np.ndarray]
 
 
 def backbone_config(flat: Flat) -> dict[str, Any]:
-    """`model.backbone` of a CLIP image tower, its sizes read off the arrays. Raises ValueError for another tower."""
+    """`model.backbone` of a CLIP image tower, with sizes inferred from the arrays. Raises ValueError for any other."""
     if VIT_POSITIONS in flat:
         kernel = flat["params/backbone/patch_embed/kernel"]
         layers = {match[1] for name in flat if (match := re.match(r"params/backbone/blocks_(\d+)/", name))}
@@ -80,7 +81,7 @@ def backbone_config(flat: Flat) -> dict[str, Any]:
         sizes = {"patch": kernel.shape[0], "width": width, "layers": len(layers), "heads": max(width // 64, 1)}
         return {"kind": "clip_vit", **sizes}
     if POOL_POSITIONS not in flat:
-        raise ValueError("the checkpoint has no image tower of CLIP")
+        raise ValueError("the checkpoint does not contain an image tower of CLIP")
     blocks = {match.groups() for name in flat if (match := re.match(r"params/backbone/stage(\d+)_block(\d+)/", name))}
     stages = [sum(stage == str(number) for stage, _ in blocks) for number in range(len({s for s, _ in blocks}))]
     output = flat["params/backbone/pool/out/kernel"].shape[-1]
@@ -100,14 +101,14 @@ def from_clip(
     """(`model` config, variables, vocabulary) of an untrained DEFR whose classes are `phrases`.
 
     Args:
-      weights: CLIP in any layout that the converters know.
-      phrases: what "a person" does: "riding a bicycle".
-      objects: the detector's classes, one of which ends every phrase; None for whole images, with any phrases.
-      size: side of the squared image, pixels; None = as CLIP was trained.
-      text_weights: where the text tower is, if not in `weights`.
+      weights: CLIP in any layout that the converters support.
+      phrases: verb phrases that continue "a person", such as "riding a bicycle".
+      objects: the detector's classes, one of which must end every phrase; None for whole images, with any phrases.
+      size: side of the square image, pixels; None = as CLIP was trained.
+      text_weights: file of the text tower, if it is not in `weights`.
 
     Raises:
-      DataError, ValueError: the file is not CLIP's, or a phrase ends with no known object or stands there twice.
+      DataError, ValueError: the file is not CLIP's, or a phrase occurs twice or does not end with a known object.
     """
     state = read_state(weights)
     try:
@@ -127,7 +128,7 @@ def from_clip(
         variables["batch_stats"] = {"backbone": statistics}
     detects = objects is not None and backbone["kind"] == "clip_vit"
     if objects is not None and not detects:
-        raise DataError(f"{weights}: a ResNet has no regional class token; leave --detections out, or take a ViT")
+        raise DataError(f"{weights}: a ResNet has no regional class token; omit --detections, or use a ViT")
     model = {"backbone": backbone, "inputs": {"size": side}, "detection": {"enabled": detects}}
     return model, variables, vocabulary
 
@@ -135,7 +136,7 @@ def from_clip(
 def ranked_phrases(
     logits: Float[np.ndarray, "phrases"], vocabulary: Vocabulary, top: int
 ) -> list[dict[str, str | float]]:
-    """The phrases of one image, best first: logit, and share of the softmax over all phrases."""
+    """The phrases of one image, best first, with logit and softmax probability over all phrases."""
     share = np.exp(logits - logits.max())
     share /= share.sum()
     order = np.argsort(-logits, kind="stable")[:top]
@@ -146,6 +147,6 @@ def ranked_phrases(
 
 
 def _image_size(flat: Flat, backbone: Mapping[str, Any]) -> int:
-    """Side in pixels of the images that the position table is for."""
+    """Image side in pixels that the position table is for."""
     table = flat[VIT_POSITIONS if VIT_POSITIONS in flat else POOL_POSITIONS]
     return round((len(table) - 1) ** 0.5) * backbone.get("patch", 32)

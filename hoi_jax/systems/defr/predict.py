@@ -29,8 +29,10 @@ def prediction_fields(config: DefrConfig) -> frozenset[str]:
 
 
 def noisy_boxes(key: Array, boxes_xyxy: Float[Array, "rows 4"], share: float) -> Float[Array, "rows 4"]:
-    """Every coordinate moved by N(0, share * side), side the box's width for x and its height for y (Eq. 7, read as a
-    standard deviation). Corners that change places are put right; boxes may leave the image."""
+    """Add noise N(0, share * side) to every coordinate, where side is the box's width for x and its height for y.
+
+    This is Eq. 7, read as a standard deviation. Corners that change places are swapped; boxes may leave the image.
+    """
     side = jnp.tile(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], (1, 2))
     moved = boxes_xyxy + share * side * jax.random.normal(key, boxes_xyxy.shape)
     low, high = jnp.minimum(moved[:, :2], moved[:, 2:]), jnp.maximum(moved[:, :2], moved[:, 2:])
@@ -38,7 +40,7 @@ def noisy_boxes(key: Array, boxes_xyxy: Float[Array, "rows 4"], share: float) ->
 
 
 def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) -> dict[str, Array]:
-    """All pairs of one image: each of the best people with every other chosen box (fields without batch axis).
+    """All pairs of one image: each of the best people with every other selected box (fields without batch axis).
 
     Returns:
       human_*, object_* [Q, ...] (xyxy_px, score; class of objects), pair_valid [Q] with
@@ -71,7 +73,7 @@ def detected_pairs(example: Batch, human_class: int, config: DetectionConfig) ->
 def in_square(
     boxes_xyxy_px: Float[ArrayLike, "batch rows 4"], image_hw_px: ArrayLike, size: int
 ) -> Float[Array, "batch rows 4"]:
-    """Boxes of the batch's image in the stretched one."""
+    """Boxes of the batch's image, in pixels of the stretched one."""
     scale = size / jnp.maximum(image_hw_px, 1).astype(jnp.float32)
     return boxes_xyxy_px * jnp.tile(scale[:, ::-1], (1, 2))[:, None]
 
@@ -79,7 +81,7 @@ def in_square(
 def verb_scores(
     probability: Float[Array, "batch pairs classes"], object_class: Array, vocabulary: Vocabulary
 ) -> Float[Array, "batch pairs verbs"]:
-    """Probabilities by verb; 0 for combinations that the vocabulary does not have with the detected object."""
+    """Probabilities per verb; 0 for combinations with the detected object that the vocabulary does not have."""
     if vocabulary.hois:
         return verb_scores_of_class(probability, object_class, jnp.asarray(vocabulary.hoi_table))
     allowed = vocabulary.verb_object_mask & (np.asarray(vocabulary.verb_role) >= 0)[:, None]
@@ -87,11 +89,11 @@ def verb_scores(
 
 
 def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
-    """The `predict` function of a System.
+    """Return the `predict` function of a System.
 
-    `hoi_scores` are logits: probabilities of a trained model saturate into ties. A pair's score for a verb is
+    `hoi_scores` are logits, because probabilities of a trained model saturate and tie. A pair's score for a verb is
     sigmoid(logit) * (human score * object score) ** prior_power. In action style `agent_scores` come from class
-    tokens that see the person's box only.
+    tokens that attend to the person's box only.
     """
     d, size = config.detection, config.inputs.size
     grid = (size // config.backbone.stride, size // config.backbone.stride)
@@ -158,17 +160,17 @@ def make_predict(net: DefrNet, config: DefrConfig, vocabulary: Vocabulary):
 TITLES = ("patches under either box",)
 CAPTIONS = ("attention of the pair's class token",)
 LEGEND = (
-    "upper row: the patches that the pair's class",
-    "token sees in the last block",
+    "upper row: the patches to which the pair's",
+    "class token attends in the last block",
     "lower row: its attention, mean over heads,",
-    "red a little, yellow the most",
+    "from red (low) to yellow (high)",
 )
 
 
 def make_attention_maps(
     net: DefrNet, config: DefrConfig, predict: Callable[[Variables, Batch], Predictions]
 ) -> AttentionMaps | None:
-    """`System.attention`: the last block; None where pairs are not scored, or for the rule "average"."""
+    """Return `System.attention` for the last block; None if pairs are not scored, or for the rule "average"."""
     d, size = config.detection, config.inputs.size
     if not config.detects or d.rule != "mask":
         return None

@@ -1,10 +1,11 @@
-"""A sentence for every class: the input of the text encoder (section 3.2).
+"""Sentences for classes, the inputs of the text encoder (section 3.2).
 
-Three styles. "paper": "a person riding a bicycle". "released_like": the authors' list is edited by hand and mostly has
-the base form and a definite article, "a person ride the bicycle"; this style follows those habits, not each line.
-"released": the authors' 600 lines for HICO's classes themselves (`scripts/prompts.json` of drjinying/hts at a721034).
-`WORDINGS` are those lines that no rule yields, after the words "a person" unless the sentence begins otherwise; rules
-and table together give the 600 lines exactly (`tests/systems/test_defr_texts.py` compares their digest).
+There are three styles. "paper": "a person riding a bicycle". "released": the authors' 600 lines for HICO's classes
+(`scripts/prompts.json` of drjinying/hts at a721034), which are edited by hand. "released_like": the base form and
+definite article that most of these lines have, "a person ride the bicycle", for any classes.
+`WORDINGS` are the released lines that follow no rule, without the words "a person" unless the sentence begins
+otherwise; rules and table together give the 600 lines exactly (`tests/systems/test_defr_texts.py` compares their
+digest).
 """
 
 from hoi_jax.settings import choice
@@ -79,7 +80,7 @@ WORDINGS = {
     "toast wine_glass": "hold up the glasses and toast",
     "lick wine_glass": "drink from the wine glass",
 }
-"""By verb and object, with a space between."""
+"""Wordings by "verb object"."""
 
 
 STYLES = ("paper", "released_like", "released")
@@ -97,7 +98,7 @@ def words(name: str) -> str:
 
 
 def ing_form(verb: str) -> str:
-    """ "hop on" -> "hopping on": the first word inflected, what follows kept."""
+    """Inflect the first word of a verb phrase: "hop on" -> "hopping on"."""
     first, *rest = words(verb).split(" ")
     if first.endswith("ie"):
         first = first[:-2] + "y"
@@ -109,7 +110,7 @@ def ing_form(verb: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """ "apple" -> "an apple"; plurals and "broccoli" stay bare."""
+    """Prepend the indefinite article: "apple" -> "an apple"; plurals and "broccoli" have none."""
     noun = words(noun)
     if noun in _WITHOUT_ARTICLE:
         return noun
@@ -120,8 +121,10 @@ def hoi_prompt(verb: str | None, obj: str | None, *, human: str = "person", styl
     """The sentence of a verb with an object.
 
     Args:
-      verb: None for "does nothing with it". obj: None for an action without object.
-      human: the object that is a person, "another person" here.
+      verb: None for "no interaction".
+      obj: None for an action without object.
+      human: name of the object class of people, worded as "another person".
+      style: see the module docstring.
     """
     choice("style", style, STYLES)
     if style == "released" and obj is not None:
@@ -164,11 +167,13 @@ def class_prompts(vocabulary: Vocabulary, style: str = "paper") -> tuple[str, ..
     """One sentence per class of DEFR: HOI classes, activities, or verbs with "something" in action style.
 
     Raises:
-      ValueError: style "released" for other classes than HICO's 600.
+      ValueError: style "released" for classes other than HICO's 600.
     """
     choice("style", style, STYLES)
     if style == "released" and (len(vocabulary.hois) != _RELEASED_CLASSES or "hop_on" not in vocabulary.verbs):
-        raise ValueError(f"style 'released' is of HICO's 600 classes, {vocabulary.name!r} has others: 'released_like'")
+        raise ValueError(
+            f"style 'released' exists only for HICO's 600 classes, not for {vocabulary.name!r}; use 'released_like'"
+        )
     if vocabulary.whole_image:
         return tuple(map(activity_prompt, vocabulary.verbs))
     human = vocabulary.objects[vocabulary.human_class]

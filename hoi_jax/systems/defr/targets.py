@@ -1,7 +1,7 @@
 """Image-level labels, and the class weights of the weighted cross-entropy.
 
-Labels are those of the records, those that annotated pairs imply, or in action style the actions of anybody. Class
-weights come from the config or from the file that `python -m hoi_jax.commands.count_labels` writes.
+Labels are those of the records, those implied by annotated pairs, or in action style the actions of all people. Class
+weights come from the config or from a file written by `python -m hoi_jax.commands.count_labels`.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def label_fields(vocabulary: Vocabulary, source: str) -> frozenset[str]:
 
 
 def labels_from_pairs(batch: Batch, vocabulary: Vocabulary) -> Bool[Array, "batch classes"]:
-    """HOI classes of which the image has an annotated pair."""
+    """HOI classes with at least one annotated pair in the image."""
     verb, obj = np.asarray(vocabulary.hois, np.int32).T
     item = jnp.take_along_axis(batch["instances_class"], jnp.maximum(batch["pairs_object"], 0), axis=1)
     used = batch["pairs_valid"] & (batch["pairs_object"] >= 0)
@@ -37,8 +37,11 @@ def labels_from_pairs(batch: Batch, vocabulary: Vocabulary) -> Bool[Array, "batc
 def image_labels(
     batch: Batch, vocabulary: Vocabulary, source: str = "image"
 ) -> tuple[Bool[Array, "batch classes"], Bool[Array, "batch classes"]]:
-    """(positive, settled): HOI classes, or verbs in action style. Not settled are ambiguous labels (HICO's 0), and
-    verbs of actions that nobody is labelled to do but somebody is not labelled for."""
+    """(positive, settled) labels of HOI classes, or of verbs in action style.
+
+    Ambiguous labels (HICO's 0) are not settled, nor are actions without a positive label that are unlabelled for at
+    least one person.
+    """
     if vocabulary.hois and source == "pairs":
         positive = labels_from_pairs(batch, vocabulary)
         return positive, jnp.ones_like(positive)
@@ -55,10 +58,11 @@ def class_weights(labels: Int[np.ndarray, "images classes"], copies: np.ndarray 
     """Negatives per positive of each class: `positive_weights` of the weighted cross-entropy (Table 7).
 
     Args:
-      labels: 1 = positive. copies: times that each image is shown per epoch, where rare classes are oversampled.
+      labels: 1 = positive.
+      copies: number of copies of each image per epoch, if rare classes are oversampled.
 
     Returns:
-      One number per class; 1 for a class without positives.
+      one number per class; 1 for a class without positives.
     """
     shown = np.ones(len(labels)) if copies is None else np.asarray(copies, np.float64)
     positive = shown @ (labels == 1)
@@ -69,17 +73,17 @@ KEY = "positive_weights"
 
 
 def read_weights(path: str, classes: int) -> np.ndarray:
-    """[classes] float32 of such a file.
+    """Read a file of class weights, [classes] float32.
 
     Raises:
-      SettingsError: there is no such file, or it has another number of classes.
+      SettingsError: there is no such file, or it has a different number of classes.
     """
     if not Path(path).is_file():
         raise SettingsError(
-            f"model.loss.positive_weights: no file {path}; python -m hoi_jax.commands.count_labels writes it"
+            f"model.loss.positive_weights: no file {path}; write it with python -m hoi_jax.commands.count_labels"
         )
     arrays = io.read_npz(path, max_bytes=io.MEGABYTE)
     if KEY not in arrays or arrays[KEY].shape != (classes,):
         found = arrays[KEY].shape if KEY in arrays else "nothing"
-        raise SettingsError(f"model.loss.positive_weights: {path} has {found} for {classes} classes")
+        raise SettingsError(f"model.loss.positive_weights: shape in {path} is {found}, expected ({classes},)")
     return arrays[KEY].astype(np.float32)

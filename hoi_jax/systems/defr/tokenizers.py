@@ -1,8 +1,8 @@
 """Tokenizers: CLIP's byte-pair encoding and BERT's word pieces, from vocabulary files of installed packages.
 
-CLIP's vocabulary lies in the wheel of open_clip_torch (`pip install --no-deps open_clip_torch`); the file is read from
-the installed distribution, nothing of the package is imported. The words of this library's own prompts are in
-`clip_words.json`, so that they need no package.
+CLIP's vocabulary is part of the wheel of open_clip_torch (`pip install --no-deps open_clip_torch`); the file is read
+from the installed distribution without importing the package. The words of this library's own prompts are in
+`clip_words.json` and need no package.
 """
 
 import html
@@ -26,12 +26,12 @@ WORDS_FILE = Path(__file__).with_name("clip_words.json")
 
 
 class TextError(ValueError):
-    """A text cannot be turned into tokens."""
+    """A text cannot be tokenized."""
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Texts to numbers."""
+    """Conversion of texts to token numbers."""
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "texts length"]:
         """One row per text, padded with 0. Raises TextError naming a text that is too long or has unknown words."""
@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
 
 
 def clip_clean(text: str) -> str:
-    """Entities undone (twice, as CLIP does), composed characters, single spaces, lower case."""
+    """Text with HTML entities unescaped (twice, as in CLIP), composed characters, single spaces and lower case."""
     text = unicodedata.normalize("NFC", html.unescape(html.unescape(text)))
     return " ".join(text.split()).lower()
 
@@ -53,7 +53,7 @@ def _kind(character: str) -> str:
 
 
 def clip_words(text: str) -> list[str]:
-    """A cleaned text cut as CLIP's pattern does: endings ('s, 't, ...), letters, single digits, runs of the rest."""
+    """Split a cleaned text by CLIP's pattern: endings ('s, 't, ...), letters, single digits, other characters."""
     found, place = [], 0
     while place < len(text):
         ending = next((e for e in _ENDINGS if text.startswith(e, place)), None)
@@ -70,7 +70,7 @@ def clip_words(text: str) -> list[str]:
 
 
 def _byte_letters() -> dict[int, str]:
-    """The printable letter that stands for each byte in GPT-2's and CLIP's vocabularies, in vocabulary order."""
+    """Printable character of each byte in GPT-2's and CLIP's vocabularies, in vocabulary order."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     letters = {byte: chr(byte) for byte in plain}
     for byte in range(256):
@@ -112,7 +112,7 @@ class ClipMerges:
 
 
 class KnownWords:
-    """Token numbers of words from a table; an unknown word is an error that says how to get the whole vocabulary."""
+    """Token numbers of words from a table; the error for an unknown word explains how to get the whole vocabulary."""
 
     def __init__(self, table: Mapping[str, Sequence[int]]):
         self._table = table
@@ -121,24 +121,25 @@ class KnownWords:
         """Token numbers of one word. Raises TextError."""
         if word not in self._table:
             raise TextError(
-                f"the word {word!r} is not in the small table of this library; for any text, install CLIP's "
-                "vocabulary: pip install --no-deps open_clip_torch"
+                f"the word {word!r} is not in the small table of this library; for arbitrary text, install CLIP's "
+                "vocabulary with pip install --no-deps open_clip_torch"
             )
         return tuple(self._table[word])
 
 
 class ClipTokenizer:
-    """CLIP's tokens: start, words, end (the largest number), zeros.
+    """CLIP's tokenizer. Rows are start, words, end (the largest number), zeros.
 
     Args:
-      word_numbers: token numbers of one word.
+      word_numbers: function that returns the token numbers of a word.
+      context: length of rows.
     """
 
     def __init__(self, word_numbers: ClipMerges | KnownWords, context: int = CLIP_CONTEXT):
         self._word_numbers, self._context = word_numbers, context
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "texts length"]:
-        """[N, context] int32. Raises TextError for a text that is too long; nothing is cut off."""
+        """Token numbers [N, context], int32. Raises TextError for a text that is too long (it is not truncated)."""
         rows = np.zeros((len(texts), self._context), np.int32)
         for row, text in zip(rows, texts, strict=True):
             numbers = [n for word in clip_words(clip_clean(text)) for n in self._word_numbers(word)]
@@ -149,16 +150,16 @@ class ClipTokenizer:
 
 
 def read_clip_merges(path: str | Path) -> ClipMerges:
-    """CLIP's vocabulary file (`bpe_simple_vocab_16e6.txt.gz`). Raises DataError."""
+    """Read CLIP's vocabulary file (`bpe_simple_vocab_16e6.txt.gz`). Raises DataError."""
     lines = io.read_text_bytes(path, max_bytes=16 * io.MEGABYTE).decode().split("\n")[1 : 1 + _CLIP_MERGES]
     pairs = [tuple(line.split()) for line in lines]
     if len(pairs) != _CLIP_MERGES or any(len(pair) != 2 for pair in pairs):
-        raise io.CorruptFileError(f"{path}: not CLIP's vocabulary, {_CLIP_MERGES} lines of two parts are expected")
+        raise io.CorruptFileError(f"{path}: not CLIP's vocabulary; expected {_CLIP_MERGES} lines of two words")
     return ClipMerges((pair[0], pair[1]) for pair in pairs)
 
 
 def find_clip_vocabulary() -> Path | None:
-    """The vocabulary file of an installed package that carries it, or None."""
+    """The vocabulary file in an installed package, or None."""
     for name in _CLIP_DISTRIBUTIONS:
         try:
             files = importlib.metadata.files(name) or []
@@ -171,7 +172,7 @@ def find_clip_vocabulary() -> Path | None:
 
 
 def clip_tokenizer(vocabulary: str | Path | None = None) -> ClipTokenizer:
-    """From the given vocabulary file, or an installed package's, or the small table of this library's words."""
+    """CLIP's tokenizer with the given vocabulary file, that of an installed package, or this library's small table."""
     path = vocabulary or find_clip_vocabulary()
     if path:
         return ClipTokenizer(read_clip_merges(path))
@@ -179,10 +180,11 @@ def clip_tokenizer(vocabulary: str | Path | None = None) -> ClipTokenizer:
 
 
 class WordPieces:
-    """BERT's tokens (uncased): [CLS], word pieces, [SEP], zeros.
+    """BERT's tokenizer (uncased). Rows are [CLS], word pieces, [SEP], zeros.
 
     Args:
-      vocabulary: pieces by number, as the lines of `vocab.txt`.
+      vocabulary: pieces by number, the lines of `vocab.txt`.
+      context: maximum length of rows.
     """
 
     def __init__(self, vocabulary: Sequence[str], context: int = 128):
@@ -193,7 +195,7 @@ class WordPieces:
         self._context = context
 
     def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "texts length"]:
-        """[N, longest] int32, at most `context` wide. Raises TextError for a text that is too long."""
+        """Token numbers [N, longest], int32, at most `context` wide. Raises TextError for a text that is too long."""
         rows = []
         for text in texts:
             numbers = [n for word in _bert_words(text) for n in self._pieces(word)]
@@ -219,7 +221,7 @@ class WordPieces:
 
 
 def _bert_words(text: str) -> list[str]:
-    """Lower case without accents, cut at spaces and around punctuation."""
+    """Words in lower case without accents, split at spaces and around punctuation."""
     text = unicodedata.normalize("NFD", text.lower())
     text = "".join(c for c in text if unicodedata.category(c) != "Mn")
     spaced = "".join(f" {c} " if _is_punctuation(c) else c for c in text)
