@@ -239,7 +239,7 @@ def test_the_report_of_two_files_says_who_is_better_and_shows_where(two, tmp_pat
     for words in ("better against preds", "clearly better", "AP better", "AP preds", "difference", "Kinds of errors"):
         assert words in text
     # The right one stands above nothing wrong in either file's first image, so the two differ in none.
-    assert "Where they differ most" not in text and "Calibration" not in text
+    assert "Images with the largest difference" not in text and "Calibration" not in text
 
 
 def test_reports_of_files_with_benchmarks_of_their_own_layout_are_refused(small, capsys):

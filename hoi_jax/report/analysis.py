@@ -20,10 +20,10 @@ class Analysis:
     """The analysis of one set of predictions.
 
     Attributes:
-      predicted, right: kept predictions with an object, and which of them are true positives.
-      truth, found: annotated interactions ("no interaction" is none), and which of them are found.
-      errors: kinds of errors; None for vocabularies of actions, whose classes know no objects.
-      reliability: of all that the mAP counts, of actions of all with an object.
+      predicted, right: unsuppressed predictions with an object, and which of them are true positives.
+      truth, found: annotated interactions (without "no interaction"), and which of them are found.
+      errors: kinds of errors; None for vocabularies of actions, whose classes have no object class.
+      reliability: calibration over the predictions that the mAP counts; for actions, over all with an object.
       in_image: [I] AP within each image, NaN without annotated interactions.
     """
 
@@ -48,7 +48,7 @@ class Analysis:
 def analyse(
     predictions: Predictions, annotations: Annotations, vocabulary: Vocabulary, protocol: HoiProtocol
 ) -> Analysis:
-    """Looks through predictions under a protocol of HOI classes (actions have the official one only).
+    """Analyse predictions under a protocol of HOI classes (actions have only the official one).
 
     Raises:
       ValueError: the annotations have no labels in this vocabulary.

@@ -9,16 +9,16 @@ from hoi_jax.report.elements import Cell, Column, Section, paragraph, table
 
 MEANINGS = {
     "true_positive": ("right", "verb and object as annotated, both boxes at IoU 0.5"),
-    "wrong_verb": ("wrong verb", "the boxes are those of an annotated pair with this object, and the verb is not its"),
-    "wrong_object": ("wrong object class", "the boxes are those of an annotated pair with another class of object"),
-    "wrong_pairing": ("wrong pairing", "a person and an object that are annotated, and not with one another"),
+    "wrong_verb": ("wrong verb", "both boxes fit an annotated pair with this object class but other verbs"),
+    "wrong_object": ("wrong object class", "both boxes fit an annotated pair with another object class"),
+    "wrong_pairing": ("wrong pairing", "person and object are both annotated, but not as a pair"),
     "bad_human_box": ("person box", "nearly an annotated pair of the class; the person's box fits worse"),
     "bad_object_box": ("object box", "nearly an annotated pair of the class; the object's box fits worse"),
-    "duplicate": ("duplicate", "a pair that a better-scored prediction has found already"),
-    "background": ("background", "none of these: nothing of the kind is annotated there"),
+    "duplicate": ("duplicate", "a pair that a better-scored prediction has already found"),
+    "background": ("background", "none of the above"),
     "missed": ("missed", "an annotated interaction that no prediction finds"),
 }
-"""Kind -> (its name, what it is), in the order of the page."""
+"""Kind -> (name, description), in the order of the page."""
 
 COLOURS = {"true_positive": "#0c7c36", "missed": "#7e3aad"}
 _WRONG = "#c81e2d"
@@ -27,14 +27,14 @@ _WRONG = "#c81e2d"
 def error_section(found: Mapping[str, EvaluationResult]) -> Section:
     """Bars of the leading predictions of each named result, and a table of all numbers."""
     intro = paragraph(
-        "Every prediction is right, or gets the first kind of error that holds. The bars count the leading "
-        "predictions alone: as many of each class, best first, as pairs of it are annotated, so that a perfect ranking "
-        "would be all green. Gain: what the mAP (percent points) would win if this kind alone were repaired; gains do "
-        "not add up. Where a dataset has classes for “no interaction”, they count like all others."
+        "Every prediction is right or gets the first kind of error that applies. The bars count only the leading "
+        "predictions: the N best of each class, N being its number of annotated pairs, so that a perfect ranking would "
+        "be all green. Gain: the increase in mAP (percentage points) if this kind alone were repaired; gains do "
+        "not add up. Classes of “no interaction”, where a dataset has them, count like all others."
     )
     bars = "".join(f"<div>{_bars(name, result)}</div>" for name, result in found.items())
     tails = {name: f" ({name})" if len(found) > 1 else "" for name in found}
-    columns = [Column("kind"), Column("what it is")]
+    columns = [Column("kind"), Column("meaning")]
     columns += [Column(f"leading{tail}") for tail in tails.values()]
     columns += [Column(f"all{tail}") for tail in tails.values() if len(found) == 1]
     columns += [Column(f"gain{tail}", 2, signed=True) for tail in tails.values()]
@@ -68,7 +68,7 @@ def _row(kind: str, found: Mapping[str, EvaluationResult]) -> list[Cell]:
 
 
 def costliest(result: EvaluationResult, hoi: int) -> str:
-    """The kind of error whose repair would help a class most; "" where none would."""
+    """Kind of error with the largest gain for a class; "" if no gain is positive."""
     gains = {kind: float(result.per_class[f"errors/{kind}/delta_ap"][hoi]) for kind in (*KINDS, "missed")}
     kind = max(gains, key=lambda name: (gains[name] == gains[name], gains[name]))
     return MEANINGS[kind][0] if gains[kind] > 0 else ""

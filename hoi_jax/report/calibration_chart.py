@@ -1,4 +1,4 @@
-"""Report section on calibration: a reliability diagram per set of predictions, and its numbers."""
+"""Report section on calibration: a reliability diagram per set of predictions, with its numbers."""
 
 import html
 import math
@@ -23,16 +23,14 @@ COLUMNS = (
 def reliability_section(found: Mapping[str, Reliability]) -> Section:
     """A diagram and a table for each named set of predictions."""
     intro = paragraph(
-        "If scores were probabilities, of all predictions with score 0.7 seven in ten would be right. A bar reaches as "
-        "high as the share of right predictions in its bin; the dot is the mean score there. Bars below the dashed "
-        "line: too sure; above it: too modest. Right means what the average precision counts: verb and object as "
-        "annotated, both boxes at IoU 0.5, and no better-scored prediction of the same pair."
+        "If scores were probabilities, seven in ten of the predictions with score 0.7 would be right. The height of a "
+        "bar is the share of right predictions in its bin; the dot is the mean score there. Bars below the dashed "
+        "line: overconfident; above it: underconfident. Right has the same meaning as in average precision: verb and "
+        "object as annotated, both boxes at IoU 0.5, and no better-scored prediction of the same pair."
     )
     figures = "".join(_figure(name, one) for name, one in found.items())
     details = "".join(_numbers(name, one) for name, one in found.items())
-    return Section(
-        "calibration", "Do scores mean what they say?", f'{intro}<div class="charts">{figures}</div>{details}'
-    )
+    return Section("calibration", "Reliability of scores", f'{intro}<div class="charts">{figures}</div>{details}')
 
 
 def _figure(name: str, found: Reliability) -> str:
@@ -42,13 +40,13 @@ def _figure(name: str, found: Reliability) -> str:
         body = paragraph("There are no predictions.")
     elif not found.probabilities:
         body = diagram(found, name) + paragraph(
-            "Its scores leave the range from 0 to 1: they rank, and are no probabilities, so that there is no "
-            f"calibration error and no line to compare with. {total:,} predictions."
+            "The scores are not all between 0 and 1. They rank predictions but are not probabilities, so there is no "
+            f"calibration error and no reference line. {total:,} predictions."
         )
     else:
         body = diagram(found, name) + paragraph(
             f"Expected calibration error {found.ece:.3f} over {BINS} equally wide bins, {found.ece_equal_count:.3f} "
-            f"over {BINS} bins of equally many predictions. On the whole scores are {abs(found.gap):.3f} too "
+            f"over {BINS} bins of equally many predictions. On average, scores are {abs(found.gap):.3f} too "
             f"{'high' if found.gap > 0 else 'low'}. {total:,} predictions, "
             f"{100 * found.count[0] / total:.0f} % of them in the lowest bin, which therefore weighs most."
         )
@@ -56,7 +54,7 @@ def _figure(name: str, found: Reliability) -> str:
 
 
 def diagram(found: Reliability, name: str) -> str:
-    """The diagram as inline SVG; how many predictions a bin holds stands under it."""
+    """The diagram as inline SVG, with the number of predictions under each bin."""
     parts, right, bottom = [], LEFT + SIDE, TOP + SIDE
 
     start, end = float(found.edges[0]), float(found.edges[-1])
@@ -100,7 +98,7 @@ def diagram(found: Reliability, name: str) -> str:
 
 
 def short_count(count: int) -> str:
-    """A number in at most four characters: 950, 1.2k, 34k, 1.5M."""
+    """A count in at most four characters: 950, 1.2k, 34k, 1.5M."""
     if count < 1000:
         return str(count)
     power = min(int(math.log10(count)) // 3, 3)

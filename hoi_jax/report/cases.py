@@ -16,23 +16,23 @@ from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab import Vocabulary
 
 MOST_DRAWN = 8
-"""Predictions drawn into one image at most."""
+"""Maximum number of predictions drawn in one image."""
 
 MEASURE = (
-    "The measure is the average precision within the image: its predictions are gone through by score, at each right "
-    "one the share of right ones so far is noted, and the sum of these shares is divided by the number of annotated "
-    "interactions. 100: all of them are found and nothing wrong stands above them. It is no official figure. Drawn are "
-    f"as many of the best predictions as interactions are annotated ({MOST_DRAWN} at most)."
+    "The measure is the average precision within the image: going down its predictions by score, the share of right "
+    "ones so far is noted at each right one, and the sum of these shares is divided by the number of annotated "
+    "interactions. 100: all of them are found and no wrong prediction ranks above them. No benchmark uses this "
+    f"measure. The number of predictions drawn is that of annotated interactions, at most {MOST_DRAWN}."
 )
 COLOURS = (
-    "People have blue boxes, objects yellow ones; a right prediction is green, a wrong one red; what is annotated has "
+    "People have blue boxes, objects yellow ones; right predictions are green, wrong ones red; annotations have "
     "other colours."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseGroup:
-    """Images under one heading: rows of the annotations, and the colour of their edge."""
+    """Images under one heading: rows of the annotations, and the colour of their border."""
 
     title: str
     tone: str
@@ -40,7 +40,7 @@ class CaseGroup:
 
 
 def best_and_worst(analysis: Analysis, *, best: int = 3, worst: int = 4) -> list[CaseGroup]:
-    """The images with the highest and with the lowest measure; of equals those with more annotated interactions."""
+    """Images with the highest and the lowest measure; on ties those with more annotated interactions."""
     measure = analysis.in_image
     low = _ordered(measure, analysis)[:worst]
     high = [row for row in _ordered(-measure, analysis) if row not in low][:best]
@@ -48,7 +48,7 @@ def best_and_worst(analysis: Analysis, *, best: int = 3, worst: int = 4) -> list
 
 
 def most_different(models: Mapping[str, Analysis], *, each: int = 3) -> list[CaseGroup]:
-    """The images in which one of two models is furthest ahead of the other; none where they are equal."""
+    """Images with the largest difference between two models, in either direction; none where they are equal."""
     (first, one), (second, other) = models.items()
     gain = one.in_image - other.in_image
     groups = []
@@ -73,7 +73,7 @@ def case_section(
     vocabulary: Vocabulary,
     title: str,
 ) -> Section:
-    """The images of all groups, each with what every model predicts beside what is annotated.
+    """The images of all groups, each with the annotations beside the predictions of every model.
 
     Args:
       models: name -> analysis, in the order of the panels.
@@ -97,8 +97,8 @@ def _overview(models: Mapping[str, Analysis]) -> str:
         if len(known):
             none, full = np.count_nonzero(known == 0), np.count_nonzero(known == 100)
             texts.append(
-                f"{name}: of {len(known)} images with annotated interactions the median one has "
-                f"{np.median(known):.0f}, {none} have 0, {full} have 100."
+                f"{name}: the median of {len(known)} images with annotated interactions is "
+                f"{np.median(known):.0f}; {none} have 0, {full} have 100."
             )
     return paragraph(" ".join(texts))
 
@@ -128,6 +128,6 @@ def _panels(
 
 
 def images_of(groups: Sequence[CaseGroup], annotations: Annotations) -> Int[np.ndarray, " n"]:
-    """`image_id` of all images of the groups."""
+    """`image_id` of every image of the groups."""
     rows = [row for group in groups for row in group.images]
     return annotations.image_id[np.array(rows, np.int64)]

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: axes, ticks, labels, a legend, several series, gaps where a value is missing."""
+"""Line charts as inline SVG, with axes, ticks, labels, a legend and several series; missing values leave gaps."""
 
 import dataclasses
 import html
@@ -35,7 +35,7 @@ class Chart:
 
 
 def series_from_rows(rows: Sequence[Mapping[str, Any]], key: str, *, x_key: str = "step") -> Series:
-    """The values of `key` along `x_key` over rows of metrics.jsonl that have both as numbers; null is a gap."""
+    """Values of `key` along `x_key` from the rows of metrics.jsonl that have both as numbers; null leaves a gap."""
     points = []
     for row in rows:
         x, y = row.get(x_key), row.get(key, "absent")
@@ -57,7 +57,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def thinned(series: Series, most: int = MOST_POINTS) -> Series:
-    """At most `most` points: neighbours are averaged, so that a noisy curve shows its course."""
+    """The series averaged over neighbouring points to at most `most` points, which smooths a noisy curve."""
     count = len(series.x)
     if count <= most:
         return series
@@ -83,7 +83,7 @@ def _bounds(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    """SVG path commands; a point that is not finite lifts the pen. A lone point becomes a short dash."""
+    """SVG path commands; a point that is not finite leaves a gap, and a lone point becomes a short dash."""
     commands, pen = [], "M"
     for x, y in points:
         if math.isfinite(y):
@@ -118,7 +118,7 @@ def _axes(chart: Chart, x_of: Any, y_of: Any, x_range: tuple[float, float], y_ra
 
 
 def line_chart(chart: Chart) -> str:
-    """The chart as an HTML figure with an inline SVG and a legend; says so where there is nothing to draw."""
+    """The chart as an HTML figure with an inline SVG and a legend, or with a note if there is nothing to draw."""
     title = html.escape(chart.title)
     lines = [thinned(series) for series in chart.series]
     x_range = _bounds([x for s in lines for x in s.x])

@@ -1,4 +1,4 @@
-"""The sortable table of classes: AP of each class for every set of predictions."""
+"""The sortable class table: AP of each class for every set of predictions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,11 @@ from hoi_jax.report.elements import Cell, Column, Section, paragraph, table
 from hoi_jax.vocab import Vocabulary
 
 HELP = (
-    "Annotated pairs in training and test, average precision (AP, percent), the share of test pairs that is found "
-    "at all, and which kind of error costs the class most. Press a column's title to sort by it, again to turn "
-    "the order round. Words and choices restrict the classes; with the keyboard: / goes to the words, Tab on to "
-    "the choices and titles, Enter sorts, Esc shows all again. The last line is the mean of what is in view. "
-    "Classes without annotated pairs have no AP; those with few scatter widely."
+    "Annotated pairs in training and test, average precision (AP, percent), the share of test pairs that are found "
+    "at all, and the kind of error that costs the class most. Click a column title to sort by it, and again to "
+    "reverse the order. Words and choices filter the classes. Keyboard: / goes to the words, Tab to the choices and "
+    "titles, Enter sorts, Esc shows all classes again. The last line is the mean over the classes in view. "
+    "Classes without annotated pairs have no AP; the AP of classes with few pairs is noisy."
 )
 
 Row = Mapping[str, Cell]
@@ -31,14 +31,14 @@ def hoi_class_rows(
     """One row per HOI class; empty where the results have none.
 
     Args:
-      results: "model", and "against" (then with their difference) or whatever else has APs.
-      errors: of the model, for what costs a class most.
-      labels: names of results on the page, where they are not their own.
+      results: "model", and either "against" (which adds a column for the difference) or any other results with APs.
+      errors: error analysis of the model, for the column "costs most".
+      labels: names of results on the page, where they differ from the keys.
     """
     model = results["model"].per_class
     if "default/ap" not in model or not vocabulary.hois:
         return []
-    # Two side by side leave no room for what both are to beat.
+    # With two models side by side there is no room for baselines.
     shown = {name: results[name] for name in ("model", "against")} if "against" in results else results
     rows = []
     for hoi, (verb, obj) in enumerate(vocabulary.hois):
@@ -50,7 +50,7 @@ def hoi_class_rows(
             "test": int(model["num_positives"][hoi]),
         }
         for name, result in shown.items():
-            if "default/ap" in result.per_class:  # Baselines of interactiveness have none.
+            if "default/ap" in result.per_class:  # Interactiveness baselines have none.
                 row[f"AP {labels.get(name, name)}"] = 100 * float(result.per_class["default/ap"][hoi])
         if "against" in results:
             row["difference"] = 100 * float(model["default/ap"][hoi] - results["against"].per_class["default/ap"][hoi])
@@ -64,7 +64,7 @@ def hoi_class_rows(
 def action_class_rows(
     results: Mapping[str, EvaluationResult], names: Sequence[str], word: str, labels: Mapping[str, str] = NO_LABELS
 ) -> list[dict[str, Cell]]:
-    """One row per class, a column for each AP whose name has `word` ("agent" or "role"), of everything compared."""
+    """One row per class, and one column per result for each AP with `word` ("agent" or "role") in its name."""
     arrays: dict[str, np.ndarray] = {}
     for array, values in results["model"].per_class.items():
         if word in array and array.endswith("/ap") and values.shape == (len(names),):
@@ -87,7 +87,7 @@ def class_sections(
     errors: EvaluationResult | None = None,
     labels: Mapping[str, str] = NO_LABELS,
 ) -> list[Section]:
-    """A section per list of classes that the results have APs of."""
+    """A section for each kind of classes for which the results have APs."""
     rows = {"classes": ("Class by class", hoi_class_rows(results, vocabulary, errors, labels))}
     if vocabulary.actions:
         lists = class_lists(vocabulary)
@@ -97,7 +97,7 @@ def class_sections(
 
 
 def class_table(rows: Sequence[Row]) -> str:
-    """The table with its filters, and how to use it."""
+    """The table with its filters and instructions."""
     columns = [_column(name) for name in rows[0]]
     return paragraph(HELP) + table(columns, [list(row.values()) for row in rows], filtered=True, noun="classes")
 
@@ -110,17 +110,17 @@ def _column(name: str) -> Column:
     return Column(name, 1, signed=name.endswith("difference"), mean=True)
 
 
-# Two sets of predictions side by side: each metric of both, and whether the difference is more than chance.
+# Two sets of predictions side by side: each metric of both, and whether the difference is significant.
 
 INTRO = (
-    "Difference: {first} minus {second}, in percent points. The interval (95 %) is of the paired bootstrap: both are "
-    "scored on the same {draws:,} random draws of the split's images. Where it leaves out 0, the difference is more "
-    "than the choice of test images explains; it says nothing about other random seeds of training."
+    "Difference: {first} minus {second}, in percentage points. The interval (95 %) is from a paired bootstrap: both "
+    "are scored on the same {draws:,} random draws of the split's images. If it excludes 0, the choice of test images "
+    "alone does not explain the difference; variation between training seeds is not covered."
 )
 
 
 def two_runs_section(results: Mapping[str, EvaluationResult], labels: Mapping[str, str]) -> Section:
-    """`results` has "model" and "against"; `labels` has their names on the page."""
+    """Comparison of the results "model" and "against"; `labels` has their names on the page."""
     first, second = labels["model"], labels["against"]
     model, other = results["model"], results["against"]
     found = paired_differences({"model": model, "against": other}).get("against", {})

@@ -1,4 +1,4 @@
-"""HTML elements of pages: tables, images, bars. Every text is escaped here."""
+"""HTML elements of pages: tables, images, bars. All text is escaped here."""
 
 import base64
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 Cell = str | int | float | None
-"""A value of a table; None and NaN print as "n/a"."""
+"""A table value; None and NaN print as "n/a"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Column:
     """Format and behaviour of a table column.
 
     Attributes:
-      title: over the column.
-      digits: of floats, after the point.
-      signed: positive numbers get a plus.
-      words: the words of a filter are looked for in it (`table(filtered=True)`).
-      choose: a filter offers the column's values (`table(filtered=True)`).
-      mean: the mean of the rows in view stands under the table (`table(filtered=True)`).
+      title: heading of the column.
+      digits: decimal places of floats.
+      signed: whether positive numbers get a plus sign.
+      words: whether the word filter searches the column (`table(filtered=True)`).
+      choose: whether a filter offers the column's values (`table(filtered=True)`).
+      mean: whether the mean of the rows in view is shown under the table (`table(filtered=True)`).
     """
 
     title: str
@@ -44,12 +44,12 @@ class Section:
 
 
 def is_number(value: Cell) -> bool:
-    """Whether a cell is a number; a truth value is none."""
+    """Whether a cell is a number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def cell_text(value: Cell, column: Column) -> str:
-    """A cell as it is printed."""
+    """Printed form of a cell."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "n/a"
     if isinstance(value, str):
@@ -66,12 +66,12 @@ def table(
     filtered: bool = False,
     noun: str = "rows",
 ) -> str:
-    """A table in a frame that scrolls; columns that hold numbers only are aligned right.
+    """A table in a scrolling frame; columns with only numbers are right-aligned.
 
     Args:
-      sortable: a press on a column's title sorts by the full values; what has none stays at the end.
-      filtered: words and choices restrict the rows in view (`script.TABLE_SCRIPT`); implies `sortable`.
-      noun: what the rows are, for "12 of 99 classes".
+      sortable: a click on a column title sorts by the unrounded values; missing values stay at the end.
+      filtered: words and choices filter the rows in view (`script.TABLE_SCRIPT`); implies `sortable`.
+      noun: name of the rows, for "12 of 99 classes".
     """
     kinds = [Column(one) if isinstance(one, str) else one for one in columns]
     numeric = [
@@ -112,7 +112,7 @@ def _number_class(number: bool) -> str:
 
 
 def image_element(image: Image.Image, alt: str) -> str:
-    """An <img> that holds the image: PNG where that is small (drawn scenes), else JPEG (photographs)."""
+    """An <img> with the image inline: PNG if that is small (drawn scenes), else JPEG (photographs)."""
     png = io.BytesIO()
     image.save(png, "PNG", optimize=True)
     kind, data = "png", png.getvalue()
@@ -128,11 +128,11 @@ def image_element(image: Image.Image, alt: str) -> str:
 
 
 def case(tone: str, title: str, caption: str, panels: Sequence[tuple[str, Image.Image]]) -> str:
-    """Images side by side under a title and a sentence.
+    """Images side by side under a title and a caption.
 
     Args:
-      tone: "right", "wrong", "missed" or "plain": the colour of the edge.
-      panels: what stands under each image, and the image.
+      tone: "right", "wrong", "missed" or "plain", which sets the colour of the border.
+      panels: (text below the image, image).
     """
     figures = "".join(
         f"<figure>{image_element(image, f'{name}: {title}. {caption}')}"
@@ -146,5 +146,5 @@ def case(tone: str, title: str, caption: str, panels: Sequence[tuple[str, Image.
 
 
 def paragraph(text: str) -> str:
-    """A text between two breaks."""
+    """A text as an HTML paragraph."""
     return f"<p>{html.escape(text)}</p>"

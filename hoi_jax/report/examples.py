@@ -1,7 +1,7 @@
 """Selection of example images: confident correct predictions, confident wrong ones, missed interactions.
 
-What counts as right is decided by the evaluators' own matching, so that images and scores agree. The choice is
-deterministic: by score, ties by the order of the store.
+The evaluators' matching decides which predictions are right, so that images and scores agree. The choice is
+deterministic: by score, ties in the order of the predictions.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ from hoi_jax.vocab import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One image worth showing.
+    """One example image.
 
     Attributes:
-      verdict: "right", "wrong" (predicted, not there) or "missed" (there, not found at all).
-      image_row: row of the annotations. image_id: the dataset's own number.
-      title: e.g. "ride bicycle"; caption: what happened, in a sentence.
-      predicted, true: what to draw on the left and on the right.
+      verdict: "right", "wrong" (predicted, but not annotated) or "missed" (annotated, but not found).
+      image_row: row of the annotations. image_id: the dataset's image number.
+      title: e.g. "ride bicycle"; caption: explanation in one sentence.
+      predicted, true: interactions drawn on the left and on the right.
     """
 
     verdict: Literal["right", "wrong", "missed"]
@@ -48,16 +48,16 @@ def choose_examples(
     wrong: int = 4,
     missed: int = 2,
 ) -> list[Example]:
-    """The images to show: of each verdict no two of the same image or the same class.
+    """Choose example images; within a verdict neither images nor classes repeat.
 
     Suppressed pairs, predictions without an object and the verb "no interaction" are left out.
 
     Args:
-      right, wrong, missed: how many of each at most.
+      right, wrong, missed: maximum number of each.
 
     Returns:
-      Right ones first, then wrong ones, both by falling score, then missed ones: first those from images where
-      most was missed.
+      Right ones, then wrong ones, both by falling score, then missed ones, starting with images with the most missed
+      interactions.
     """
     truth, found, predicted, hit = analysis.truth, analysis.found, analysis.predicted, analysis.right
     order = np.argsort(-predicted.score, kind="stable")
@@ -71,7 +71,7 @@ def choose_examples(
 
 
 def example_images(examples: Iterable[Example], images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> list[ExampleImage]:
-    """The examples drawn, for `ReportInput.examples`.
+    """Draw examples, for `ReportInput.examples`.
 
     Args:
       images: `image_id` -> image [H, W, 3] uint8 in its original size.
@@ -82,7 +82,7 @@ def example_images(examples: Iterable[Example], images: Mapping[int, UInt8[np.nd
     photos = []
     for example in examples:
         if example.image_id not in images:
-            raise ValueError(f"no image given for image {example.image_id}, which example {example.title!r} shows")
+            raise ValueError(f"image {example.image_id} of example {example.title!r} is missing")
         image = images[example.image_id]
         left, right = draw_interactions(image, example.predicted), draw_interactions(image, example.true)
         caption = f"{example.caption} (Image {example.image_id}.)"
@@ -91,7 +91,7 @@ def example_images(examples: Iterable[Example], images: Mapping[int, UInt8[np.nd
 
 
 def _spread(rows: Iterable[int], triplets: Triplets, limit: int) -> list[int]:
-    """The first `limit` of `rows` that repeat neither an image nor a class of those before."""
+    """The first `limit` of `rows` that do not repeat an image or class of an earlier one."""
     seen: set[tuple[int, ...]] = set()
     kept: list[int] = []
     for row in rows:
@@ -106,7 +106,7 @@ def _spread(rows: Iterable[int], triplets: Triplets, limit: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class _Choice:
-    """Turns chosen rows into examples."""
+    """Converter of chosen rows to examples."""
 
     predicted: Triplets
     truth: Triplets
@@ -123,7 +123,7 @@ class _Choice:
     def of_missed(self, row: int, order: np.ndarray) -> Example:
         image = self.truth.image[row]
         strongest = order[self.predicted.image[order] == image][:3]
-        caption = "No prediction has this class and fits both boxes. Drawn are the strongest of the image."
+        caption = "No prediction has this class and fits both boxes. The strongest predictions of the image are drawn."
         if not len(strongest):
             caption = "Nothing was predicted in this image."
         drawn = tuple(self._drawn(int(r)) for r in strongest)
@@ -136,8 +136,8 @@ class _Choice:
         if not here.any():
             return "The image has no labelled interaction."
         if not np.any(self.truth.verb[here] == self.predicted.verb[row]):
-            return f"Nobody in the image is labelled with {self._verb(self.predicted, row)!r}."
-        return "The verb occurs in the image, but with another object, elsewhere, or it was found already."
+            return f"No person in the image is labelled with {self._verb(self.predicted, row)!r}."
+        return "The verb occurs in the image, but with another object or elsewhere, or its pair was already found."
 
     def _verb(self, triplets: Triplets, row: int) -> str:
         return self.vocabulary.verbs[triplets.verb[row]].replace("_", " ")

@@ -1,7 +1,7 @@
 """A self-contained HTML page about a trained model: scores, curves, images, configuration.
 
-Styles, charts and images are inside the file, and its content security policy forbids every request, so that
-it can be mailed or kept for years. Every text is escaped.
+Styles, charts and images are inside the file, and its content security policy forbids all requests, so that
+it can be sent by mail or archived. All text is escaped.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 VERDICT_TITLES: Mapping[Verdict, str] = {
     "right": "Right, with the highest scores",
     "wrong": "Wrong, with the highest scores",
-    "missed": "There, but not found",
+    "missed": "Annotated, but not found",
 }
 
 
@@ -34,7 +34,7 @@ VERDICT_TITLES: Mapping[Verdict, str] = {
 class Headline:
     """A score in large figures: `value` is printed with one decimal and `unit`; NaN prints as "n/a".
 
-    `beside` is a small text after it, such as what it is compared with.
+    `beside` is a small text after it, such as the score of a baseline.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Headline:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRow:
-    """One column of the comparison: a model, baseline or probe, its scores by name, what it is."""
+    """One column of the comparison: a model, baseline or probe with its scores by name and a description."""
 
     name: str
     scores: Mapping[str, float]
@@ -70,16 +70,16 @@ class ReportInput:
 
     Attributes:
       title, summary: heading and the sentences under it.
-      headlines: the few scores that matter, explained in plain words.
+      headlines: the few main scores, with explanations.
       comparison: the model against baselines and probes, one column each.
-      sections: further parts, after the comparison: finished HTML.
+      sections: further parts as finished HTML, after the comparison.
       metrics: rows of metrics.jsonl, each with "step" and numbers.
-      charts: which keys of `metrics` to draw; None draws `standard_charts`.
+      charts: keys of `metrics` to draw; None draws `standard_charts`.
       examples: images of right and wrong predictions.
       attention: drawings of attention maps, as (caption, image).
       config: the configuration, as nested plain values.
       versions: package or program -> version.
-      notes: further paragraphs at the end, e.g. how to run it again.
+      notes: paragraphs at the end, e.g. the command that made the page.
     """
 
     title: str
@@ -97,7 +97,7 @@ class ReportInput:
 
 
 def standard_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The charts drawn unless told otherwise: losses by step, and scores of evaluations during training.
+    """The default charts: losses by step, and scores of evaluations during training.
 
     Args:
       metrics: rows of metrics.jsonl: {"step", "loss", "loss/<term>", ...} and {"step", "evaluation": {...}}.
@@ -138,8 +138,8 @@ def _comparison(compared: Sequence[ScoreRow]) -> str:
 def _examples(examples: Sequence[ExampleImage]) -> str:
     parts = [
         '<p>People have blue boxes<span class="key" style="border-color:#3884ff"></span>, objects yellow ones'
-        '<span class="key" style="border-color:#ffbe0b"></span>. A green label is a right prediction, a red'
-        " one is wrong; labels of the ground truth have other colours.</p>"
+        '<span class="key" style="border-color:#ffbe0b"></span>. Labels of right predictions are green, of wrong ones'
+        " red; labels of the ground truth have other colours.</p>"
     ]
     for verdict, title in VERDICT_TITLES.items():
         chosen = [e for e in examples if e.verdict == verdict]
@@ -152,8 +152,8 @@ def _examples(examples: Sequence[ExampleImage]) -> str:
 
 def _attention(drawings: Sequence[tuple[str, Image.Image]]) -> str:
     parts = [
-        "<p>The strongest pair of some images. Upper row: the cells that may be attended to. Lower row: what the "
-        "system makes of them, the brighter the stronger; the drawing says what that is.</p>"
+        "<p>The strongest pair of some images. Upper row: the cells that may be attended to. Lower row: their weights, "
+        "brighter cells being stronger; the captions name the kind of weight.</p>"
     ]
     for caption, image in drawings:
         parts.append(f"<figure>{image_element(image, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>")
@@ -171,7 +171,7 @@ def _configuration(config: Mapping[str, Any], versions: Mapping[str, str]) -> st
 
 
 def render_report(report: ReportInput) -> str:
-    """The whole page as text; the same input gives the same text."""
+    """The whole page as a string; equal inputs give equal strings."""
     charts = standard_charts(report.metrics) if report.charts is None else report.charts
     parts = [
         ("comparison", "Against baselines and probes", report.comparison, _comparison),
@@ -202,11 +202,11 @@ def render_report(report: ReportInput) -> str:
 
 
 def write_report(path: str | os.PathLike[str], report: ReportInput) -> None:
-    """Writes the page to `path`, the whole file or nothing."""
+    """Write the page to `path` atomically."""
     write_bytes_atomic(path, render_report(report).encode())
 
 
-# The look of the report (CSS), inside the page.
+# Style sheet of the report, inlined in the page.
 
 CSS = """
 :root { --ink: #1b1f24; --soft: #4c5561; --rule: #d9dee5; --paper: #ffffff; --tint: #f4f6f9;

@@ -1,4 +1,4 @@
-"""The tables of a prediction as readable pairs: plain values for JSON, and what is drawn of them."""
+"""Predicted pairs of one image as plain values for JSON and as drawable interactions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ def pairs_of_image(
 ) -> list[dict[str, Any]]:
     """The pairs of one image as plain JSON values, best first, boxes times `scale_xy` [2].
 
-    Of all (pair, verb) rows the `top` best are taken, of one person's (same box) at most `per_person`, among which is
-    no "does nothing". A pair that the system suppressed is left out. Verbs without an object (action style) come from
+    The `top` best (pair, verb) rows are taken. With `per_person`, each person (same box) has at most that many, none of
+    them "no interaction". Pairs suppressed by the system are left out. Verbs without an object (action style) come from
     the people (`agent_*`) and have object null.
     """
     candidates: list[tuple[float, int, int]] = []
@@ -58,8 +58,10 @@ def _few_per_person(
     limit: int,
     quiet: int,
 ) -> list[tuple[float, int, int]]:
-    """The first `limit` candidates of every person, people being told apart by their box, without the verb `quiet`:
-    that somebody does nothing with an object would fill the places of what people do."""
+    """The first `limit` candidates of every person, identified by their box, without the no-interaction verb `quiet`.
+
+    Rows of no interaction would otherwise displace the interactions of a person.
+    """
     seen: Counter[bytes] = Counter()
     kept = []
     for candidate in candidates:
@@ -75,7 +77,7 @@ def _few_per_person(
 
 
 def _strong(scores: np.ndarray, used: np.ndarray, min_score: float, offset: int) -> list[tuple[float, int, int]]:
-    """(score, row + offset, verb) of every score of a used row that is at least `min_score`."""
+    """(score, row + offset, verb) of every score in used rows that is at least `min_score`."""
     good = np.isfinite(scores) & (scores >= min_score) & used[:, None]
     return [(float(scores[r, v]), int(r) + offset, int(v)) for r, v in np.argwhere(good)]
 

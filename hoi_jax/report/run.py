@@ -32,10 +32,10 @@ PACKAGES = ("hoi_jax", "jax", "flax", "optax", "orbax-checkpoint", "tensorflow-d
 
 EXPLANATIONS = {
     "default/full": "Mean average precision over all HOI classes: both boxes must overlap the truth by half, and "
-    "verb and object must be right.",
+    "verb and object must be correct.",
     "default/rare": "The same over classes with fewer than ten training examples.",
     "default/non_rare": "The same over all other classes.",
-    "known_object/full": "Only images that hold the object of the class are counted.",
+    "known_object/full": "Only images that contain the object of the class are counted.",
     "interactiveness_complete/ap": "Average precision of 'this person interacts with this object', whatever the verb.",
 }
 BLANK = 226
@@ -44,16 +44,16 @@ NO_IMAGES = "Missing images are grey (--images FOLDER provides them)."
 NOTES = {
     "model": "as trained",
     "no_suppression": "without non-interaction suppression",
-    "class_frequency": "every person with every object, ranked by how often the verb goes with the object in training",
+    "class_frequency": "every person with every object, ranked by the frequency of the verb for the object in training",
     "distance_model_pairs": "the model's pairs, ranked by human-object box distance",
-    "against": "the other predictions, given with --against",
+    "against": "the predictions of --against",
     "distance_all_pairs": "every person with every object, ranked by box distance",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """Files of a run. `headline`: the metric named first. `config`: the run's plain values."""
+    """Facts about a run. `headline`: the metric shown first. `config`: configuration as plain values."""
 
     title: str
     workdir: Path
@@ -64,7 +64,7 @@ class RunSummary:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, object]]:
-    """Rows of metrics.jsonl; an empty list where there is none."""
+    """Rows of metrics.jsonl; empty without the file."""
     path = workdir / "metrics.jsonl"
     if not path.is_file():
         return []
@@ -72,19 +72,19 @@ def read_metrics(workdir: Path) -> list[dict[str, object]]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide the numbers."""
+    """Versions of Python and of the packages that affect the numbers."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Contents of a page, before any image is read.
+    """Contents of a page, chosen before any image is read.
 
     Attributes:
-      results: "model", perhaps "against", and whatever they are compared with; labels: their names on the page.
+      results: "model", optionally "against", and the baselines; labels: their names on the page.
       models: analyses by name on the page, the model first; empty where no interactions were scored.
-      examples: right, wrong and missed predictions of the model alone.
-      groups: whole images; best and worst of one model, or where two differ most.
+      examples: right, wrong and missed interactions of the model.
+      groups: whole images: best and worst of one model, or those with the largest difference between two.
     """
 
     results: Mapping[str, EvaluationResult]
@@ -97,13 +97,13 @@ class Plan:
 
     @property
     def image_ids(self) -> set[int]:
-        """Images that the page shows."""
+        """`image_id` of every image on the page."""
         of_groups = images_of(self.groups, self.annotations).tolist()
         return {example.image_id for example in self.examples} | set(of_groups)
 
 
 def interactions_scored(metrics: Mapping[str, float]) -> bool:
-    """Whether verbs of pairs were scored: neither interactiveness nor labels of whole images alone."""
+    """Whether verbs of pairs were scored, not only interactiveness or image-level labels."""
     return any(name.split("/")[0] in ("default", "role_s1", "pairs_role_ap", "hoi_w") for name in metrics)
 
 
@@ -117,7 +117,7 @@ def plan_report(
     against: Predictions | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Looks through the predictions and chooses what to show.
+    """Analyse the predictions and choose the contents of the page.
 
     Args:
       against: the predictions of the result "against".
@@ -138,7 +138,7 @@ def plan_report(
 
 
 def sections_of(plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) -> list[Section]:
-    """All parts that follow from the plan, in the order of the page. `images`: `image_id` -> image."""
+    """All sections of the plan, in the order of the page. `images`: `image_id` -> image."""
     models = plan.models
     errors = {name: one.errors for name, one in models.items() if one.errors is not None}
     own = errors.get(plan.labels["model"])
@@ -149,13 +149,13 @@ def sections_of(plan: Plan, images: Mapping[int, UInt8[np.ndarray, "h w 3"]]) ->
     if models:
         found.append(reliability_section({name: one.reliability for name, one in models.items()}))
     if any(group.images for group in plan.groups):
-        title = "Best and worst images" if len(models) == 1 else "Where they differ most"
+        title = "Best and worst images" if len(models) == 1 else "Images with the largest difference"
         found.append(case_section(plan.groups, models, images, plan.annotations, plan.vocabulary, title))
     return found
 
 
 def headlines(plan: Plan, first: str) -> list[Headline]:
-    """The metric `first` and the others that are explained, of the model, with what it is compared with beside them."""
+    """Headlines of the model: the metric `first`, then the other explained ones, with comparisons beside them."""
     model, other = plan.results["model"].metrics, plan.results.get("against")
     name = f": {plan.labels['model']}" if other else ""
     found = []
@@ -173,8 +173,8 @@ def compose(
     """The page of a plan.
 
     Args:
-      images: `image_id` -> image [H, W, 3] uint8 of `plan.image_ids`; one that is not there is drawn as grey.
-      headline: the metric named first.
+      images: `image_id` -> image [H, W, 3] uint8 of `plan.image_ids`; missing ones are drawn as grey.
+      headline: the metric shown first.
       notes: paragraphs at the end.
       parts: other fields of `ReportInput`.
     """
@@ -190,7 +190,7 @@ def compose(
                 NOTES.get(name, ""),
             )
             for name, result in plan.results.items()
-            if set(plan.results) != {"model", "against"}  # The section of the two says it all.
+            if set(plan.results) != {"model", "against"}  # else the section of two runs has all metrics
         ],
         sections=sections_of(plan, images),
         examples=example_images(plan.examples, images),
@@ -201,7 +201,7 @@ def compose(
 
 
 def blank_image(annotations: Annotations, image_id: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A grey image of the right size; where the labels tell no size, one that holds all boxes."""
+    """A grey image of the annotated size or, if that is unknown, large enough for all boxes."""
     row = int(np.flatnonzero(annotations.image_id == image_id)[0])
     height, width = (int(side) for side in annotations.original_hw_px[row])
     if not (height and width):
@@ -217,10 +217,10 @@ def write_run_report(
     images: Mapping[int, UInt8[np.ndarray, "h w 3"]],
     attention: Sequence[tuple[str, Image.Image]] = (),
 ) -> None:
-    """Writes the page of a training run.
+    """Write the page of a training run.
 
     Args:
-      images: as of `compose`.
+      images: as in `compose`.
       attention: drawings of attention maps with their captions.
     """
     page = compose(
@@ -237,7 +237,7 @@ def write_run_report(
     write_report(path, page)
 
 
-# The report of one file of predictions, or of two side by side; no model is loaded.
+# Report of one prediction file, or of two side by side; no model is loaded.
 
 
 def write_files_report(
@@ -248,12 +248,12 @@ def write_files_report(
     files: tuple[Path, Path | None],
     images: Callable[[set[int]], Mapping[int, UInt8[np.ndarray, "h w 3"]]],
 ) -> None:
-    """Writes the page.
+    """Write the page of one or two prediction files.
 
     Args:
-      scorer, other: predictions of the results "model" and "against".
-      files: where these predictions come from.
-      images: `image_id`s -> images of those that are there.
+      scorer, other: scorers of the results "model" and "against".
+      files: files of these predictions.
+      images: function from `image_id`s to the images that are available.
     """
     annotations, vocabulary = scorer.annotations, scorer.vocabulary
     labels: dict[str, str] = dict(
@@ -282,7 +282,7 @@ def write_files_report(
 
 
 def short_names(paths: list[Path]) -> list[str]:
-    """File names without ending, or the folders' names where the files are called alike."""
+    """File names without suffix, or the folder names if the file names are equal."""
     for names in ([path.stem for path in paths], [path.resolve().parent.name for path in paths]):
         if len(set(names)) == len(names):
             return names

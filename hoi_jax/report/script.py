@@ -1,22 +1,23 @@
 """JavaScript of the report's tables: sorting and filtering.
 
-`RULES` decides and touches no page, so that any JavaScript engine can try it (`tests/report/test_script.py`);
-`BEHAVIOUR` joins it with the page. Without scripts the tables are whole and in their first order.
+`RULES` is pure logic without access to the page, so that any JavaScript engine can test it
+(`tests/report/test_script.py`); `BEHAVIOUR` connects it to the page. Without scripts the tables are complete and in
+their original order.
 """
 
 RULES = """
 const rules = {
-  // Order of two keys; what has no value stays at the end, whichever way the column is sorted.
+  // Order of two keys; missing values stay at the end in either direction.
   compare(left, right, number, ascending) {
     if (left === "" || right === "") return (left === "") - (right === "");
     const order = number ? Number(left) - Number(right) : left.localeCompare(right);
     return ascending ? order : -order;
   },
-  // Which way a press sorts: numbers first from the largest, words first from A; a second press turns it round.
+  // Sort direction of a click: numbers start with the largest, words with A; a second click reverses it.
   ascending(before, number) {
     return before === null ? !number : before === "descending";
   },
-  // Every word must begin a word of the texts; every choice [cell, value] that was made must be met.
+  // Every word must be the beginning of a word in the texts, and every choice [cell, value] must hold.
   keeps(words, texts, choices) {
     const split = (text) => text.toLowerCase().split(/[\\s_-]+/).filter((word) => word !== "");
     const said = texts.flatMap(split);

@@ -1,7 +1,7 @@
 """Several systems on the same images, side by side: a section of a report.
 
-A system may name as many interactions of an image as are annotated there, its best-scored ones: how its scores are
-scaled neither helps nor hurts, and right and wrong are what the evaluators' matching says.
+Each system shows its N best-scored interactions of an image, N being the number of annotated ones, so that the scale
+of its scores does not matter. The evaluators' matching decides which are right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ SIDE_PX = 400
 
 
 def spread_rows(count: int, wanted: int) -> list[int]:
-    """`wanted` positions at even distances in `count` images, the first one first: chosen by nobody."""
+    """`wanted` evenly spaced positions in `count` images, starting with the first, so that nothing is hand-picked."""
     wanted = min(count, wanted)
     return [position * count // wanted for position in range(wanted)]
 
 
 def best_rows(triplets: Triplets, images: Sequence[int], counts: Sequence[int]) -> list[Int[np.ndarray, " n"]]:
-    """For each image the rows of its best-scored triplets, at most as many as its count; ties in the order given."""
+    """Rows of each image's best-scored triplets, at most `counts` of them; ties in row order."""
     order = np.argsort(-triplets.score, kind="stable")
     owner = triplets.image[order]
     return [order[owner == image][:count] for image, count in zip(images, counts, strict=True)]
@@ -41,19 +41,19 @@ def side_by_side(
     photos: Mapping[int, np.ndarray],
     images: Sequence[int],
 ) -> Section:
-    """For each image what is annotated and what every system names first.
+    """Annotations and best predictions of every system, for each image.
 
     Args:
-      stores: predictions by the name that stands under the drawings.
-      images: `image_id` -> image [H, W, 3] uint8 of every image that is shown.
-      images: rows of the annotations.
+      prediction_files: predictions by the name printed under the drawings.
+      photos: `image_id` -> image [H, W, 3] uint8 of every image that is shown.
+      images: image rows of the annotations.
 
     Raises:
       ValueError: the annotations have no labels in this vocabulary.
-      KeyError: an image's image is not among `images`.
+      KeyError: an image is not in `photos`.
     """
     truth = true_triplets(annotations, vocabulary)
-    # That somebody does nothing is annotated, and nothing to be named.
+    # Annotated pairs of no interaction are not expected from the systems.
     said = truth.take(np.flatnonzero(truth.verb != vocabulary.no_interaction))
     counts = [int(np.sum(said.image == image)) for image in images]
     true_rows = best_rows(said, images, counts)

@@ -1,5 +1,5 @@
 """A local web viewer for datasets and predictions.
 
-`index` knows what is in every image, `server` answers on this machine only, `page` is what the browser gets. Started
-by `python -m hoi_jax.viewer`.
+`index` has the content of every image, `server` answers requests from this machine only, and `page` is the page in the
+browser. Start it with `python -m hoi_jax.viewer`.
 """

@@ -1,9 +1,9 @@
-"""Starts the web viewer of a dataset on this machine.
+"""Start the web viewer of a dataset on this machine.
 
     python -m hoi_jax.viewer --dataset hoi_scenes/small
     python -m hoi_jax.viewer --dataset hico_det --split test --predictions runs/tin/predictions_test.npz
 
-Images by verb, object, number of people and, with predictions, by errors; the keys are explained beside an image.
+Filters images by verb, object, number of people and, with predictions, by errors; an open image lists the keys.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from hoi_jax.vocab import get_vocabulary
 
 
 def make_viewer(directory: Path, split: str, predictions: Path | None, min_score: float | None) -> Viewer:
-    """Reads labels, predictions and where the images lie. Raises DataError, ValueError."""
+    """Viewer of a dataset's split, with predictions if given. Raises DataError or ValueError for unusable files."""
     from hoi_jax.data.records import ImageReader, RecordFiles
 
     files = RecordFiles(directory, split)
@@ -41,18 +41,18 @@ def make_viewer(directory: Path, split: str, predictions: Path | None, min_score
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; serves until Ctrl-C."""
+    """Run the command; serve until Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m hoi_jax.viewer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", required=True, help="a built dataset, such as hoi_scenes/small")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--predictions", type=Path, help="store of predictions that evaluate.py or train.py wrote")
+    parser.add_argument("--predictions", type=Path, help="predictions written by evaluate.py or train.py (npz)")
     parser.add_argument(
-        "--min-score", type=float, help="weaker predictions are not shown (default: the best, as many as are annotated)"
+        "--min-score", type=float, help="hide weaker predictions (default: show the N best, N = annotated interactions)"
     )
-    parser.add_argument("--port", type=int, default=8765, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8765, help="0 = any free port (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)
     try:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     address = f"http://{server.server_address[0]}:{server.server_address[1]}/"
-    print(f"{address}   (Ctrl-C ends it)", flush=True)
+    print(f"{address}   (Ctrl-C stops the viewer)", flush=True)
     if not options.no_browser:
         webbrowser.open(address)
     with server:

@@ -20,9 +20,9 @@ from hoi_jax.predictions import Predictions
 from hoi_jax.vocab import Vocabulary
 
 ERRORS = ("wrong", "missed", "none")
-"""Images with a wrong prediction, the most confident first; with pairs not found, most first; with neither."""
+"""Groups of images: with wrong predictions (most confident first), with missed pairs (most first), with neither."""
 MANY = 6
-"""From this number of people on, images form one group."""
+"""Images with at least this number of people form one group."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Index:
     """Content of I images in memory, for queries.
 
     Attributes:
-      has_object, has_verb: [I, objects], [I, verbs].
-      people: [I] annotated people.
+      has_object, has_verb: [I, objects], [I, verbs] whether an image has the object or verb.
+      people: [I] number of annotated people.
       wrong_score: [I] score of the most confident wrong prediction; missed: [I] annotated interactions not found. Zeros
         without predictions.
-      hit, found: whether predictions are right, and whether what is annotated was found.
+      hit, found: whether each prediction is right, and whether each annotated interaction was found.
     """
 
     annotations: Annotations
@@ -71,17 +71,20 @@ def build_index(
     *,
     min_score: float | None = None,
 ) -> Index:
-    """Looks through a split once.
+    """Index of a split.
 
     Args:
-      store: predictions; those below `min_score` are left out, as nobody would look at them. Systems use their scores
-        differently: without a limit the best ones stay, as many as there are annotated interactions.
+      predictions: predictions to judge, if any.
+      min_score: predictions below it are left out. None takes the N best, N being the number of annotated interactions,
+        since the scale of scores differs between systems.
 
     Raises:
-      ValueError: the annotations, or the predictions, are of another vocabulary.
+      ValueError: annotations or predictions use another vocabulary.
     """
     if predictions is not None and predictions.vocabulary_name != vocabulary.name:
-        raise ValueError(f"predictions are in {predictions.vocabulary_name!r}, the labels in {vocabulary.name!r}")
+        raise ValueError(
+            f"predictions use vocabulary {predictions.vocabulary_name!r}; the labels use {vocabulary.name!r}"
+        )
     count = annotations.num_images
     truth = true_triplets(annotations, vocabulary)
     classes, of_image = annotations["instances_class"], annotations.image_rows("instances")
@@ -110,7 +113,7 @@ def build_index(
 
 
 def _confident(score: np.ndarray, min_score: float | None, count: int) -> Int[np.ndarray, " n"]:
-    """Rows of scores of at least `min_score`, or of the `count` best (all that tie with the last one), in order."""
+    """Rows, in order, with a score of at least `min_score`, or of the `count` best and all ties with the last one."""
     if min_score is None:
         min_score = np.partition(score, -count)[-count] if 0 < count <= len(score) else -np.inf
     return np.flatnonzero(score >= min_score)
@@ -124,10 +127,10 @@ def _table(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> Bo
 
 
 def select(index: Index, query: Query) -> Int[np.ndarray, " rows"]:
-    """Rows of the images that have everything that is asked for, in the order of the dataset or of `ERRORS`.
+    """Rows of the images that match a query, in the order of the dataset or of `ERRORS`.
 
     Raises:
-      ValueError: an unknown name; the message has it.
+      ValueError: a name is unknown; the message has it.
     """
     good = np.ones(index.num_images, bool)
     if query.verb:
@@ -175,7 +178,7 @@ def annotated(index: Index, row: int, *, with_none: bool = True) -> list[Interac
     """The annotated interactions of an image; with predictions, those not found are marked wrong.
 
     Args:
-      with_none: also pairs of which it is said that they do nothing; nobody is asked to find these.
+      with_none: include pairs labelled as no interaction, which are not expected to be found.
     """
     rows = np.flatnonzero(index.truth.image == row)
     if not with_none:

@@ -1,4 +1,4 @@
-"""The viewer's page: style and script. All text is inserted as text."""
+"""The viewer's page: style and script. All text is inserted as text, never as HTML."""
 
 _CSS = """
 :root { --ink: #1b1f24; --soft: #4c5561; --rule: #d9dee5; --paper: #fff; --tint: #f4f6f9; --accent: #005fa3;
@@ -39,12 +39,12 @@ _BODY = """
 <label id="errors-label">errors <select id="errors"></select></label>
 <span id="count" role="status"></span></header>
 <main id="grid" aria-label="images"></main><div id="more"></div>
-<p id="none" hidden>No image has all of this.</p>
+<p id="none" hidden>No image matches all filters.</p>
 <dialog id="view"><div id="big"><img id="image" alt=""></div>
 <aside><p><strong id="name"></strong></p><p id="facts"></p>
 <h2>Annotated</h2><ul id="truth"></ul>
 <div id="predictions"><h2>Predicted</h2><ul id="predicted"></ul></div>
-<h2>Keys</h2><p><kbd>&larr;</kbd> <kbd>&rarr;</kbd> <kbd>&uarr;</kbd> <kbd>&darr;</kbd> go on,
+<h2>Keys</h2><p><kbd>&larr;</kbd> <kbd>&rarr;</kbd> <kbd>&uarr;</kbd> <kbd>&darr;</kbd> move,
 <kbd>Enter</kbd> open, <kbd>Esc</kbd> close, <kbd>t</kbd> annotated, <kbd>p</kbd> predicted,
 <kbd>n</kbd> image alone, <kbd>/</kbd> filters</p></aside></dialog>
 """

@@ -1,6 +1,6 @@
 """Read-only HTTP server for the viewer; binds to localhost and serves images by index only.
 
-No part of a request ever becomes a file name. A page of another site cannot read the answers: requests must name this
+No part of a request becomes a file name. Pages of other sites cannot read the answers, as requests must name this
 machine as their host.
 """
 
@@ -39,7 +39,7 @@ _POLICY = "; ".join(
 
 @runtime_checkable
 class Images(Protocol):
-    """Images by row: image_id and [H, W, 3] uint8, None without an image (`data.records.ImageReader`)."""
+    """Image source by row: (image_id, [H, W, 3] uint8 or None if missing), such as `data.records.ImageReader`."""
 
     def image(self, row: int) -> tuple[int, np.ndarray | None]: ...
 
@@ -60,7 +60,7 @@ class Viewer:
         """Rows of the requested images. Raises ValueError for unknown names."""
         people = values.get("people", "")
         if people and not (people.isascii() and people.isdigit() and len(people) < 4):
-            raise ValueError(f"people is {people[:60]!r}, expected 0 to {MANY}")
+            raise ValueError(f"people is {people[:60]!r}, expected a number from 0 to {MANY}")
         query = Query(values.get("verb", ""), values.get("object", ""), int(people) if people else None)
         query = Query(query.verb, query.object, query.people, values.get("errors", ""))
         return select(self._index, query).tolist()
@@ -70,12 +70,12 @@ class Viewer:
         return details(self._index, row)
 
     def _read(self, row: int) -> np.ndarray:
-        """The image, or grey of its size. Raises IndexError, DataError."""
+        """The image, or grey pixels of its size if missing. Raises IndexError or DataError."""
         if not 0 <= row < self._index.num_images:
             raise IndexError(f"row {row} of {self._index.num_images}")
         number, image = self._images.image(row)
         if number != self._index.annotations.image_id[row]:
-            raise DataError(f"image {row} is of image {number}, not {self._index.annotations.image_id[row]}")
+            raise DataError(f"row {row} has image {number}, expected {self._index.annotations.image_id[row]}")
         if image is None:
             height, width = np.maximum(self._index.annotations.original_hw_px[row], 1).tolist()
             image = np.full((height, width, 3), 200, np.uint8)
@@ -104,7 +104,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def answer(viewer: Viewer, target: str) -> tuple[int, str, bytes]:
-    """(status, type, body) of a request's target, such as "/images?verb=hold"."""
+    """(status, type, body) of the answer to a request target such as "/images?verb=hold"."""
     address = urlsplit(target)
     values = {name: found[-1] for name, found in parse_qs(address.query).items()}
     try:
@@ -130,7 +130,7 @@ def answer(viewer: Viewer, target: str) -> tuple[int, str, bytes]:
 
 def _row(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f"{text[:60]!r} is no number of an image")
+        raise ValueError(f"{text[:60]!r} is not an image number")
     return int(text)
 
 
@@ -139,7 +139,7 @@ def _json(value: Any) -> bytes:
 
 
 def make_server(viewer: Viewer, port: int = 0) -> ThreadingHTTPServer:
-    """A server on this machine, not yet serving; port 0 is any free one. Raises OSError where the port is taken."""
+    """A server on this machine, not yet serving; port 0 = any free port. Raises OSError if the port is in use."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -163,6 +163,6 @@ def make_server(viewer: Viewer, port: int = 0) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: a line per thumbnail would hide the address on the terminal."""
+            """Log nothing, since a line per thumbnail would hide the address in the terminal."""
 
     return ThreadingHTTPServer((ADDRESS, port), Handler)

@@ -1,7 +1,7 @@
-"""Drawings of attention maps: the pair, the chosen body parts, each layer's mask and its attention.
+"""Drawings of attention maps: the pair, the chosen body parts, and the mask and attention of each layer.
 
 A cell of the model's grid is a square of the image. Masks darken the cells that a layer may not attend to; attention
-brightens cells by their weight, the strongest of a layer fully. Cells are never blurred.
+brightens cells by their weight, relative to the strongest of the layer. Cells are never blurred.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from hoi_jax.visualization.text_boxes import fit_text, font
 from hoi_jax.vocab import Vocabulary
 
 PANEL_PX = 380
-"""Width of one image of the table."""
+"""Width in pixels of one image in the table."""
 GAP_PX = 14
 SEEN: Colour = (0, 190, 160)
 LEGEND = (
@@ -31,7 +31,7 @@ LEGEND = (
     "red a little, yellow the most",
 )
 DARK = 0.22
-"""Brightness that is left to a cell outside a mask."""
+"""Brightness factor of cells outside a mask."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +40,15 @@ class PairAttention:
 
     Attributes:
       image_rgb: the unpadded image.
-      pair: boxes and what to write at them.
+      pair: boxes and their labels.
       score: interactiveness of the pair, or the score of `verb`.
-      part_names, part_scores, part_chosen: per body part; empty where there are none.
+      part_names, part_scores, part_chosen: per body part; empty without parts.
       titles: one per layer.
-      allowed, weights: per layer, cells that could be attended to and the attention on them.
-      cell_px: side of a cell, the grid may reach beyond the image; None: the grid covers the image.
-      verb: what the pair is said to do, where it is chosen by that; "": by interactiveness.
-      captions: what the weights are, one per layer; empty: attention.
-      legend: what the rows of the drawing are.
+      allowed, weights: per layer, the cells that could be attended to and the attention on them.
+      cell_px: side of a cell, where the grid may extend beyond the image; None = the grid covers the image exactly.
+      verb: verb by whose score the pair was chosen; "" = it was chosen by interactiveness.
+      captions: meaning of the weights, one per layer; empty = attention.
+      legend: explanation of the rows of the drawing.
     """
 
     image_rgb: UInt8[np.ndarray, "height width 3"]
@@ -67,13 +67,13 @@ class PairAttention:
 
 
 def attention_caption(seen: PairAttention) -> str:
-    """Caption of a pair's drawing."""
+    """Caption of the drawing of a pair."""
     name = seen.pair.object_name.replace("_", " ") or "no object"
     return f"{seen.verb} {name}: {seen.score:.2f}" if seen.verb else f"{name}: interacts {seen.score:.2f}"
 
 
 def cells_to_pixels(grid: np.ndarray, cell_px: int | None, height: int, width: int) -> np.ndarray:
-    """[rows, columns] -> [height, width]: pixels take their cell's value; cells of no size cover the image."""
+    """[rows, columns] -> [height, width], each pixel with the value of its cell; see `PairAttention.cell_px`."""
     if cell_px is None:
         y, x = (np.arange(side) * count // side for side, count in zip((height, width), grid.shape, strict=True))
         return grid[y][:, x]
@@ -83,7 +83,7 @@ def cells_to_pixels(grid: np.ndarray, cell_px: int | None, height: int, width: i
 def mask_overlay(
     image_rgb: UInt8[np.ndarray, "height width 3"], allowed: Bool[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image, a little green under allowed cells and dark grey under all others."""
+    """The image with allowed cells tinted green and all others dark grey."""
     inside = cells_to_pixels(allowed, cell_px, *image_rgb.shape[:2])[..., None]
     grey = image_rgb.mean(axis=-1, keepdims=True) * DARK
     tinted = 0.7 * image_rgb + 0.3 * np.array(SEEN)
@@ -93,9 +93,9 @@ def mask_overlay(
 def attention_overlay(
     image_rgb: UInt8[np.ndarray, "height width 3"], weights: Float[np.ndarray, "rows columns"], cell_px: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image in dark grey, its cells lit from red to yellow by their weight; without any weight only grey."""
+    """The image in dark grey with cells coloured from red to yellow by their weight; grey where all weights are 0."""
     share = weights / weights.max() if weights.max() > 0 else np.zeros_like(weights)
-    # The square root keeps weak cells visible: with hundreds of cells most weights are far below the largest.
+    # The square root keeps weak cells visible, since most of the hundreds of weights are far below the largest.
     light = np.sqrt(cells_to_pixels(share, cell_px, *image_rgb.shape[:2]))[..., None]
     grey = image_rgb.mean(axis=-1, keepdims=True) * np.ones(3)
     heat = np.concatenate([np.full_like(light, 255.0), 230.0 * light**2, np.full_like(light, 20.0)], axis=-1)
@@ -103,7 +103,7 @@ def attention_overlay(
 
 
 def draw_attention(seen: PairAttention) -> Image.Image:
-    """One table: pair and body parts above, below them a column per layer with mask and attention."""
+    """A table with the pair and body parts on top, and below a column per layer with its mask and attention."""
     height, width = seen.image_rgb.shape[:2]
     size = (PANEL_PX, round(PANEL_PX * height / width))
     columns = max(2 + bool(seen.part_names), len(seen.titles))
@@ -160,7 +160,7 @@ def _line(width: int) -> int:
 
 
 def _part_bars(draw: ImageDraw.ImageDraw, seen: PairAttention, left: int, top: int) -> None:
-    """One bar per body part, its length the score."""
+    """Draw one bar per body part, with its score as length."""
     name_px, row_px, longest = 70, 34, PANEL_PX - 150
     for row, (name, score, chosen) in enumerate(zip(seen.part_names, seen.part_scores, seen.part_chosen, strict=True)):
         y = top + row * row_px
@@ -175,7 +175,7 @@ def _part_bars(draw: ImageDraw.ImageDraw, seen: PairAttention, left: int, top: i
 def strongest_pairs(
     score: Float[np.ndarray, " queries"], human: np.ndarray, obj: np.ndarray, count: int, overlap: float = 0.5
 ) -> list[int]:
-    """Rows of the `count` best pairs, best first, leaving out those that repeat a better one (IoU of both boxes)."""
+    """Rows of the `count` best pairs, best first, without those that overlap a better one (IoU of both boxes)."""
     chosen: list[int] = []
     for row in np.argsort(-score, kind="stable"):
         if len(chosen) == count:
@@ -202,18 +202,18 @@ def attention_of_pairs(
     captions: Sequence[str] = (),
     legend: Sequence[str] = (),
 ) -> list[PairAttention]:
-    """The strongest pairs of one image of a batch: the most interactive, or those with the best score of a verb.
+    """The strongest pairs of one image of a batch, by interactiveness or, without it, by their best verb score.
 
     Args:
-      predictions, seen: of `System.predict` and `AttentionMaps.explain` for the whole batch, on the host.
-      row: of the image.
-      titles, cell_px, captions, legend: of the `AttentionMaps`.
+      predictions, seen: results of `System.predict` and `AttentionMaps.explain` for the whole batch, on the host.
+      row: row of the image in the batch.
+      titles, cell_px, captions, legend: fields of the `AttentionMaps`.
 
     Raises:
       ValueError: the predictions have no interactiveness and no verbs.
     """
     if "interactiveness" not in predictions and "verb_scores" not in predictions:
-        raise ValueError("these predictions have no interactiveness and no verbs to choose pairs by")
+        raise ValueError("the predictions have neither interactiveness nor verb scores to choose pairs by")
     height, width = batch["image_hw_px"][row]
     rows, columns = seen["weights"].shape[-2:] if cell_px is None else (-(-height // cell_px), -(-width // cell_px))
     used = predictions["pair_valid"][row] if "pair_valid" in predictions else True
@@ -221,7 +221,7 @@ def attention_of_pairs(
     if by_verb:
         verbs = np.array(predictions["verb_scores"][row])
         if vocabulary.no_interaction >= 0:
-            verbs[:, vocabulary.no_interaction] = -np.inf  # Its maps would explain nothing.
+            verbs[:, vocabulary.no_interaction] = -np.inf  # has no informative maps
         verb, score = verbs.argmax(axis=-1), verbs.max(axis=-1)
     else:
         verb, score = None, predictions["interactiveness"][row]
@@ -267,23 +267,23 @@ def _corners(box: np.ndarray) -> Box:
     return (x1, y1, x2, y2)
 
 
-# A number per place of an image as colour: dark and blue where it is small, yellow where it is large.
+# Heat maps: a number per pixel as a colour from dark blue (small) to yellow (large).
 
 STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64)
-"""Colours from low to high; they differ in brightness too, so that the image can be read without colour."""
+"""Colours from low to high, with rising brightness, so that the map is readable without colour."""
 
 
 def closeness_map(
     distance: Float[np.ndarray, "total"], level_hw: Sequence[tuple[int, int]], anchors: int, strides: Sequence[int]
 ) -> Float[np.ndarray, "height width"]:
-    """exp(-distance) per pixel: the closest of all anchors of the nearest cells, over all levels.
+    """exp(-distance) per pixel, for the closest of all anchors of the nearest cells, over all levels.
 
-    The anchors of cell (x, y) are centred at (x * stride, y * stride), so that a cell's pixels are those around there.
+    The anchors of cell (x, y) are centred at (x * stride, y * stride), so a cell covers the pixels around that point.
 
     Args:
-      distance: per anchor, in the order of `ops.anchors`.
-      level_hw, strides: cells of every level, and pixels per cell.
-      anchors: per cell.
+      distance: distance of each anchor, in the order of `ops.anchors`.
+      level_hw, strides: grid size and pixels per cell of every level.
+      anchors: number of anchors per cell.
     """
     height, width = level_hw[0][0] * strides[0], level_hw[0][1] * strides[0]
     nearest, start = np.full((height, width), np.inf), 0
@@ -296,12 +296,12 @@ def closeness_map(
 
 
 def _nearest(pixels: int, stride: int, cells: int) -> Int[np.ndarray, "pixels"]:
-    """The cell whose centre is nearest to the middle of each pixel."""
+    """The cell with its centre nearest to the centre of each pixel."""
     return np.minimum(((np.arange(pixels) + 0.5) / stride + 0.5).astype(int), cells - 1)
 
 
 def heat_colours(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Values in 0 ... 1 as colours; others are clipped."""
+    """Values as colours, clipped to [0, 1]."""
     place = np.clip(values, 0, 1) * (len(STOPS) - 1)
     channels = [np.interp(place, np.arange(len(STOPS)), STOPS[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
@@ -315,14 +315,14 @@ def heat_over(
     size: tuple[int, int] | None = None,
     strength: float = 0.7,
 ) -> Image.Image:
-    """The image in grey under the colours of `values`; a white frame around one box.
+    """The image in grey, overlaid with the colours of `values`, and a white frame around one box.
 
     Args:
-      size: width and height of the result, the image's own by default.
-      strength: share of the colour, the rest is the image.
+      size: width and height of the result; default: those of the image.
+      strength: weight of the colours against the image, in [0, 1].
     """
     if values.shape != image_rgb.shape[:2]:
-        raise ValueError(f"values are {values.shape}, the image is {image_rgb.shape[:2]}")
+        raise ValueError(f"values have shape {values.shape}, the image has {image_rgb.shape[:2]}")
     grey = image_rgb.mean(axis=-1, keepdims=True)
     mixed = strength * heat_colours(values) + (1 - strength) * grey
     canvas = Image.fromarray(mixed.round().astype(np.uint8))

@@ -14,7 +14,7 @@ SERIES: tuple[Colour, ...] = (
     (0, 95, 163), (190, 75, 0), (0, 120, 90), (160, 40, 120),
     (110, 85, 0), (75, 65, 170), (180, 30, 50), (70, 80, 90),
 )  # fmt: skip
-"""Colours that stay apart from one another and stand out from a white page."""
+"""Colours that are distinct from one another and from a white page."""
 
 
 def relative_luminance(colour: Colour) -> float:
@@ -29,13 +29,13 @@ def relative_luminance(colour: Colour) -> float:
 
 
 def contrast_ratio(first: Colour, second: Colour) -> float:
-    """Contrast in [1, 21] (WCAG 2.2); 4.5 is asked for text, 3 for large text and lines."""
+    """Contrast in [1, 21] (WCAG 2.2); text needs 4.5, large text and lines need 3."""
     high, low = sorted((relative_luminance(first), relative_luminance(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
 def readable_on(fill: Colour) -> Colour:
-    """Black or white, whichever stands out more from `fill`: at least 4.4 for every colour."""
+    """Black or white, whichever has more contrast with `fill`: at least 4.4 for every colour."""
     return max((BLACK, WHITE), key=lambda colour: contrast_ratio(colour, fill))
 
 

@@ -1,7 +1,7 @@
 """Drawings of interactions: people, objects, the links between them, verbs with scores.
 
-Everything has a dark and a light edge, so that it stands out from bright, dark and busy images alike; text
-lies on filled labels. Line widths and font follow the image's size, and small images are enlarged first.
+All shapes have a dark and a light edge, so that they are visible on bright, dark and busy images; text is on filled
+labels. Line widths and font size follow the size of the image, and small images are enlarged first.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ LARGEST_ENLARGED_SIDE_PX = 2048
 
 
 def image_scale(width: int, height: int) -> float:
-    """Factor by which an image is enlarged before drawing: 1 for ordinary ones, never below 1."""
+    """Factor by which an image is enlarged before drawing: above 1 only for small images."""
     long_side, short_side = max(width, height), min(width, height)
     wanted = max(SMALLEST_LONG_SIDE_PX / long_side, SMALLEST_SHORT_SIDE_PX / short_side, 1.0)
     return max(1.0, min(wanted, max(LARGEST_ENLARGED_SIDE_PX / long_side, 1.0)))
@@ -81,22 +81,22 @@ def draw_interactions(
     max_verbs: int = 4,
     title: str = "",
 ) -> Image.Image:
-    """Draws interactions onto a copy of an image.
+    """Draw interactions on a copy of an image.
 
-    People are blue, objects are yellow, each once however many pairs they are in. A link and its label share
-    a colour: green for a right, red for a wrong prediction, one colour per pair where `correct` is None.
+    People are blue and objects yellow, each drawn once even if in several pairs. A link and its label share a colour:
+    green for a right prediction, red for a wrong one, and one colour per pair where `correct` is None.
 
     Args:
       image_rgb: [H, W, 3] uint8.
-      interactions: strongest first: their labels get the best places.
-      max_verbs: lines per label; further verbs are counted on one more line.
-      title: written on a dark label at the top left, if given.
+      interactions: strongest first, since earlier labels get the better places.
+      max_verbs: maximum number of verbs per label; one more line has the number of further ones.
+      title: text of a dark label at the top left; "" = none.
 
     Returns:
-      An RGB image of the same shape, enlarged by `image_scale`.
+      An RGB image, enlarged by `image_scale`.
 
     Raises:
-      ValueError: for an array that is no image or a box that is not finite, naming it.
+      ValueError: the array is not an image or a box is not finite; the message has it.
     """
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
         raise ValueError(f"expected a [H, W, 3] uint8 image, got {image_rgb.shape} {image_rgb.dtype}")
@@ -129,13 +129,13 @@ def draw_interactions(
 
 
 def _small_objects(interactions: Sequence[Interaction], size: tuple[int, int]) -> list[Rectangle]:
-    """Objects that a label could hide entirely: labels keep off them."""
+    """Objects small enough to be hidden by a label, which labels have to avoid."""
     boxes = dict.fromkeys(i.object_xyxy_px for i in interactions if i.object_xyxy_px is not None)
     return [b for b in boxes if (b[2] - b[0]) * (b[3] - b[1]) < 0.015 * size[0] * size[1]]
 
 
 def _label_anchor(interaction: Interaction, every: Sequence[Interaction]) -> Box:
-    """The box that the label belongs to: the object, or the person where several people share the object."""
+    """Box at which the label is placed: the object, or the person if several people share the object."""
     box = interaction.object_xyxy_px
     if box is None or sum(other.object_xyxy_px == box for other in every) > 1:
         return interaction.human_xyxy_px
@@ -156,18 +156,18 @@ def _draw_shapes(draw: ImageDraw.ImageDraw, interactions: Sequence[Interaction],
 
 
 def _scaled(interaction: Interaction, scale: float, size: tuple[int, int]) -> Interaction:
-    """The interaction in pixels of the enlarged image, its boxes clipped to it."""
+    """The interaction in pixels of the enlarged image, with clipped boxes."""
 
     def scaled(box: Box | None) -> Box | None:
         if box is None:
             return None
         corners = np.asarray(box, np.float64)
         if corners.shape != (4,) or not np.all(np.isfinite(corners)):
-            raise ValueError(f"a box to draw is {box}, expected four finite numbers")
+            raise ValueError(f"box to draw is {box}, expected four finite numbers")
         corners = np.clip(corners * scale, 0, [size[0] - 1, size[1] - 1] * 2)
         x1, y1, x2, y2 = corners.tolist()
         return (x1, y1, x2, y2)
 
     human = scaled(interaction.human_xyxy_px)
-    assert human is not None  # it is required by the type
+    assert human is not None  # required by the type
     return dataclasses.replace(interaction, human_xyxy_px=human, object_xyxy_px=scaled(interaction.object_xyxy_px))

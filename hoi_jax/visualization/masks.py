@@ -14,15 +14,15 @@ from hoi_jax.visualization.interactions import draw_interactions
 from hoi_jax.vocab.tables import Vocabulary
 
 SHARE = 0.55
-"""Of a mask's colour over the image."""
+"""Opacity of a mask's colour over the image."""
 LEAST_DRAWN = 0.05
-"""Score of a verb that is drawn; most pairs do nothing, and what the network then says least against is no news."""
+"""Smallest score of a drawn verb; most pairs do not interact, and their best verbs are not worth drawing."""
 
 
 def scene_of_row(
     found: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary
 ) -> Scene:
-    """One image of a predicted batch as a scene of the original image; "does nothing" is no relation.
+    """One image of a predicted batch as a scene of the original image, without relations of no interaction.
 
     Raises:
       ValueError: the predictions have no instance masks.
@@ -40,7 +40,7 @@ def scene_of_row(
 def draw_row(
     scene: Scene, batch: Mapping[str, np.ndarray], row: int, vocabulary: Vocabulary, min_score: float = LEAST_DRAWN
 ) -> Image.Image:
-    """The scene over its image of the batch, in the original size."""
+    """The scene drawn over its image from the batch, in the original size."""
     height, width = (int(side) for side in batch["image_hw_px"][row])
     seen = Image.fromarray(batch["image"][row][:height, :width])
     seen = seen.resize(scene.instance.shape[::-1], Image.Resampling.BICUBIC)
@@ -48,7 +48,7 @@ def draw_row(
 
 
 def tinted(image_rgb: UInt8[np.ndarray, "h w 3"], scene: Scene, human_class: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The image under the masks of its instances: people in one colour, objects in others, with edges between them."""
+    """The image overlaid with instance masks: people in one colour, objects in others, with edges between them."""
     out = image_rgb.astype(np.float64)
     edges = np.zeros(scene.instance.shape, bool)
     edges[:, 1:] |= scene.instance[:, 1:] != scene.instance[:, :-1]
@@ -71,14 +71,15 @@ def draw_segments(
     min_score: float = 0.0,
     title: str = "",
 ) -> Image.Image:
-    """The best `links` pairs of a scene over its masks, with verbs of at least `min_score`; the boxes are those of the
-    visible masks.
+    """Masks of a scene with its best `links` pairs and their verbs of at least `min_score`.
+
+    The boxes are those of the visible masks.
 
     Raises:
       ValueError: scene and image have different sizes.
     """
     if scene.instance.shape != image_rgb.shape[:2]:
-        raise ValueError(f"the scene is {scene.instance.shape}, the image {image_rgb.shape[:2]}")
+        raise ValueError(f"the scene has size {scene.instance.shape}, the image has {image_rgb.shape[:2]}")
     pairs: dict[tuple[int, int], list[tuple[str, float | None]]] = {}
     for row in np.argsort(-scene.scores, kind="stable"):
         human, obj, verb = (int(n) for n in scene.relations[row])

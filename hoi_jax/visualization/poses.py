@@ -1,4 +1,4 @@
-"""Drawings of annotated people: masks, poses, body-part boxes, and the maps of the network."""
+"""Drawings of annotated people: masks, poses, body-part boxes, and input maps of the network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,23 +15,23 @@ LIMBS = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12), (11, 13),
     (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
-"""Joints (COCO order) that are drawn as lines."""
+"""Pairs of joints (COCO order) that are connected by lines."""
 
 SHARE = 0.5
-"""Of a mask's colour over the image."""
+"""Opacity of a mask's colour over the image."""
 
 
 def over(
     image_rgb: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], colour: Sequence[int], share: float = SHARE
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with a mask in a colour over it."""
+    """The image overlaid with a mask in one colour."""
     out = image_rgb.astype(np.float64)
     out[mask] = (1 - share) * out[mask] + share * np.array(colour, np.float64)
     return np.clip(np.round(out), 0, 255).astype(np.uint8)
 
 
 def part_colour(merged: int) -> tuple[int, int, int]:
-    """The colour of a merged part, the same in every panel."""
+    """Colour of a merged part, the same in every panel."""
     return colours.SERIES[merged % len(colours.SERIES)]
 
 
@@ -39,7 +39,7 @@ def draw_masks(
     image_rgb: UInt8[np.ndarray, "h w 3"], masks: Bool[np.ndarray, "n h w"], people: Bool[np.ndarray, " n"],
     boxes: Float[np.ndarray, "n 4"],
 ) -> Image.Image:  # fmt: skip
-    """Masks of people in one colour, of objects in others; boxes as thin frames."""
+    """The image with masks of people in one colour and of objects in others, and boxes as thin frames."""
     out = image_rgb
     for row, mask in enumerate(masks):
         out = over(out, mask, colours.PERSON if people[row] else colours.SERIES[row % len(colours.SERIES)])
@@ -54,7 +54,10 @@ def draw_masks(
 def draw_poses(
     image_rgb: UInt8[np.ndarray, "h w 3"], keypoints: Float[np.ndarray, "n 17 3"], parts: Float[np.ndarray, "n 10 4"]
 ) -> Image.Image:
-    """Skeletons and, in the colours of the six merged parts, ten boxes per person; a part without area has none."""
+    """The image with skeletons and ten part boxes per person in the colours of the six merged parts.
+
+    Parts without area are not drawn.
+    """
     image = Image.fromarray(image_rgb)
     draw = ImageDraw.Draw(image)
     for person, pose in enumerate(keypoints):
@@ -76,7 +79,7 @@ def draw_poses(
 def draw_part_cells(
     image_rgb: UInt8[np.ndarray, "h w 3"], cells: Bool[np.ndarray, "parts rows columns"], stride: int
 ) -> Image.Image:
-    """The grid's cells that lie under each merged part, later parts over earlier ones."""
+    """The image with the grid cells under each merged part, later parts over earlier ones."""
     height, width = image_rgb.shape[:2]
     out = image_rgb
     for part, grid in enumerate(cells):
@@ -91,12 +94,12 @@ def draw_part_cells(
 
 
 def draw_map(values: Float[np.ndarray, "rows columns"], side: int) -> Image.Image:
-    """A map in [0, 1] as colours, enlarged to a square without smoothing."""
+    """A map in [0, 1] as colours, enlarged to a square without interpolation."""
     return Image.fromarray(heat_colours(values)).resize((side, side), Image.Resampling.NEAREST)
 
 
 def panels(images: Mapping[str, Image.Image], *, height: int = 360) -> Image.Image:
-    """Images of one height side by side, each under its title."""
+    """Images scaled to one height, side by side, with their titles on top."""
     bar, gap = 24, 6
     scaled = {
         title: image.resize((max(round(image.width * height / image.height), 1), height), Image.Resampling.BILINEAR)

@@ -8,19 +8,19 @@ import numpy as np
 from PIL import ImageFont
 
 Rectangle = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the image that is drawn."""
+"""x1, y1, x2, y2 in pixels of the drawing."""
 
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with Pillow, at `size` pixels, so that no font file is needed.
+    """The font that comes with Pillow, at `size` pixels.
 
     Raises:
-      RuntimeError: where Pillow was built without FreeType (its only other font has one tiny size).
+      RuntimeError: Pillow was built without FreeType and has only a font of one tiny size.
     """
     loaded = ImageFont.load_default(size=size)
     if not isinstance(loaded, ImageFont.FreeTypeFont):
-        raise RuntimeError("drawing needs a Pillow with FreeType, which the published wheels have")
+        raise RuntimeError("drawing needs Pillow with FreeType, as in the published wheels")
     return loaded
 
 
@@ -37,7 +37,7 @@ class TextBlock:
 
 
 def _shortened(text: str, size: int, width: float) -> str:
-    """`text`, cut and ended by an ellipsis where it is wider than `width` pixels."""
+    """`text`, truncated with an ellipsis if it is wider than `width` pixels."""
     if font(size).getlength(text) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):
@@ -48,7 +48,7 @@ def _shortened(text: str, size: int, width: float) -> str:
 
 
 def fit_text(lines: Sequence[str], *, font_size: int, max_width: int, smallest: int = 11) -> TextBlock:
-    """Shrinks the font down to `smallest` where a line is wider than `max_width`, then cuts lines."""
+    """Lines fitted to `max_width` by shrinking the font down to size `smallest`, then truncating."""
     size = font_size
     margin = max(2, round(size * 0.22))
     while size > smallest and max(font(size).getlength(t) for t in lines) + 2 * margin > max_width:
@@ -84,9 +84,10 @@ def place_label(
 ) -> Rectangle:
     """The rectangle of a label of `size` (width, height) for the box `anchor`.
 
-    Always inside the image of size `image` (width, height) if it fits at all. Positions around the box
-    are tried first, then a grid over the image from near to far; the first that overlaps no rectangle of
-    `taken` wins, else the one that overlaps least.
+    It is inside the image of size `image` (width, height) if it fits at all. Positions around the box are tried first,
+    then a grid over the image from near to far; the first that overlaps no rectangle of `taken` wins, else the one
+    with the least overlap.
+
     """
     width, height = size
     right, bottom = max(0, image[0] - width), max(0, image[1] - height)

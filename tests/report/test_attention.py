@@ -94,7 +94,7 @@ def test_what_is_shown_of_a_batch_is_the_unpadded_image_and_its_cells(batch_of_o
     np.testing.assert_array_equal(second.allowed, seen["allowed"][0, 0, :, :5, :7])
     np.testing.assert_array_equal(second.weights, seen["weights"][0, 0, :, :5, :7])
     assert second.part_chosen == tuple(seen["chosen"][0, 0].tolist())
-    with pytest.raises(ValueError, match="no interactiveness"):
+    with pytest.raises(ValueError, match="neither interactiveness"):
         rest = {name: value for name, value in predictions.items() if name != "interactiveness"}
         attention_of_pairs(rest, seen, batch, 0, vocabulary, ("a", "b", "c"), CELL, 2)
 

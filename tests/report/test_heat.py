@@ -29,5 +29,5 @@ def test_the_frame_is_white_and_scaled_and_the_rest_is_coloured():
     made = np.asarray(heat_over(image, np.zeros((20, 30)), (10, 5, 20, 15), size=(300, 200)))
     assert made.shape == (200, 300, 3) and (made[50, 100:200] == 255).all()
     np.testing.assert_allclose(made[100, 150], np.round(0.7 * STOPS[0] + 30), atol=1)
-    with pytest.raises(ValueError, match="the image is"):
+    with pytest.raises(ValueError, match="the image has"):
         heat_over(image, np.zeros((4, 4)))

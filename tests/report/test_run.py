@@ -33,7 +33,7 @@ def test_classes_have_a_column_for_results_that_have_ap_only(tmp_path):
     assert (kick["verb"], kick["object"], kick["test"], kick["found"]) == ("kick", "ball", 2, 50.0)
     assert kick["AP model"] == pytest.approx(54.5, abs=0.1)  # One of two found: 6 of the 11 points.
     assert kick["costs most"] == "missed"
-    for title in ("Class by class", "Kinds of errors", "Do scores mean", "Best and worst", "Right and wrong"):
+    for title in ("Class by class", "Kinds of errors", "Reliability of scores", "Best and worst", "Right and wrong"):
         assert title in text
     assert "ranked by human-object box distance" in text and "are grey" not in text
 
@@ -41,7 +41,7 @@ def test_classes_have_a_column_for_results_that_have_ap_only(tmp_path):
 def test_without_verbs_nothing_is_said_about_single_interactions(tmp_path):
     _, text = page(tmp_path, ("interactiveness",), ())
     assert "interactiveness_complete/ap" in text
-    for title in ("Right and wrong", "Kinds of errors", "Do scores mean", "Best and worst", "Class by class"):
+    for title in ("Right and wrong", "Kinds of errors", "Reliability of scores", "Best and worst", "Class by class"):
         assert title not in text
 
 

@@ -116,7 +116,9 @@ def test_leading_counts_stop_at_the_number_of_annotated_pairs():
     assert leading["true_positive"] == 1 and leading["duplicate"] == 2 and sum(leading.values()) == 3
 
 
-@pytest.mark.parametrize(("scores", "says"), [([0.2, 0.9], "calibration error 0.15"), ([0.2, 3.0], "no probabilities")])
+@pytest.mark.parametrize(
+    ("scores", "says"), [([0.2, 0.9], "calibration error 0.15"), ([0.2, 3.0], "not probabilities")]
+)
 def test_calibration_is_told_where_scores_are_probabilities(scores, says):
     section = reliability_section({"a": reliability(np.array(scores), np.array([False, True]))})
     page = Page(f"<main>{section.body}</main>")

@@ -144,7 +144,7 @@ def test_counts_are_of_images(index):
 
 
 def test_predictions_of_another_vocabulary_are_refused():
-    with pytest.raises(ValueError, match="predictions are in 'hoi_scenes'"):
+    with pytest.raises(ValueError, match="predictions use vocabulary 'hoi_scenes'"):
         build_index(TRUTH, get_vocabulary("hico_det"), predictions())
 
 
@@ -186,10 +186,10 @@ def test_a_dataset_without_images_shows_grey(viewer):
         ("/thumb/4", 404, "row 4 of 4"),
         ("/details/99", 404, "row 99 of 4"),
         ("/thumb/3", 400, "of image 999, not 103"),
-        ("/thumb/-1", 400, "no number"),
-        ("/thumb/%2e%2e", 400, "no number"),
-        ("/thumb/٣", 400, "no number"),
-        ("/thumb/99999999999999999999", 400, "no number"),
+        ("/thumb/-1", 400, "not an image number"),
+        ("/thumb/%2e%2e", 400, "not an image number"),
+        ("/thumb/٣", 400, "not an image number"),
+        ("/thumb/99999999999999999999", 400, "not an image number"),
         ("/thumb/../../etc/passwd", 404, "no such page"),
         ("/../../../etc/passwd", 404, "no such page"),
         ("/images?people=many", 400, "people is 'many'"),
