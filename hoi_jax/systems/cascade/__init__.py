@@ -1,8 +1,7 @@
 """Cascaded human-object interaction recognition (Zhou et al., CVPR 2020).
 
-Read `model.py` for the steps, `detect.py` for instance localisation, `regions.py`, `relation_features.py` and
-`relation.py` for relation features, `detector_loss.py` and `loss.py` for Eq. 18, `predict.py` for
-inference.
+Modules: `model.py` (steps), `detect.py` (instance localisation), `regions.py`, `relation_features.py` and `relation.py`
+(relation features), `detector_loss.py` and `loss.py` (Eq. 18), `predict.py` (inference).
 """
 
 from collections.abc import Mapping
@@ -22,14 +21,14 @@ from hoi_jax.systems.cascade.relation_features import prior_of_vocabulary, read_
 from hoi_jax.vocab.tables import Vocabulary
 
 START = (
-    "Phase 2 starts from a phase 1: option phase1=WORKDIR of the configs. Phase 1 starts from a COCO detector: "
+    "Phase 2 starts from phase 1: config option phase1=WORKDIR. Phase 1 starts from a COCO detector: "
     "`python -m hoi_jax.systems.cascade.convert SOURCE detector.npz --vocabulary NAME`"
 )
-"""Error text for a run whose frozen parameters are not loaded."""
+"""Advice in the error for a run whose frozen parameters are not loaded."""
 
 
 def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
-    """The table behind X_s, [objects, 1 + verbs]: of the vocabulary, uniform, HOI-W's released one, or from a file."""
+    """The table of X_s, [objects, 1 + verbs]: the vocabulary's, uniform, the one released for HOI-W, or from a file."""
     if name == "vocabulary":
         return prior_of_vocabulary(vocabulary)
     if name == "uniform":
@@ -39,19 +38,19 @@ def prior_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def requirements(config: CascadeConfig) -> tuple[Requirement, ...]:
-    """Inputs that the configuration cannot do without."""
+    """Required content of the records for a configuration."""
     own, relation = config.detector == "own", config.relation
     trains_relations = config.loss.parts != "detector"
     found = []
     if not own:
         detector = "--detections FILE of `python -m data_prep.build`, or dataset.detections='ground_truth'"
-        found.append(Requirement("detections", "detector='external' makes pairs of stored boxes", detector))
+        found.append(Requirement("detections", "detector='external' needs detected boxes", detector))
     if trains_relations and relation.face and "v" in relation.streams:
-        faces = "--faces FILE of `python -m data_prep.build`, boxes of any detector; relation.face=False does without"
+        faces = "--faces FILE of `python -m data_prep.build`, boxes of any detector; or set relation.face=False"
         columns = ("faces_xyxy_px",) if own else ("instances_face_xyxy_px", "detections_face_xyxy_px")
         for column in columns:
             when = "train" if column.startswith("instances") else "both"
-            found.append(Requirement(column, "EFRA looks at faces (paper, Eqs. 8 to 10)", faces, when))
+            found.append(Requirement(column, "EFRA attends to faces (paper, Eqs. 8 to 10)", faces, when))
     if config.masks.enabled or (trains_relations and relation.uses_masks):
         masks = "a dataset with masks: pic, or V-COCO with --coco-instances"
         when = "train" if own else "both"
@@ -60,10 +59,11 @@ def requirements(config: CascadeConfig) -> tuple[Requirement, ...]:
 
 
 def build(model_config: Mapping[str, Any], vocabulary: Vocabulary) -> System:
-    """The cascade for a vocabulary of either style; action style also gives agent scores.
+    """Build the cascade for a vocabulary of either style; action style also gives agent scores.
 
     Raises:
-      SettingsError: for a key or value of `model_config` that is not valid; io.DataError for a damaged prior file.
+      SettingsError: a key or value of `model_config` is not valid.
+      io.DataError: the prior file is damaged.
     """
     config = from_config(CascadeConfig, model_config, "model")
     prior = prior_of(config.relation.prior, vocabulary)

@@ -1,7 +1,7 @@
-"""Cascade hyperparameters. Defaults are the paper's; choices where it is silent are explained in place.
+"""Cascade hyperparameters. Defaults are the paper's; choices where it gives none are explained below.
 
-Every switch of the paper's Tables 4 to 8 is one value; what the released code does instead is another value, so that
-the release is a set of values (`configs/cascade_common.py`, option `preset=release`) and never a branch on a name.
+Every switch of the paper's Tables 4 to 8 is a value, as is every deviation of the released code, so that the release is
+a set of values (`configs/cascade_common.py`, option `preset=release`) without any special case in the code.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ class BackboneConfig(ResNetSettings):
     """ResNet and feature pyramid, shared by all stages; the pyramid reads every stage of the network.
 
     Attributes:
-      groups, group_width: of ResNeXt (64, 4 in the paper's X-101); 1 group is a plain ResNet.
+      groups, group_width: ResNeXt's groups (64 of width 4 in the paper's X-101); 1 group is a plain ResNet.
       pyramid_width: channels C of every level.
     """
 
@@ -30,11 +30,11 @@ class BackboneConfig(ResNetSettings):
         super().__post_init__()
         check_positive(pyramid_width=self.pyramid_width, groups=self.groups, group_width=self.group_width)
         if any(step != 2 for step in self.stage_strides[1:]):
-            raise ValueError(f"stage_strides {self.stage_strides}: levels must halve from one to the next")
+            raise ValueError(f"stage_strides is {self.stage_strides}, but each level must halve the size of the last")
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels per cell of the levels that RoIs are pooled from."""
+        """Pixels per cell of the levels from which RoIs are pooled."""
         first = self.stem_stride * self.stage_strides[0]
         return tuple(first * 2**level for level in range(len(self.stage_sizes)))
 
@@ -51,9 +51,9 @@ class RpnConfig:
     Attributes:
       width: channels of the head; scale: anchor side in cells; ratios: height / width of the anchors of a cell.
       positive, negative, best: IoU of positives, of negatives, and of an annotated box's best anchor.
-      samples, positive_share: anchors per image in the loss.
-      per_level, total: best proposals kept per level before suppression, and over all levels after it.
-      overlap: of non-maximum suppression.
+      samples, positive_share: anchors per image in the loss, and their maximum share of positives.
+      per_level, total: numbers of best proposals per level before suppression, and over all levels after it.
+      overlap: IoU threshold of non-maximum suppression.
     """
 
     width: int = 256
@@ -86,13 +86,14 @@ class BoxConfig:
     """The chain of box heads.
 
     Attributes:
-      width: of the hidden layers; size: of pooled features; finest_px: see `ops.roi_align.pyramid_level`.
-      overlaps: IoU that makes a RoI of stage t positive, for up to five stages.
-      stds: of box offsets (centre, size) per stage.
-      samples, positive_share: RoIs per image and stage in the loss.
+      width: width of hidden layers; size: cells of pooled features; finest_px: see `ops.roi_align.pyramid_level`.
+      overlaps: minimum IoU of positive RoIs per stage, for up to five stages.
+      stds: standard deviations of box offsets (centre, size) per stage.
+      samples, positive_share: RoIs per image and stage in the loss, and their maximum share of positives.
       merge: "union": detections of all stages above `score`, suppressed together (the paper); "mean_logits": the mean
         of the class logits on the boxes of the last stage (the release).
-      score, overlap, candidates, detections: least score, suppression's IoU, rows that enter it, rows that are kept.
+      score, overlap: minimum score of detections, and IoU threshold of their suppression.
+      candidates, detections: maximum numbers of detections before and after suppression.
     """
 
     width: int = 1024
@@ -119,7 +120,7 @@ class BoxConfig:
         )
         check_share(score=self.score, overlap=self.overlap, positive_share=self.positive_share)
         if len(self.overlaps) != MAX_STAGES or len(self.stds) != MAX_STAGES:
-            raise ValueError(f"overlaps and stds need {MAX_STAGES} entries each, one per possible stage")
+            raise ValueError(f"overlaps and stds must have {MAX_STAGES} entries each, one per possible stage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,24 +143,24 @@ class RelationConfig:
     """Relation features, ranking and classification (paper, section 3.3).
 
     Attributes:
-      region: features of "box", of "mask", or both joined ("box+mask_max", "box+mask_sum"; Table 8).
-      box_size, mask_size: cells of their sides; box features are enlarged where both are joined.
+      region: features of the "box", of the "mask", or of both ("box+mask_max", "box+mask_sum"; Table 8).
+      box_size, mask_size: cells per side of box and mask features; box features are enlarged if both are combined.
       mining: implicit human semantic mining: "dot" (Eqs. 5 to 7), "nonlocal" (the release's block), "nonlocal_inverted"
-        (with its fault: dot products times sqrt(width) instead of divided by it) or "none".
+        (with the release's defect: dot products are multiplied by sqrt(width) instead of divided) or "none".
       mining_scale: factor of the dot products.
       face: explicit facial region attending (Eqs. 8 to 10).
-      geometry: "maps" (2 x map_size x map_size) or "vector" (the release's 28 numbers, through two layers of 64).
-      semantic: "learned" (FC and sigmoid on X_s) or "table" (X_s itself, the release's).
-      streams: which of "s", "g", "v" are used; fusion: how scores join, (Table 7).
-      visual: "joint" features of the pair, or "mean3": the mean probability of three classifiers, on them and with one
-        layer each on human and object (the release's).
-      width, geometric_width, face_width: of hidden layers; map_features: channels of the map stream.
-      map_size: cells of its maps along a side (TIN's 64; the paper does not say).
-      heads: a network after every one of the "stages", each reading the features of the one before, or one after the
-        "last" (the release's).
+      geometry: "maps" (2 x map_size x map_size) or "vector" (28 numbers through two layers of 64; release).
+      semantic: "learned" (FC and sigmoid on X_s) or "table" (X_s itself; release).
+      streams: those of "s", "g", "v" that are used; fusion: combination of their scores (Table 7).
+      visual: "joint" features of the pair, or "mean3", the mean probability of three classifiers: on these features,
+        on the human and on the object, the latter two with one layer each (release).
+      width, geometric_width, face_width: widths of hidden layers; map_features: channels of the map stream.
+      map_size: cells per side of its maps (TIN's 64; the paper gives none).
+      heads: one relation network after each of the "stages", which reads the features of the previous one, or one after
+        the "last" (release).
       ranking: rank all pairs and classify the best (RRM).
-      rank_width: of a layer between the features and the ranking score (the release: 512); 0: none, as in Eq. 12.
-      background: one more output that says "no relation" (the release's).
+      rank_width: width of a layer between the features and the ranking score (release: 512); 0 = none, as in Eq. 12.
+      background: whether there is one more output for "no relation" (release).
       prior: "vocabulary", "uniform", "hoi_w_release" (the authors' table) or a file (`relation_features.read_prior`).
     """
 
@@ -195,12 +196,12 @@ class RelationConfig:
             mask_size=self.mask_size,
         )
         if not self.streams or set(self.streams) - {"s", "g", "v"} or len(set(self.streams)) != len(self.streams):
-            raise ValueError(f"streams is {self.streams}, expected some of 's', 'g', 'v', each once")
+            raise ValueError(f"streams is {self.streams}, expected distinct letters of 's', 'g', 'v'")
         check_not_negative(rank_width=self.rank_width)
         if self.ranking and "v" not in self.streams and "g" not in self.streams:
-            raise ValueError("ranking reads the visual and geometric features: streams has neither 'v' nor 'g'")
+            raise ValueError("ranking needs visual or geometric features, but streams has neither 'v' nor 'g'")
         if self.visual == "mean3" and self.face:
-            raise ValueError("visual 'mean3' classifies the object alone: it needs face=False, as in the release")
+            raise ValueError("visual 'mean3' classifies the object alone and so needs face=False, as in the release")
 
     @property
     def uses_masks(self) -> bool:
@@ -208,11 +209,11 @@ class RelationConfig:
 
     @property
     def size(self) -> int:
-        """Side of relation features."""
+        """Cells per side of relation features."""
         return self.mask_size if self.uses_masks else self.box_size
 
     def stages_of(self, stages: int) -> tuple[int, ...]:
-        """Which of `stages` stages of boxes have a relation network, from 0."""
+        """Indices, from 0, of the box stages (out of `stages`) that have a relation network."""
         return tuple(range(stages)) if self.heads == "stages" else (stages - 1,)
 
 
@@ -221,18 +222,19 @@ class LossConfig:
     """Eq. 18: sum over stages of beta (box + mask) + gamma (ranking + classification), and region proposals.
 
     Attributes:
-      beta, gamma: per stage.
-      ranking_margin: of Eq. 14; ranking_reduce: "mean" over the combinations of an image, their "sum" (as printed) or
-        "drawn", the mean over 64 combinations drawn with replacement, whose hidden layers are set apart too (the
-        release's; needs `relation.rank_width`).
-      boxes: pairs are made of "detected" boxes and annotated ones, or of the "annotated" ones alone (the release's).
-      pairs, pair_share: pairs per image and stage, and the most that are annotated; with a share of 1 the others take
-        whatever places are left, so that all pairs are used where there are at most `pairs`.
-      pair_overlap: IoU from which a box shows an annotated one; None: that of the stage.
-      verb_mean: every pair of a batch weighs the same in the loss of verbs ("pairs"), or every image ("images", the
-        release's).
-      reversed_verbs: (verb, what the object then does to the person) where an object is a person: both are learned from
-        either annotation (the release on PIC: "in front of" and "behind"); symmetric verbs stand with themselves.
+      beta, gamma: weights per stage.
+      ranking_margin: margin of Eq. 14.
+      ranking_reduce: "mean" over the combinations of an image, their "sum" (as printed) or "drawn", the mean over 64
+        combinations drawn with replacement, with a loss on their hidden layers too (release; needs
+        `relation.rank_width`).
+      boxes: make pairs of "detected" and annotated boxes, or of "annotated" ones alone (release).
+      pairs, pair_share: pairs per image and stage, and their maximum share of annotated ones; with a share of 1 other
+        pairs fill the remaining places, so that all pairs are used if there are at most `pairs`.
+      pair_overlap: minimum IoU of a box with an annotated one that it matches; None = that of the stage.
+      verb_mean: weight every pair of a batch equally in the loss of verbs ("pairs"), or every image ("images",
+        release).
+      reversed_verbs: (verb, inverse verb) pairs for objects that are people: an annotation of one implies the other
+        with exchanged roles (release on PIC: "in front of" and "behind"); a symmetric verb is its own inverse.
       parts: "joint", "detector" (phase 1) or "relations" (phase 2 with a frozen detector).
     """
 
@@ -254,19 +256,19 @@ class LossConfig:
         check_share(pair_share=self.pair_share)
         check_positive(pairs=self.pairs)
         if len(self.beta) != MAX_STAGES or len(self.gamma) != MAX_STAGES:
-            raise ValueError(f"beta and gamma need {MAX_STAGES} entries each, one per possible stage")
+            raise ValueError(f"beta and gamma must have {MAX_STAGES} entries each, one per possible stage")
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Selection and scores of pairs at test.
+    """Selection and scores of pairs in prediction.
 
     Attributes:
-      top_pairs: pairs that the ranking leaves (without ranking: that the product of detection scores leaves).
-      rank_by: the ranking of the "last" stage, or the "mean" over stages.
+      top_pairs: number of pairs that are classified: the best by ranking, or without it by detection scores.
+      rank_by: ranking score of the "last" stage, or the "mean" over stages.
       times_detections: multiply verb scores by both detection scores.
-      human_score, object_score: least detection scores of a pair's members, beside `boxes.score`.
-      chunk: pairs whose features are computed at once.
+      human_score, object_score: minimum detection scores of human and object, in addition to `boxes.score`.
+      chunk: number of pairs whose features are computed at once.
     """
 
     top_pairs: int = 64
@@ -288,8 +290,8 @@ class CascadeConfig(ComputeSettings):
     Attributes:
       stages: T, 1 to 5.
       detector: "own": region proposals and box heads; "external": the batch's detections, with the same boxes at every
-        stage (their masks too, where `relation.region` asks for masks).
-      max_humans: people in pairs.
+        stage (and their masks, if `relation.region` uses masks).
+      max_humans: maximum number of people in pairs.
     """
 
     stages: int = 3
@@ -310,8 +312,8 @@ class CascadeConfig(ComputeSettings):
         if self.relation.uses_masks and self.detector == "own" and not self.masks.enabled:
             raise ValueError(f"relation.region {self.relation.region!r} needs masks.enabled with the own detector")
         if self.loss.ranking_reduce == "drawn" and not self.relation.rank_width:
-            raise ValueError("loss.ranking_reduce 'drawn' sets hidden layers apart: it needs relation.rank_width")
+            raise ValueError("loss.ranking_reduce 'drawn' has a loss on hidden layers: it needs relation.rank_width")
         if self.detector == "external" and (self.masks.enabled or self.loss.parts == "detector"):
             raise ValueError(
-                "detector 'external' has nothing to train: masks.enabled and loss.parts 'detector' do not fit"
+                "detector 'external' has no trainable parts: masks.enabled and loss.parts 'detector' cannot be used"
             )

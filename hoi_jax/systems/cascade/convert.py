@@ -1,11 +1,11 @@
-"""COCO detectors of torchvision (Faster, Mask R-CNN) and mmdetection (Cascade, Mask, HTC) as a start of the cascade.
+"""Convert COCO detectors of torchvision (Faster, Mask R-CNN) and mmdetection (Cascade, Mask, HTC) to initial weights.
 
     python -m hoi_jax.systems.cascade.convert maskrcnn_resnet50_fpn_coco.pth detector.npz
 
-Layers keep their meaning wherever the layouts match; what does not match is listed, never guessed. Class logits put
-background first here, as in torchvision and the first mmdetection; later ones have it last. `--vocabulary vcoco` (or
-hoi_w, pic, hico_det) rearranges class layers for its objects; without it they keep COCO's classes, and a config starts
-from the other layers: `init_from` with include patterns.
+Layers with the same layout are converted; tensors that do not match are listed. Here background is the first class, as
+in torchvision and the first versions of mmdetection; in later versions it is the last. `--vocabulary vcoco` (or hoi_w,
+pic, hico_det) rearranges class layers for its objects; without it they keep COCO's classes, and a config must load the
+other layers only, by `init_from` with include patterns.
 """
 
 import argparse
@@ -38,20 +38,20 @@ SYNONYMS = {
     "PC": "laptop", "racket": "tennis_racket", "bag": "handbag", "table": "dining_table", "sofa": "couch",
     "luggage": "suitcase", "aircraft": "airplane", "remote_control": "remote", "display": "tv", "document": "book",
 }  # fmt: skip
-"""Objects of HOI-W, PIC and the scenes whose nearest COCO class has another name; ours, no paper lists them."""
+"""Objects of HOI-W, PIC and the scenes whose nearest COCO class has another name; our choice, not from a paper."""
 
 
 def source_columns(columns: int, vocabulary: Vocabulary) -> tuple[int | None, ...]:
-    """Column of a COCO class layer for every object, None for objects without a COCO class.
+    """Column of a COCO class layer for every object; None for objects without a COCO class.
 
     Args:
-      columns: of the layer, background first: 81, or 91 where columns are COCO's category numbers (torchvision).
+      columns: columns of the layer, background first: 81, or 91 if they are COCO's category numbers (torchvision).
 
     Raises:
-      ValueError: for another number of columns.
+      ValueError: any other number of columns.
     """
     if columns not in (81, 91):
-        raise ValueError(f"the class layer has {columns} columns, expected 81 or 91 of a COCO detector")
+        raise ValueError(f"the class layer has {columns} columns, expected 81 or 91 as in COCO detectors")
     place = {name: COCO_CATEGORY_IDS[i] if columns == 91 else i + 1 for i, name in enumerate(HICO.objects)}
     return tuple(place.get(SYNONYMS.get(name, name), place.get(name)) for name in vocabulary.objects)
 
@@ -59,12 +59,12 @@ def source_columns(columns: int, vocabulary: Vocabulary) -> tuple[int | None, ..
 def with_classes(
     arrays: Mapping[str, np.ndarray], vocabulary: Vocabulary
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Converted arrays with class layers for the vocabulary's objects, and the objects that COCO lacks.
+    """(arrays with class layers for the vocabulary's objects, objects without a COCO class).
 
-    Such an object starts with the mean of the COCO classes: as likely as any, and unlike none.
+    The latter are initialised with the mean of all COCO classes.
 
     Raises:
-      ValueError: a class layer is no COCO detector's.
+      ValueError: a class layer is not that of a COCO detector.
     """
     out, absent = dict(arrays), set()
     for name, array in arrays.items():
@@ -107,7 +107,7 @@ _MMDETECTION = {
 
 
 def _place(name: str) -> tuple[str, str, bool] | None:
-    """Our path, "weight" or "bias", and whether background is last; None for unknown names."""
+    """(our path, "weight" or "bias", whether background is last); None for unknown names."""
     layer, _, leaf = name.rpartition(".")
     if leaf not in ("weight", "bias"):
         return None
@@ -125,14 +125,14 @@ def _place(name: str) -> tuple[str, str, bool] | None:
 
 
 def _background_first(tensor: np.ndarray, path: str) -> np.ndarray:
-    """Class rows of newer mmdetection: boxes have background last, masks have no background."""
+    """Reorder class rows of newer mmdetection versions: boxes have background last, masks have none."""
     if path.startswith("box_heads"):
         return np.concatenate([tensor[-1:], tensor[:-1]])
     return np.concatenate([np.zeros_like(tensor[:1]), tensor])
 
 
 def detector_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A tensor of a COCO detector by our name; None for what has no place here."""
+    """Entries for a tensor of a COCO detector under our names; None if it is not used."""
     if name.startswith(("backbone.body.", "backbone.fpn.")):
         return resnet_fpn_rule(name, tensor)
     if name.startswith("backbone."):
@@ -152,7 +152,7 @@ def detector_rule(name: str, tensor: np.ndarray) -> Entries | None:
     if leaf == "bias":
         return [(f"params/{path}/bias", tensor)]
     if path.endswith("/fc6"):
-        # The first layer reads maps [C, size, size] there and [size, size, C] here; pyramids are 256 wide.
+        # The first layer reads maps [C, size, size] in the source and [size, size, C] here; pyramids are 256 wide.
         size = int(round((tensor.shape[1] / 256) ** 0.5))
         maps = tensor.reshape((tensor.shape[0], -1, size, size)).transpose(2, 3, 1, 0)
         return [(f"params/{path}/kernel", maps.reshape((-1, tensor.shape[0])))]
@@ -162,18 +162,18 @@ def detector_rule(name: str, tensor: np.ndarray) -> Entries | None:
 def detector_arrays(
     state: Mapping[str, np.ndarray], epsilon: float | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Arrays by our names and names of tensors without a place.
+    """(arrays under our names, names of unused tensors).
 
     Args:
-      epsilon: of the source's batch normalisation; None: 0 for torchvision, whose published COCO detectors run without
-        one, 1e-5 for mmdetection. Ours adds 1e-5, so that the difference is taken off the variances.
+      epsilon: epsilon of the source's batch normalisation; None = 0 for torchvision, whose published COCO detectors use
+        none, and 1e-5 for mmdetection. Ours is 1e-5; the difference is folded into the variances.
 
     Raises:
-      ConversionError: the tensors are no detector's.
+      ConversionError: the tensors are not those of a detector.
     """
     flat, unknown = convert_state(state, detector_rule)
     if not any(name.startswith("params/rpn_head/") for name in flat):
-        raise ConversionError("no region proposal head of torchvision or mmdetection among the tensors")
+        raise ConversionError("the tensors contain no region proposal head of torchvision or mmdetection")
     if epsilon is None:
         epsilon = 0.0 if any(name.startswith("backbone.body.") for name in state) else FrozenBatchNorm.epsilon
     for name in flat:
@@ -183,17 +183,17 @@ def detector_arrays(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epsilon", type=float, help="of the source's batch norms (default: by its layout)")
+    parser.add_argument("--epsilon", type=float, help="epsilon of the source's batch norms (default: by layout)")
     parser.add_argument("--vocabulary", help="class layers for the objects of this vocabulary")
 
 
 def convert(options: argparse.Namespace) -> Converted:
-    """Weights of the source by the cascade's names."""
+    """Weights of the source under the cascade's names."""
     arrays, unknown = detector_arrays(read_state(options.source), options.epsilon)
     absent: tuple[str, ...] = ()
     if options.vocabulary:
         arrays, absent = with_classes(arrays, get_vocabulary(options.vocabulary))
-    notes = [f"no COCO class for {name}: it starts with the mean of all" for name in absent]
+    notes = [f"no COCO class for {name}: initialised with the mean of all" for name in absent]
     return Converted("detector", arrays, unknown, notes)
 
 

@@ -1,7 +1,7 @@
 """Instance localisation from head outputs: anchors, proposals, the chain of refined boxes, detections, faces.
 
-Pure functions on arrays of fixed size; `model.py` holds the parameters. Every detection keeps its box of *every* stage,
-because relation features of stage t are pooled at the boxes of stage t and of the stage before (Eq. 11).
+Pure functions on arrays of fixed size; the parameters are in `model.py`. Every detection has a box for *every* stage,
+because relation features of stage t are pooled at the boxes of stage t and of the previous stage (Eq. 11).
 """
 
 import functools
@@ -23,11 +23,11 @@ from hoi_jax.systems.cascade.config import BoxConfig, CascadeConfig, RpnConfig
 
 
 class Detections(NamedTuple):
-    """Of a batch (or, without the first axis, of one image).
+    """Detections of a batch (or, without the first axis, of one image).
 
     Attributes:
       boxes: [B, D, T, 4] per stage, pixels; label: [B, D] object class; score: [B, D]; valid: [B, D].
-      faces: [B, D, 4] face of a person, without area where there is none.
+      faces: [B, D, 4] face of a person, with zero area if there is none.
       masks: [B, D, m, m] probabilities over the box of the last stage, or None.
     """
 
@@ -43,11 +43,11 @@ def level_sizes(config: CascadeConfig, image_hw: tuple[int, int]) -> list[tuple[
     """(stride, rows, columns) of every level of region proposals.
 
     Raises:
-      ValueError: the padded size is no multiple of the coarsest stride, where anchors would depend on the padding.
+      ValueError: the padded size is not a multiple of the coarsest stride, so that anchors would depend on the padding.
     """
     coarsest = config.backbone.coarsest
     if image_hw[0] % coarsest or image_hw[1] % coarsest:
-        raise ValueError(f"images are {image_hw}, expected multiples of {coarsest}: set sizes.image_hw to such")
+        raise ValueError(f"image size is {image_hw}, expected multiples of {coarsest}; change sizes.image_hw")
     strides = (*config.backbone.strides, coarsest)
     return [(stride, image_hw[0] // stride, image_hw[1] // stride) for stride in strides]
 
@@ -64,7 +64,7 @@ def anchors_of(config: CascadeConfig, image_hw: tuple[int, int]) -> Float[np.nda
 def usable_anchors(
     config: CascadeConfig, image_hw: tuple[int, int], image_hw_px: Int[ArrayLike, "batch 2"]
 ) -> Bool[Array, "batch total"]:
-    """Anchors whose cell lies over the unpadded image."""
+    """Mask of the anchors whose cell is over the unpadded image."""
     flat = [
         valid_cells(image_hw_px, *size).reshape((image_hw_px.shape[0], -1)) for size in level_sizes(config, image_hw)
     ]
@@ -72,7 +72,7 @@ def usable_anchors(
 
 
 def inside_image(anchors: Float[Array, "total 4"], image_hw_px: Int[Array, "2"]) -> Bool[Array, "total"]:
-    """Anchors that do not cross the border; only these are trained."""
+    """Mask of the anchors that do not cross the image border; only these are trained."""
     limit = image_hw_px[::-1].astype(jnp.float32)[None]
     return jnp.all((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limit), axis=1)
 
@@ -86,10 +86,10 @@ def choose_proposals(
     per_level: Sequence[int],
     config: RpnConfig,
 ) -> tuple[Float[Array, "rows 4"], Bool[Array, "rows"]]:
-    """The proposals of one image, best first: the best of every level, suppressed level by level, the best of all.
+    """Select the proposals of one image, best first: the best of every level, suppression per level, the best of all.
 
     Args:
-      per_level: anchors of each level.
+      per_level: number of anchors of each level.
     """
     start, parts = 0, []
     for count in per_level:
@@ -119,13 +119,13 @@ def refine(
     image_hw_px: Int[ArrayLike, "batch 2"],
     config: BoxConfig,
 ) -> Float[Array, "batch rows 4"]:
-    """Boxes after the head of `stage`; no gradient goes through them."""
+    """Boxes after the head of `stage`; gradients are stopped."""
     decoded = decode_boxes(boxes, deltas, stage_stds(stage, config))
     return jax.lax.stop_gradient(clip_boxes(decoded, image_hw_px))
 
 
 def stage_stds(stage: int, config: BoxConfig) -> tuple[float, float, float, float]:
-    """Standard deviations of the offsets of a stage, from 0."""
+    """Standard deviations of the box offsets of a stage (from 0)."""
     centre, size = config.stds[stage]
     return (centre, centre, size, size)
 
@@ -136,11 +136,11 @@ def merge_stages(
     valid: Bool[Array, "rows"],
     config: BoxConfig,
 ) -> tuple[Array, Array, Array, Array]:
-    """Detections of one image from what every stage said of its proposals.
+    """Detections of one image from its proposals' boxes and logits after every stage.
 
-    "union": (box, softmax) of every stage, those below the least score dropped, suppressed together by class. One that
-    comes from stage s has the boxes of the stages up to s, and that of s for later ones. "mean_logits": the mean of the
-    logits, on the boxes of the last stage.
+    "union": boxes and softmax scores of all stages, those above the minimum score, suppressed together by class. A
+    detection from stage s has the boxes of the stages up to s, and that of s for later stages. "mean_logits": the mean
+    of the logits, with the boxes of the last stage.
 
     Returns:
       boxes [D, T, 4], label [D], score [D], used [D].
@@ -162,7 +162,7 @@ def merge_stages(
     kept = class_nms(place, points, label, used & (area(place) > 0), overlap=config.overlap)
     final = top_rows(points, kept, config.detections)
     missing = config.detections - final[0].shape[0]
-    # Stage t of a lineage that ends at stage s is min(t, s).
+    # The box for stage t of a detection from stage s is that of stage min(t, s).
     path = jnp.minimum(jnp.arange(stages)[None], stage[:, None])
     lineage = boxes[path, row[:, None]]
 
@@ -176,9 +176,9 @@ def merge_stages(
 def assign_faces(
     boxes: Float[ArrayLike, "rows 4"], is_person: Bool[ArrayLike, "rows"], faces: Float[ArrayLike, "faces 4"]
 ) -> Float[Array, "rows 4"]:
-    """The face of every person: one whose centre lies in the box and at least half of whose area does.
+    """The face of every person: one with its centre and at least half of its area in the person's box; zeros if none.
 
-    Of several, the one that lies most within the box, then the earliest. No face: zeros.
+    Of several, the one with the largest share of its area in the box, then the first.
     """
     size = area(faces)
     low = jnp.maximum(boxes[:, None, :2], faces[None, :, :2])

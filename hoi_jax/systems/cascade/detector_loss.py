@@ -23,8 +23,8 @@ RPN_BETA = 1.0 / 9.0
 
 
 class Sample(NamedTuple):
-    """RoIs of a batch that a head learns from: boxes [B, S, 4], annotated row [B, S], positive, used, annotated box
-    itself [B, S]."""
+    """Training RoIs of a head: boxes [B, S, 4], annotated row [B, S], and masks [B, S] of positives, of used places and
+    of RoIs that are annotated boxes themselves."""
 
     boxes: Array
     row: Array
@@ -34,14 +34,14 @@ class Sample(NamedTuple):
 
 
 def stage_keys(key: Array, example_id: ArrayLike, number: int) -> Array:
-    """One key per example for draw number `number`; it does not depend on the example's place in the batch."""
+    """One key per example for draw `number`; keys do not depend on positions in the batch."""
     return jax.vmap(lambda e: jax.random.fold_in(jax.random.fold_in(key, e), number))(example_id)
 
 
 def sample_rois(
     keys: Array, boxes: Array, valid: Array, is_truth: Array, batch: Batch, overlap: float, config: CascadeConfig
 ) -> Sample:
-    """RoIs for a stage with IoU threshold `overlap`: at most a quarter positives, negatives for the rest."""
+    """Sample RoIs for a stage with IoU threshold `overlap`: positives up to their share, and negatives for the rest."""
     c = config.boxes
 
     def one(key, boxes, valid, is_truth, truth, truth_valid):
@@ -57,7 +57,7 @@ def rpn_terms(
     score: ArrayLike, deltas: ArrayLike, batch: Batch, image_hw: tuple[int, int], keys: Array, valid: ArrayLike,
     config: CascadeConfig,
 ) -> dict[str, Term]:  # fmt: skip
-    """Objectness and box offsets of sampled anchors, both per sampled anchor."""
+    """Losses of objectness and box offsets, both divided by the number of sampled anchors."""
     c = config.rpn
     anchors = jnp.asarray(detect.anchors_of(config, image_hw))
     usable = detect.usable_anchors(config, image_hw, batch["image_hw_px"])
@@ -82,9 +82,9 @@ def rpn_terms(
 def mask_loss(
     net: CascadeNet, pyramid: Pyramid, boxes: Array, usable: Array, batch: Batch, keys: Array, stage: int
 ) -> Term:  # fmt: skip
-    """Cross-entropy of the annotated class's map on boxes that the stage's box head has just refined.
+    """Cross-entropy of the annotated class's map on the boxes refined by the stage's box head.
 
-    Boxes are assigned again with the stage's threshold; targets are annotated masks cut to them.
+    Boxes are assigned again with the stage's threshold; targets are annotated masks cropped to them.
     """
     config = net.config
     overlap = config.boxes.overlaps[stage]
@@ -140,7 +140,7 @@ def detector_terms(
         distance = jnp.where(sample.positive, jnp.sum(smooth_l1(deltas, target), axis=-1), 0.0)
         stages["box"].append(mean_term(distance, sample.used).scaled(beta))
         refined = detect.refine(sample.boxes, deltas, stage, batch["image_hw_px"], config.boxes)
-        # Annotated boxes are taken out before they are refined and come back as they are.
+        # Annotated boxes are not refined; they are removed here and added again unchanged.
         boxes = jnp.concatenate([refined, truth], axis=1)
         usable = jnp.concatenate([sample.used & ~sample.is_truth, truth_valid], axis=1)
         is_truth = jnp.concatenate([jnp.zeros_like(sample.used), truth_valid], axis=1)

@@ -21,7 +21,7 @@ def masks_in_boxes(
     boxes: Float[ArrayLike, "batch rows 4"],
     image_hw: tuple[int, int],
 ) -> Float[Array, "batch rows 28 28"]:
-    """Masks on a grid over the padded image, as what mask heads give: a grid over each box."""
+    """Resample masks from a grid over the padded image to a grid over each box, as from mask heads."""
     whole = jnp.broadcast_to(jnp.asarray([0.0, 0.0, image_hw[1], image_hw[0]]), boxes.shape)
     return resample_masks(masks.astype(jnp.float32), whole, boxes, MASK_SIZE)
 
@@ -29,11 +29,11 @@ def masks_in_boxes(
 def find_detections(
     net: CascadeNet, pyramid: Pyramid, proposals: tuple[Array, Array] | None, batch: Batch, human_class: int
 ) -> Detections:
-    """Detections of the network's own heads, or the batch's. Nothing here takes a gradient.
+    """Detections by the network's own heads, or those of the batch; gradients are stopped.
 
     Args:
       net: bound module.
-      proposals: boxes and validity, None with external detections.
+      proposals: boxes and validity; None with external detections.
     """
     config = net.config
     image_hw = _padded(batch)
@@ -52,9 +52,9 @@ def find_detections(
 def faces_of(
     boxes: Float[ArrayLike, "batch rows 4"], is_person: Bool[ArrayLike, "batch rows"], batch: Batch
 ) -> Float[Array, "batch rows 4"]:
-    """Faces of people among the faces of the image; zeros where there is none, or where the batch has no faces.
+    """Assign the image's faces to people; zeros for people without a face, or if the batch has no faces.
 
-    The same in training and at test, for annotated and for detected people.
+    The rule is the same in training and prediction, for annotated and for detected people.
     """
     if "faces_xyxy_px" not in batch:
         return jnp.zeros_like(boxes)
@@ -80,7 +80,7 @@ def annotated_boxes(batch: Batch, human_class: int, config: CascadeConfig) -> De
 
 
 def joined(truth: Detections, found: Detections) -> Detections:
-    """Annotated boxes before detected ones (training); masks where both have them."""
+    """Annotated boxes followed by detected ones (training); with masks if both have them."""
     both = None if truth.masks is None or found.masks is None else jnp.concatenate([truth.masks, found.masks], axis=1)
 
     def join(a: ArrayLike, b: ArrayLike) -> Array:
@@ -95,7 +95,7 @@ def joined(truth: Detections, found: Detections) -> Detections:
 def choose_people(
     found: Detections, human_class: int, config: CascadeConfig, least: float = 0.0
 ) -> tuple[Int[Array, "batch humans"], Bool[Array, "batch humans"]]:
-    """Rows of the best people, at most `max_humans`, and which places are used."""
+    """(rows of the best people, at most `max_humans`; mask of used places)."""
 
     def one(label, score, valid):
         index, used = top_rows(score, valid & (label == human_class) & (score >= least), config.max_humans)
@@ -106,7 +106,7 @@ def choose_people(
 
 
 def at_stage(found: Detections, human_row: Int[Array, "batch humans"], stage: int) -> Entities:
-    """Rows with their boxes of `stage`."""
+    """Entities with the boxes of `stage`."""
     faces = gather_rows(found.faces, human_row)
     mask_boxes = None if found.masks is None else found.boxes[:, :, -1]
     return Entities(found.boxes[:, :, stage], found.label, human_row, faces, found.masks, mask_boxes)

@@ -1,6 +1,6 @@
-"""The loss of the cascade: sum_t beta_t L_LOC (+ beta_t L_SEG) + gamma_t (L_RRM + L_RCM) (Eq. 18), and proposals.
+"""The loss of the cascade: sum_t beta_t L_LOC (+ beta_t L_SEG) + gamma_t (L_RRM + L_RCM) (Eq. 18), and of proposals.
 
-L_RRM, the ranking of sampled pairs, is the paper's Eq. 14 or the loss of the authors' released head.
+L_RRM, the ranking loss of sampled pairs, is the paper's Eq. 14 or that of the authors' released code.
 """
 
 import collections
@@ -36,7 +36,7 @@ from hoi_jax.systems.cascade.targets import PairLabels, labels_of_image, with_re
 from hoi_jax.vocab.tables import Vocabulary
 
 DRAWN = 64
-"""Combinations per image that the release draws."""
+"""Number of combinations per image that the released code draws."""
 
 
 def ranking_terms(
@@ -49,11 +49,11 @@ def ranking_terms(
     keys: Array,
     settings: LossConfig,
 ) -> dict[str, Float[Array, " batch"]]:
-    """Terms per image, zero where it has no pair of one of both kinds.
+    """Ranking terms per image; zero for images without any annotated or without any other pair.
 
     Args:
-      positive, negative: annotated and other pairs; positive ones stand in the first `quota` rows.
-      keys: one per image, for drawn combinations.
+      positive, negative: masks of annotated and other pairs; the former are within the first `quota` rows.
+      keys: one key per image, for drawn combinations.
     """
     hidden = net.rank_hidden(features, stage)
     score = jax.nn.sigmoid(net.rank_score(hidden, stage))
@@ -100,10 +100,11 @@ def sample_pairs(
     found: Detections, human_row: Array, human_used: Array, batch: Batch, keys: Array, stage: int,
     vocabulary: Vocabulary, config: CascadeConfig,
 ) -> tuple[Array, Array, Array, Array, PairLabels]:  # fmt: skip
-    """Pairs of `stage` to learn from: at most 32 annotated ones and 96 others (paper, section 4).
+    """Sample training pairs of `stage`: by default at most 32 annotated ones and 96 others (paper, section 4).
 
     Returns:
-      human slot, object row, "is annotated", "is used" [B, K], and labels [B, K, ...]; annotated pairs come first.
+      human slot, object row, mask of annotated pairs, mask of used places, [B, K] each, and labels [B, K, ...];
+      annotated pairs come first.
     """
     boxes = found.boxes[:, :, stage]
     candidates = jax.vmap(enumerate_pairs)(gather_rows(boxes, human_row), boxes, human_used, found.valid)
@@ -121,7 +122,7 @@ def sample_pairs(
         slots, rows = (x.ravel() for x in jnp.indices(candidates.shape))
         annotated, usable = labels(slots, rows).annotated, candidates.ravel()
         quota = int(total * config.loss.pair_share)
-        fill = quota == total  # Without a share for the others they get what is left.
+        fill = quota == total  # If the quota covers all places, other pairs fill those that remain.
         index, positive, used = quota_sample(key, annotated & usable, ~annotated & usable, total, quota, fill=fill)
         slot, row = index // objects, index % objects
         return slot, row, positive, used, labels(slot, row)
@@ -175,9 +176,9 @@ def relation_terms(
 
 
 def entropies(logits: dict[str, Array], wanted: Array) -> dict[str, Array]:
-    """Binary cross entropy of every stream, [B, P, outputs]; of three visual classifiers, that of their mean.
+    """Binary cross-entropy of every stream, [B, P, outputs]; for three visual classifiers, of their mean probability.
 
-    Their probabilities are averaged in the logarithm, where they cannot run into 0 or 1.
+    The mean is computed on logarithms, so that it cannot saturate at 0 or 1.
     """
     three = [logits[name] for name in ("v", "human", "object") if name in logits]
     out = {name: binary_cross_entropy(x, wanted) for name, x in logits.items() if name not in ("v", "human", "object")}
@@ -192,7 +193,7 @@ def entropies(logits: dict[str, Array], wanted: Array) -> dict[str, Array]:
 
 
 def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, prior: np.ndarray):
-    """The `loss` function of a System (see `system.System`); draws are keyed by example."""
+    """Return the `loss` function of a System (see `system.System`); random draws are keyed by example."""
 
     def forward(module: CascadeNet, batch: Batch, key: Array) -> dict[str, Term]:
         valid = batch["batch_valid"]
@@ -222,7 +223,7 @@ def make_loss(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, pr
     def loss(
         variables: Variables, batch: Batch, key: Array, *, train: bool = True, axis_name: str | None = None
     ) -> LossOutput:
-        del train, axis_name  # Statistics are frozen and nothing is dropped out.
+        del train, axis_name  # Batch statistics are frozen and there is no dropout.
         method = functools.partial(forward, batch=batch, key=key)
         terms = cast(dict[str, Term], net.apply(dict(variables), method=lambda module: method(module)))
         state = {name: value for name, value in variables.items() if name != "params"}

@@ -30,7 +30,7 @@ class Chain(NamedTuple):
 
 
 class CascadeNet(nn.Module):
-    """All parameters. `classes`: object classes; `verbs`: of the vocabulary."""
+    """All parameters of the cascade. `classes`, `verbs`: numbers of object classes and verbs of the vocabulary."""
 
     config: CascadeConfig
     classes: int
@@ -56,13 +56,13 @@ class CascadeNet(nn.Module):
             self.relations = [RelationStage(c.relation, b.pyramid_width, outputs, dtype) for _ in range(count)]
 
     def pyramid(self, image: ArrayLike, image_hw_px: Int[ArrayLike, "batch 2"]) -> tuple[Array, ...]:
-        """uint8 images [B, H, W, 3] -> levels, the last one for proposals only; zeros in padded cells."""
+        """Pyramid levels of uint8 images [B, H, W, 3], the last one for proposals only; zero in padded cells."""
         b = self.config.backbone
         pixels = normalised_pixels(image, image_hw_px, b)
         return self.fpn(self.backbone.stages(pixels, image_hw_px), image_hw_px, b.strides[0])
 
     def rois(self, levels: tuple[ArrayLike, ...], image_hw_px: ArrayLike) -> Pyramid:
-        """The levels that RoIs are pooled from."""
+        """The levels from which RoIs are pooled."""
         return Pyramid(levels[:-1], image_hw_px, self.config.backbone.strides, self.config.boxes.finest_px)
 
     def box_stage(self, pyramid: Pyramid, boxes: Float[Array, "batch rows 4"], stage: int) -> tuple[Array, Array]:
@@ -77,7 +77,7 @@ class CascadeNet(nn.Module):
     def propose(
         self, levels: tuple[ArrayLike, ...], image_hw: tuple[int, int], image_hw_px: ArrayLike
     ) -> tuple[Array, Array, Array, Array]:
-        """Objectness logits and offsets of all anchors, and the proposals [B, P, 4] with their validity."""
+        """(objectness logits, offsets) of all anchors and (proposals [B, P, 4], their validity [B, P])."""
         score, deltas = self.rpn_head(levels)
         anchors = jnp.asarray(detect.anchors_of(self.config, image_hw))
         usable = detect.usable_anchors(self.config, image_hw, image_hw_px)
@@ -92,7 +92,7 @@ class CascadeNet(nn.Module):
         return score, deltas, boxes, valid
 
     def chain(self, pyramid: Pyramid, boxes: Float[Array, "batch rows 4"]) -> Chain:
-        """All box heads one after another on the same proposals (Eqs. 1 and 2)."""
+        """Outputs of all box heads, applied one after another to the same proposals (Eqs. 1 and 2)."""
         places, logits = [], []
         for stage in range(self.config.stages):
             score, deltas = self.box_stage(pyramid, boxes, stage)
@@ -108,7 +108,7 @@ class CascadeNet(nn.Module):
         return merge(chain.boxes, chain.logits, valid)
 
     def mask_logits(self, pyramid: Pyramid, boxes: Float[Array, "batch rows 4"], stage: int) -> Array:
-        """Logits [B, P, 28, 28, classes + 1] of the mask head of `stage`, after those before it on the same boxes."""
+        """Logits [B, P, 28, 28, classes + 1] of the mask head of `stage`, applied after the earlier ones."""
         return self._mask_chain(pyramid, boxes, stage, every=False)[-1]
 
     def _mask_chain(self, pyramid: Pyramid, boxes: Array, stage: int, every: bool) -> list[Array]:
@@ -125,7 +125,7 @@ class CascadeNet(nn.Module):
     def masks(
         self, pyramid: Pyramid, boxes: Float[Array, "batch rows 4"], label: Int[Array, "batch rows"]
     ) -> Float[Array, "batch rows m m"]:
-        """Probability maps of every box's class: the mean over all heads."""
+        """Probability map of each box's class, averaged over all heads."""
         total = 0.0
         for logits in self._mask_chain(pyramid, boxes, self.config.stages - 1, every=True):
             own = jnp.take_along_axis(logits, (label + 1)[:, :, None, None, None], axis=-1)[..., 0]
@@ -142,10 +142,12 @@ class CascadeNet(nn.Module):
         """Person and object features for the pairs of `stage`.
 
         Args:
-          before: the entities at the stage before, None at the first; seen: their raw features, where they are known.
+          now: entities at this stage.
+          before: entities at the previous stage, None at the first.
+          seen: raw features of `before`, if already computed.
 
         Returns:
-          None, None without the visual stream.
+          (tables, raw features of `now`); (None, None) without the visual stream.
         """
         relation = self.relation(stage)
         if "v" not in self.config.relation.streams:
@@ -208,7 +210,7 @@ class CascadeNet(nn.Module):
         return out
 
     def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Array:
-        """Visits every parameter once; what initialises the network."""
+        """Initialise all parameters; used for nothing else."""
         c = self.config
         levels = self.pyramid(image, image_hw_px)
         pyramid = self.rois(levels, image_hw_px)

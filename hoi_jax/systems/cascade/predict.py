@@ -1,4 +1,4 @@
-"""Scored triplets from an image: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
+"""Scored triplets from images: detect, pair, rank all pairs, classify the best ones (paper, section 3.3)."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ from hoi_jax.systems.cascade.relation import PairFeatures, Raw
 from hoi_jax.vocab.tables import Vocabulary
 
 Call = Callable[..., Any]
-"""`net.apply` with variables: arguments of a method, and `method`."""
+"""`net.apply` with bound variables; its arguments are those of a method, and `method`."""
 
 
 def prediction_fields(config: CascadeConfig) -> frozenset[str]:
-    """Batch fields that `predict` reads. With the own detector, people look for theirs among the image's faces."""
+    """Batch fields that `predict` reads; with the own detector, faces are those of the image."""
     fields = {"image", "image_hw_px"}
     if config.detector == "external":
         fields |= {f"detections_{column}" for column in ("xyxy_px", "class", "score", "valid")}
@@ -39,7 +39,7 @@ def prediction_fields(config: CascadeConfig) -> frozenset[str]:
 
 
 def fuse(scores: Mapping[str, Array], config: RelationConfig) -> Array:
-    """Joins the scores of the streams in use (Eq. 16 and Table 7): semantic scores weigh what the others say."""
+    """Combine the scores of the streams in use (Eq. 16 and Table 7); semantic scores weight those of the others."""
     rules: dict[str, Literal["sum", "product", "weighted_sum"]] = {
         "v+g+s": "sum", "v*g*s": "product", "(v+g)*s": "weighted_sum",
     }  # fmt: skip
@@ -48,7 +48,7 @@ def fuse(scores: Mapping[str, Array], config: RelationConfig) -> Array:
 
 
 def stream_scores(logits: dict[str, Array], semantic: Array, config: RelationConfig) -> dict[str, Array]:
-    """Probabilities per stream, [B, P, V] without "no relation"."""
+    """Probabilities per stream, [B, P, V], without "no relation"."""
     scores = {name: jax.nn.sigmoid(value) for name, value in logits.items()}
     if config.visual == "mean3" and "v" in scores:
         scores["v"] = (scores["v"] + scores.pop("human") + scores.pop("object")) / 3.0
@@ -59,11 +59,11 @@ def stream_scores(logits: dict[str, Array], semantic: Array, config: RelationCon
 
 
 class Candidates(NamedTuple):
-    """All pairs of a batch, person by person.
+    """All K pairs of each image, ordered by person.
 
     Attributes:
-      people: [B, M] rows of people; people_used [B, M].
-      pairs: [B, K] persons (columns of `people`) and objects (rows of the detections).
+      people: [B, M] rows of people; people_used: [B, M].
+      pairs: [B, K] people (columns of `people`) and objects (rows of the detections).
     """
 
     people: ArrayLike
@@ -72,8 +72,8 @@ class Candidates(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The P pairs that get verbs: columns of the candidates, "is used", what they were chosen by [B, P] each, their
-    features, and raw features of people and objects."""
+    """The P pairs selected for classification: column in the candidates, mask of used places and selection score,
+    [B, P] each; features of the pairs; raw features of people and objects."""
 
     index: Array
     kept: Array
@@ -83,7 +83,7 @@ class Chosen(NamedTuple):
 
 
 def make_predict(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary, prior: np.ndarray):
-    """The `predict` function of a System."""
+    """Return the `predict` function of a System."""
 
     def predict(variables: Variables, batch: Batch) -> Predictions:
         call = functools.partial(net.apply, dict(variables))
@@ -106,7 +106,7 @@ def make_predict(net: CascadeNet, config: CascadeConfig, vocabulary: Vocabulary,
 
 
 def localise(call: Call, config: CascadeConfig, batch: Batch, human_class: int) -> tuple[Pyramid, Detections]:
-    """Levels to pool from and detections, the network's own or the batch's."""
+    """(levels for RoI pooling, detections), the latter from the network or from the batch."""
 
     def run(module: CascadeNet):
         levels = module.pyramid(batch["image"], batch["image_hw_px"])
@@ -123,7 +123,7 @@ def localise(call: Call, config: CascadeConfig, batch: Batch, human_class: int) 
 
 
 def candidate_pairs(found: Detections, human_class: int, config: CascadeConfig) -> Candidates:
-    """Every person with every object, both above their least scores."""
+    """Every person with every object, both above their minimum scores."""
     people, used = choose_people(found, human_class, config, config.predict.human_score)
     boxes = found.boxes[:, :, -1]
     humans = Boxes(gather_rows(boxes, people), gather_rows(found.score, people), used)
@@ -135,7 +135,7 @@ def features_of(
     call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, people: Array, stage: int, slot: Array,
     row: Array,
 ) -> tuple[PairFeatures, Raw | None]:  # fmt: skip
-    """Features of pairs [B, K] at `stage`, chunk by chunk, and the raw features of people and objects."""
+    """(features of pairs [B, K] at `stage`, raw features of people and objects), computed in chunks of pairs."""
     now = at_stage(found, people, stage)
     before = at_stage(found, people, stage - 1) if stage and config.relation.heads == "stages" else None
     tables, raw = call(pyramid, now, before, stage, method="relation_tables")
@@ -159,14 +159,14 @@ def features_of(
 
 
 def choose(points: Array, valid: Array, limit: int) -> tuple[Array, Array]:
-    """Columns of the best valid pairs of every image, and which places are used."""
+    """(columns of the best valid pairs of every image, mask of used places)."""
     return jax.vmap(lambda p, v: top_rows(p, v, min(limit, points.shape[1])))(points, valid)
 
 
 def choose_ranked(
     call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, candidates: Candidates
 ) -> Chosen:
-    """The pairs that the ranking module puts first: that of the last stage, or the mean over stages."""
+    """The pairs with the highest ranking scores, of the last stage or averaged over stages."""
     stages = config.relation.stages_of(config.stages)
     stages = stages[-1:] if config.predict.rank_by == "last" else stages
     pairs = candidates.pairs
@@ -181,7 +181,7 @@ def choose_ranked(
 def choose_by_detections(
     call: Call, config: CascadeConfig, pyramid: Pyramid, found: Detections, candidates: Candidates
 ) -> Chosen:
-    """Without ranking: the pairs whose detection scores have the largest product."""
+    """The pairs with the largest products of detection scores, for networks without ranking."""
     index, kept = choose(candidates.pairs.score, candidates.pairs.used, config.predict.top_pairs)
     slot, row = (gather_rows(x, index) for x in (candidates.pairs.human, candidates.pairs.object))
     features, raw = features_of(call, config, pyramid, found, candidates.people, config.stages - 1, slot, row)
@@ -191,7 +191,7 @@ def choose_by_detections(
 def verb_scores(
     call: Call, config: CascadeConfig, found: Detections, candidates: Candidates, best: Chosen, prior: np.ndarray
 ) -> Float[Array, "batch pairs verbs"]:
-    """Joined scores of the streams of the last stage (Eqs. 15 and 16), times detection scores where asked for."""
+    """Combined scores of the last stage's streams (Eqs. 15 and 16), multiplied by detection scores if configured."""
     slot, row = (gather_rows(x, best.index) for x in (candidates.pairs.human, candidates.pairs.object))
     label = gather_rows(found.label, row)
     columns = prior if config.relation.background else prior[:, 1:]
@@ -222,13 +222,13 @@ def pair_table(found: Detections, candidates: Candidates, best: Chosen, scores: 
 
 
 def agents(scores: Array, slot: Array, kept: Array, boxes: Array, used: Array) -> dict[str, Array]:
-    """Per person and verb the best of the person's pairs (action style: what people do, without objects)."""
+    """Agent scores in action style: the best over each person's pairs per verb."""
     best = jax.vmap(lambda s, person, ok: agent_scores(s, person, ok, boxes.shape[1]))(scores, slot, kept)
     return {"agent_xyxy_px": zero_unused(boxes, used), "agent_scores": zero_unused(best, used), "agent_valid": used}
 
 
 def instances(found: Detections, image_hw: tuple[int, int]) -> dict[str, Array]:
-    """Detections as instances, with masks on a grid of a quarter of the image's size where there are masks."""
+    """Detections as instances, with masks, if there are any, on a grid of a quarter of the image's size."""
     boxes = found.boxes[:, :, -1]
     out = {
         "instance_xyxy_px": boxes,
@@ -244,6 +244,6 @@ def instances(found: Detections, image_hw: tuple[int, int]) -> dict[str, Array]:
 def masks_over_image(
     masks: Float[Array, "batch rows m m"], boxes: Float[Array, "batch rows 4"], image_hw: tuple[int, int]
 ) -> Float[Array, "batch rows h w"]:
-    """Masks of boxes on a grid over the padded image, one cell for 4 x 4 pixels."""
+    """Paste masks of boxes onto a grid over the padded image with cells of 4 x 4 pixels."""
     whole = jnp.broadcast_to(jnp.asarray([0.0, 0.0, image_hw[1], image_hw[0]]), boxes.shape)
     return resample_masks(masks, boxes, whole, (image_hw[0] // 4, image_hw[1] // 4))

@@ -20,7 +20,7 @@ class Entities(NamedTuple):
 
     Attributes:
       boxes: [B, N, 4]; label: [B, N] object class.
-      human_row: [B, M] rows that stand for people in pairs; their faces: [B, M, 4], without area where there is none.
+      human_row: [B, M] rows of the people in pairs; faces: [B, M, 4] their faces, with zero area if there is none.
       masks: [B, N, m, m] probabilities over the rectangles `mask_boxes` [B, N, 4], or None.
     """
 
@@ -46,7 +46,7 @@ class Pyramid(NamedTuple):
 
 
 def enlarge_corners(x: Float[Array, "*batch size size channels"], size: int) -> Array:
-    """Bilinear to size x size with corners kept in place, as the release brings box features to the size of masks."""
+    """Resize bilinearly to size x size with aligned corners, as in the released code for box features."""
     cells = x.shape[-2]
     at = np.linspace(0, cells - 1, size)
     weights = np.maximum(1 - np.abs(at[:, None] - np.arange(cells)[None]), 0).astype(np.float32)
@@ -60,10 +60,10 @@ def region_features(
     config: RelationConfig,
     holes: Float[Array, "batch rows 4"] | None = None,
 ) -> Float[Array, "batch rows size2 size2 channels"]:
-    """RoIAlign features of boxes, and where masks take part finer ones, zero outside of the mask.
+    """RoIAlign features of boxes, or of masks: on a finer grid, and zero outside of the mask.
 
     Args:
-      inside: the mask on the RoI's grid; None for regions that have no mask, whatever `config.region` says.
+      inside: the mask on the RoI's grid; None for regions without a mask, regardless of `config.region`.
       holes: see `ops.roi_align.roi_align`.
     """
 
@@ -92,7 +92,7 @@ def masks_inside(entities: Entities, config: RelationConfig) -> Float[Array, "ba
 
 
 class PairBoxes(NamedTuple):
-    """Boxes, masks and mask rectangles of the two members of P pairs, [B, P, ...]."""
+    """Boxes, masks and mask rectangles of human and object of P pairs, [B, P, ...]."""
 
     human: Array
     obj: Array
@@ -103,7 +103,7 @@ class PairBoxes(NamedTuple):
 
 
 def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> PairBoxes:
-    """Members of pairs: `human_slot` counts people (columns of `human_row`), `object_row` all entities."""
+    """Human and object of pairs; `human_slot` is a column of `human_row`, `object_row` a row of all entities."""
     row = gather_rows(entities.human_row, human_slot)
 
     def both(table: Array | None) -> tuple[Array | None, Array | None]:
@@ -114,9 +114,9 @@ def pair_boxes(entities: Entities, human_slot: Array, object_row: Array) -> Pair
 
 
 def union_features(pyramid: Pyramid, stages: Sequence[PairBoxes], config: RelationConfig) -> Array:
-    """[B, P, size, size, C]: of the box around both, summed over the stages given (Eq. 11).
+    """Features [B, P, size, size, C] of the union box, summed over the given stages (Eq. 11).
 
-    The union's mask is the larger one of the two.
+    The mask of the union is the pointwise maximum of the two.
     """
     boxes, masks = [], []
     for pairs in stages:

@@ -4,8 +4,9 @@ The first layer on X_v = [H, O + alpha F + a F', U] is linear, so that
 
     W X_v = W_h H + W_o O + alpha W_o F + a W_o F' + W_u U:
 
-people and objects are multiplied once each (`project`), and a pair costs its union and a few sums (`pairs`). The first
-layers of both attentions are split in the same way. Nothing of size C x 7 x 7 is ever formed per pair but the union.
+the products of people and of objects are computed once each (`project`), so that a pair costs only its union and a few
+sums (`visual`). The first layers of both attentions are split in the same way. Per pair, the union is the only array of
+size C x 7 x 7.
 """
 
 from typing import Any, NamedTuple
@@ -29,12 +30,12 @@ from hoi_jax.systems.cascade.relation_features import (
 )
 
 SLOPE = 0.1
-"""Of the leaky ReLU after each hidden layer (released code; the paper does not say)."""
+"""Negative slope of the leaky ReLU after each hidden layer (released code; not in the paper)."""
 
 
 class Raw(NamedTuple):
-    """Features of one stage, flattened: people (mined) [B, M, d], objects [B, N, d]; face and faceless person [B, M, d]
-    and "has a face" [B, M], None without facial attention."""
+    """Flattened features of one stage: people (after semantic mining) [B, M, d], objects [B, N, d]; with facial attention
+    also faces and people without their faces [B, M, d] and a mask of people with a face [B, M], otherwise None."""
 
     human: Array
     obj: Array
@@ -47,8 +48,8 @@ class FaceTables(NamedTuple):
     """Attention inputs of people and objects from one contributing stage; W and A are widths.
 
     Attributes:
-      face, bare: [B, M, W] through the first layer of the stage that reads them.
-      face_human, face_object, bare_human, bare_object: [B, M or N, A] first layers of the attention's own stage.
+      face, bare: [B, M, W] outputs of the first layer of the stage that reads them.
+      face_human, face_object, bare_human, bare_object: [B, M or N, A] outputs of the attention's first layers.
       has_face: [B, M].
     """
 
@@ -62,7 +63,7 @@ class FaceTables(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """First layer of people [B, M, W] and objects [B, N, W], and attention tables of this stage and the one before."""
+    """First-layer outputs of people [B, M, W] and objects [B, N, W]; attention tables of this stage and the last."""
 
     human: Array
     obj: Array
@@ -70,7 +71,7 @@ class Tables(NamedTuple):
 
 
 class PairFeatures(NamedTuple):
-    """Of P pairs: visual [B, P, W] (None without that stream) and geometric [B, P, G] (None without), float32."""
+    """Visual [B, P, W] and geometric [B, P, G] features of P pairs, float32; None without the respective stream."""
 
     visual: Array | None
     geometric: Array | None
@@ -81,7 +82,7 @@ def _leaky(x: Array) -> Array:
 
 
 class RelationStage(nn.Module):
-    """Parameters of R^t. `channels`: of the pyramid; `num_verbs`: outputs, with "no relation" where there is one."""
+    """Parameters of R^t. `channels`: channels of the pyramid; `num_verbs`: outputs, including any "no relation"."""
 
     config: RelationConfig
     channels: int
@@ -144,9 +145,9 @@ class RelationStage(nn.Module):
         return Raw(flat(human), flat(maps), flat(face), flat(bare), entities.has_face)
 
     def _pooled(self, pyramid: Pyramid, entities: Entities) -> tuple[Array, Array | None, Array | None]:
-        """Features of all entities and, with facial attention, of faces and faceless people, [B, N or M, r, r, C].
+        """Features [B, N or M, r, r, C] of entities and, with facial attention, of faces and people without faces.
 
-        All boxes are pooled together, which halves the time to compile. A face has no mask: all of it counts.
+        All boxes are pooled together, which halves the compilation time. Faces are not masked.
         """
         inside = masks_inside(entities, self.config)
         if not self.config.face:
@@ -162,7 +163,7 @@ class RelationStage(nn.Module):
         return maps[:, :count], maps[:, count : count + humans], maps[:, count + humans :]
 
     def attention_tables(self, raw: Raw) -> tuple[Array, Array, Array, Array]:
-        """First layers of Eqs. 8 and 9 on people and on objects."""
+        """Outputs of the first layers of Eqs. 8 and 9 for people and objects."""
         assert raw.face is not None and raw.bare is not None
         parts = []
         for kernel, person in ((self.face_kernel, raw.face), (self.bare_kernel, raw.bare)):
@@ -173,7 +174,7 @@ class RelationStage(nn.Module):
         return parts[0], parts[1], parts[2], parts[3]
 
     def project(self, now: Raw, before: Raw | None) -> tuple[Array, Array, tuple[tuple[Array, Array], ...]]:
-        """First layer on people and objects of X^t + X^{t-1}, and on faces and faceless people of each apart."""
+        """First-layer outputs: people and objects of X^t + X^{t-1}; faces and people without faces per stage."""
         w_human, w_object, _ = jnp.split(self.first_kernel, 3)
         human = now.human if before is None else now.human + before.human
         obj = now.obj if before is None else now.obj + before.obj
@@ -186,7 +187,7 @@ class RelationStage(nn.Module):
         return human @ w_human, obj @ w_object, tuple(faces)
 
     def attention(self, tables: FaceTables, human_slot: Array, object_row: Array) -> tuple[Array, Array]:
-        """alpha (zero where the person has no face) and the attention to the faceless person, [B, P] each."""
+        """(alpha, attention to the person without face), [B, P] each; alpha is 0 for people without a face."""
 
         def score(person: Array, obj: Array, bias: Array, layer: nn.Dense) -> Array:
             hidden = gather_rows(person, human_slot) + gather_rows(obj, object_row) + bias[None, None]
@@ -200,7 +201,7 @@ class RelationStage(nn.Module):
         self, tables: Tables, attention: tuple[tuple[Array, Array], ...], union: Array, human_slot: Array,
         object_row: Array,
     ) -> Float[Array, "batch pairs width"]:  # fmt: skip
-        """Eq. 11; `union`: U^t + U^{t-1}, flattened [B, P, d]."""
+        """Visual features of pairs by Eq. 11; `union` is U^t + U^{t-1}, flattened [B, P, d]."""
         rows, kernel = self._cast(union, jnp.split(self.first_kernel, 3)[2])
         x = gather_rows(tables.human, human_slot) + gather_rows(tables.obj, object_row) + rows @ kernel
         for (alpha, bare), table in zip(attention, tables.faces, strict=True):
@@ -210,7 +211,7 @@ class RelationStage(nn.Module):
         return _leaky(self.second(x)).astype(jnp.float32)
 
     def geometric(self, pairs: PairBoxes, image_hw_px: ArrayLike) -> Float[Array, "batch pairs dim"]:
-        """X_g of the stage's own boxes, or masks where `region` uses them."""
+        """X_g of the stage's boxes, or of masks if `region` uses them."""
         c = self.config
         if c.geometry == "vector":
             x = pair_vector(pairs.human, pairs.obj, image_hw_px)
@@ -228,7 +229,7 @@ class RelationStage(nn.Module):
         return nn.relu(self.geometric_out(self.map_stream(maps))).astype(jnp.float32)
 
     def rank_hidden(self, features: PairFeatures) -> Float[Array, "batch pairs dim"]:
-        """Input of the ranking score: the features themselves, or a layer on them."""
+        """Input of the ranking score: the features, or a layer on them."""
         parts = [x for x in (features.visual, features.geometric) if x is not None]
         joined = jnp.concatenate(parts, axis=-1)
         return _leaky(self.rank_layer(joined)) if self.config.rank_width else joined
@@ -236,7 +237,7 @@ class RelationStage(nn.Module):
     def classify(
         self, features: PairFeatures, semantic: Float[Array, "batch pairs verbs"]
     ) -> dict[str, Float[Array, "batch pairs verbs"]]:
-        """Logits of the streams (Eq. 15) that are learned on pairs; `semantic`: X_s."""
+        """Logits of the trained streams (Eq. 15) on pairs; `semantic` is X_s."""
         out = {}
         if features.visual is not None:
             out["v"] = self.verb_v(features.visual)
@@ -247,7 +248,7 @@ class RelationStage(nn.Module):
         return out
 
     def classify_single(self, raw: Raw) -> dict[str, Array]:
-        """The release's classifiers on people and on objects by themselves: logits [B, M or N, verbs]."""
+        """Logits [B, M or N, verbs] of the release's classifiers on people alone and on objects alone."""
         out = {}
         for side, rows in (("human", raw.human), ("object", raw.obj)):
             out[side] = self.alone[side](rows.astype(jnp.float32))

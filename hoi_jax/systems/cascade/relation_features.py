@@ -1,8 +1,8 @@
 """Features of a pair: semantic (X_s), geometric (X_g), and the person's mined features for the visual ones (X_v).
 
-Implicit human semantic mining (paper, Eqs. 5 to 7): every place of a person attends to the places like it. Geometry:
-how a person and an object lie to one another, as maps or as 28 numbers. Semantic prior: how often an object class goes
-with each verb in training (formulas as released); a table in NumPy, built from the training split.
+Implicit human semantic mining (paper, Eqs. 5 to 7): every cell of a person attends to similar cells. Geometry: relative
+position of person and object, as maps or as 28 numbers. Semantic prior: frequency of verbs per object class in the
+training split (formulas as released), as a NumPy table.
 """
 
 import os
@@ -28,7 +28,7 @@ from hoi_jax.vocab.tables import Vocabulary
 def semantic_context(
     human: Float[ArrayLike, "*batch size size channels"], scale: float = 1.0
 ) -> Float[Array, "*batch size size channels"]:
-    """C of Eq. 6: sum_j softmax_j(scale * h_i . h_j) h_j; float32, because dot products of 256 numbers are large."""
+    """C of Eq. 6: sum_j softmax_j(scale * h_i . h_j) h_j; in float32, because dot products of 256 numbers are large."""
     places = human.reshape((*human.shape[:-3], -1, human.shape[-1])).astype(jnp.float32)
     logits = jnp.einsum("...ic,...jc->...ij", places, places, precision="highest") * scale
     context = jnp.einsum("...ij,...jc->...ic", jax.nn.softmax(logits, axis=-1), places, precision="highest")
@@ -36,11 +36,11 @@ def semantic_context(
 
 
 class NonLocal(nn.Module):
-    """The released code's attention instead: 1x1 convolutions around softmax(theta . phi * scale) g, and a residual.
+    """The released code's alternative: 1x1 convolutions around softmax(theta . phi * scale) g, and a residual.
 
     Attributes:
       inner: width of theta, phi and g.
-      inverted_scale: multiply logits by sqrt(inner), the defect of the release, instead of dividing.
+      inverted_scale: multiply logits by sqrt(inner) instead of dividing, a defect of the release.
     """
 
     inner: int = 128
@@ -81,7 +81,7 @@ def silhouette_maps(
     object_xyxy_px: Float[Array, "*batch 4"],
     size: int = MAP_SIZE,
 ) -> Float[Array, "*batch size size 2"]:
-    """The same frame, filled with masks instead of rectangles (relation segmentation, section 3.4)."""
+    """Maps in the same frame, with masks instead of rectangles (relation segmentation, section 3.4)."""
     frame = square_around(union_box(human_xyxy_px, object_xyxy_px))
     human = resample_masks(human_mask, human_mask_xyxy_px, frame, size)
     obj = resample_masks(object_mask, object_mask_xyxy_px, frame, size)
@@ -95,11 +95,12 @@ def pair_vector(
     *,
     plus_one: bool = True,
 ) -> Float[Array, "batch pairs 28"]:
-    """The 28 numbers of the released code: where both boxes lie, and how each of (human, object), (human, union) and
-    (union, object) is encoded against the other.
+    """The released code's 28 numbers: positions and areas of both boxes relative to the image, and box encodings.
+
+    The encodings are of (human, object), (human, union) and (union, object), each in both directions.
 
     Args:
-      plus_one: sides of encoded boxes are x2 - x1 + 1, as released; areas never are.
+      plus_one: use x2 - x1 + 1 as sides of encoded boxes, as released; areas never use it.
     """
     size = jnp.tile(image_hw_px[:, ::-1].astype(jnp.float32), (1, 2))[:, None]
 
@@ -124,7 +125,7 @@ SMOOTHING = 1e-3
 def log_prior(
     counts: Float[np.ndarray, "*shape columns"] | Int[np.ndarray, "*shape columns"],
 ) -> Float[np.ndarray, "*shape columns"]:
-    """log(q + 1e-3) with q the share of every column; column 0 counts pairs without relation."""
+    """log(q + 1e-3), where q is the share of each column; column 0 counts pairs without relation."""
     share = counts / (counts.sum(axis=-1, keepdims=True) + 1e-8)
     return np.log(share + SMOOTHING)
 
@@ -132,7 +133,7 @@ def log_prior(
 def softmax_prior(
     counts: Float[np.ndarray, "*shape columns"] | Int[np.ndarray, "*shape columns"],
 ) -> Float[np.ndarray, "*shape columns"]:
-    """Softmax of `log_prior`: what the network reads."""
+    """Softmax of `log_prior`, the network's input."""
     raised = np.exp(log_prior(counts))
     return raised / raised.sum(axis=-1, keepdims=True)
 
@@ -140,7 +141,7 @@ def softmax_prior(
 def count_relations(
     relations: Int[np.ndarray, "rows 3"], num_classes: int, num_verbs: int
 ) -> Int[np.ndarray, "subject object columns"]:
-    """Annotated relations per (subject class, object class, 1 + verb); rows are such triplets, duplicates count."""
+    """Count annotated relations per (subject class, object class, 1 + verb); rows are triplets, duplicates count."""
     table = np.zeros((num_classes, num_classes, num_verbs + 1), np.int64)
     np.add.at(table, (relations[:, 0], relations[:, 1], 1 + relations[:, 2]), 1)
     return table
@@ -152,12 +153,13 @@ def count_background(
     *,
     must_overlap: bool = True,
 ) -> Int[np.ndarray, "subject object"]:
-    """Ordered pairs of different boxes per (subject class, object class), for column 0, before one is added everywhere.
+    """Count ordered pairs of different boxes per (subject class, object class), for column 0, before smoothing.
+
+    Annotated pairs count too, as released.
 
     Args:
-      images: of every image the distinct boxes (corners) that take part in some relation, and their classes.
-      must_overlap: only pairs that share a pixel, unless an image has none; coordinates are cut to whole pixels.
-        Annotated pairs count too, as released.
+      images: for every image the distinct boxes (corners) that take part in a relation, and their classes.
+      must_overlap: count only pairs that share a pixel, unless an image has none; coordinates are truncated.
     """
     table = np.zeros((num_classes, num_classes), np.int64)
     for boxes, classes in images:
@@ -171,10 +173,10 @@ def count_background(
 
 
 def prior_of_vocabulary(vocabulary: Vocabulary) -> Float[np.ndarray, "objects columns"]:
-    """Row per object class, column 0 "no relation", then verbs, for human subjects; sums to one.
+    """Prior for human subjects: one row per object class, column 0 "no relation", then verbs; rows sum to one.
 
-    From the vocabulary's frozen training counts; without counts (V-COCO) every allowed combination counts once. A verb
-    that says "does not interact" counts as column 0 and as itself.
+    It is computed from the training counts in the vocabulary; without counts (V-COCO) every allowed combination counts
+    once. A verb for "no interaction" counts in column 0 and in its own.
     """
     counts = np.zeros((len(vocabulary.objects), 1 + len(vocabulary.verbs)))
     if vocabulary.train_counts:
@@ -189,10 +191,10 @@ def prior_of_vocabulary(vocabulary: Vocabulary) -> Float[np.ndarray, "objects co
 
 
 def read_prior(path: str | os.PathLike[str], vocabulary: Vocabulary) -> Float[np.ndarray, "objects columns"]:
-    """A prior counted elsewhere: array `counts` [objects, 1 + verbs] of an npz file.
+    """Prior from array `counts` [objects, 1 + verbs] of an npz file.
 
     Raises:
-      io.DataError: the file lacks it, or its shape is not that of the vocabulary.
+      io.DataError: the file has no such array, or its shape does not fit the vocabulary.
     """
     content = io.read_npz(path)
     shape = (len(vocabulary.objects), 1 + len(vocabulary.verbs))
@@ -203,8 +205,8 @@ def read_prior(path: str | os.PathLike[str], vocabulary: Vocabulary) -> Float[np
 
 
 def released_prior(vocabulary: Vocabulary) -> Float[np.ndarray, "objects columns"]:
-    """The table that the authors ship for HOI-W. Raises ValueError for another vocabulary."""
+    """The table released by the authors for HOI-W. Raises ValueError for another vocabulary."""
     shares = np.array(io.read_json(Path(__file__).with_name("hoi_w_prior.json"))["shares"])
     if shares.shape != (len(vocabulary.objects), 1 + len(vocabulary.verbs)):
-        raise ValueError(f"prior 'hoi_w_release' is {shares.shape}, it does not fit the vocabulary {vocabulary.name!r}")
+        raise ValueError(f"prior 'hoi_w_release' has shape {shares.shape} and does not fit {vocabulary.name!r}")
     return softmax_prior(shares).astype(np.float32)

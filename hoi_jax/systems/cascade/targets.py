@@ -14,7 +14,7 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 class PairLabels(NamedTuple):
-    """Of P pairs of boxes: `verbs`, `known` [P, V], and `annotated` [P], "shows some annotated pair"."""
+    """Labels of P pairs of boxes: `verbs`, `known` [P, V], and `annotated` [P], which match an annotated pair."""
 
     verbs: Bool[Array, "pairs verbs"]
     known: Bool[Array, "pairs verbs"]
@@ -36,10 +36,11 @@ def pair_labels(
     *,
     overlap: float,
 ) -> PairLabels:
-    """A pair shows an annotated one if both boxes have its classes and overlap its boxes by at least `overlap`.
+    """Label pairs of boxes by the annotated pairs that they match.
 
-    Verbs are the union over *all* annotated pairs that it shows, so that they spill over between near duplicates, as
-    in the paper. A verb of a pair is unknown where it was not looked for in some annotated pair that it shows.
+    A pair matches an annotated one if both boxes have its classes and at least IoU `overlap` with its boxes. Its verbs
+    are the union over *all* annotated pairs that it matches, so near duplicates share them, as in the paper. A verb is
+    unknown if it is not positive and is unlabelled in a matched annotated pair.
     """
     rows, columns = human_xyxy.shape[0], truth_human_xyxy.shape[0]
 
@@ -51,7 +52,7 @@ def pair_labels(
     hit &= human_class[:, None] == truth_human_class[None]
     hit &= object_class[:, None] == truth_object_class[None]
     hit &= truth_valid[None]
-    # Products of zeros and ones: sums stay above zero in any precision, and no [P, truth, V] is formed.
+    # Sums of zeros and ones are positive or zero exactly in any precision, and no array [P, truth, V] is formed.
     shown = hit.astype(jnp.float32)
     verbs = shown @ truth_verbs.astype(jnp.float32) > 0
     doubtful = shown @ (~truth_known).astype(jnp.float32) > 0
@@ -61,19 +62,19 @@ def pair_labels(
 def with_reversed(
     example: Batch, reversed_verbs: Sequence[tuple[str, str]], vocabulary: Vocabulary
 ) -> dict[str, Array]:
-    """The image's tables with a second row for every pair: the object's side of it, where the object is a person.
+    """Add a second row for every pair of an image with the roles exchanged, for objects that are people.
 
-    Rows that say nothing reversible are not valid. Labels are unions over rows, so that nothing is counted twice where
-    both sides were annotated.
+    Rows without a reversible verb are not valid. Labels are unions over rows, so pairs annotated in both directions do
+    not count twice.
 
     Raises:
-      ValueError: a verb that the vocabulary lacks.
+      ValueError: a verb is not in the vocabulary.
     """
     swap = np.zeros((len(vocabulary.verbs), len(vocabulary.verbs)), np.float32)
     for first, second in reversed_verbs:
         for verb in (first, second):
             if verb not in vocabulary.verbs:
-                raise ValueError(f"reversed_verbs name {verb!r}: {vocabulary.name} has no such verb")
+                raise ValueError(f"reversed_verbs contains {verb!r}, but {vocabulary.name} has no such verb")
         a, b = vocabulary.verbs.index(first), vocabulary.verbs.index(second)
         swap[a, b] = swap[b, a] = 1.0
     human, obj = example["pairs_human"], example["pairs_object"]
@@ -97,10 +98,10 @@ def labels_of_image(
     *,
     overlap: float,
 ) -> PairLabels:
-    """`pair_labels` against the annotated pairs of one image; pairs without an object box teach nothing here.
+    """`pair_labels` of the annotated pairs of one image; annotated pairs without an object box are ignored.
 
-    Where a verb says "does not interact", pairs that show nothing annotated get it, and a pair that shows only it
-    counts as not annotated: ranking sets apart those that interact.
+    If the vocabulary has a verb for "no interaction", pairs that match no annotated pair get it, and pairs with that
+    verb alone count as not annotated, because ranking separates pairs that interact from the others.
     """
     human, obj = jnp.maximum(example["pairs_human"], 0), jnp.maximum(example["pairs_object"], 0)
     boxes, classes = example["instances_xyxy_px"], example["instances_class"]
