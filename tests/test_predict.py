@@ -116,7 +116,7 @@ def test_an_image_without_boxes_is_drawn_empty_and_reported(folder, capsys):
     last = content["images"][2]
     assert last["pairs"] == [] and last["num_detections"] == 0
     assert (folder / "out" / last["drawn"]).is_file()
-    assert "d.png: there are no boxes" in printed.err and "d.png: nothing with a score of" in printed.out
+    assert "d.png: has no boxes" in printed.err and "d.png: no scores of" in printed.out
 
 
 def test_the_best_triplets_of_an_image_are_printed(folder, capsys):
@@ -223,7 +223,7 @@ def test_folders_give_their_images_in_order_and_wrong_paths_are_named(folder, tm
     with pytest.raises(DataError, match="nowhere"):
         predict_py.collect_images([str(folder / "nowhere")])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images here"):
+    with pytest.raises(DataError, match="the folder has no images"):
         predict_py.collect_images([str(tmp_path / "empty")])
 
 

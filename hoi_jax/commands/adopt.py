@@ -1,13 +1,13 @@
-"""Exports converted weights as a checkpoint that can be scored and used without training.
+"""Export converted weights as a checkpoint that can be scored and used without training.
 
     python -m hoi_jax.systems.body_part.convert qpic_resnet50_hico.pth qpic.npz
     python -m hoi_jax.commands.adopt configs/body_part_hico_det_qpic.py qpic.npz runs/qpic_authors
     python evaluate.py --workdir runs/qpic_authors
 
-The config says which system the weights are of, and on which records it is scored; --config.KEY=VALUE changes a value
-as in train.py. Every array of the system must be in the file, with its shape, and every array of the file must have a
-place: what is missing, unfit or left over is listed, and then nothing is written. The folder is an exported checkpoint,
-like those in `checkpoints/`: it stands wherever a workdir does (`evaluate.py --workdir`, `predict.py --checkpoint`,
+The config defines the system of the weights and the records on which it is scored; --config.KEY=VALUE changes a value
+as in train.py. The arrays of the file and of the system must have the same names and shapes; otherwise all missing,
+mismatched and unused arrays are listed and nothing is written. The folder becomes an exported checkpoint, like those in
+`checkpoints/`, and can be passed anywhere a workdir is accepted (`evaluate.py --workdir`, `predict.py --checkpoint`,
 `train.init_from`).
 """
 
@@ -36,11 +36,11 @@ from hoi_jax.training.init_from import flatten
 
 
 class AdoptError(ValueError):
-    """The weights are not those of the system; the message lists every array that does not fit."""
+    """The weights do not match the system; the message lists every mismatched array."""
 
 
 def expected_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
-    """Names ("params/...") and shapes of all variables of the configured system; nothing is computed."""
+    """Names ("params/...") and shapes of all variables of the configured system, without computing them."""
     system = experiment.build_system()
     batch = blank_batch(system.needs_train, experiment.sizes, experiment.vocabulary)
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch.items()}
@@ -53,11 +53,11 @@ def adopted_variables(
 ) -> dict[str, np.ndarray]:
     """Flat variables of the system from the file's arrays.
 
-    Training's own memory (collections other than parameters and statistics, such as CDN's queue of class counts) is in
-    no file of weights and starts empty.
+    Training state (collections other than parameters and statistics, such as CDN's queue of class counts) is not part
+    of weight files and starts empty.
 
     Raises:
-      AdoptError: an array is missing, has another shape, or has no place.
+      AdoptError: an array is missing, has another shape, or is not in the system.
     """
     memory = {name for name in expected if name.partition("/")[0] not in ("params", "batch_stats")}
     problems = [f"  missing: {name} {shape}" for name, shape in expected.items() if name not in {*arrays, *memory}]
@@ -74,13 +74,15 @@ def adopted_variables(
 
 
 def adopt(config: Mapping[str, Any], weights: Path, folder: Path) -> int:
-    """Writes the exported checkpoint. Returns the number of arrays.
+    """Write the exported checkpoint; return the number of arrays.
 
     Raises:
-      AdoptError, SettingsError; io.DataError: the file is not one of weights; FileExistsError: the folder has files.
+      AdoptError, SettingsError: weights or config do not fit.
+      io.DataError: the file does not contain weights.
+      FileExistsError: the folder is not empty.
     """
     if folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: not empty")
+        raise FileExistsError(f"{folder}: the folder is not empty")
     found = adopted_variables(read_state(weights), expected_shapes(load_experiment(config)))
     variables = traverse_util.unflatten_dict({tuple(name.split("/")): array for name, array in found.items()})
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +92,13 @@ def adopt(config: Mapping[str, Any], weights: Path, folder: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("config", metavar="CONFIG[:OPTIONS]", help="config file of the system and its records")
     parser.add_argument("weights", type=Path, help="converted weights (npz or safetensors)")
-    parser.add_argument("folder", type=Path, help="folder to write: an exported checkpoint")
+    parser.add_argument("folder", type=Path, help="folder of the exported checkpoint to write")
     options, rest = parser.parse_known_args(arguments)
     try:
         config = with_changes(read_config(options.config), config_changes(rest))

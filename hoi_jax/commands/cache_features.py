@@ -1,11 +1,11 @@
-"""Caches the feature maps of a trained extractor for every image, which makes later training far cheaper.
+"""Cache the feature maps of a trained extractor for every image, which makes later training far cheaper.
 
     python -m hoi_jax.commands.cache_features --workdir runs/r --name r --data-dir data
 
-The workdir's config says which dataset and how large images are; its checkpoint makes the maps of both splits, of the
-images as they are and of their mirror images. Configs ask for them with `dataset.features = "r"` and
-`model.backbone.cached = True`. Rounding to float16 and, where images are resized, mirroring after instead of before
-that are the only differences from running the extractor.
+Dataset and image size come from the workdir's config, and its checkpoint computes the maps of the images of both splits
+and of their mirror images. Configs use them with `dataset.features = "r"` and `model.backbone.cached = True`. They
+differ from running the extractor only by rounding to float16 and, where images are resized, by mirroring after instead
+of before the resize.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from hoi_jax.training import load_for_evaluation
 
 
 def mirrored(batch: HostBatch) -> HostBatch:
-    """The images of a batch with left and right changed; padding stays at the right."""
+    """The horizontally flipped images of a batch, with padding still at the right."""
     images = np.zeros_like(batch["image"])
     for row, (image, (height, width)) in enumerate(zip(batch["image"], batch["image_hw_px"], strict=True)):
         images[row, :height, :width] = image[:height, :width][:, ::-1]
@@ -36,7 +36,7 @@ def mirrored(batch: HostBatch) -> HostBatch:
 
 
 def write_split(path: Path, pipeline: Pipeline, make_maps, both: bool) -> tuple[int, ...]:
-    """One `.npy` file [1 or 2, examples, y, x, F] float16; returns its shape."""
+    """Write one `.npy` file [1 or 2, examples, y, x, F] float16; return its shape."""
     maps, first = None, 0
     count = pipeline.files.num_examples
     with tqdm(total=count, desc=path.stem, unit="img") as bar:
@@ -57,20 +57,20 @@ def write_split(path: Path, pipeline: Pipeline, make_maps, both: bool) -> tuple[
 
 
 def fill(workdir: Path, name: str, data_dir: Path, checkpoint: str = "last") -> Path:
-    """Writes the cache; returns its folder. Raises ValueError if the system has nothing to store."""
+    """Write the cache; return its folder. Raises ValueError if the system has no feature map to cache."""
     variables, config_text, metadata = load_for_evaluation(workdir, checkpoint)
     experiment = ex.load_experiment(json.loads(config_text))
     system = experiment.build_system()
     if system.features is None:
-        raise ValueError(f"{workdir}: system {system.name!r} as configured has no feature map to store")
+        raise ValueError(f"{workdir}: system {system.name!r} as configured has no feature map to cache")
     if len(experiment.sizes.shapes) > 1:
-        raise ValueError(f"{workdir}: maps are stored in one shape; train the extractor with sizes.buckets=()")
+        raise ValueError(f"{workdir}: cached maps need a single shape; train the extractor with sizes.buckets=()")
     features = system.features
     run = jax.jit(lambda values, image, hw: features(values, {"image": image, "image_hw_px": hw}).astype(np.float16))
     directory = data_dir / experiment.dataset.name
     target = cache_directory(directory, name)
     target.mkdir(parents=True, exist_ok=True)
-    (target / META).unlink(missing_ok=True)  # not whole until the end
+    (target / META).unlink(missing_ok=True)  # its presence marks a complete cache
     shapes = {}
     dataset = experiment.dataset
     train = base_and_part(dataset.train_split)[0]
@@ -100,8 +100,8 @@ def fill(workdir: Path, name: str, data_dir: Path, checkpoint: str = "last") -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", type=Path, required=True, help="run whose extractor makes the maps")
-    parser.add_argument("--name", required=True, help="of the cache, as in dataset.features")
+    parser.add_argument("--workdir", type=Path, required=True, help="run with the trained extractor")
+    parser.add_argument("--name", required=True, help="name of the cache, as in dataset.features")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--checkpoint", default="last", help="best, last or a step number (default: last)")
     options = parser.parse_args(arguments)

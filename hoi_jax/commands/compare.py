@@ -1,12 +1,12 @@
-"""Compares two results: metrics that differ, by how much, and whether significantly.
+"""Compare two results: differences of their metrics, with confidence intervals.
 
     python -m hoi_jax.commands.compare A.json B.json
     python -m hoi_jax.commands.compare A.json B.json \\
         --predictions-a a.npz --predictions-b b.npz --annotations annotations_test.npz
 
-Differences are B minus A. Intervals are of the paired bootstrap over images: both sets of predictions are scored on
-the same draws. They come from the predictions, or from results that carry their own draws (`manifest.bootstrap`).
-Results of unlike datasets, splits or protocols are refused, with what differs.
+Differences are B minus A. Intervals come from a paired bootstrap over images: both sets of predictions are scored on
+the same draws. The draws are made from the predictions, or taken from the results if they have them
+(`manifest.bootstrap`). Results of different datasets, splits or protocols are refused with a list of the differences.
 """
 
 import argparse
@@ -39,31 +39,37 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", type=Path, help="metrics.json of the first evaluation")
-    parser.add_argument("b", type=Path, help="metrics.json of the second")
-    parser.add_argument("--predictions-a", type=Path, help="predictions that A was made from")
-    parser.add_argument("--predictions-b", type=Path, help="predictions that B was made from")
-    parser.add_argument("--annotations", type=Path, help="label file of the split, with the predictions")
-    parser.add_argument("--coco-instances", type=Path, nargs="+", default=(), help="with official V-COCO labels")
+    parser.add_argument("b", type=Path, help="metrics.json of the second evaluation")
+    parser.add_argument("--predictions-a", type=Path, help="predictions behind A")
+    parser.add_argument("--predictions-b", type=Path, help="predictions behind B")
+    parser.add_argument("--annotations", type=Path, help="label file of the split, needed with predictions")
+    parser.add_argument(
+        "--coco-instances", type=Path, nargs="+", default=(), help="COCO's instances_*.json, for official V-COCO labels"
+    )
     parser.add_argument("--image-labels", type=Path, help="HICO's anno.mat, where the result used image-level labels")
-    parser.add_argument("--split", default="test", help="of .mat label files (default: %(default)s)")
-    parser.add_argument("--replicates", type=int, default=REPLICATES, help="draws of images (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    parser.add_argument("--allow-unlike", action="store_true", help="compare although datasets or protocols differ")
+    parser.add_argument("--split", default="test", help="split in .mat label files (default: %(default)s)")
+    parser.add_argument(
+        "--replicates", type=int, default=REPLICATES, help="number of bootstrap draws (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: %(default)s)")
+    parser.add_argument(
+        "--level", type=float, default=0.95, help="confidence level of the intervals (default: %(default)s)"
+    )
+    parser.add_argument("--allow-unlike", action="store_true", help="compare even if datasets or protocols differ")
     parser.add_argument("--out", type=Path, help="write the comparison as JSON")
     options = parser.parse_args(arguments)
     given = [options.predictions_a, options.predictions_b, options.annotations]
     if any(given) and not all(given):
         parser.error("--predictions-a, --predictions-b and --annotations go together")
     if not 0 < options.level < 1 or options.replicates < 2:
-        parser.error("--level lies between 0 and 1, --replicates is at least 2")
+        parser.error("--level must be between 0 and 1, --replicates at least 2")
     return options
 
 
 def _draws(
     options: argparse.Namespace, first: EvaluationResult, second: EvaluationResult
 ) -> tuple[Resampled | None, str]:
-    """(paired draws of B minus A or None, why there are none)."""
+    """(paired draws of B minus A or None, reason for their absence)."""
     if options.annotations:
         annotations = read_annotations(
             options.annotations,
@@ -74,7 +80,7 @@ def _draws(
         for path, result in ((options.a, first), (options.b, second)):
             fingerprint = result.manifest.get("annotations_fingerprint", annotations.fingerprint)
             if fingerprint != annotations.fingerprint and not options.allow_unlike:
-                raise ValueError(f"{path}: made with labels {fingerprint}, {options.annotations} has others")
+                raise ValueError(f"{path}: was made with labels {fingerprint}; those of {options.annotations} differ")
         drawn = [
             resample_predictions(path, annotations, result, replicates=options.replicates, seed=options.seed)
             for path, result in ((options.predictions_a, first), (options.predictions_b, second))
@@ -84,7 +90,7 @@ def _draws(
     if carried[0] is None or carried[1] is None:
         return None, "no intervals: give --predictions-a, --predictions-b and --annotations"
     if first.manifest.get("annotations_fingerprint") != second.manifest.get("annotations_fingerprint"):
-        return None, "no intervals: the draws are of different images"
+        return None, "no intervals: the two results have draws of different images"
     return difference(carried[0], carried[1]), ""
 
 
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reasons and not options.allow_unlike:
             lines = "\n  ".join(reasons)
             raise ValueError(
-                f"{options.a} and {options.b} are not alike (--allow-unlike compares all the same):\n  {lines}"
+                f"{options.a} and {options.b} are not comparable (--allow-unlike compares them anyway):\n  {lines}"
             )
         drawn, why_not = _draws(options, first, second)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Writes the first batch exactly as the network receives it: `--dump-batch` of train.py and evaluate.py."""
+"""Write the first batch exactly as the network receives it: `--dump-batch` of train.py and evaluate.py."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def evaluation_batch(experiment: ex.Experiment, directory: Path, split: str) -> 
 
 
 def batch_of_run(workdir: Path, config: str | None, data_dir: str, split: str | None) -> HostBatch:
-    """The first batch that `evaluate.py --workdir` would predict; no parameters are read."""
+    """The first batch that `evaluate.py --workdir` would predict, without reading parameters."""
     values = ex.read_config(config) if config else json.loads(stored_config(workdir))
     experiment = ex.load_experiment(values)
     directory = Path(data_dir) / experiment.dataset.name
@@ -36,7 +36,7 @@ def batch_of_run(workdir: Path, config: str | None, data_dir: str, split: str | 
 
 
 def write_batch(path: Path, batch: Mapping[str, np.ndarray]) -> str:
-    """Writes every field under its schema name; returns lines that say what is in them."""
+    """Write every field under its schema name; return one line per field that describes its content."""
     stream = BytesIO()
     np.savez_compressed(stream, **batch)  # type: ignore[arg-type]
     write_bytes_atomic(path, stream.getvalue())

@@ -1,9 +1,10 @@
-"""Exports a checkpoint of a run: weights, config, log and scores in a small folder.
+"""Export a checkpoint of a run: weights, config, log and scores in a small folder.
 
     python -m hoi_jax.commands.export runs/body1 checkpoints/body_part_hoi_scenes --scores runs/body1/scores.json
 
-The folder, or for folders in `checkpoints/` its name, stands wherever a workdir does: `evaluate.py --workdir`,
-`predict.py --checkpoint`, `train.init_from`. Tables of exported checkpoints: `python -m scripts.zoo_tables --write`.
+The folder, or its name if it is in `checkpoints/`, can be passed anywhere a workdir is accepted: `evaluate.py
+--workdir`, `predict.py --checkpoint`, `train.init_from`. `python -m scripts.zoo_tables --write` updates the tables of
+exported checkpoints.
 """
 
 import argparse
@@ -21,8 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("workdir", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
-    parser.add_argument("--scores", type=Path, help="what evaluate.py --out wrote for this checkpoint")
-    parser.add_argument("--half", action="store_true", help="16 bits per weight: half the size, three digits")
+    parser.add_argument("--scores", type=Path, help="result of evaluate.py --out for this checkpoint")
+    parser.add_argument(
+        "--half", action="store_true", help="16 bits per weight: half the size, three significant digits"
+    )
     options = parser.parse_args(arguments)
     variables, _, metadata = load_for_evaluation(options.workdir, options.checkpoint)
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""Fits suppression thresholds per HOI class on training images that were held out, never on the test set.
+"""Fit suppression thresholds per HOI class on held-out training images, never on the test set.
 
     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin --config.dataset.train_split=train:fit
     python -m hoi_jax.commands.fit_suppression --workdir runs/tin --data-dir data
     python evaluate.py --workdir runs/tin --calibration runs/tin/calibration.json
 
-The run must have been trained on a split's part "fit"; its checkpoint predicts the part "held_out" (a tenth), and the
-thresholds with the best AP there are written to `calibration.json` beside the checkpoint.
+The run must have been trained on the part "fit" of a split. Its checkpoint predicts the part "held_out" (a tenth), and
+the thresholds with the best AP there are written to `calibration.json` in the workdir.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from hoi_jax.training import load_for_evaluation, make_predictor
 
 
 def fit(workdir: Path, data_dir: Path, checkpoint: str = "best") -> tuple[Path, int, int]:
-    """Writes `calibration.json`; returns its path, the classes with a threshold above 0, and all classes.
+    """Write `calibration.json`; return its path, the number of classes with a threshold above 0, and of all classes.
 
     Raises:
-      ValueError: the run learned all training images, or its vocabulary has no HOI classes.
+      ValueError: the run was trained on all training images, or its vocabulary has no HOI classes.
     """
     variables, config_text, metadata = load_for_evaluation(workdir, checkpoint)
     experiment = ex.load_experiment(json.loads(config_text))
     base, part = base_and_part(experiment.dataset.train_split)
     if part != "fit":
-        raise ValueError(f"{workdir}: trained on all of {base!r}; train with dataset.train_split={base}:fit")
+        raise ValueError(f"{workdir}: was trained on all of {base!r}; train with dataset.train_split={base}:fit")
     split = f"{base}:held_out"
     system, vocabulary = experiment.build_system(), experiment.vocabulary
     directory = data_dir / experiment.dataset.name
@@ -42,7 +42,7 @@ def fit(workdir: Path, data_dir: Path, checkpoint: str = "best") -> tuple[Path, 
     predict = make_predictor(system, variables)
     path = workdir / f"predictions_{base}_held_out.npz"
     predictions = ex.predict_split(experiment, pipeline.eval_batches(), predict, path, manifest)
-    # Thresholds take the place of the config's own suppression.
+    # The thresholds replace the suppression of the config.
     predictions = dataclasses.replace(predictions, pair_nis_keep=np.ones_like(predictions.pair_nis_keep))
     thresholds = fit_thresholds(predictions, ex.load_annotations(directory, split), vocabulary)
     target = workdir / "calibration.json"

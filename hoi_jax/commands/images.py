@@ -31,12 +31,13 @@ _NO_BOXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Prediction options besides the model.
+    """Prediction options that do not depend on the model.
 
     Attributes:
-      sizes: static shapes and the rule of sizes, as in training. batch_size: of every batch.
-      min_score: verbs below it are left out. top: most (pair, verb) rows per image, per_person: and per person.
-      draw: whether images are drawn. title: written on them.
+      sizes: static shapes and resizing, as in training. batch_size: images per batch.
+      min_score: verbs below it are left out.
+      top, per_person: maximum number of (pair, verb) rows per image and per person.
+      draw: whether to draw images. title: text on the drawings.
     """
 
     sizes: SizeSettings
@@ -50,20 +51,24 @@ class Options:
 
 @runtime_checkable
 class Boxes(Protocol):
-    """Detections by image: a file of them, or a detector."""
+    """Source of detections by image: a file or a detector."""
 
     def of(self, image: Path) -> Mapping[str, np.ndarray]: ...
 
 
 def collect_images(arguments: Sequence[str]) -> list[Path]:
-    """Files as given, and the images of folders (not of folders inside them) by name. Raises DataError."""
+    """Image files of the arguments: files in the given order, and images directly in a folder by name.
+
+    Raises:
+      DataError: a path does not exist, or a folder has no images.
+    """
     found: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
             if not inside:
-                raise DataError(f"{path}: no images here ({', '.join(IMAGE_ENDINGS)})")
+                raise DataError(f"{path}: the folder has no images ({', '.join(IMAGE_ENDINGS)})")
             found.update(dict.fromkeys(inside))
         elif path.is_file():
             found[path] = None
@@ -82,7 +87,7 @@ class _Image:
 def _predicted_pairs(
     group: Sequence[_Image], predict: Predict, vocabulary: Vocabulary, options: Options
 ) -> list[list[dict[str, Any]]]:
-    """Pairs of each image of a group that fits into one batch."""
+    """Pairs of each image in a group that fits into one batch."""
     if not any(len(p.detections["score"]) for p in group):
         return [[] for _ in group]
     batch, predictions = _predict_group(group, predict, options)
@@ -97,7 +102,7 @@ def _predicted_pairs(
 def _predict_group(
     group: Sequence[_Image], predict: Predict, options: Options
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The batch of a group, and its checked predictions."""
+    """(batch, checked predictions) of a group."""
     batch = batch_from_images(
         [p.image for p in group],
         [p.detections for p in group],
@@ -118,14 +123,17 @@ def classify_images(
     out: Path,
     manifest: Mapping[str, Any],
 ) -> int:
-    """Writes `out`/predictions.json with the ranked classes of whole images, and prints the best of each; returns how
-    many images could not be read."""
+    """Write the ranked classes of whole images to `out`/predictions.json and print the best ones.
+
+    Returns:
+      Number of unreadable images.
+    """
     from hoi_jax.systems.defr.open_vocabulary import ranked_phrases
 
     progress, failed, done = Progress(len(paths)), list[dict[str, str]](), dict[Path, dict[str, Any]]()
     for group in _groups(paths, None, options, failed, progress):
         scores = _predict_group(group, predict, options)[1]["hoi_scores"]
-        for image, logits in zip(group, scores, strict=False):  # the batch is filled up behind the group
+        for image, logits in zip(group, scores, strict=False):  # the batch is padded after the group
             classes = ranked_phrases(logits, vocabulary, options.top)
             height, width = image.image.shape[:2]
             size = {"image_id": image_number(image.path), "height": height, "width": width}
@@ -139,7 +147,7 @@ def classify_images(
 
 
 class Progress:
-    """A line on standard error per image; on a terminal the line is rewritten."""
+    """Progress on standard error, one line per image; on a terminal the line is rewritten."""
 
     def __init__(self, total: int):
         self._total, self._done, self._start = total, 0, time.monotonic()
@@ -160,7 +168,7 @@ class Progress:
 def _groups(
     paths: Sequence[Path], detections: Boxes | None, options: Options, failed: list[dict[str, str]], progress: Progress
 ) -> Iterator[list[_Image]]:
-    """Readable images of one static shape in groups of at most a batch; unreadable ones are reported in `failed`."""
+    """Groups of at most a batch of readable images of one static shape; unreadable ones are appended to `failed`."""
     waiting: dict[int, list[_Image]] = {}
     for path in paths:
         try:
@@ -188,7 +196,7 @@ def predict_images(
     out: Path,
     manifest: Mapping[str, Any],
 ) -> int:
-    """Writes `out`/predictions.json and `out`/drawn/NAME.jpg; returns how many images could not be read."""
+    """Write `out`/predictions.json and `out`/drawn/NAME.jpg; return the number of unreadable images."""
     progress, failed = Progress(len(paths)), list[dict[str, str]]()
     done: dict[Path, dict[str, Any]] = {}
     names = _drawn_names(paths)
@@ -204,7 +212,7 @@ def predict_images(
                 "pairs": pairs,
             }
             if not row["num_detections"]:
-                progress.say(f"warning: {image.path}: there are no boxes for it")
+                progress.say(f"warning: {image.path}: has no boxes")
             if options.draw:
                 row["drawn"] = f"drawn/{names[image.path]}.jpg"
                 data = BytesIO()
@@ -212,7 +220,7 @@ def predict_images(
                 drawn.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
                 write_bytes_atomic(out / row["drawn"], data.getvalue())
             done[image.path] = row
-            best = ", ".join(_best_triplets(pairs)) or f"nothing with a score of {options.min_score:g} or more"
+            best = ", ".join(_best_triplets(pairs)) or f"no scores of {options.min_score:g} or more"
             print(f"{image.path.name}: {best}")
             progress.advance(image.path.name)
     rows = [done[path] for path in paths if path in done]
@@ -222,7 +230,7 @@ def predict_images(
 
 
 def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
-    """Top interactions of an image, best first, each verb of an object once."""
+    """Best interactions of an image, best first, with each verb of an object once."""
     best: dict[str, float] = {}
     for pair in pairs:
         for verb in pair["verbs"]:
@@ -232,13 +240,13 @@ def _best_triplets(pairs: Sequence[Mapping[str, Any]], most: int = 3) -> list[st
 
 
 def _drawn_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names of drawn images, without their ending: as given by the order of the paths."""
+    """File names of drawings, without suffix; equal names are numbered in the order of the paths."""
     names: set[str] = set()
     return {path: _unused(path.stem, names) for path in paths}
 
 
 def _unused(stem: str, names: set[str]) -> str:
-    """`stem`, with a number behind it where images of two folders share their name."""
+    """`stem`, with a number appended if images of two folders have the same name."""
     name, number = stem, 2
     while name in names:
         name, number = f"{stem}-{number}", number + 1

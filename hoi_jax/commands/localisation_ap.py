@@ -1,10 +1,10 @@
-"""Box AP and mask AP (COCO's) of the instances that a system finds, for the cascade after each of its stages.
+"""COCO box AP and mask AP of the instances found by a system, for the cascade after each of its stages.
 
     python -m hoi_jax.commands.localisation_ap --workdir runs/cascade --stages 1 2 3
     python -m hoi_jax.commands.localisation_ap --workdir runs/cascade-mask --stages 1 2 3 --out localisation.json
 
-"After stage t" is what the first t heads of the checkpoint find together, as a network of t stages does. Masks are
-scored where the network predicts them, on the pixels that it saw.
+"After stage t" means the detections of the first t heads of the checkpoint together, as in a network of t stages.
+Masks are scored if the network predicts them, at the resolution of its input.
 """
 
 import argparse
@@ -30,13 +30,13 @@ def localisation_config(config: Mapping[str, Any], stages: int | None) -> dict[s
     """The config without relations, with `stages` stages of the cascade, and annotated masks in full size.
 
     Raises:
-      ValueError: stages are asked of a system that has none, or more than were trained.
+      ValueError: the system has no stages, or fewer than `stages`.
     """
     changed = copy.deepcopy(dict(config))
     model = changed["model"]
     if stages is not None:
         if not 1 <= stages <= model.get("stages", 0):
-            raise ValueError(f"stages is {stages}: the run has {model.get('stages', 'no')} stages")
+            raise ValueError(f"stages is {stages}, but the run has {model.get('stages', 'no')} stages")
         model["stages"] = stages
         model["loss"] = {**model.get("loss", {}), "parts": "detector"}
     changed["sizes"]["mask_hw"] = changed["sizes"]["image_hw"]
@@ -46,7 +46,7 @@ def localisation_config(config: Mapping[str, Any], stages: int | None) -> dict[s
 def found_instances(
     predictions: Mapping[str, np.ndarray], image_hw: tuple[int, int], padded_hw: tuple[int, int]
 ) -> Instances:
-    """Instances of one image's predictions (without batch axis), with masks where there are any."""
+    """Instances of one image's predictions (without batch axis), with masks if predicted."""
     if "instance_xyxy_px" not in predictions:
         raise ValueError("predictions have no field 'instance_xyxy_px': the system does not localise instances")
     rows = np.flatnonzero(predictions["instance_valid"])
@@ -72,7 +72,7 @@ def annotated_instances(batch: Mapping[str, np.ndarray], row: int, image_hw: tup
 def localisation_ap(
     variables: Any, config: Mapping[str, Any], data_dir: Path, split: str | None, stages: int | None
 ) -> dict[str, float]:
-    """AP, AP50, AP75 of boxes and, where they are predicted, of masks; 0 to 1."""
+    """AP, AP50 and AP75 of boxes and, if predicted, of masks, in [0, 1]."""
     experiment = ex.load_experiment(localisation_config(config, stages))
     system = experiment.build_system()
     directory = data_dir / experiment.dataset.name
@@ -95,12 +95,14 @@ def localisation_ap(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--workdir", type=Path, required=True, help="folder of the trained run, or an exported checkpoint"
     )
-    parser.add_argument("--stages", type=int, nargs="+", help="after how many stages (default: the system as it is)")
+    parser.add_argument(
+        "--stages", type=int, nargs="+", help="numbers of stages to score (default: those of the system)"
+    )
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--split", help="default: the config's evaluation split")

@@ -23,7 +23,7 @@ from hoi_jax.report.run import write_files_report
 from hoi_jax.vocab import Vocabulary
 
 META_FILE = "hoi_jax.json"
-"""Of a built dataset (`data.records`)."""
+"""Metadata file of a built dataset (`data.records`)."""
 BENCHMARK_OPTIONS = {"predictions", "annotations", "against", "dataset"}
 """Fields of a request that apply to the datasets of `BENCHMARKS`; any other that is set is refused."""
 
@@ -56,11 +56,12 @@ class FileRequest:
 def score_files(request: FileRequest) -> tuple[dict[str, EvaluationResult], Vocabulary]:
     """Results by name and the vocabulary of their classes.
 
-    The names are those of `Scorer.results`, with what `interactiveness_from` and `calibration` change, and "against"
-    for the other file as it is, drawn on the same images.
+    The names are those of `Scorer.results`; `interactiveness_from` and `calibration` are applied to the model's
+    predictions. "against" is the unchanged other file, with bootstrap draws of the same images.
 
     Raises:
-      io.DataError: naming file, record and field. ValueError: what was asked for does not fit the files.
+      io.DataError: a file is malformed; the message names file, record and field.
+      ValueError: an option does not fit the files.
     """
     if request.dataset is not None and request.dataset in BENCHMARKS:
         return _score_benchmark(request, request.dataset)
@@ -100,9 +101,9 @@ def _score_benchmark(request: FileRequest, dataset: str) -> tuple[dict[str, Eval
 
 
 def _comparable(request: FileRequest, model: EvaluationResult, other: EvaluationResult) -> EvaluationResult:
-    """`other`. Raises ValueError where the two were scored by different rules."""
+    """`other`. Raises ValueError if the two results have different protocols."""
     if reasons := protocol_mismatches(model, other):
-        raise ValueError(f"{request.predictions} and {request.against} are not alike: {'; '.join(reasons)}")
+        raise ValueError(f"{request.predictions} and {request.against} are not comparable: {'; '.join(reasons)}")
     return other
 
 
@@ -124,10 +125,12 @@ def _scorer(request: FileRequest, predictions: Path) -> Scorer:
 
 
 def read_images(request: FileRequest, annotations: Annotations, image_ids: set[int]) -> dict[int, np.ndarray]:
-    """`image_id` -> image, of a folder by file name, else of the records that the labels lie beside; those found.
+    """`image_id` -> image, from a folder by file name or else from the records beside the labels.
+
+    Missing images are left out.
 
     Raises:
-      io.DataError: an image is there and cannot be read.
+      io.DataError: an image exists but cannot be read.
     """
     found: dict[int, np.ndarray] = {}
     if request.images:
@@ -137,7 +140,7 @@ def read_images(request: FileRequest, annotations: Annotations, image_ids: set[i
         return found
     split = request.annotations.name.removesuffix(".npz").removeprefix("annotations_")
     if (request.annotations.parent / META_FILE).is_file() and request.annotations.name == f"annotations_{split}.npz":
-        # Here and not above: only the records of a built dataset need TensorFlow.
+        # Imported here, since only the records of a built dataset need TensorFlow.
         from hoi_jax.data.records import RecordFiles
 
         found = RecordFiles(request.annotations.parent, split).images(image_ids)

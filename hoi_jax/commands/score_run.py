@@ -30,7 +30,7 @@ from hoi_jax.visualization.masks import draw_row, scene_of_row
 from hoi_jax.vocab import Vocabulary
 
 ATTENTION_IMAGES = 3
-"""Images of the report that show with attention maps, one pair each."""
+"""Number of images with attention maps in the report, with one pair each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +48,28 @@ class RunRequest:
 
 
 def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabulary]:
-    """Results by name, "model" and what to compare it with, and the vocabulary of their classes.
+    """Results by name ("model" and its baselines) and the vocabulary of their classes.
 
     Raises:
-      io.DataError, ValueError, RuntimeError: no such checkpoint, dataset or split, or a config that does not fit.
+      io.DataError, ValueError, RuntimeError: checkpoint, dataset or split do not exist, or the config does not fit.
     """
     from absl import logging
     from tqdm import tqdm
 
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    logging.set_verbosity(logging.ERROR)  # hides Orbax's warnings about reading checkpoints
     workdir = find_folder(request.workdir)
     variables, config_text, metadata = load_for_evaluation(workdir, request.checkpoint)
     experiment = ex.load_experiment(ex.read_config(request.config) if request.config else json.loads(config_text))
     directory = Path(request.data_dir) / experiment.dataset.name
     fingerprint = ex.dataset_fingerprint(experiment, directory)
     if fingerprint != metadata.dataset_fingerprint:
-        print(f"note: trained on records {metadata.dataset_fingerprint}, these are {fingerprint}", file=sys.stderr)
+        print(f"note: trained on records {metadata.dataset_fingerprint}, scored on {fingerprint}", file=sys.stderr)
     split = request.split or experiment.dataset.eval_split
     system = experiment.build_system()
     ex.check_requirements(experiment, directory, system, "predict")
     pipeline = ex.eval_pipeline(experiment, directory, split, system.needs_predict)
     manifest = {"system": system.name, "step": metadata.step, "split": split, "dataset": experiment.dataset.name}
-    # An exported checkpoint lies among the sources: nothing is written into it.
+    # Nothing is written into the folder of an exported checkpoint.
     folder = Path("runs") / workdir.name if is_exported(workdir) else workdir
     predictions_path = folder / f"predictions_{split}.npz"
     with tqdm(total=pipeline.files.num_examples, desc=f"predicting {split}", unit="img") as bar:
@@ -102,9 +102,9 @@ def score_run(request: RunRequest) -> tuple[dict[str, EvaluationResult], Vocabul
 def draw_attention_maps(
     system: System, variables: Any, batch: Mapping[str, np.ndarray], vocabulary: Vocabulary
 ) -> list[tuple[str, Image.Image]]:
-    """Drawings of attention maps and of masks, for the first images of a batch, with captions.
+    """Drawings, with captions, of attention maps and masks for the first images of a batch.
 
-    Empty for systems that have neither.
+    Empty for systems without either.
     """
     import jax
 

@@ -1,10 +1,10 @@
-"""Images and PIC files of relation segmentation, from a trained run whose system predicts masks.
+"""Draw relation segmentation and write PIC result files, from a trained run with predicted masks.
 
     python -m hoi_jax.commands.segment_relations --workdir runs/cascade-mask --out segments --images 8
     python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic --out results --images 0
 
-Writes one drawn image for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
-Recognition"), and for all images what PIC's evaluation reads: `relations_<split>.json`, `semantic/NAME.png` and
+Writes a drawing for each of the first images of the split (Figure 5 of "Cascaded Human-Object Interaction
+Recognition"), and the input of PIC's evaluation for all images: `relations_<split>.json`, `semantic/NAME.png` and
 `instance/NAME.png`.
 """
 
@@ -49,7 +49,10 @@ def segment(
     checkpoint: str = "best",
     split: str | None = None,
 ) -> int:
-    """Writes all files; returns the number of images. `min_score`: of the verbs on the images; files have all.
+    """Write all files; return the number of images.
+
+    Args:
+      min_score: smallest score of drawn verbs; the files have all verbs.
 
     Raises:
       ValueError: the system predicts no masks.
@@ -88,13 +91,15 @@ def segment(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the trained run")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data-dir", "--data_dir", type=Path, default=Path("data"), help="folder of built datasets")
     parser.add_argument("--images", type=int, default=8, help="images to draw (default: 8)")
-    parser.add_argument("--min-score", type=float, default=LEAST_DRAWN, help="of drawn verbs (default: %(default)s)")
+    parser.add_argument(
+        "--min-score", type=float, default=LEAST_DRAWN, help="smallest score of drawn verbs (default: %(default)s)"
+    )
     parser.add_argument("--checkpoint", default="best", help="best, last or a step number (default: best)")
     parser.add_argument("--split", help="default: the config's evaluation split")
     options = parser.parse_args(arguments)

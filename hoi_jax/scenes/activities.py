@@ -1,6 +1,6 @@
 """Activities: poses of their people, placement of their objects, and intended verbs.
 
-An activity only proposes: `world` keeps a play when the rules of `verbs` find exactly the intended verbs in it.
+Activities are proposals: `world` accepts a play only if the rules of `verbs` find exactly the intended verbs in it.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from hoi_jax.vocab.scenes import VERBS_OF_OBJECT
 LARGE = ("bicycle", "horse", "dog")
 RIDE_GRIP: dict[str, Point] = {"bicycle": (0.14, -0.45), "horse": (0.22, -0.2)}
 STANDING_OBJECTS = ("bicycle", "horse", "bench", "chair", "dog", "skateboard", "cart", "ball")
-"""Objects that stand on the ground; the others lie on a plinth when nobody holds them."""
+"""Objects that stand on the ground; the others are on a plinth unless somebody holds them."""
 
 
 @dataclasses.dataclass
@@ -29,7 +29,7 @@ class Play:
 
 
 def unheld(layout: Layout, name: str, u: float) -> SceneObject:
-    """An object at u that nobody uses: on the ground or on a plinth."""
+    """An unused object at u, on the ground or on a plinth."""
     if name in STANDING_OBJECTS:
         return layout.grounded(name, u, flip=layout.rng.sign())
     kind = KINDS[name]
@@ -104,7 +104,7 @@ def _pusher(layout: Layout, u: float, hands: tuple[Point, Point], turn: int, gaz
 
 
 def _steep_look(layout: Layout, side: int) -> Point:
-    """A look clearly to one side that passes above or below a partner at the other end of the object."""
+    """A gaze clearly to one side that passes above or below a partner at the other end of the object."""
     angle = layout.rng.between(-0.85, -0.5) if layout.rng.chance(0.6) else layout.rng.between(0.8, 0.95)
     return (side * math.cos(angle), math.sin(angle))
 
@@ -132,7 +132,7 @@ def _pushed(layout: Layout, name: str) -> SceneObject:
 
 
 def _ends(obj: SceneObject, side: int) -> tuple[Point, Point]:
-    """Where two hands take hold of the rear (1) or front (-1) end of an object."""
+    """Positions of two hands at the rear (1) or front (-1) end of an object."""
     (x1, y1), (x2, y2) = obj.kind.push
     if side > 0:
         return obj.at((x1, y1)), obj.at((x2, y2))
@@ -140,7 +140,7 @@ def _ends(obj: SceneObject, side: int) -> tuple[Point, Point]:
 
 
 def push_together(layout: Layout, name: str) -> Play:
-    """One pushes behind, one pulls in front, both look the way they go."""
+    """One person pushes at the rear and one pulls at the front; both look in the direction of motion."""
     obj = _pushed(layout, name)
     end = layout.forward(obj.at((0.47, 0.0)))
     behind = _pusher(layout, 0.0, _ends(obj, 1), 1, _steep_look(layout, layout.facing), 1.0)

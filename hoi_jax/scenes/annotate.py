@@ -1,4 +1,4 @@
-"""From a finished scene to its record: visible boxes, masks, keypoints, faces, parts, pairs, actions, labels."""
+"""Records of finished scenes: visible boxes, masks, keypoints, faces, parts, pairs, actions and labels."""
 
 import dataclasses
 import io
@@ -32,7 +32,7 @@ class Instances:
 
 
 def _visible_window(ids: np.ndarray, value: int, box: Box) -> tuple[tuple[int, int, int, int], np.ndarray] | None:
-    """Tight integer box (x1, y1, x2, y2) of the pixels with `value`, and those pixels; None when too few are left."""
+    """Tight integer box (x1, y1, x2, y2) of the pixels with `value`, and those pixels; None if there are too few."""
     height, width = ids.shape
     pad = 0.15 * max(box[2] - box[0], box[3] - box[1]) + 3.0
     x1, y1 = max(0, int(box[0] - pad)), max(0, int(box[1] - pad))
@@ -57,7 +57,7 @@ def encode_png(array: np.ndarray) -> bytes:
 
 
 def _clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes [N, 4] cut to the image; those with no area left become zero."""
+    """Boxes [N, 4] clipped to the image; those without area become zero."""
     limit = np.array([width, height, width, height], np.float64)
     boxes = np.minimum(np.maximum(boxes, 0.0), limit)
     keep = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
@@ -82,7 +82,7 @@ def _around(points: Sequence[tuple[float, float]], pad_x: float, pad_y: float) -
 
 
 def part_boxes(person: Person) -> np.ndarray:
-    """[10, 4] boxes of the body parts in HAKE order, not yet cut to the image."""
+    """[10, 4] boxes of the body parts in HAKE order, not yet clipped to the image."""
     k, h, r = person.keypoints, person.height, person.head_radius
     arm, leg, foot, hand = (ARM_RADIUS + 0.01) * h, (LEG_RADIUS + 0.01) * h, 0.07 * h, 0.06 * h
     return np.array([
@@ -95,7 +95,7 @@ def part_boxes(person: Person) -> np.ndarray:
 
 
 def _face_box(person: Person, ids: np.ndarray, value: int) -> Box:
-    """Box of the face; zero where neither nose nor an eye is visible."""
+    """Box of the face; zero if neither the nose nor an eye is visible."""
     seen = _keypoints(person, ids, value)[:3, 2]
     if not np.any(seen == 1.0):
         return (0.0, 0.0, 0.0, 0.0)
@@ -105,7 +105,7 @@ def _face_box(person: Person, ids: np.ndarray, value: int) -> Box:
 
 
 def visible_instances(entities: Sequence[Entity], ids: np.ndarray) -> Instances:
-    """Tables of all entities of which enough is visible; `ids` has n + 1 where entity n is seen."""
+    """Tables of all sufficiently visible entities; `ids` is n + 1 at pixels of entity n."""
     height, width = ids.shape
     kept, boxes, masks = [], [], []
     for index, entity in enumerate(entities):
@@ -178,9 +178,9 @@ def pair_rows(
 def action_rows(
     entities: Sequence[Entity], table: Instances, verbs: PairVerbs
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The second label view: persons [N], actions [N, A] in {0, 1}, roles [N, A, 2] (rows of instances or -1).
+    """Labels of action style: persons [N], actions [N, A] in {0, 1}, roles [N, A, 2] (rows of instances or -1).
 
-    Where an action has several objects the nearest one is the role.
+    If an action has several objects, the nearest one is the role.
     """
     row_of = {entity: row for row, entity in enumerate(table.entity)}
     people = [row for row, index in enumerate(table.entity) if isinstance(entities[index], Person)]
@@ -207,7 +207,7 @@ def action_rows(
 
 
 def hoi_labels(classes: np.ndarray, humans_objects_verbs: Sequence[tuple]) -> np.ndarray:
-    """[C] image-level labels: 1 where some pair shows the class, -1 elsewhere."""
+    """[C] image-level labels: 1 if a pair has the class, else -1."""
     labels = np.full(len(SCENES.hois), -1, np.int32)
     for _, target, verb, *_ in humans_objects_verbs:
         labels[SCENES.hoi_table[verb, classes[target]]] = 1

@@ -1,4 +1,4 @@
-"""The appearance of every kind of object: rows for `draw`, from its body colour, in the object's own coordinates.
+"""Appearance of every kind of object: rows for `draw` in object coordinates, given the body colour.
 
 Outlines agree with the contact capsules in `objects.KINDS`; lines and radii are shares of the width.
 """
@@ -11,7 +11,7 @@ from hoi_jax.scenes.people import Colour
 BLACK, WHITE, GREY, STEEL = (20, 20, 22), (250, 250, 250), (120, 120, 125), (185, 190, 200)
 WOOD, SCREEN, LEAF, TYRE = (150, 100, 50), (90, 200, 255), (40, 140, 40), (45, 45, 50)
 
-Rows = tuple[Any, ...]  # of tuples with different fields, see draw._strokes
+Rows = tuple[Any, ...]  # tuples with different fields, see draw._strokes
 
 
 def _dark(colour: Colour) -> Colour:

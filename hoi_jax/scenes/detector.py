@@ -40,7 +40,7 @@ def _clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _shake(boxes: np.ndarray, rng: Rng, amount: float, height: int, width: int) -> np.ndarray:
-    """Boxes [N, 4] with every side moved; empty ones stay empty, others keep at least 2 px where they were."""
+    """Boxes [N, 4] with every side moved; empty ones stay empty, others are at least 2 px wide and high."""
     size = np.tile(boxes[:, 2:] - boxes[:, :2], (1, 2))
     moved = _clip(boxes + rng.normal(boxes.shape) * amount * size, height, width)
     broken = np.any(moved[:, 2:] - moved[:, :2] < 2.0, axis=1)
@@ -58,7 +58,7 @@ def _shake_keypoints(keypoints: np.ndarray, boxes: np.ndarray, rng: Rng, noise: 
 
 
 def _false_positives(rng: Rng, noise: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes [F, 4], classes [F], scores [F] of objects that are not there."""
+    """Boxes [F, 4], classes [F] and scores [F] of false positives."""
     count, product, limit = 0, rng.unit(), float(np.exp(-FALSE_POSITIVES * noise))
     while product > limit:  # Knuth's draw from a Poisson distribution
         count, product = count + 1, product * rng.unit()

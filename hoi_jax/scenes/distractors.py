@@ -1,4 +1,4 @@
-"""Distractors: bystanders, unused objects, and decoys that share only boxes with a verb."""
+"""Distractors: bystanders, unused objects, and decoys that share only the boxes with a verb."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from hoi_jax.scenes.verbs import Entity
 
 
 def idle(layout: Layout, name: str = "person") -> Play:
-    """Somebody who does nothing to anybody: stands, walks, crouches or lifts a leg, arms anywhere."""
+    """A person without interaction who stands, walks, crouches or lifts a leg, with arms in any position."""
     kind = layout.rng.unit()
     if kind < 0.15:
         person = layout.person(lead_foot=layout.spot(0.32, layout.rng.between(0.1, 0.2)), lean=-0.1, calm=0.6)
@@ -25,14 +25,14 @@ def idle(layout: Layout, name: str = "person") -> Play:
 
 
 def lone_object(layout: Layout, name: str) -> Play:
-    """An object that nobody uses."""
+    """An unused object."""
     return Play([unheld(layout, name, 0.0)], {})
 
 
 def decoy(layout: Layout, verb: str, play: Play) -> Play:
-    """The boxes of an activity without the activity: same places as in `play`, but idle limbs and looks.
+    """The boxes of an activity without the activity: positions as in `play`, but idle limbs and gaze.
 
-    What is off the ground hangs on a thread. So boxes alone do not tell a verb from nothing.
+    Objects off the ground hang on a thread. Decoys ensure that boxes alone do not determine a verb.
     """
     entities: list[Entity] = []
     for entity in play.entities[:2]:
@@ -48,7 +48,7 @@ def decoy(layout: Layout, verb: str, play: Play) -> Play:
 
 
 def _without_activity(layout: Layout, actor: Person, verb: str, target: Entity) -> Person:
-    """Somebody idle where `actor` is, clear of what `actor` touches."""
+    """An idle person at the position of `actor` who does not touch what `actor` touches."""
     u, turn = layout.forward(actor.pelvis), actor.facing * layout.facing
     pelvis_v = STANDING_PELVIS
     if verb in ("push", "push_together", "hold") and layout.up(actor.pelvis) < 0.4:

@@ -1,7 +1,7 @@
 """Drawing of people, objects and backgrounds: lists of coloured shapes, painted in colour and as an id map.
 
 A shape is (kind, coordinates in pixels, line width, colour). The colour image is painted at twice the size and
-reduced (smooth edges); the id map tells for every pixel which entity is visible there.
+reduced (smooth edges); the id map has the visible entity of every pixel.
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ def _limb(points: tuple[Point, ...], width: float, colour: Colour) -> list[Shape
 
 
 def person_shapes(person: Person) -> list[Shape]:
-    """A person from the back to the front: far limbs, trunk, head with a face, near limbs."""
+    """Shapes of a person from back to front: far limbs, trunk, head with a face, near limbs."""
     k, h, appearance = person.keypoints, person.height, person.appearance
     arm, leg = 2 * ARM_RADIUS * h, 2 * LEG_RADIUS * h
     near_right = person.facing > 0
@@ -110,7 +110,7 @@ def _head_shapes(person: Person) -> list[Shape]:
 
 
 def _strokes(obj: SceneObject, rows: Rows) -> list[Shape]:
-    """Shapes from rows in the object's own coordinates; line widths and radii are shares of the width.
+    """Shapes from rows in object coordinates; line widths and radii are shares of the width.
 
     Rows: ("dot", x, y, r, colour[, ry share of height]), ("line", width, colour, points...),
     ("poly", colour, points...).
@@ -128,12 +128,12 @@ def _strokes(obj: SceneObject, rows: Rows) -> list[Shape]:
 
 
 def object_shapes(obj: SceneObject) -> list[Shape]:
-    """An object in its own look; lines and dots follow the contact outline of its kind."""
+    """Shapes of an object; lines and dots follow the contact outline of its kind."""
     return _strokes(obj, APPEARANCES[obj.name](obj.colour))
 
 
 def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: int | None = None) -> None:
-    """Draws shapes at `scale` times their coordinates, in their colours or all in the value `fill`."""
+    """Draw shapes at `scale` times their coordinates, in their colours or all with the value `fill`."""
     for kind, coordinates, width, colour in shapes:
         xy = [value * scale for value in coordinates]
         ink = colour if fill is None else fill
@@ -146,7 +146,7 @@ def paint(canvas: ImageDraw.ImageDraw, shapes: list[Shape], scale: float, fill: 
 
 
 def background_shapes(rng: Rng, height: int, width: int) -> list[Shape]:
-    """Sky, ground and clutter (hills, trees, posts, houses, stains) in muted colours."""
+    """Shapes of sky, ground and clutter (hills, trees, posts, houses, stains) in muted colours."""
     horizon = height * rng.between(0.3, 0.5)
     tone = rng.below(5)
     ground = ((140, 165, 115), (175, 165, 140), (150, 150, 150), (185, 170, 150), (120, 145, 130))[tone]
@@ -179,7 +179,7 @@ def background_shapes(rng: Rng, height: int, width: int) -> list[Shape]:
 
 
 def plinth_shapes(obj: SceneObject) -> list[Shape]:
-    """The plinth below, or the thread above, an object that nobody holds; both belong to the background."""
+    """The plinth below or the thread above an unheld object; both belong to the background."""
     if obj.hangs:
         x, top = obj.centre[0], obj.box[1]
         return [line(((x, 0.0), (x, top)), 0.75, (90, 90, 95))]
@@ -193,7 +193,7 @@ def plinth_shapes(obj: SceneObject) -> list[Shape]:
 def render(
     entities: list[Person | SceneObject], background: list[Shape], height: int, width: int
 ) -> tuple[Image.Image, np.ndarray]:
-    """Paints a scene.
+    """Paint a scene.
 
     Args:
       entities: in drawing order, farthest first; entity n gets the value n + 1 in the id map.

@@ -1,6 +1,6 @@
-"""Plane geometry of the scenes: points, capsules, rays, two-link limbs. Plain floats: faster than tiny arrays.
+"""Plane geometry of the scenes: points, capsules, rays, two-link limbs. Plain floats are faster than tiny arrays.
 
-x grows to the right and y downwards, in pixels of the image. A capsule (x1, y1, x2, y2, radius) is everything
+x grows to the right and y downwards, in pixels of the image. A capsule (x1, y1, x2, y2, radius) is the set of points
 within `radius` of a segment; bodies and objects are unions of capsules.
 """
 
@@ -33,7 +33,7 @@ def outline_distance(point: Point, capsules: tuple[Capsule, ...]) -> float:
 def ray_circle(origin: Point, direction: Point, centre: Point, radius: float) -> float | None:
     """Distance along the ray (unit `direction`) to the foot of the perpendicular from `centre`, or None for a miss.
 
-    The ray hits when the circle's centre lies ahead and nearer than `radius` to it.
+    The ray hits when the centre of the circle is ahead and closer than `radius` to the ray.
     """
     dx, dy = centre[0] - origin[0], centre[1] - origin[1]
     along = dx * direction[0] + dy * direction[1]
@@ -48,9 +48,9 @@ def unit(dx: float, dy: float) -> Point:
 
 
 def two_link(root: Point, target: Point, upper: float, lower: float, bend: Point) -> tuple[Point, Point]:
-    """Middle and end joint of a two-link limb from `root` that reaches for `target`.
+    """Middle and end joint of a two-link limb that reaches from `root` for `target`.
 
-    The end is the nearest reachable point on the line to the target. Of the two solutions for the middle joint the
+    The end is the nearest reachable point on the line to the target. Of the two solutions for the middle joint, the
     one further in direction `bend` is taken.
     """
     dx, dy = target[0] - root[0], target[1] - root[1]

@@ -1,4 +1,4 @@
-"""Layout of one activity: its spot, scale and direction, and helpers to place people and objects there.
+"""Layout of one activity: its position, scale and direction, and helpers to place people and objects.
 
 Positions in a layout are (u, v) in heights of its people: u forwards from the actor, v upwards from the ground.
 """
@@ -48,11 +48,11 @@ class Layout:
         return (self.x + self.facing * u * self.height, self.ground - v * self.height)
 
     def forward(self, point: Point) -> float:
-        """The u of a pixel position."""
+        """Coordinate u of a pixel position."""
         return (point[0] - self.x) * self.facing / self.height
 
     def up(self, point: Point) -> float:
-        """The v of a pixel position."""
+        """Coordinate v of a pixel position."""
         return (self.ground - point[1]) / self.height
 
     def appearance(self) -> Appearance:
@@ -60,7 +60,7 @@ class Layout:
         return Appearance(pick(SKINS), pick(HAIRS), pick(SHIRTS), pick(TROUSERS), pick(SHOES))
 
     def obj(self, name: str, u: float, v: float, *, flip: int = 1, front: float = 0.0) -> SceneObject:
-        """An object whose centre is at (u, v); flip -1 turns its front towards the actor."""
+        """An object with its centre at (u, v); flip -1 turns its front towards the actor."""
         return make_object(
             name, self.spot(u, v), self.height, flip=self.facing * flip, colour=self.rng.below(6),
             depth=self.ground + front, scale=self.rng.between(0.85, 1.2),
@@ -73,13 +73,13 @@ class Layout:
         return dataclasses.replace(draft, centre=(draft.centre[0], draft.centre[1] + drop))
 
     def hold_at(self, draft: SceneObject, anchor: Point, goal: Point) -> SceneObject:
-        """Moves an object so that its own point `anchor` comes to lie on the pixel position `goal`."""
+        """The object moved so that `anchor`, in object coordinates, is at the pixel position `goal`."""
         here = draft.at(anchor)
         centre = (draft.centre[0] + goal[0] - here[0], draft.centre[1] + goal[1] - here[1])
         return dataclasses.replace(draft, centre=centre)
 
     def free_gaze(self) -> Point:
-        """A look at nothing in particular: into the camera or somewhere about the horizontal."""
+        """A gaze without a target: into the camera or roughly horizontal."""
         if self.rng.chance(0.25):
             return CAMERA
         side = self.facing if self.rng.chance(0.7) else -self.facing
@@ -87,7 +87,7 @@ class Layout:
         return (side * math.cos(angle), math.sin(angle))
 
     def free_hand(self, u: float, lead: bool, calm: float) -> Point:
-        """Where an idle hand is: it hangs down, rests on the hip, or (share 1 - calm) is raised or stretched out."""
+        """Position of an idle hand: hanging down, on the hip, or (with share 1 - calm) raised or stretched out."""
         forward = SHOULDER_HALF if lead else -SHOULDER_HALF
         side = 1.0 if lead else -1.0
         if not self.rng.chance(calm):
@@ -117,10 +117,10 @@ class Layout:
         front: float = 0.0,
         calm: float = 0.65,
     ) -> Person:
-        """A person with the pelvis at (u, pelvis_v); turn -1 makes it face back to the actor.
+        """A person with the pelvis at (u, pelvis_v); turn -1 makes it face back towards the actor.
 
-        lead/trail: the limb on the side to which the person faces, and the other one. Positions are pixels; hands
-        and feet left out hang down and stand on the ground. `look_to` is a pixel position to look at.
+        lead/trail: the limb on the side that the person faces, and the other one. Positions are in pixels; by default
+        hands hang down and feet stand on the ground. `look_to` is a pixel position to look at.
         """
         layout = Layout(self.rng, self.x, self.ground, self.height, self.facing * turn)
         own_u = layout.forward(self.spot(u, 0.0))

@@ -1,7 +1,7 @@
-"""The fourteen objects beside people: size, outline for contact, and the places where bodies touch them.
+"""The fourteen object classes other than people: size, contact outline, and contact points of bodies.
 
-Coordinates of a kind are shares of its width and height around its centre (x towards its front, y down); radii are
-shares of the width. `flip` mirrors an object. Sizes are shares of the height of the people beside it.
+Object coordinates are shares of its width and height around its centre (x towards its front, y down); radii are
+shares of the width. `flip` mirrors an object. Sizes are shares of the height of nearby people.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ class Kind:
 
     Attributes:
       width, height: size over the height of a person.
-      outline: capsules in the object's own coordinates.
+      outline: capsules in object coordinates.
       top: segment (x1, y1, x2, y2) on which hips or feet rest.
-      grip: where one hand holds it; grips: where two hands hold it; push: where two hands push it from behind;
-      kick: where a foot meets it.
-      colours: body colours to choose from.
+      grip: position of a single holding hand; grips: of two holding hands; push: of two hands pushing from behind;
+        kick: of a kicking foot.
+      colours: possible body colours.
     """
 
     width: float
@@ -121,10 +121,10 @@ KINDS: dict[str, Kind] = {
 
 @dataclasses.dataclass(frozen=True)
 class SceneObject:
-    """One object: class, centre and size in pixels, which side is its front, and its colour.
+    """One object: class, centre and size in pixels, side of its front, and colour.
 
-    `plinth`: height in the image of the ground below an object that lies on a plinth (which is background), or None.
-    `hangs`: it hangs on a thread from above (background too).
+    `plinth`: y of the ground below an object on a plinth (which is background), or None. `hangs`: whether it hangs on a
+    thread from above (also background).
     """
 
     name: str
@@ -146,7 +146,7 @@ class SceneObject:
         return KINDS[self.name]
 
     def at(self, point: Point) -> Point:
-        """A point of the object's own coordinates, in pixels of the image."""
+        """Pixel position of a point in object coordinates."""
         return (
             self.centre[0] + point[0] * self.width * self.flip,
             self.centre[1] + point[1] * self.height,
@@ -161,12 +161,12 @@ class SceneObject:
 
     @functools.cached_property
     def box(self) -> Box:
-        """Box around the outline, hidden parts too."""
+        """Box around the outline, including hidden parts."""
         return capsule_box(self.capsules)
 
     @property
     def top(self) -> tuple[float, float, float, float]:
-        """The segment that carries hips or feet, in pixels."""
+        """The segment that supports hips or feet, in pixels."""
         x1, y1, x2, y2 = self.kind.top
         return (*self.at((x1, y1)), *self.at((x2, y2)))
 
@@ -176,7 +176,7 @@ class SceneObject:
 
     @property
     def aim_circles(self) -> tuple[tuple[Point, float], ...]:
-        """Target area of a look or a pointing arm."""
+        """Target area of a gaze or a pointing arm."""
         return ((self.centre, 0.42 * math.sqrt(self.width * self.height)),)
 
 

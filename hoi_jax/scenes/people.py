@@ -1,7 +1,7 @@
-"""Articulated people: a skeleton with 17 COCO keypoints that is posed by where hands and feet should go.
+"""Articulated people: a skeleton with 17 COCO keypoints, posed by target positions of hands and feet.
 
-All lengths are shares of the standing height. People are seen in a three-quarter view: the person's left side lies
-to the right in the image, and `facing` (+1 right, -1 left) says to which side knees bend and arms reach.
+All lengths are shares of the standing height. People are seen in a three-quarter view: the person's left side is
+on the right in the image, and `facing` (+1 right, -1 left) is the side to which knees bend and arms reach.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ UPPER_ARM, FOREARM, THIGH, SHIN = 0.17, 0.17, 0.23, 0.23
 SHOULDER_HALF, HIP_HALF = 0.08, 0.05
 ARM_RADIUS, LEG_RADIUS, TORSO_RADIUS, HAND_RADIUS = 0.028, 0.038, 0.085, 0.04
 STANDING_PELVIS = 0.45
-"""Height of the pelvis above the soles of a person who stands."""
+"""Height of the pelvis above the soles of a standing person."""
 SOLE = 0.03
 """Height of the ankle above the sole."""
 
@@ -40,8 +40,8 @@ class Person:
     Attributes:
       height: standing height.
       keypoints: 17 points in COCO order, whether visible or not.
-      pelvis, neck, head: middle of the hips, of the shoulders, of the head.
-      gaze: unit direction in the image in which the face looks; (0, 0) means into the camera.
+      pelvis, neck, head: centre of the hips, of the shoulders, of the head.
+      gaze: unit direction of the face in the image; (0, 0) means into the camera.
       facing: +1 or -1, see the module docstring.
       appearance: colours.
       depth: larger is nearer to the viewer (drawn later).
@@ -65,7 +65,7 @@ class Person:
 
     @property
     def crown(self) -> Point:
-        """Top of the head, opposite to the neck."""
+        """Top of the head, opposite the neck."""
         dx, dy = self.head[0] - self.neck[0], self.head[1] - self.neck[1]
         length = math.hypot(dx, dy)
         return (self.head[0] + dx / length * self.head_radius, self.head[1] + dy / length * self.head_radius)
@@ -89,23 +89,23 @@ class Person:
 
     @functools.cached_property
     def box(self) -> Box:
-        """Box around the whole body, hidden parts too."""
+        """Box around the whole body, including hidden parts."""
         return capsule_box(self.capsules)
 
     @property
     def aim_circles(self) -> tuple[tuple[Point, float], ...]:
-        """Target area of a look or a pointing arm: head and torso."""
+        """Target area of a gaze or a pointing arm: head and torso."""
         middle = ((self.neck[0] + self.pelvis[0]) / 2.0, (self.neck[1] + self.pelvis[1]) / 2.0)
         return (self.head, 0.12 * self.height), (middle, 0.14 * self.height)
 
 
 def mouth_of(head: Point, radius: float, gaze: Point) -> Point:
-    """Position of the mouth of a head that looks along `gaze`."""
+    """Position of the mouth of a head looking along `gaze`."""
     return (head[0] + 0.75 * radius * gaze[0], head[1] + radius * (0.45 + 0.25 * gaze[1]))
 
 
 def ears_of(head: Point, radius: float, gaze: Point) -> tuple[Point, Point]:
-    """Left and right ear; both move against the direction of the look."""
+    """Left and right ear; both move against the direction of the gaze."""
     shift = head[0] - 0.3 * radius * gaze[0]
     return (shift + 0.85 * radius, head[1]), (shift - 0.85 * radius, head[1])
 
@@ -120,7 +120,7 @@ def face_points(head: Point, radius: float, gaze: Point) -> tuple[Point, ...]:
 
 
 def skeleton(height: float, pelvis: Point, facing: int, lean: float) -> dict[str, Point]:
-    """Trunk joints of a person whose trunk leans `lean` radians towards `facing`: neck, head, shoulders, hips.
+    """Joints (neck, head, shoulders, hips) of a person whose trunk leans `lean` radians towards `facing`.
 
     Shoulders and hips are (left, right) under the keys left_shoulder, right_shoulder, left_hip, right_hip.
     """
@@ -150,15 +150,15 @@ def build_person(
     right_foot: Point,
     lean: float = 0.0,
 ) -> Person:
-    """Poses a person by inverse kinematics.
+    """Pose a person by inverse kinematics.
 
     Args:
       height: standing height, px.
-      pelvis: middle of the hips, px.
+      pelvis: centre of the hips, px.
       facing, appearance, depth, gaze: see `Person`.
-      left_hand, right_hand, left_foot, right_foot: where wrists and ankles should be, px; out of reach means the
-        limb stretches towards the point.
-      lean: of the trunk towards `facing`, radians.
+      left_hand, right_hand, left_foot, right_foot: target positions of wrists and ankles, px; a limb stretches towards
+        a target out of reach.
+      lean: angle of the trunk towards `facing`, radians.
     """
     trunk = skeleton(height, pelvis, facing, lean)
     joints = []

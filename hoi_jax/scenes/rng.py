@@ -10,7 +10,7 @@ _BLOCK = 512
 
 
 class Rng:
-    """A stream of random numbers that depends on its key (seed, index, stream) alone."""
+    """A stream of random numbers that depends only on its key (seed, index, stream)."""
 
     def __init__(self, *key: int):
         self._generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(key))))

@@ -1,9 +1,9 @@
-"""Settings of the scenes, the sizes of the dataset, and how often each class is meant to occur."""
+"""Settings of the scenes, sizes of the dataset, and intended frequencies of the classes."""
 
 import dataclasses
 
 TEST_OFFSET = 1_000_000
-"""Scene indices from here on are test scenes."""
+"""First scene index of the test splits."""
 
 SCENE_SIZES: dict[str, tuple[int, int]] = {"tiny": (64, 32), "small": (1600, 400), "full": (8000, 2000)}
 """Train and test images of each size; train indices count from 0, test indices from TEST_OFFSET."""
@@ -35,16 +35,16 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "cart": {"push": USUAL, "push_together": USUAL, "sit_on": SOME, "look_at": SOME, "stand_on": RARE,
              "ride": RARE},
 }  # fmt: skip
-"""How often an activity is drawn, by object and verb: a long tail."""
+"""Relative frequency of activities by object and verb, with a long tail."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SceneSettings:
-    """Parameters of a scene besides its index.
+    """Parameters that, with an index, determine a scene.
 
     Attributes:
       height_px, width_px: size of the image, from 64x64 to 800x1333.
-      seed: of the whole dataset.
+      seed: seed of the whole dataset.
       detector_noise: 0 gives the true boxes; 1 is the default detector (rates in `detector`).
       crowded_fraction: share of scenes with many people; the others are sparse.
     """

@@ -1,9 +1,9 @@
 """Definitions of the verbs: one geometric rule each, evaluated on the finished scene.
 
-No rule asks for the class of an object (a person as target only changes what two hands mean). A body part touches
-a target when its point lies within a tolerance of the target's outline; a look or a pointing arm is a ray that hits
+No rule depends on the class of an object (except that two hands on a person have another meaning). A body part touches
+a target when its point is within a tolerance of the target's outline; a gaze or a pointing arm is a ray that hits
 the nearest target ahead that is not touched. `margin` (shares of the person's height) widens every tolerance: a
-scene is accepted only if its labels are the same with and without `WIDE`, so that no label hangs on a pixel.
+scene is accepted only if its labels are the same with and without `WIDE`, so that no label depends on a single pixel.
 """
 
 import math
@@ -30,7 +30,7 @@ OFF_GROUND = 0.06
 
 
 class Touch(NamedTuple):
-    """Parts of a person that touch one target."""
+    """Body parts of a person that touch one target."""
 
     left_hand: bool
     right_hand: bool
@@ -48,7 +48,7 @@ class Touch(NamedTuple):
 
 
 def touch(person: Person, target: Entity, margin: float = 0.0) -> Touch | None:
-    """The contacts between a person and a target, or None where nothing touches."""
+    """The contacts between a person and a target, or None without contact."""
     h = person.height
     far = (0.08 + margin) * h
     a, b = person.box, target.box
@@ -77,20 +77,20 @@ def touch(person: Person, target: Entity, margin: float = 0.0) -> Touch | None:
 
 
 def _either(positive: str, negative: str, amount: float, margin: float) -> set[str]:
-    """One verb or the other by the sign of `amount`; both where it is within `margin` of zero."""
+    """One verb or the other by the sign of `amount`; both if it is within `margin` of zero."""
     if abs(amount) < margin:
         return {positive, negative}
     return {positive if amount > 0.0 else negative}
 
 
 def contact_verbs(person: Person, target: Entity, parts: Touch, margin: float = 0.0) -> set[str]:
-    """Verbs that follow from contact alone; nearer than `margin` to a border between two verbs, both of them.
+    """Verbs that follow from contact alone; both verbs if the distance to the border between them is below `margin`.
 
     sit_on: hips on the top, both ankles on the same side of the hips. ride: hips on the top, one ankle on either
     side (astride). stand_on: both feet on the top. kick: exactly one foot touches, stretched away from the hips.
-    hold: exactly one hand touches, or any hand of who sits or rides. carry: two hands on something lifted off the
-    ground. push: two hands on something on the ground, or on a person at arm's length. hug: two hands on a person
-    close by. wear: on the crown, no hand at it. eat: at the mouth, in a hand. talk_on: at an ear, in a hand.
+    hold: exactly one hand touches, or any hand of a person who sits or rides. carry: two hands on an object lifted off
+    the ground. push: two hands on an object on the ground, or on a person at arm's length. hug: two hands on a person
+    close by. wear: on the crown, without a hand. eat: at the mouth, in a hand. talk_on: at an ear, in a hand.
     """
     k, h = person.keypoints, person.height
     verbs = set()
@@ -122,7 +122,7 @@ def contact_verbs(person: Person, target: Entity, parts: Touch, margin: float = 
 
 
 def sight_distance(origin: Point, direction: Point, target: Entity, reach: float, slack: float) -> float | None:
-    """Distance along a ray to a target, None when it misses by more than `slack` px or lies beyond `reach` px."""
+    """Distance along a ray to a target; None if it misses by more than `slack` px or is beyond `reach` px."""
     best = None
     for centre, radius in target.aim_circles:
         along = ray_circle(origin, direction, centre, radius + slack)
@@ -132,7 +132,7 @@ def sight_distance(origin: Point, direction: Point, target: Entity, reach: float
 
 
 def pointing_rays(person: Person, margin: float = 0.0) -> list[tuple[int, Point, Point]]:
-    """(wrist keypoint, shoulder, unit direction) of every arm that is stretched and lifted."""
+    """(wrist keypoint, shoulder, unit direction) of every stretched and lifted arm."""
     rays, k = [], person.keypoints
     for shoulder, wrist in ((5, 9), (6, 10)):
         dx, dy = k[wrist][0] - k[shoulder][0], k[wrist][1] - k[shoulder][1]
@@ -156,12 +156,12 @@ def _first_hit(
 
 
 def _faces(person: Person) -> int:
-    """-1 or 1: the side to which the face clearly looks, 0 otherwise."""
+    """Side to which the face clearly looks, -1 or 1; otherwise 0."""
     return (person.gaze[0] > 0.5) - (person.gaze[0] < -0.5)
 
 
 def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str]], margin: float) -> None:
-    """Adds the verbs whose evidence lies on another person.
+    """Add the verbs that depend on another person.
 
     talk_to: two people look at each other. push_together: another person pushes the same object and looks to the
     same side. compete_for: another person looks at the same object from its other side, both within reach of it.
@@ -191,8 +191,8 @@ def _crew_verbs(entities: Sequence[Entity], verbs: dict[tuple[int, int], set[str
 def scene_verbs(entities: Sequence[Entity], margin: float = 0.0) -> PairVerbs:
     """All verbs of all (person, target) pairs, as indices into `entities`; pairs without a verb are absent.
 
-    look_at: the face's ray first hits the target, which nothing of the person touches. point_at: the same for the
-    ray of a stretched, lifted arm whose hand touches nothing. The rest: `contact_verbs`, `_crew_verbs`.
+    look_at: the ray of the face first hits the target, which the person does not touch. point_at: the same for the
+    ray of a stretched, lifted arm whose hand touches nothing. The others are in `contact_verbs` and `_crew_verbs`.
     """
     verbs: dict[tuple[int, int], set[str]] = {}
     for i, person in enumerate(entities):
@@ -221,9 +221,9 @@ def scene_verbs(entities: Sequence[Entity], margin: float = 0.0) -> PairVerbs:
 
 
 def disturbs(person: Person, target: Entity, sees_within: float = math.inf) -> bool:
-    """Whether a target would give a person a label (with `WIDE` tolerances) or take its present look away.
+    """Whether a target would add a label to a person (with `WIDE` tolerances) or block its present gaze.
 
-    `sees_within`: distance along the look to what the person looks at now; targets behind that do not disturb.
+    `sees_within`: distance along the gaze to its present target; targets behind that do not disturb.
     """
     h = person.height
     wide = touch(person, target, WIDE)
@@ -248,7 +248,7 @@ def postures(person: Person, verbs: frozenset[str]) -> set[str]:
     """Actions without an object: stand, walk, raise_arm.
 
     stand: hips high above both ankles, feet together, not seated. walk: both feet low and one stride apart.
-    raise_arm: a wrist is above the middle of the head. `verbs`: all that the person does to anything.
+    raise_arm: a wrist is above the middle of the head. `verbs`: all verbs of the person with any target.
     """
     k, h, found = person.keypoints, person.height, set()
     (lx, ly), (rx, ry) = k[15], k[16]
@@ -266,7 +266,7 @@ def postures(person: Person, verbs: frozenset[str]) -> set[str]:
 def part_states(person: Person, target: Entity, verb: str) -> tuple[int, ...]:
     """Which of the ten body parts (HAKE order) act in a verb: 1 acts, 0 does not.
 
-    Contact verbs name the parts that touch, with the limb that carries them; looks and talks name the head.
+    For contact verbs these are the touching parts and their limbs; for looking and talking, the head.
     """
     states = [0] * 10
     parts = touch(person, target)

@@ -1,8 +1,8 @@
-"""Sampling of a scene: which activities, where, how large, and who stands beside them.
+"""Sampling of a scene: its activities with position and size, and its bystanders.
 
-Proposals are kept only if the rules of `verbs` find in them exactly what was intended, with and without wide
-tolerances, and if nothing that is already on the scene gains or loses a label. So labels are decided by geometry,
-and the frequency of every class by the table `WEIGHTS`.
+Proposals are accepted only if the rules of `verbs` find exactly the intended verbs, with and without wide tolerances,
+and if no entity that is already in the scene gains or loses a label. Labels are therefore determined by geometry, and
+class frequencies by the table `WEIGHTS`.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ from hoi_jax.scenes.verbs import WIDE, Entity, disturbs, scene_verbs, sight_dist
 
 PLAYS: tuple[tuple[str, str], ...] = tuple((verb, obj) for obj, verbs in WEIGHTS.items() for verb in verbs)
 _CUMULATIVE = list(itertools.accumulate(WEIGHTS[obj][verb] for verb, obj in PLAYS))
-_CYCLE_STRIDE = 37  # coprime with the number of plays, so that a few scenes already meet many classes
+_CYCLE_STRIDE = 37  # coprime with the number of plays, so that a few scenes already cover many classes
 _MAIN_TRIES, _SIDE_TRIES, _DECOY_TRIES, _DECOY_POSES = 60, 10, 16, 3
 NEAR_USED_OBJECT = 0.65
-"""Share of bystanders who are put beside something that is there already."""
+"""Share of bystanders who are placed beside an existing entity."""
 
 
 @dataclasses.dataclass
 class World:
-    """Entities placed so far. `sights`: distance along the look of a person to its target, infinite without one."""
+    """Entities placed so far. `sights`: distance along the gaze of a person to its target, infinite without one."""
 
     height: int
     width: int
@@ -42,7 +42,7 @@ class World:
         return (0.0, 0.0, float(self.width), float(self.height))
 
     def add(self, play: Play) -> None:
-        """Puts a play on the scene."""
+        """Add a play to the scene."""
         for index, entity in enumerate(play.entities):
             sight = math.inf
             for (person, target), verbs in play.verbs.items():
@@ -54,7 +54,7 @@ class World:
 
 
 def inside_share(box: Box, frame: Box) -> float:
-    """Share of a box that lies inside the frame."""
+    """Share of a box inside the frame."""
     width = min(box[2], frame[2]) - max(box[0], frame[0])
     height = min(box[3], frame[3]) - max(box[1], frame[1])
     return max(0.0, width) * max(0.0, height) / ((box[2] - box[0]) * (box[3] - box[1]))
@@ -67,7 +67,7 @@ def is_consistent(play: Play) -> bool:
 
 
 def _has_room(world: World, play: Play) -> bool:
-    """Whether a play is in view and hides little of what is there."""
+    """Whether a play is in view and hides little of the existing entities."""
     crowd = 0.65 if world.crowded else 0.45
     for entity in play.entities:
         if inside_share(entity.box, world.frame) < (0.62 if isinstance(entity, Person) else 0.8):
@@ -78,7 +78,7 @@ def _has_room(world: World, play: Play) -> bool:
 
 
 def _keeps_labels(world: World, play: Play) -> bool:
-    """Whether a play neither gives labels to what is there, nor takes them away, nor gets any from it."""
+    """Whether a play and the existing entities neither add labels to each other nor remove any."""
     sights = World(world.height, world.width, world.crowded)
     sights.add(play)
     for entity, sight in zip(play.entities, sights.sights, strict=True):
@@ -95,7 +95,7 @@ def _fits(world: World, play: Play) -> bool:
 
 
 def _layout(world: World, rng: Rng, base: float, near: Entity | None = None) -> Layout:
-    """A spot for a play: people lower in the image are nearer and larger; `near` puts it beside something."""
+    """Layout of a play: people lower in the image are nearer and larger; `near` places it beside an entity."""
     unit = min(world.height, world.width)
     depth = rng.between(0.0, 1.0)
     ground = world.height * (0.6 + 0.38 * depth if world.crowded else 0.74 + 0.24 * depth)
@@ -109,7 +109,7 @@ def _layout(world: World, rng: Rng, base: float, near: Entity | None = None) -> 
 
 
 def _place(world: World, rng: Rng, verb: str, obj: str, base: float, tries: int) -> bool:
-    """Tries to put one activity on the scene, smaller and smaller if it finds no room."""
+    """Try to add an activity to the scene, smaller and smaller while there is no room; return whether it was added."""
     for attempt in range(tries):
         layout = _layout(world, rng, base * 0.88 ** (attempt // 5))
         play = ACTIVITIES[verb](layout, obj)
@@ -160,10 +160,10 @@ def _add_lone_object(world: World, rng: Rng, base: float) -> None:
 
 
 def main_play(index: int, rng: Rng) -> tuple[str, str]:
-    """The activity that a scene must show: by weight, except that some scenes take their turn in a cycle.
+    """The main activity of a scene, drawn by weight or, for some scenes, taken from a cycle through all activities.
 
-    The first train scenes go once through all activities, so that every HOI class has a train example. Every second
-    test scene goes on in the same cycle, so that rare classes can be measured.
+    The first train scenes go once through the cycle, so that every HOI class has a train example. Every second
+    test scene continues the cycle, so that rare classes can be measured.
     """
     turn = index
     if index >= TEST_OFFSET and (index - TEST_OFFSET) % 2 == 0:
@@ -174,7 +174,8 @@ def main_play(index: int, rng: Rng) -> tuple[str, str]:
 
 
 def sample_world(settings: SceneSettings, index: int) -> tuple[World, Rng]:
-    """Places everything of scene `index`; also returns the rng for what is drawn later (the background)."""
+    """(entities of scene `index`, generator for later draws such as the background)."""
+
     rng = Rng(settings.seed, index, 0)
     crowded = rng.chance(settings.crowded_fraction)
     verb, obj = main_play(index, rng)

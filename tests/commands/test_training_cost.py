@@ -34,7 +34,7 @@ def test_lengths_in_epochs_ask_for_the_images_of_one(capsys):
     config = "configs/defr_hico.py:backbone=b32"
     assert main([config]) == 2
     assert (
-        "configs/defr_hico.py:backbone=b32: the config trains for 10 epochs: give the images per epoch with --images"
+        "configs/defr_hico.py:backbone=b32: the config trains for 10 epochs; give the images per epoch with --images"
         in capsys.readouterr().err
     )
     assert main([config, "--images", "1280", "--set", "sizes.image_hw=(224, 224)", "model.inputs.size=224"]) == 0

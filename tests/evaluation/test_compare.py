@@ -153,7 +153,7 @@ def test_malformed_draws_and_draws_of_other_images_give_no_intervals(pair, capsy
     changed = read_result(pair / "b.json")
     dataclasses.replace(changed, manifest={**changed.manifest, "annotations_fingerprint": "0"}).write(pair / "b.json")
     assert run(pair, "--allow-unlike") == 0
-    assert "the draws are of different images" in capsys.readouterr().out
+    assert "the two results have draws of different images" in capsys.readouterr().out
     dataclasses.replace(results["b"], manifest={**results["b"].manifest, "bootstrap": {}}).write(pair / "b.json")
     assert run(pair) == 2
     assert "not the resampled metrics" in capsys.readouterr().err

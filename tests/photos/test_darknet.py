@@ -83,7 +83,7 @@ def test_old_files_have_a_shorter_head(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[net]", "[convolutional]", r"does not begin with \[net\]"),
+        ("[net]", "[convolutional]", r"expected \[net\]"),
         ("[yolo]", "[region]", r"layer 1 is \[region\]"),
         ("linear", "mish", "layer 0 .* only leaky or linear"),
         ("filters=7", "filters=8", r"layer 1 \[yolo\] gets 8 channels for 2 classes"),
@@ -101,7 +101,7 @@ def test_a_layer_that_is_not_known_is_named(tmp_path, old, new, message):
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
-    for size, message in ((0, "ends"), (27, "ends within layer 0, after 27 numbers"), (29, "136 bytes, .* take 132")):
+    for size, message in ((0, "ends"), (27, "ends within layer 0, after 27 numbers"), (29, "has 136 bytes, .* need 132")):
         with pytest.raises(CorruptFileError, match=f"net.weights: {message}"):
             read_network(*files(tmp_path, CFG.encode(), header() + bytes(4 * size)))
     with pytest.raises(CorruptFileError, match="net.weights"):

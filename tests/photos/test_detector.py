@@ -76,7 +76,7 @@ def test_the_line_to_run_pins_the_package_whose_digests_are_known():
 def test_other_objects_than_those_of_coco_are_refused():
     detector.check_objects(HICO)
     detector.check_objects(get_vocabulary("vcoco"))
-    with pytest.raises(ValueError, match="'hoi_scenes' has others: give --detections"):
+    with pytest.raises(ValueError, match="'hoi_scenes' has others, so give --detections"):
         detector.check_objects(get_vocabulary("hoi_scenes"))
 
 
