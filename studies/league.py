@@ -155,8 +155,8 @@ date. It lists all exported checkpoints of `hoi_scenes/small` with their scores 
 computed by the same evaluator. None of these numbers is comparable with a published one, and the systems do not compete
 on equal terms. *Given* lists the inputs that a system takes from the detections of a simulated detector at default
 noise. `body_part` and `cascade` detect people and objects themselves (stage 1 of `body_part` uses poses to place body
-parts and leaves verbs to stage 2). DEFR is trained on image-level labels only. `two_boxes` is a baseline of this library
-that does not see the image, and `class_frequency` only counts training labels.
+parts and leaves verbs to stage 2). DEFR is trained on image-level labels only. `two_boxes` is a baseline of this
+library that does not see the image, and `class_frequency` only counts training labels.
 
 *Crowded* is the HOI mAP on the {crowded} images with any other number of annotated people than one (the definition of
 the body-part authors' code, `hoi_jax/evaluation/analysis/subsets.py`). An interactiveness AP marked * ranks pairs by
