@@ -34,8 +34,8 @@ SLOPE = 0.1
 
 
 class Raw(NamedTuple):
-    """Flattened features of one stage: people (after semantic mining) [B, M, d], objects [B, N, d]; with facial attention
-    also faces and people without their faces [B, M, d] and a mask of people with a face [B, M], otherwise None."""
+    """Flattened features of one stage: people (after semantic mining) [B, M, d], objects [B, N, d]; with facial
+    attention also faces and people without their faces [B, M, d] and a mask of people with a face [B, M], else None."""
 
     human: Array
     obj: Array
