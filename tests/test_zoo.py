@@ -106,10 +106,10 @@ def test_one_changed_bit_of_any_file_is_found_and_named(small_zoo):
         old = path.read_bytes()
         path.write_bytes(old[:-1] + bytes([old[-1] ^ 1]))
         assert exported_folder.changed_files(small_zoo / "second") == [
-            f"{path}: not the file that was exported (its SHA-256 differs)"
+            f"{path}: the file was changed after the export (its SHA-256 differs)"
         ]
         if name != "scores.json":  # not needed to load
-            with pytest.raises(io.CorruptFileError, match=f"second/{name}: not the file that was exported"):
+            with pytest.raises(io.CorruptFileError, match=f"second/{name}: the file was changed after the export"):
                 load_for_evaluation("second")
         path.write_bytes(old)
     assert exported_folder.changed_files(small_zoo / "second") == []

@@ -1,5 +1,7 @@
-"""CLIP's ModifiedResNet (Radford et al., 2021): a stem of three convolutions, strides by average pooling, and a pool
-that attends from the mean of the map to its cells."""
+"""CLIP's ModifiedResNet (Radford et al., 2021).
+
+It has a stem of three convolutions, strides by average pooling, and attention pooling with the mean as query.
+"""
 
 from typing import Any
 
@@ -37,7 +39,7 @@ class ConvBatchNorm(nn.Module):
 
 
 class ModifiedBottleneck(nn.Module):
-    """Bottleneck whose stride is an average pool, in the branch and in the shortcut."""
+    """Bottleneck with average pooling as stride, in the branch and in the shortcut."""
 
     width: int
     stride: int = 1
@@ -57,10 +59,10 @@ class ModifiedBottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One query, the mean of the map, attends to that mean and to all cells; a projection follows.
+    """Attention from the mean of the map to itself and all cells, followed by a projection.
 
     Attributes:
-      grid: rows and columns of the position table; other maps get it resized.
+      grid: rows and columns of the position table, which is resized for maps of other sizes.
     """
 
     heads: int
@@ -93,9 +95,9 @@ class ModifiedResNet(nn.Module):
 
     Attributes:
       stage_sizes: (3, 4, 6, 3) for RN50, (3, 4, 23, 3) for RN101.
-      heads: of the pool, over 32 * width channels.
+      heads: number of heads of the pool, over 32 * width channels.
       output: length of the feature, 1024 for RN50 and 512 for RN101.
-      grid: of the pool's position table; an image has 1/32 of its pixels per axis.
+      grid: rows and columns of the pool's position table, 1/32 of the image's height and width.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
@@ -109,8 +111,10 @@ class ModifiedResNet(nn.Module):
     def __call__(
         self, image: Float[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch out"]:
-        """[B, output] of a normalised image; with `train`, statistics of this batch (over `axis_name`) are used and
-        folded into the collection "batch_stats". Maps are sown as "stem" and "layer1" ... "layer4"."""
+        """Features [B, output] of normalised images. Maps are sown as "stem" and "layer1" ... "layer4".
+
+        With `train`, statistics of this batch (over `axis_name`) are used and the collection "batch_stats" is updated.
+        """
         x = image
         for number, (features, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1))):
             stem = ConvBatchNorm(features, 3, stride, self.dtype, name=f"stem{number}")

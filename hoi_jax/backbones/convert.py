@@ -3,9 +3,9 @@
     python -m hoi_jax.backbones.convert resnet50.pth resnet50.npz
     python -m hoi_jax.backbones.convert ResNet50/model.json resnet50.npz
 
-Reads torchvision's state dicts (.pth, .safetensors, .npz), and by the same names as npz slim's resnet_v1 (see
-`data_prep.tf_checkpoint`) and Keras' first ResNet-50, that one also as a TensorFlow.js model. Nothing in a file is
-executed. The model's `backbone.layout` must be the one that is printed. Start a run by
+Sources: torchvision's state dicts (.pth, .safetensors, .npz); slim's resnet_v1 as npz (see `data_prep.tf_checkpoint`);
+Keras' first ResNet-50 as npz or as a TensorFlow.js model. Nothing in a file is executed. Set the model's
+`backbone.layout` to the printed layout, and start a run with
 `config.train.init_from = (dict(path="resnet50.npz", include=(".*/backbone/.*",)),)`; the classifier is left out.
 """
 
@@ -21,7 +21,7 @@ from hoi_jax.serialization.conversion import Converted, run_converter
 
 
 def convert(options: argparse.Namespace) -> Converted:
-    """Weights of the source by our names."""
+    """Weights of the source under our names."""
     arrays, unknown, layout = backbone_arrays(read_weights(options.source))
     return Converted(f"ResNet of layout {layout!r}", arrays, unknown)
 

@@ -1,6 +1,6 @@
 """Feature pyramids (Lin et al., CVPR 2017) over a ResNet's stages, with RetinaNet's or Faster R-CNN's coarser levels.
 
-Agrees with torchvision on shared weights; `fpn_rule` gives its parameters their names here.
+Results agree with torchvision's for the same weights; `fpn_rule` converts them.
 """
 
 import re
@@ -24,7 +24,7 @@ P6Source = Literal["p5", "c5"]
 def enlarge_nearest(
     x: Float[Array, "batch h w channels"], height: int, width: int
 ) -> Float[Array, "batch height width channels"]:
-    """Nearest neighbour to an exact size: cell i reads cell floor(i * old / new)."""
+    """Resize by nearest neighbour: cell i reads cell floor(i * old / new)."""
     for axis, size in ((1, height), (2, width)):
         old = x.shape[axis]
         if size == 2 * old:
@@ -35,15 +35,15 @@ def enlarge_nearest(
 
 
 class FPN(nn.Module):
-    """Maps of rising stride -> maps of one width, coarse ones added to fine ones, and `extra` coarser levels.
+    """Pyramid of maps of one width from maps of increasing stride, with coarse maps added to finer ones.
 
     Attributes:
       width: channels of every level.
-      extra: "p6p7": two convolutions of stride 2 (RetinaNet); "pool": every second cell of the last level (Faster
-        R-CNN); "none".
-      p6_source: what P6 reads: "p5", the last level (torchvision's first RetinaNet), or "c5", the last map of the
-        backbone (its second one, and the paper's).
-      mask_padding: keep padded cells at zero, so that padding changes nothing.
+      extra: coarser levels: "p6p7", two convolutions of stride 2 (RetinaNet); "pool", every second cell of the last
+        level (Faster R-CNN); "none".
+      p6_source: input of P6: "p5", the last level (torchvision's first RetinaNet), or "c5", the last map of the
+        backbone (its second one, and the paper).
+      mask_padding: keep padded cells at zero, so that padding does not affect results.
     """
 
     width: int = 256
@@ -58,7 +58,7 @@ class FPN(nn.Module):
     ) -> tuple[Array, ...]:
         """Args:
 
-        maps: of the backbone, [B, h, w, C], finest first, each of half the size of the one before.
+        maps: maps of the backbone, [B, h, w, C], finest first, each half the size of the previous one.
         stride: pixels of the image per cell of the first map.
         """
 
@@ -90,7 +90,7 @@ class FPN(nn.Module):
 
 
 def fpn_rule(name: str, tensor: np.ndarray, *, prefix: str = "fpn") -> Entries | None:
-    """A tensor of torchvision's FeaturePyramidNetwork, below `prefix`; None for others.
+    """Entries, below `prefix`, for a tensor of torchvision's FeaturePyramidNetwork; None for others.
 
     Newer releases wrap every convolution ("inner_blocks.0.0.weight"), older ones do not ("inner_blocks.0.weight").
     """
@@ -107,7 +107,7 @@ def fpn_rule(name: str, tensor: np.ndarray, *, prefix: str = "fpn") -> Entries |
 
 
 def resnet_fpn_rule(name: str, tensor: np.ndarray, *, backbone: str = "backbone", fpn: str = "fpn") -> Entries | None:
-    """A tensor of torchvision's ResNet with FPN ("backbone.body.*", "backbone.fpn.*"); None for a detector's heads."""
+    """Entries for a tensor of torchvision's ResNet with FPN ("backbone.body.*", "backbone.fpn.*"); None for heads."""
     if name.startswith("backbone.body."):
         return resnet_rule(name.removeprefix("backbone.body."), tensor, prefix=backbone)
     if name.startswith("backbone.fpn."):

@@ -1,9 +1,9 @@
 """Residual networks (He et al., CVPR 2016) of any depth and width, invariant to padding.
 
-Where a stage's stride sits differs between frameworks, and weights of one layout give nonsense in another:
-"torchvision" has it in the first block, in the 3x3 convolution; "caffe" (also Keras) in the first block, in the first
-1x1 convolution; "slim" (TensorFlow) in the 3x3 convolution of the *last block of the stage before*, whose skip is then
-a plain subsampling. All convolutions pad symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
+The position of a stage's stride differs between frameworks, and weights of one layout cannot be used in another:
+"torchvision" has it in the 3x3 convolution of the first block; "caffe" (also Keras) in the first 1x1 convolution of the
+first block; "slim" (TensorFlow) in the 3x3 convolution of the *last block of the previous stage*, with subsampling as
+its skip. All convolutions pad symmetrically, so a map of h cells becomes ceil(h / 2) under stride 2.
 """
 
 from typing import Any, Literal, cast
@@ -26,7 +26,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 def valid_cells(
     image_hw_px: Int[ArrayLike, "batch 2"], stride: int, height: int, width: int
 ) -> Bool[Array, "batch height width 1"]:
-    """True for cells of a feature map that lie over the unpadded part of the image (rounded up)."""
+    """Mask of the cells of a feature map over the unpadded part of the image (rounded up)."""
     cells = -(-image_hw_px // stride)
     rows = jnp.arange(height)[None, :] < cells[:, :1]
     columns = jnp.arange(width)[None, :] < cells[:, 1:]
@@ -38,9 +38,9 @@ def _masked(x: Array, valid: Array | None) -> Array:
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with stored statistics, gain and bias; nothing is trained or updated.
+    """Batch normalisation with stored statistics, gain and bias, none of which is trained or updated.
 
-    All four live in the collection "batch_stats", so that no optimiser rule can touch them.
+    All four are in the collection "batch_stats", so that no optimizer rule applies to them.
     """
 
     epsilon: float = 1e-5
@@ -59,7 +59,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class MaskedGroupNorm(nn.Module):
-    """Group normalisation (Wu and He, ECCV 2018) whose statistics see valid cells only; float32 inside."""
+    """Group normalisation (Wu and He, ECCV 2018) with statistics over valid cells only; float32 inside."""
 
     channels_per_group: int = 8
     epsilon: float = 1e-5
@@ -70,7 +70,7 @@ class MaskedGroupNorm(nn.Module):
     ) -> Float[Array, "batch h w channels"]:
         batch, height, width, channels = x.shape
         if channels % self.channels_per_group:
-            raise ValueError(f"{channels} channels cannot be split into groups of {self.channels_per_group}")
+            raise ValueError(f"{channels} channels are not divisible into groups of {self.channels_per_group}")
         scale = self.param("scale", nn.initializers.ones, (channels,))[None, None, None]
         bias = self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         groups = channels // self.channels_per_group
@@ -156,9 +156,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStage(nn.Module):
-    """`blocks` residual blocks, the first (slim: the last) with `stride`. Also TIN's res-stage on RoI crops (stride 1).
+    """`blocks` residual blocks, the first (slim: the last) with `stride`. Also TIN's stage on RoI crops (stride 1).
 
-    `valid` are the cells of the result, `valid_in` those of the input.
+    `valid` are the valid cells of the result, `valid_in` those of the input.
     """
 
     blocks: int
@@ -192,18 +192,18 @@ class ResidualStage(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem and residual stages; returns the last map. Any prefix of a ResNet, e.g. (3, 4, 6) for stride 16.
+    """Stem and residual stages, returning the last map; any prefix of a ResNet, such as (3, 4, 6) for stride 16.
 
     Attributes:
       stage_sizes: blocks per stage.
       stage_strides: stride of each stage's first block; (1, 2, 2, 2) in the paper.
-      width: channels of the stem; stage i works at width * 2**i (times 4 at the output of bottlenecks).
+      width: channels of the stem; stage i has width * 2**i (times 4 at the output of bottlenecks).
       kind: "basic" or "bottleneck".
-      norm: "frozen_batch" for pretrained weights, "group" or "none" for small nets trained from scratch.
+      norm: "frozen_batch" for pretrained weights, "group" or "none" for small networks trained from scratch.
       stem: "imagenet" (7x7 stride 2, then 3x3 max-pool stride 2) or "small" (3x3 stride 2, no pool).
-      mask_padding: keep padded cells at zero and out of statistics, so that padding changes nothing.
-      layout: where strides sit (module docstring). "slim" shifts `stage_strides` by one stage to the front; the last
-        stage then has stride 1, so that the stride of the result is the same.
+      mask_padding: keep padded cells at zero and exclude them from statistics, so that padding does not affect results.
+      layout: position of strides (module docstring). "slim" moves `stage_strides` one stage forward; the last stage
+        then has stride 1, so that the stride of the result is the same.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
@@ -221,14 +221,14 @@ class ResNet(nn.Module):
     def __call__(
         self, image: Float[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"]
     ) -> Float[Array, "batch h w channels"]:
-        """Image (normalised; zero in padding) to features at `self.stride` pixels per cell."""
+        """Features at `self.stride` pixels per cell of an image (normalised; zero in padding)."""
         return self.stages(image, image_hw_px)[-1]
 
     @nn.compact
     def stages(
         self, image: Float[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"]
     ) -> tuple[Array, ...]:
-        """The maps after every stage, finest first; the last one is the result of a call."""
+        """The maps after every stage, finest first; the last one is what `__call__` returns."""
 
         def cells(x, stride):
             return valid_cells(image_hw_px, stride, x.shape[1], x.shape[2]) if self.mask_padding else None
@@ -239,14 +239,14 @@ class ResNet(nn.Module):
         stem = ConvNorm(self.width, kernel, 2, self.norm, self.dtype, name="stem")
         x = nn.relu(stem(image, half if self.mask_padding else None))
         if self.stem == "imagenet":
-            # After ReLU a zero never wins over a valid cell, so zeros may surround the map and fill its padding.
+            # After ReLU a zero never exceeds a valid cell, so the map can be padded with zeros for max-pooling.
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
             x, stride = nn.max_pool(x, (3, 3), strides=(2, 2)), 4
             x = _masked(x, cells(x, stride))
         strides = self.stage_strides
         if self.layout == "slim":
             if strides[:1] != (1,):
-                raise ValueError(f"stage_strides {strides}: in the slim layout the first stage starts with stride 1")
+                raise ValueError(f"stage_strides is {strides}, expected 1 first: slim's first stage has stride 1")
             strides = (*strides[1:], 1)
         maps = []
         for number, (blocks, step) in enumerate(zip(self.stage_sizes, strides, strict=True)):
@@ -280,7 +280,7 @@ class ResNet(nn.Module):
 
 
 def make_resnet(settings: ResNetSettings, dtype: Any = None, name: str | None = None, **more: Any) -> ResNet:
-    """The network that `settings` describe; `more`: `layout`, `groups`, `group_width`."""
+    """Build the network described by `settings`; `more` are `layout`, `groups`, `group_width`."""
     return ResNet(
         settings.stage_sizes,
         settings.stage_strides,
@@ -298,7 +298,7 @@ def make_resnet(settings: ResNetSettings, dtype: Any = None, name: str | None = 
 def normalised_pixels(
     image: UInt8[ArrayLike, "batch height width 3"], image_hw_px: Int[ArrayLike, "batch 2"], settings: ResNetSettings
 ) -> Float[Array, "batch height width 3"]:
-    """Images in float32, with the mean and deviation of `settings`; zeros in padding."""
+    """Images in float32, normalised with mean and standard deviation of `settings`; zeros in padding."""
     mean, std = (np.asarray(v, np.float32)[None, None, None] for v in (settings.image_mean, settings.image_std))
     inside = valid_cells(image_hw_px, 1, image.shape[1], image.shape[2])
     return jnp.where(inside, (image.astype(jnp.float32) - mean) / std, 0.0)

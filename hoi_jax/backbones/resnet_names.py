@@ -1,6 +1,6 @@
 """Conversion of ResNet weights: torchvision's, slim's `resnet_v1_*` and Keras' first ResNet-50.
 
-Slim (iCAN, TIN): layout "slim". Keras (Caffe's weights): layout "caffe", and its convolutions have biases, which go
+Slim (iCAN, TIN): layout "slim". Keras (Caffe's weights): layout "caffe"; its convolutions have biases, which are folded
 into the stored means: norm(conv(x) + b; mean) = norm(conv(x); mean - b).
 """
 
@@ -18,7 +18,7 @@ _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var
 
 
 def resnet_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
-    """A tensor of a torchvision ResNet with frozen batch norm, below `prefix`; None for its classifier."""
+    """Entries, below `prefix`, for a tensor of a torchvision ResNet with frozen batch norm; None for its classifier."""
     match = re.fullmatch(r"(?:layer([1-9])\.(\d+)\.)?(conv|bn|downsample\.)(\d)\.(\w+)", name)
     if not match:
         return None
@@ -35,21 +35,21 @@ def resnet_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> E
 _SLIM_NORM = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
 _BRANCH = {"1": "downsample", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
 KERAS_EPSILON = 1.001e-5
-"""Of the norms in Keras today; the first files say 1e-3, with the same weights. Ours have 1e-5."""
+"""Epsilon of the norms in Keras today; the first files have 1e-3 with the same weights. Ours is 1e-5."""
 
 
 def is_slim(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether names are of slim's resnet_v1."""
+    """Whether the names are those of slim's resnet_v1."""
     return any(re.match(r"resnet_v1_\d+/", name) for name in state)
 
 
 def is_keras(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether names are of Keras' first ResNet-50."""
+    """Whether the names are those of Keras' first ResNet-50."""
     return any(name.startswith("res2a_branch2a/") for name in state)
 
 
 def slim_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
-    """A variable of slim's ResNet below `prefix`; None for its classifier, its optimiser and anything else."""
+    """Entries, below `prefix`, for a variable of slim's ResNet; None for its classifier, optimizer and others."""
     match = re.fullmatch(
         r"resnet_v1_\d+/(?:block(\d)/unit_(\d+)/bottleneck_v1/)?(conv\d|shortcut)/(?:BatchNorm/)?(\w+)", name
     )
@@ -61,13 +61,13 @@ def slim_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Ent
         path = f"{prefix}/stage{int(block) - 1}/block{int(unit) - 1}/{layer.replace('shortcut', 'downsample')}"
     elif layer != "conv1":
         return None
-    if leaf == "weights":  # [h, w, in, out], as ours
+    if leaf == "weights":  # [h, w, in, out], as here
         return [(f"params/{path}/conv/kernel", tensor)]
     return [(f"batch_stats/{path}/norm/{_SLIM_NORM[leaf]}", tensor)] if leaf in _SLIM_NORM else None
 
 
 def without_biases(state: Mapping[str, np.ndarray], *, epsilon: float = KERAS_EPSILON) -> dict[str, np.ndarray]:
-    """The same Keras network with biases of convolutions moved into the norms, which get an epsilon of 1e-5."""
+    """The same Keras network with biases of convolutions folded into the norms, which get an epsilon of 1e-5."""
     out = {}
     for name, tensor in state.items():
         layer, _, leaf = name.partition("/")
@@ -83,7 +83,7 @@ def without_biases(state: Mapping[str, np.ndarray], *, epsilon: float = KERAS_EP
 
 
 def keras_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> Entries | None:
-    """A weight of Keras' ResNet-50 (`without_biases`) below `prefix`; None for its classifier."""
+    """Entries, below `prefix`, for a weight of Keras' ResNet-50 (`without_biases`); None for its classifier."""
     match = re.fullmatch(r"(?:(bn_|)conv1|(res|bn)(\d)([a-z])_branch(1|2[abc]))/(\w+)", name)
     if not match:
         return None
@@ -99,10 +99,10 @@ def keras_rule(name: str, tensor: np.ndarray, *, prefix: str = "backbone") -> En
 
 
 def backbone_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
-    """Arrays by our names in float32, the tensors without a place, and the layout of `ResNet` that they need.
+    """(arrays under our names in float32, names of unused tensors, layout of `ResNet` that they need).
 
     Raises:
-      ValueError: nothing has a place.
+      ValueError: no tensor is that of a supported ResNet.
     """
     if is_keras(state):
         state, rule, layout = without_biases(state), keras_rule, "caffe"
@@ -117,5 +117,5 @@ def backbone_arrays(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarr
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Tensors by their own names."""
+    """Tensors of a file under their original names."""
     return read_tfjs(path) if path.suffix == ".json" else read_state(path)

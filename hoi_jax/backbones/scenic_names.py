@@ -1,8 +1,8 @@
-"""Names of Scenic's ResNet and ViT in ours (google-research/scenic, `projects/baselines/{resnet,vit}.py`).
+"""Conversion of Scenic's ResNet and ViT (google-research/scenic, `projects/baselines/{resnet,vit}.py`).
 
-Names begin with "params/" or "batch_stats/", as in Scenic's variables. Scenic numbers residual blocks throughout;
-which stage a block is in follows from its width. ResNet: layout "torchvision", padding leaks (`mask_padding` False).
-ViT: kind "scenic" of `backbones.vit` (GELU by the tanh formula, epsilon 1e-6), classifier "token".
+Names begin with "params/" or "batch_stats/", as in Scenic's variables. Scenic numbers residual blocks consecutively;
+the stage of a block follows from its width. ResNet: layout "torchvision", with `mask_padding` False. ViT: kind "scenic"
+of `backbones.vit` (tanh approximation of GELU, epsilon 1e-6), classifier "token".
 """
 
 import re
@@ -23,10 +23,10 @@ _VIT_UNITS = {
 
 
 def block_places(state: Mapping[str, np.ndarray], root: str = "") -> dict[int, tuple[int, int]]:
-    """Number of every residual block below `root` -> (stage, block in the stage).
+    """(stage, block in the stage) by number of residual block below `root`.
 
     Raises:
-      ValueError: blocks of two convolutions, all of whose skips Scenic projects, which ours do not.
+      ValueError: the blocks have two convolutions; Scenic projects all their skips, which is not supported here.
     """
     stem = state[f"params/{root}stem_conv/kernel"].shape[-1]
     places: dict[int, tuple[int, int]] = {}
@@ -35,7 +35,7 @@ def block_places(state: Mapping[str, np.ndarray], root: str = "") -> dict[int, t
     while f"params/{root}ResidualBlock_{number}/conv2/kernel" in state:
         block = f"params/{root}ResidualBlock_{number}"
         if f"{block}/conv1/kernel" not in state:
-            raise ValueError("Scenic's ResNets of two convolutions a block project every skip; only bottlenecks fit")
+            raise ValueError("Scenic's ResNets with two convolutions per block are not supported, only bottlenecks")
         stage = (state[f"{block}/conv2/kernel"].shape[-1] // stem).bit_length() - 1
         places[number] = (stage, seen.get(stage, 0))
         seen[stage] = seen.get(stage, 0) + 1
@@ -44,7 +44,7 @@ def block_places(state: Mapping[str, np.ndarray], root: str = "") -> dict[int, t
 
 
 def resnet_rule(places: Mapping[int, tuple[int, int]], *, root: str = "", prefix: str = "backbone") -> Rule:
-    """Rule for a ResNet's variables below `root`; its classifier is dropped. `places`: of `block_places`."""
+    """Rule for a ResNet's variables below `root`, without its classifier; `places` are from `block_places`."""
 
     def rule(name: str, tensor: np.ndarray) -> Entries | None:
         if name.startswith(f"params/{root}output_projection/"):
@@ -68,7 +68,7 @@ def resnet_rule(places: Mapping[int, tuple[int, int]], *, root: str = "", prefix
 
 
 def attention(path: str, unit: str, leaf: str, tensor: np.ndarray) -> Entries | None:
-    """A projection of Flax's multi-head attention, whose heads are an axis of their own, as a Dense layer's."""
+    """Entries of a Dense layer for a projection of Flax's multi-head attention, which has a separate axis of heads."""
     if unit not in ("query", "key", "value", "out") or leaf not in ("kernel", "bias"):
         return None
     if leaf == "bias":
@@ -78,7 +78,7 @@ def attention(path: str, unit: str, leaf: str, tensor: np.ndarray) -> Entries | 
 
 
 def vit_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A parameter of Scenic's ViT below "backbone"; head and representation layer are dropped."""
+    """Entries, below "backbone", for a parameter of Scenic's ViT; head and representation layer are dropped."""
     name = name.removeprefix("params/")
     if name.startswith(("output_projection/", "pre_logits/")):
         return []

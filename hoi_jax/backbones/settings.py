@@ -1,4 +1,4 @@
-"""Settings of networks that several systems share: arithmetic, ResNet, transformer. Systems add their own values."""
+"""Settings of networks that several systems share: arithmetic, ResNet, transformer. Systems extend them."""
 
 import dataclasses
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from hoi_jax.settings import check_positive, check_share
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Raises ValueError unless `width` channels can be split among `heads` attention heads."""
+    """Raise ValueError unless `width` is a multiple of `heads`."""
     if width % heads:
         raise ValueError(f"width {width} is not a multiple of heads {heads}")
 
@@ -19,7 +19,7 @@ class ComputeSettings:
     """Arithmetic of a network.
 
     Attributes:
-      compute_dtype: of activations; parameters, losses and scores stay in float32.
+      compute_dtype: dtype of activations; parameters, losses and scores are always float32.
     """
 
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -32,7 +32,7 @@ class ComputeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TransformerSettings:
-    """Widths of all attention layers of a transformer as DETR has it (`nn.transformer`)."""
+    """Widths of the layers of a transformer like DETR's (`nn.transformer`)."""
 
     hidden: int = 256
     heads: int = 8
@@ -47,11 +47,11 @@ class TransformerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ResNetSettings:
-    """A ResNet and the images that it reads; `resnet.make_resnet` and `resnet.normalised_pixels` follow it.
+    """A ResNet and its input normalisation, for `resnet.make_resnet` and `resnet.normalised_pixels`.
 
     Attributes:
       stage_sizes, stage_strides, width, kind, norm, stem: see `resnet.ResNet`.
-      mask_padding: padded cells stay zero after every layer, and no statistic sees them.
+      mask_padding: set padded cells to zero after every layer, and exclude them from statistics.
       image_mean, image_std: per channel (RGB), in gray levels 0 to 255.
     """
 
@@ -72,5 +72,5 @@ class ResNetSettings:
 
     @property
     def stem_stride(self) -> int:
-        """Pixels per cell behind the stem."""
+        """Pixels per cell after the stem."""
         return 4 if self.stem == "imagenet" else 2

@@ -1,4 +1,4 @@
-"""Text encoders: CLIP's text tower (Radford et al., 2021) and BERT (Devlin et al., 2019) of any size, as MiniLM."""
+"""Text encoders: CLIP's text tower (Radford et al., 2021) and BERT (Devlin et al., 2019) of any size (MiniLM)."""
 
 import re
 from typing import Any
@@ -14,10 +14,10 @@ from hoi_jax.serialization.conversion import Entries, linear
 
 
 class TextTower(nn.Module):
-    """Tokens through causal pre-norm blocks; the feature is read where the text ends and projected.
+    """Text feature by causal pre-norm blocks, read at the end token and projected.
 
     Attributes:
-      vocabulary, context: entries of the token table, and the longest text in tokens.
+      vocabulary, context: number of tokens in the table, and maximum length of texts.
       output: length of the feature.
     """
 
@@ -31,10 +31,10 @@ class TextTower(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch out"]:
-        """[B, output], not normalised. `tokens` end with the largest number of their row; what follows is ignored."""
+        """Features [B, output], not normalised. Texts end with the largest number of their row; the rest is ignored."""
         length = tokens.shape[1]
         if length > self.context:
-            raise ValueError(f"texts have {length} tokens, the longest allowed has {self.context}")
+            raise ValueError(f"texts have {length} tokens, expected at most {self.context}")
         table = self.param("token_embedding", nn.initializers.normal(0.02), (self.vocabulary, self.width))
         position = self.param("positional_embedding", nn.initializers.normal(0.01), (self.context, self.width))
         x = jnp.take(table, tokens, axis=0) + position[None, :length]
@@ -71,10 +71,10 @@ class BertLayer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Word pieces to hidden states of the last layer.
+    """Hidden states of the last layer from word pieces.
 
     Attributes:
-      vocabulary, positions: entries of the tables of words and places.
+      vocabulary, positions: sizes of the tables of word pieces and positions.
     """
 
     vocabulary: int = 30522
@@ -89,10 +89,10 @@ class Bert(nn.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], valid: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length dim"]:
-        """`valid` is False for padding, which nobody sees. All tokens are of segment 0."""
+        """Hidden states of tokens; `valid` is False for padding, which is masked. All tokens are of segment 0."""
         length = tokens.shape[1]
         if length > self.positions:
-            raise ValueError(f"texts have {length} tokens, the longest allowed has {self.positions}")
+            raise ValueError(f"texts have {length} tokens, expected at most {self.positions}")
         init = nn.initializers.normal(0.02)
         words = self.param("word_embedding", init, (self.vocabulary, self.width))
         places = self.param("positional_embedding", init, (self.positions, self.width))
@@ -121,7 +121,7 @@ _LEAF = {"weight": "scale", "bias": "bias", "gamma": "scale", "beta": "bias"}
 
 
 def bert_rule(name: str, tensor: np.ndarray, *, prefix: str = "text") -> Entries | None:
-    """A tensor of a Hugging Face BERT checkpoint below "params/`prefix`"; pooler and pre-training heads are dropped."""
+    """Entries, below "params/`prefix`", for a tensor of Hugging Face's BERT, without pooler and other heads."""
     name = name.removeprefix("bert.")
     if name.startswith(("pooler.", "cls.")) or name == "embeddings.position_ids":
         return []

@@ -1,8 +1,8 @@
 """Vision transformers of CLIP and ImageNet at any resolution, with class tokens masked to a part of the image.
 
 CLIP (Radford et al., 2021): a norm before the blocks, no bias in the patch projection, QuickGELU, epsilon 1e-5.
-ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6; Scenic's has GELU by
-the tanh formula.
+ImageNet (Dosovitskiy et al., 2021): no norm before the blocks, a bias, exact GELU, epsilon 1e-6; Scenic's has the tanh
+approximation of GELU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class ConvolutionStem(nn.Module):
     def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns dim"]:
         steps = self.patch.bit_length() - 1
         if self.patch != 2**steps:
-            raise ValueError(f"patch is {self.patch}, the convolutional stem needs a power of two")
+            raise ValueError(f"patch is {self.patch}, expected a power of two for the convolutional stem")
         x, pad = image, [(1, 1), (1, 1)]
         for number in range(steps):
             features = max(self.width >> (steps - 1 - number), 16)
@@ -43,16 +43,16 @@ class ConvolutionStem(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patches and a class token through pre-norm blocks.
+    """Vision transformer: pre-norm blocks over patches and a class token.
 
     Attributes:
       patch: side of a patch, pixels.
-      grid: rows and columns of the position table; other images get it resized (`ops.resample.resize_positions`).
+      grid: rows and columns of the position table, which is resized for other images (`ops.resample.resize_positions`).
       kind: "clip", "imagenet" or "scenic".
       stem: "patch", one projection of each patch, or "convolutions", 3x3 convolutions of stride 2 down to one cell per
-        patch (Xiao et al., 2021): small nets trained from scratch learn from it several times as fast.
-      remat: compute what is inside a block again in the backward pass instead of keeping it: a third more work for a
-        small part of the memory.
+        patch (Xiao et al., 2021), with which small networks train several times as fast from scratch.
+      remat: recompute activations inside blocks in the backward pass instead of storing them, which needs a third more
+        computation and much less memory.
     """
 
     patch: int = 32
@@ -87,7 +87,7 @@ class ViT(nn.Module):
         self.norm_post = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
 
     def embed(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch tokens dim"]:
-        """Tokens before the first block: the class token, then patches row by row."""
+        """Input tokens of the first block: the class token, then patches in row-major order."""
         patches = self.patch_embed(image)
         batch, rows, columns = patches.shape[:3]
         patches = patches.reshape((batch, rows * columns, self.width))
@@ -97,37 +97,37 @@ class ViT(nn.Module):
         return self.norm_pre(tokens) if VIT_KINDS[self.kind]["pre_norm"] else tokens
 
     def streams(self, image: Float[Array, "batch height width 3"]) -> list[Array]:
-        """Tokens that enter each block, [B, T, D] per block: what `feature` and `regional` read."""
+        """Input tokens of each block, [B, T, D] per block, for `feature` and `regional`."""
         tokens = [self.embed(image)]
         for block in self.blocks[:-1]:
             tokens.append(block(tokens[-1]))
         return tokens
 
     def feature(self, streams: Sequence[Array]) -> Float[Array, "batch dim"]:
-        """The normalised class token of the whole image; the last block serves that token only."""
+        """The normalised class token of the whole image; the last block is computed for that token only."""
         last, tokens = self.blocks[-1], streams[-1]
         row = last.read(tokens[:, :1], *last.offer(tokens[:, 1:]))
         return self.norm_post(row)[:, 0]
 
     def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        """[B, D] of a normalised image whose sides are whole numbers of patches."""
+        """Features [B, D] of normalised images with sides that are whole numbers of patches."""
         return self.feature(self.streams(image))
 
     def regional(
         self, streams: Sequence[Array], visible: Bool[Array, "batch pairs patches"], *, blocks: int = 1,
         rule: str = "mask", exact: bool = True,
     ) -> Float[Array, "batch pairs dim"]:  # fmt: skip
-        """Normalised class token per pair, which in the last `blocks` blocks sees only visible patches and itself.
+        """Normalised class token per pair, which attends only to visible patches and itself in the last blocks.
 
-        Patches are never masked (DEFR, Eq. 4). Of one and two masked blocks the patches that are read do not depend
-        on the pair, so that they are computed once. From three on they do: patches see the pair's class token.
+        Patches are never masked (DEFR, Eq. 4). With one or two masked blocks, the patches that are read do not depend
+        on the pair and are computed once. With three or more they do, because patches attend to the pair's class token.
 
         Args:
-          streams: of `streams`.
-          visible: patches under either box of the pair; a pair without any sees only its own token.
+          streams: result of `streams`.
+          visible: patches under either box of the pair; without any, the class token attends only to itself.
           rule: "mask", or "average": the last block takes the mean value of visible patches (Eq. 6; `blocks` is 1).
-          exact: with three blocks or more, compute the patches of every pair; else they stay those of the unmasked
-            image, which is cheap and near.
+          exact: with three blocks or more, compute the patches of every pair; otherwise use those of the unmasked
+            image, a cheap approximation.
         """
         if not 1 <= blocks <= self.layers:
             raise ValueError(f"blocks is {blocks}, expected 1 to {self.layers}")
@@ -143,7 +143,7 @@ class ViT(nn.Module):
         return self.norm_post(row)
 
     def _recomputed(self, streams: Sequence[Array], row: Array, visible: Array, first: int) -> Array:
-        """Regional class tokens whose patches are computed for every pair from the second masked block on."""
+        """Regional class tokens, with patches computed for every pair from the second masked block on."""
         batch, pairs, patches = visible.shape
         block = self.blocks[first]
         row = block.read(row, *block.offer(streams[first][:, 1:]), visible)

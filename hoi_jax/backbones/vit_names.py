@@ -1,7 +1,7 @@
 """Conversion of ViT and CLIP weights: OpenAI's and open_clip's layout, Hugging Face's, timm's, and DEFR's release.
 
-The image tower goes below "params/backbone", the text tower below "params/text". The projection of a ViT's feature
-becomes "params/image_projection": DEFR has none, and uses it to bring text embeddings to the classifier.
+The image tower is put below "params/backbone", the text tower below "params/text". The projection of a ViT's feature
+becomes "params/image_projection", which is not part of DEFR's network but maps text embeddings to its classifier.
 """
 
 import re
@@ -18,7 +18,7 @@ _BLOCK_LINEAR = {"attn.out_proj": "attention/out", "mlp.c_fc": "linear1", "mlp.c
 _POOL = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "c_proj": "out"}
 LOG_GAMMA = "params/classifier/log_gamma"
 IGNORED = frozenset({"input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask"})
-"""Entries that say nothing the model needs: DEFR's temperature is a setting."""
+"""Entries that the model does not need; DEFR's temperature is a setting."""
 
 
 def packed_projections(path: str, leaf: str, tensor: np.ndarray) -> Entries:
@@ -88,10 +88,11 @@ def _text(name: str, tensor: np.ndarray, prefix: str) -> Entries | None:
 
 
 def defr_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A tensor of the checkpoints that DEFR's authors publish (hts, clip/clip_hico.py): CLIP's image tower without its
-    projection, and the classifier with one row per class, or, in their "-linear" ablations, a linear layer.
+    """Entries for a tensor of the checkpoints published by DEFR's authors (hts, clip/clip_hico.py).
 
-    The temperature `logit_scale` becomes "params/classifier/log_gamma", a setting of ours and no parameter.
+    They contain CLIP's image tower without its projection, and the classifier with one row per class or, in their
+    "-linear" ablations, a linear layer. The temperature `logit_scale` becomes "params/classifier/log_gamma", which is a
+    setting here, not a parameter.
     """
     name = name.removeprefix("module.")
     if name.startswith("visual_encoder.visual."):
@@ -104,7 +105,8 @@ def defr_rule(name: str, tensor: np.ndarray) -> Entries | None:
 
 
 def clip_rule(name: str, tensor: np.ndarray, *, image: str = "backbone", text: str = "text") -> Entries | None:
-    """A tensor of an OpenAI or open_clip state dict (`visual.` for the image tower, `text.` optional for the other)."""
+    """Entries for a tensor of an OpenAI or open_clip state dict (image tower `visual.`, text tower with or without
+    `text.`)."""
     if name in IGNORED:
         return []
     if name.startswith("visual."):
@@ -136,7 +138,7 @@ _CLIP_TOP = {
 
 
 def _leaf(path: str, leaf: str, tensor: np.ndarray) -> Entries | None:
-    """A norm's or linear layer's weight or bias, told apart by the place it goes to."""
+    """Weight or bias of a norm or linear layer, distinguished by `path`."""
     if leaf not in _NORM:
         return None
     if re.search(r"/norm(\d|_pre|_post)?$", path):
@@ -156,7 +158,7 @@ def _patch_embed(leaf: str, tensor: np.ndarray) -> Entries:
 
 
 def huggingface_clip_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A tensor of Hugging Face's CLIPModel (ViT image towers only)."""
+    """Entries for a tensor of Hugging Face's CLIPModel (ViT image towers only)."""
     fixed = {
         "vision_model.embeddings.class_embedding": ("backbone/class_embedding", tensor),
         "vision_model.embeddings.position_embedding.weight": ("backbone/positional_embedding", tensor),
@@ -182,7 +184,7 @@ def huggingface_clip_rule(name: str, tensor: np.ndarray) -> Entries | None:
 
 
 def huggingface_vit_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A tensor of Hugging Face's ViT; pooler and classifier are dropped."""
+    """Entries for a tensor of Hugging Face's ViT; pooler and classifier are dropped."""
     name = name.removeprefix("vit.")
     if name.startswith(("pooler.", "classifier.")):
         return []
@@ -200,7 +202,7 @@ def huggingface_vit_rule(name: str, tensor: np.ndarray) -> Entries | None:
 
 
 def timm_vit_rule(name: str, tensor: np.ndarray) -> Entries | None:
-    """A tensor of timm's ViT (ImageNet-1K and -21K); the classifier is dropped."""
+    """Entries for a tensor of timm's ViT (ImageNet-1K and -21K); the classifier is dropped."""
     if name.startswith(("head.", "pre_logits.")):
         return []
     if name == "cls_token":
@@ -228,10 +230,10 @@ _SIGNS: tuple[tuple[str, str, Rule], ...] = (
 
 
 def find_rule(state: Mapping[str, np.ndarray]) -> tuple[str, Rule]:
-    """Name of the layout, and its rule, from a tensor that only this layout has. Raises ValueError."""
+    """(name, rule) of the layout, detected from a tensor that only it has. Raises ValueError for unknown layouts."""
     for title, sign, rule in _SIGNS:
         if any(name == sign or name.endswith(f".{sign}") for name in state):
             return title, rule
     raise ValueError(
-        f"names of no known layout ({', '.join(title for title, _, _ in _SIGNS)}); some of them: {sorted(state)[:5]}"
+        f"tensor names fit none of the layouts {', '.join(title for title, _, _ in _SIGNS)}: {sorted(state)[:5]}"
     )

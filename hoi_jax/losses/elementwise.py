@@ -11,20 +11,23 @@ from hoi_jax.arrays import ArrayLike
 def binary_cross_entropy(
     logits: Float[ArrayLike, "*shape"], labels: Bool[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """-log sigmoid(logit) where the label is True, else -log(1 - sigmoid(logit)); stable for any logit."""
+    """-log sigmoid(logit) for True labels, -log(1 - sigmoid(logit)) for False ones; stable for any logit."""
     return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
 
 def log_frequency_weights(counts: np.ndarray) -> np.ndarray:
-    """w_c = ln(N / n_c) with N the sum of the counts (TIN, released code).
+    """Weights w_c = ln(N / n_c), where N is the sum of the counts (TIN, released code).
 
-    Multiplied with the *logit* in training; the released code leaves them out at test.
+    They multiply the *logits* in training; the released code omits them in prediction.
 
     Args:
-      counts: [classes] training instances, not negative. A class without any is treated as if it had one.
+      counts: [classes] training instances, at least 0. A class without any is treated as if it had one.
 
     Returns:
       [classes] float64.
+
+    Raises:
+      ValueError: `counts` is not one row of numbers >= 0 with a positive sum.
     """
     counts = np.asarray(counts, np.float64)
     if counts.ndim != 1 or counts.size == 0 or counts.min() < 0 or counts.sum() <= 0:
@@ -37,7 +40,7 @@ def weighted_binary_cross_entropy(
     labels: Bool[ArrayLike, "*batch classes"],
     positive_weight: Float[ArrayLike, "classes"],
 ) -> Float[Array, "*batch classes"]:
-    """Binary cross-entropy whose positive entries count `positive_weight` times."""
+    """Binary cross-entropy with the loss of positive entries multiplied by `positive_weight`."""
     weight = positive_weight.reshape((1,) * (logits.ndim - 1) + (-1,))
     return binary_cross_entropy(logits, labels) * jnp.where(labels, weight, 1.0)
 
@@ -47,13 +50,13 @@ def lse_sign_loss(
     labels: Bool[ArrayLike, "*batch classes"],
     known: Bool[ArrayLike, "*batch classes"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """log(1 + sum_i exp(-y_i s_i)) with y = +1 where `labels`, else -1 (DEFR, Eq. 2); one value per image.
+    """log(1 + sum_i exp(-y_i s_i)), where y is +1 for True labels and -1 otherwise (DEFR, Eq. 2); one value per image.
 
-    The gradient is -y_i times a softmax over the classes and a constant zero (Eq. 3), so that its absolute values sum
-    to less than one. Finite for any scores.
+    The gradient is -y_i times a softmax over the classes and a constant zero (Eq. 3), so its absolute values sum to
+    less than one. Finite for any scores.
 
     Args:
-      known: classes that take part; None = all.
+      known: classes that are included; None = all.
     """
     wrong = jnp.where(labels, -scores, scores)
     if known is not None:
@@ -77,7 +80,7 @@ def binary_focal(
     alpha: float | None = None,
     gamma: float = 2.0,
 ) -> Float[Array, "*shape"]:
-    """-(1 - p_t)^gamma log p_t with p_t the probability of the label (Lin et al., ICCV 2017); finite for any logit.
+    """-(1 - p_t)^gamma log p_t, where p_t is the label's probability (Lin et al., ICCV 2017); finite for any logit.
 
     Args:
       alpha: weight of positives, 1 - alpha of negatives (CDN: 0.5); None = 1 for both (QPIC).
@@ -90,7 +93,7 @@ def binary_focal(
 def smooth_l1(
     prediction: Float[ArrayLike, "*shape"], target: Float[ArrayLike, "*shape"], *, beta: float = 1.0
 ) -> Float[Array, "*shape"]:
-    """x^2 / (2 beta) where |x| < beta, else |x| - beta / 2, with x the difference (Girshick, ICCV 2015).
+    """x^2 / (2 beta) if |x| < beta, else |x| - beta / 2, where x is the difference (Girshick, ICCV 2015).
 
     Args:
       beta: 1 for box heads, 1/9 for region proposals.

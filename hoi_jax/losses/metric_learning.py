@@ -21,9 +21,9 @@ def pair_ranking_loss(
     *,
     margin: float = 0.2,
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """Sum over all combinations of max(0, worse - better + margin), and the number of combinations.
+    """(sum over all combinations of max(0, worse - better + margin), number of combinations).
 
-    Only first x second numbers are formed: the two sides are given apart.
+    The two sides are separate arguments, so that only first x second values are computed.
 
     >>> loss, combinations = pair_ranking_loss(
     ...     jnp.array([0.9]), jnp.array([0.8, 0.1]), jnp.array([True]), jnp.array([True, True])
@@ -39,7 +39,7 @@ def pair_ranking_loss(
 def draw_combinations(
     key: Array, better_valid: Bool[ArrayLike, " first"], worse_valid: Bool[ArrayLike, " second"], count: int
 ) -> tuple[Int[Array, " count"], Int[Array, " count"]]:
-    """`count` combinations with replacement, uniform over valid rows; row 0 where a side has none."""
+    """Draw `count` combinations with replacement, uniformly over valid rows; row 0 for a side without any."""
     sides = zip(jax.random.split(key), (better_valid, worse_valid), strict=True)
     better, worse = (jax.random.categorical(k, jnp.where(valid, 0.0, -jnp.inf), shape=(count,)) for k, valid in sides)
     return better, worse
@@ -55,13 +55,13 @@ def separated_ranking_loss(
     cosine_margin: float = 0.5,
     decay: float = 1e-4,
 ) -> dict[str, Float[Array, ""]]:
-    """The terms of the authors' released ranking head for n combinations; the paper has the first one alone.
+    """The terms of the authors' released ranking loss for n combinations; the paper has only the first.
 
     Returns:
       "rank", the mean of max(0, worse - better + margin); "cosine", the mean of max(0, cos - cosine_margin) between the
       hidden layers of a combination; "norm", decay times the Frobenius norms of both sides' hidden layers over n.
     """
-    tiny = 1e-12  # no infinite slope where a hidden layer is all zeros
+    tiny = 1e-12  # avoids an infinite gradient for a hidden layer of zeros
     lengths = jnp.sqrt(jnp.sum(jnp.stack([better_hidden, worse_hidden]) ** 2, axis=-1) + tiny)
     cosine = jnp.sum(better_hidden * worse_hidden, axis=-1) / jnp.prod(lengths, axis=0)
     return {
@@ -72,7 +72,7 @@ def separated_ranking_loss(
 
 
 class PullPush(NamedTuple):
-    """Of one image, per verb: both losses and the number of classes E_v."""
+    """Pull and push losses of one image per verb, and the number of classes E_v."""
 
     pull: Float[Array, "verbs"]
     push: Float[Array, "verbs"]
@@ -89,20 +89,20 @@ def pull_push_loss(
     pull_weight: float = 10.0,
     push_weight: float = 100.0,
 ) -> PullPush:
-    """Eqs. 5 and 7 of one image; all sizes are fixed, padding and absent instances weigh nothing.
+    """Pull and push losses of one image (Eqs. 5 and 7); padding and absent instances are ignored.
 
     Args:
-      embedding: e_jv of the foreground anchors; any finite value in unused places.
-      instance: the instance that each anchor belongs to, -1 in unused places.
+      embedding: e_jv of the foreground anchors; unused places may have any finite value.
+      instance: instance to which each anchor is assigned, -1 in unused places.
       class_of_instance: for every verb the smallest member of the instance's equivalence class, -1 for instances
         without an anchor (`systems.calipso.targets.connected_components`).
       target_like: instances whose object class is a usual target of the verb (L_v of Eq. 8).
-      sigma: of the push in Eq. 7.
-      pull_weight: lambda of classes that hold an interacting pair (Eq. 6); 1 for the others.
-      push_weight: gamma of two classes that both hold a usual target of the verb (Eq. 8); 1 for the others.
+      sigma: width of the push in Eq. 7.
+      pull_weight: lambda of classes with an interacting pair (Eq. 6); 1 for the others.
+      push_weight: gamma of two classes that both contain a usual target of the verb (Eq. 8); 1 for the others.
 
     Returns:
-      Per verb: 1/E sum_c lambda_c/n_c sum_{j in c} |e_j - mu_c|^2, and 1/E^2 sum_{c != d} gamma_cd
+      per verb: 1/E sum_c lambda_c/n_c sum_{j in c} |e_j - mu_c|^2, and 1/E^2 sum_{c != d} gamma_cd
       exp(-|mu_c - mu_d|^2 / (2 sigma^2)); zero for an image without foreground anchors.
     """
     instances = class_of_instance.shape[1]
@@ -120,12 +120,12 @@ def pull_push_loss(
     num_classes = jnp.sum(used, axis=-1)
     safe_classes = jnp.maximum(num_classes, 1).astype(embedding.dtype)
 
-    # Every class of several instances holds a linked pair, because only links join instances.
+    # Every class of several instances contains a linked pair, because classes are joined by links.
     interacting = jnp.sum(members, axis=-1) > 1
     weight = jnp.where(interacting, pull_weight, 1.0) / safe_size
     own = jnp.where(instance[None] >= 0, class_of_instance[:, jnp.maximum(instance, 0)], -1)  # [V, K]
     at = jnp.maximum(own, 0)
-    # Distances to the mean, not sums of squares minus a square: the latter cancels in float32.
+    # Distances to the mean, because the difference of sums of squares loses precision in float32.
     offset = jnp.swapaxes(embedding, 0, 1) - jnp.take_along_axis(mean, at[..., None], axis=1)
     pulled = jnp.take_along_axis(weight, at, axis=1) * jnp.sum(offset**2, axis=-1)
     pull = jnp.sum(jnp.where(own >= 0, pulled, 0.0), axis=-1) / safe_classes

@@ -1,8 +1,8 @@
-"""Loss terms as a sum and a count, so that a batch can be split over devices and micro-batches and stay one batch.
+"""Loss terms as sums and counts, so that a batch can be split over devices and micro-batches with exact results.
 
-The value of a term is sum / count with both taken over the whole batch. A part of the batch (one device's, one
-micro-batch) knows its own sum and its own count; dividing these alone and averaging would weigh sparse parts too much.
-So losses return both, and whoever knows all parts divides: `training.step`.
+The value of a term is sum / count, both taken over the whole batch. Averaging the quotients of parts of the batch (of
+devices or micro-batches) would give sparse parts too much weight. Therefore losses return sum and count, and
+`training.step`, which has all parts, divides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,13 @@ from hoi_jax.arrays import ArrayLike
 
 
 class Term(NamedTuple):
-    """One named part of a loss: the sum of `total / count` over its entries (decoder layers, stages; often just one).
+    """One named term of a loss: the sum of `total / count` over its entries (decoder layers, stages; often just one).
 
     Attributes:
-      total: sums over this part of the batch, with weights multiplied in. Linear in examples: the total of two parts
-        is the sum of theirs.
-      count: what the whole batch's total is divided by, of this part alone; no gradient passes through it. Where the
-        whole batch's count is 0, the total is divided by 1.
-      plus: added to the whole batch's count, as some released codes do (QPIC: 1e-4 for object boxes).
+      total: weighted sums over this part of the batch; totals of parts add up to the total of the batch.
+      count: this part's contribution to the divisor, without gradient. If the count of the whole batch is 0, the total
+        is divided by 1.
+      plus: constant added to the count of the whole batch, as in some released code (QPIC: 1e-4 for object boxes).
     """
 
     total: Float[Array, "*entries"]
@@ -31,42 +30,42 @@ class Term(NamedTuple):
     plus: float | Float[Array, "*entries"] = 0.0
 
     def over(self, count: Float[ArrayLike, "*entries"]) -> Float[Array, "*entries"]:
-        """The entries' quotients when the whole batch's count is `count`."""
+        """Quotients of the entries if the count of the whole batch is `count`."""
         count = jax.lax.stop_gradient(count) + self.plus
         return self.total / jnp.where(count > 0, count, 1.0)
 
     @property
     def entries(self) -> Float[Array, "*entries"]:
-        """The entries' values where this part is the whole batch."""
+        """Values of the entries if this part is the whole batch."""
         return self.over(self.count)
 
     @property
     def value(self) -> Float[Array, ""]:
-        """The term's value where this part is the whole batch."""
+        """Value of the term if this part is the whole batch."""
         return jnp.sum(self.entries)
 
     def scaled(self, weight: float | ArrayLike) -> "Term":
-        """The term times a weight."""
+        """The term multiplied by a weight."""
         return self._replace(total=weight * self.total)
 
 
 def mean_term(values: Float[ArrayLike, "*shape"], valid: Bool[ArrayLike, "*shape"]) -> Term:
-    """The mean of `values` over True entries of `valid`; 0 if there are none. Others may be anything finite."""
+    """The mean of `values` over True entries of `valid`; 0 if there are none. Other entries must be finite."""
     return Term(jnp.sum(jnp.where(valid, values, 0.0)), jnp.sum(valid.astype(values.dtype)))
 
 
 def valid_mean(values: Float[ArrayLike, "*shape"], valid: Bool[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """The value of `mean_term` of these entries alone, such as those of one image."""
+    """The value of `mean_term` for these entries alone, such as those of one image."""
     return mean_term(values, valid).value
 
 
 def stacked(terms: Sequence[Term]) -> Term:
-    """One term whose value is the sum of those of `terms`, each divided by its own count."""
+    """Combine terms into one, whose value is the sum of theirs, each divided by its own count."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *terms)
 
 
 def counts_of(terms: Mapping[str, Term]) -> dict[str, Array]:
-    """The counts of named terms; those of all parts are to be added."""
+    """Counts of named terms; add those of all parts to obtain the counts of the batch."""
     return {name: jax.lax.stop_gradient(term.count) for name, term in terms.items()}
 
 

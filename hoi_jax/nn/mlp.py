@@ -16,11 +16,11 @@ from hoi_jax.ops.pairs import gather_rows
 def example_dropout(
     x: Float[Array, "batch rows dim"], keys: Array | None, rate: float, tag: str
 ) -> Float[Array, "batch rows dim"]:
-    """Zeroes entries with probability `rate` and scales the rest by 1 / (1 - rate).
+    """Set entries to zero with probability `rate` and scale the others by 1 / (1 - rate).
 
     Args:
       keys: one random key per example [batch]; None turns dropout off.
-      tag: names the place in the network, so that no two places share their draws.
+      tag: name of the layer, unique in the network, so that layers have different random draws.
     """
     if keys is None or rate == 0.0:
         return x
@@ -33,15 +33,15 @@ def example_dropout(
 
 
 Blocks = Sequence[tuple[Array, Array | None]]
-"""Parts of a concatenation [B, P, d1 + d2 + ...]: rows [B, N, d] with the row of every pair [B, P], or None when the
-rows are the pairs themselves."""
+"""Parts of a concatenation [B, P, d1 + d2 + ...]: rows [B, N, d] with the row of every pair [B, P], or with None if the
+rows are the pairs."""
 
 
 class BlockDense(nn.Module):
-    """A dense layer on a concatenation whose blocks belong to people, to objects, or to pairs.
+    """A dense layer on a concatenation of features of people, objects and pairs.
 
-    W [x1; x2] = W1 x1 + W2 x2, so that a block that many pairs share is multiplied once per person or object and the
-    product is gathered. The kernel is that of the plain layer, rows in the order of the blocks.
+    W [x1; x2] = W1 x1 + W2 x2, so the product with a block that many pairs share is computed once per person or object
+    and then gathered. The kernel is that of the plain layer, with rows in the order of the blocks.
     """
 
     features: int
@@ -61,7 +61,7 @@ class BlockDense(nn.Module):
             product = product if index is None else gather_rows(product, index)
             total = product if total is None else total + product
         if total is None:
-            raise ValueError("blocks is empty: there is nothing to multiply")
+            raise ValueError("blocks is empty, expected at least one block")
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             total = total + bias.astype(total.dtype)[None, None]
@@ -72,8 +72,8 @@ class MLP(nn.Module):
     """Dense layers, each followed by ReLU and dropout. Input [B, N, D] or blocks, output [B, N, features[-1]].
 
     Attributes:
-      unit_norm: layers without bias, divided by sqrt(1 + 1e-5): a frozen batch normalisation that was never trained,
-        as iCAN's and TIN's released classifiers have it.
+      unit_norm: layers without bias, divided by sqrt(1 + 1e-5). This is the untrained, frozen batch normalisation of
+        iCAN's and TIN's released classifiers.
     """
 
     features: tuple[int, ...]

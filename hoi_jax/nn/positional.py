@@ -1,6 +1,6 @@
-"""Positions in attention: sine codes of feature maps, and a learned spatial prior around a point.
+"""Positions in attention: sine codes of feature maps, and a learned spatial prior around a point (SMCA).
 
-The prior is that of SMCA (Gao et al., ICCV 2021).
+SMCA: Gao et al., ICCV 2021.
 """
 
 import math
@@ -18,9 +18,12 @@ def sine_positions(
 ) -> Float[Array, "batch height width {dim}"]:
     """DETR's sine code of a padded map: dim / 2 channels for y, then dim / 2 for x.
 
-    A cell's coordinate is its running number (from 1) among the valid cells of its column (y) or row (x), divided by
-    their count and times 2 pi. Channel i of a half is sin (i even) or cos (i odd) of coordinate / temperature **
-    (2 floor(i / 2) / (dim / 2)). Only valid cells count, so padding changes no code of a valid cell.
+    The coordinate of a cell is its number (from 1) among the valid cells of its column (y) or row (x), divided by their
+    count and multiplied by 2 pi. Channel i of a half is sin (i even) or cos (i odd) of coordinate / temperature **
+    (2 floor(i / 2) / (dim / 2)). Only valid cells count, so padding does not affect the codes of valid cells.
+
+    Raises:
+      ValueError: `dim` is not a multiple of 4.
     """
     if dim % 4:
         raise ValueError(f"dim is {dim}, expected a multiple of 4")
@@ -35,7 +38,7 @@ def sine_positions(
 def sine_points(
     points_xy: Float[Array, "*batch 2"], dim: int, *, temperature: float = 10000.0
 ) -> Float[Array, "*batch {dim}"]:
-    """The code of `sine_positions` for points, given relative to the image: dim / 2 channels for y, then for x."""
+    """The code of `sine_positions` for points relative to the image: dim / 2 channels for y, then dim / 2 for x."""
     if dim % 4:
         raise ValueError(f"dim is {dim}, expected a multiple of 4")
     return jnp.concatenate([_sine_code(points_xy[..., i], dim // 2, temperature) for i in (1, 0)], axis=-1)
@@ -44,7 +47,7 @@ def sine_points(
 def _sine_code(
     coordinate: Float[Array, "*shape"], channels: int, temperature: float
 ) -> Float[Array, "*shape channels"]:
-    """Of a coordinate in [0, 1]; formula in `sine_positions`."""
+    """Sine code of a coordinate in [0, 1]; formula in `sine_positions`."""
     exponent = 2 * (np.arange(channels) // 2) / channels
     lead = (1,) * coordinate.ndim
     frequency = jnp.asarray(temperature**-exponent, jnp.float32).reshape((*lead, channels))
@@ -54,7 +57,7 @@ def _sine_code(
 
 
 SHIFT, SPREAD = 0.1, 0.15
-"""At the start, heads look around the point on a circle of this radius, this far (shares of the image's sides)."""
+"""Initial distance of the heads' centres from the point, and initial width (shares of the image's sides)."""
 
 
 class Focus(NamedTuple):
@@ -65,15 +68,15 @@ class Focus(NamedTuple):
 
 
 def spread_points(count: int) -> np.ndarray:
-    """[count, 2] points in (0, 1)^2 that cover it evenly for any count (the R2 sequence of Roberts, 2018)."""
+    """Points [count, 2] that cover (0, 1)^2 evenly for any count (the R2 sequence of Roberts, 2018)."""
     root = 1.32471795724474602596  # x^3 = x + 1
     return np.asarray((0.5 + np.arange(1, count + 1)[:, None] * np.asarray([1 / root, 1 / root**2])) % 1.0, np.float32)
 
 
 class SpatialFocus(nn.Module):
-    """Log of an axis-parallel Gaussian per query and head, to be added to attention logits.
+    """Log of an axis-aligned Gaussian per query and head, to be added to attention logits.
 
-    Its centre is the query's point plus a shift, and the shift and the width come from the query; at the start they
+    Its centre is the query's point plus a shift. Shift and width are predicted from the query; at initialisation they
     are the same for all queries.
     """
 
@@ -83,7 +86,7 @@ class SpatialFocus(nn.Module):
     def __call__(
         self, queries: Float[Array, "batch queries dim"], focus: Focus
     ) -> Float[Array, "batch heads queries tokens"]:
-        """-(d_x^2 / s_x^2 + d_y^2 / s_y^2) / 2 with the distance d of a token to the centre, in float32."""
+        """-(d_x^2 / s_x^2 + d_y^2 / s_y^2) / 2, where d is the distance of a token to the centre; float32."""
         angle = 2 * math.pi * np.arange(self.heads) / self.heads
         start = np.stack([SHIFT * np.cos(angle), SHIFT * np.sin(angle), *[np.full_like(angle, math.log(SPREAD))] * 2])
 

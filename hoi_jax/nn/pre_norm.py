@@ -1,4 +1,4 @@
-"""Transformer blocks with normalisation before attention and MLP, as in ViT and CLIP, and reading by one token."""
+"""Transformer blocks with normalisation before attention and MLP, as in ViT and CLIP, also for single query tokens."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 HIDDEN = -1e30
-"""Logit of a token that may not be seen: finite, so that a row without any seen token has no NaN gradient."""
+"""Logit of a masked token; finite, so that a row without any visible token has no NaN gradient."""
 
 
 def quick_gelu(x: Array) -> Array:
@@ -22,7 +22,7 @@ def exact_gelu(x: Array) -> Array:
 
 
 def tanh_gelu(x: Array) -> Array:
-    """GELU by its tanh formula, the default of Flax, with which Google's ViTs were trained."""
+    """GELU by the tanh approximation, the default of Flax, with which Google's ViTs were trained."""
     return jax.nn.gelu(x, approximate=True)
 
 
@@ -30,12 +30,12 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu, "tanh_gelu": tanh_g
 
 
 def for_softmax(x: Array) -> Array:
-    """At least float32: logits and normalisers lose too much in bfloat16."""
+    """Cast to at least float32, because bfloat16 is not precise enough for logits and normalisers."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention among tokens, in parts, so that one token can read what was projected for others.
+    """Multi-head self-attention in separate steps, so that keys and values can be shared by several queries.
 
     Parameters are named and shaped as in `nn.transformer.MultiHeadAttention`. The mean over heads of the attention
     weights is sown as "weights" into "intermediates".
@@ -47,7 +47,7 @@ class SelfAttention(nn.Module):
 
     def setup(self):
         if self.dim % self.heads:
-            raise ValueError(f"{self.dim} channels cannot be split among {self.heads} heads")
+            raise ValueError(f"{self.dim} channels are not divisible by {self.heads} heads")
 
         def dense():
             return nn.Dense(self.dim, kernel_init=nn.initializers.xavier_uniform(), dtype=self.dtype)
@@ -55,22 +55,22 @@ class SelfAttention(nn.Module):
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
 
     def queries(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens heads channels"]:
-        """Scaled queries by head."""
+        """Scaled queries per head."""
         split = self._split(self.query(x))
         return split * split.shape[-1] ** -0.5
 
     def keys_values(self, x: Float[Array, "batch tokens dim"]) -> tuple[Array, Array]:
-        """Keys and values by head, [B, T, H, C] each."""
+        """Keys and values per head, [B, T, H, C] each."""
         return self._split(self.key(x)), self._split(self.value(x))
 
     def join(self, x: Float[Array, "batch tokens heads channels"]) -> Float[Array, "batch tokens dim"]:
-        """Heads side by side, through the output projection."""
+        """Concatenate heads and apply the output projection."""
         return self.out(x.reshape((*x.shape[:2], -1)))
 
     def __call__(
         self, x: Float[Array, "batch tokens dim"], allowed: Bool[Array, "#batch tokens tokens"] | None = None
     ) -> Float[Array, "batch tokens dim"]:
-        """`allowed` [B or 1, queries, keys]: True = the query sees the key."""
+        """Attend; `allowed` [B or 1, queries, keys] is True where a query may attend to a key."""
         q, (k, v) = self.queries(x), self.keys_values(x)
         logits = for_softmax(jnp.einsum("bqhc,bkhc->bhqk", q, k))
         if allowed is not None:
@@ -87,8 +87,8 @@ class PreNormBlock(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)).
 
     Attributes:
-      activation: a name of `ACTIVATIONS`, of the four times wider hidden layer.
-      epsilon: of both norms; 1e-5 in CLIP, 1e-6 in ImageNet ViTs.
+      activation: activation of the hidden layer (four times as wide), a name in `ACTIVATIONS`.
+      epsilon: epsilon of both norms; 1e-5 in CLIP, 1e-6 in ImageNet ViTs.
     """
 
     dim: int
@@ -110,7 +110,7 @@ class PreNormBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch tokens dim"], allowed: Bool[Array, "#batch tokens tokens"] | None = None
     ) -> Float[Array, "batch tokens dim"]:
-        """All tokens attend to all tokens, or to those that `allowed` shows them."""
+        """Apply the block; tokens attend to all tokens, or to those in `allowed`."""
         return self._mlp(x + self.attention(self.norm1(x), allowed))
 
     def offer(self, x: Float[Array, "batch tokens dim"]) -> tuple[Array, Array]:
@@ -124,9 +124,9 @@ class PreNormBlock(nn.Module):
         values: Float[Array, "batch tokens heads channels"],
         visible: Bool[Array, "batch pairs tokens"] | None = None,
     ) -> Float[Array, "batch pairs dim"]:
-        """The block for readers that attend to themselves and to visible tokens, and are seen by none of them.
+        """Apply the block to readers, which attend to themselves and to visible tokens; tokens do not attend to them.
 
-        One reader may stand for all pairs: then queries and logits are computed once.
+        If there is one reader for all pairs, queries and logits are computed once.
         """
         h = self.norm1(reader)
         q, (k, v) = self.attention.queries(h), self.attention.keys_values(h)
@@ -148,7 +148,7 @@ class PreNormBlock(nn.Module):
         values: Float[Array, "batch tokens heads channels"],
         visible: Bool[Array, "batch pairs tokens"],
     ) -> Float[Array, "batch pairs dim"]:
-        """Like `read`, with the plain mean of the visible tokens' values (DEFR, Eq. 6); of all if none is visible."""
+        """Like `read`, but with the mean of visible tokens' values (DEFR, Eq. 6), or of all if none is visible."""
         used = visible | ~jnp.any(visible, axis=-1, keepdims=True)
         weights = used / jnp.sum(used, axis=-1, keepdims=True)
         mixed = jnp.einsum("bpt,bthc->bphc", weights.astype(values.dtype), values)

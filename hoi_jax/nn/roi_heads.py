@@ -34,11 +34,11 @@ class RpnHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """RoI features -> class logits, background first, and box offsets. Two hidden layers.
+    """Class logits, background first, and box offsets from RoI features, through two hidden layers.
 
     Attributes:
-      classes: without background.
-      deltas: numbers per RoI: 4 for offsets that do not depend on the class.
+      classes: number of classes without background.
+      deltas: number of offsets per RoI; 4 if they do not depend on the class.
     """
 
     classes: int
@@ -59,10 +59,10 @@ class BoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """RoI features -> features, and features -> a map of logits per class at twice the size, background first.
+    """Mask features from RoI features, and from these a logit map per class at twice the size, background first.
 
-    With `flow`, the features of the head before are added to the input through a 1x1 convolution and ReLU (information
-    flow between mask heads, HTC, CVPR 2019).
+    With `flow`, the features of the previous head are added to the input through a 1x1 convolution and ReLU
+    (information flow between mask heads, HTC, CVPR 2019).
     """
 
     classes: int
@@ -87,14 +87,14 @@ class MaskHead(nn.Module):
         rois: Float[ArrayLike, "rows size size channels"],
         before: Float[ArrayLike, "rows size size width"] | None = None,
     ) -> Float[Array, "rows size size width"]:
-        """What the next head and `logits` read; `before`: the features of the head before."""
+        """Features for the next head and for `logits`; `before` are the features of the previous head."""
         x = rois if before is None else rois + nn.relu(self.before(before))
         for conv in self.conv:
             x = nn.relu(conv(x))
         return x
 
     def logits(self, features: Float[Array, "rows size size width"]) -> Float[Array, "rows twice twice classes_1"]:
-        """One map per class. The transposed convolution (2x2, stride 2) is a product per cell: no cells overlap."""
+        """One map per class; cells of the transposed convolution (2x2, stride 2) do not overlap."""
         rows, height, width, _ = features.shape
         x = jnp.einsum("nhwi,abio->nhawbo", features.astype(jnp.float32), self.enlarge_kernel)
         x = x.reshape((rows, 2 * height, 2 * width, -1)) + self.enlarge_bias[None, None, None]

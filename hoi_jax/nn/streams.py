@@ -8,14 +8,14 @@ from jaxtyping import Array, Bool, Float
 
 
 def _halve(x: Float[Array, "rows size size channels"]) -> Float[Array, "rows half half channels"]:
-    """2x2 max-pool; an odd last row or column is dropped. On CPU its gradient is three times as fast as linen's."""
+    """2x2 max-pooling without an odd last row or column. On CPU its gradient is three times as fast as linen's."""
     rows, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
     return jnp.max(x.reshape(rows, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
 
 
 class Rectangles(NamedTuple):
-    """Maps that are filled rectangles: rows and columns of each channel's one, [B, P, size, C] each."""
+    """Maps of filled rectangles, one per channel, as masks of their rows and of their columns, [B, P, size, C] each."""
 
     rows: Bool[Array, "batch pairs size channels"]
     columns: Bool[Array, "batch pairs size channels"]
@@ -25,7 +25,7 @@ class Rectangles(NamedTuple):
 
 
 def _windows(x: Float[Array, "rows size channels"], kernel: int) -> Float[Array, "rows places channels kernel"]:
-    """Every run of `kernel` neighbours."""
+    """Every window of `kernel` neighbours."""
     places = x.shape[1] - kernel + 1
     return jnp.stack([x[:, start : start + places] for start in range(kernel)], axis=-1)
 
@@ -33,8 +33,8 @@ def _windows(x: Float[Array, "rows size channels"], kernel: int) -> Float[Array,
 class RectangleConv(nn.Module):
     """`nn.Conv(features, (kernel, kernel), padding="VALID")` on rectangles, with the same parameters.
 
-    A rectangle is a product of two intervals, so its convolution is two small matrix products: per map the kernel is
-    read along the columns once, and the result along the rows. On CPU a stream takes a third of the time to train.
+    A rectangle is a product of two intervals, so its convolution is two small matrix products: of the kernel along the
+    columns, and of the result along the rows. On CPU this reduces the training time of a stream to a third.
     """
 
     features: int
@@ -61,7 +61,7 @@ class PairMapStream(nn.Module):
     Convolutions are unpadded: a 64x64 map with features (64, 32) gives 13 * 13 * 32 = 5408 numbers.
 
     Raises:
-      ValueError: no convolution, or maps so small that nothing is left of them.
+      ValueError: `features` is empty, or the maps are too small for the unpadded convolutions.
     """
 
     features: tuple[int, ...] = (64, 32)
@@ -72,7 +72,7 @@ class PairMapStream(nn.Module):
     def __call__(
         self, maps: Float[Array, "batch pairs size size channels"] | Rectangles
     ) -> Float[Array, "batch pairs dim"]:
-        # Pooling before ReLU gives the same numbers as the paper's order, on a quarter of the cells.
+        # Pooling before ReLU gives the same values as the paper's order, with ReLU on a quarter of the cells.
         leading = (maps.rows if isinstance(maps, Rectangles) else maps).shape[:2]
         x = maps if isinstance(maps, Rectangles) else maps.reshape((-1, *maps.shape[2:]))
         for layer, width in enumerate(self.features):
@@ -83,7 +83,7 @@ class PairMapStream(nn.Module):
                 x = nn.Conv(width, window, padding="VALID", dtype=self.dtype, name=f"conv{layer}")(x)
             x = nn.relu(_halve(x))
         if isinstance(x, Rectangles):
-            raise ValueError("features is empty: a stream over maps needs a convolution")
+            raise ValueError("features is empty, but a stream over maps needs at least one convolution")
         if not x.size:
             layers = len(self.features)
             raise ValueError(f"maps have too few cells for {layers} unpadded {self.kernel}x{self.kernel} convolutions")

@@ -1,6 +1,6 @@
 """Transformer of DETR (Carion et al., ECCV 2020): masked attention, encoder and decoder layers.
 
-Normalisation comes after every residual sum. Layers take boolean masks, True = may be attended to.
+Normalisation follows every residual sum. In boolean masks, True = may be attended to.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from hoi_jax.nn.mlp import example_dropout
 from hoi_jax.nn.positional import Focus, SpatialFocus
 
-# PyTorch packs the three input projections into one matrix of three times the height and applies Xavier to that.
+# PyTorch applies Xavier initialisation to one matrix of the three stacked input projections.
 packed_xavier_uniform = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
 
 
@@ -23,8 +23,8 @@ class MultiHeadAttention(nn.Module):
     The mean over heads of the attention weights [B, Q, K] is sown as "weights" into "intermediates".
 
     Attributes:
-      heads: must divide the width of the query.
-      dropout: rate on the attention weights, which are not scaled to sum to one again.
+      heads: number of heads, a divisor of the width of the query.
+      dropout: dropout rate of the attention weights, which are not renormalised.
     """
 
     heads: int
@@ -41,15 +41,16 @@ class MultiHeadAttention(nn.Module):
         dropout_keys: Array | None = None,
         bias: Float[Array, "batch heads queries keys"] | None = None,
     ) -> Float[Array, "batch queries dim"]:
-        """Width of `query`.
+        """Attend; the result has the width of `query`.
 
         Args:
-          allowed: True = the query sees the token, the same for all heads; a row without any sees all tokens.
+          allowed: True = the query may attend to the token, for all heads; a row without any attends to all tokens.
+          dropout_keys: one key per example in training, None otherwise.
           bias: added to the logits.
         """
         dim = query.shape[-1]
         if dim % self.heads:
-            raise ValueError(f"{dim} channels cannot be split among {self.heads} heads")
+            raise ValueError(f"{dim} channels are not divisible by {self.heads} heads")
         split = (self.heads, dim // self.heads)
 
         def project(x, name):
@@ -72,7 +73,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def layer_norm(name: str, dtype: Any = None) -> nn.LayerNorm:
-    """LayerNorm as PyTorch computes it (variance of the centred values, epsilon 1e-5)."""
+    """LayerNorm as in PyTorch (variance of the centred values, epsilon 1e-5)."""
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
 
 
@@ -85,7 +86,7 @@ class _Residuals(nn.Module):
     dtype: Any = None
 
     def _add(self, x: Array, branch: Array, number: int, keys: Array | None) -> Array:
-        """norm(x + dropout(branch)), the layer's residual sum of this number."""
+        """norm(x + dropout(branch)) of the layer's residual sum `number`."""
         branch = example_dropout(branch, keys, self.dropout, "/".join((*self.path, f"residual{number}")))
         return layer_norm(f"norm{number}", self.dtype)(x + branch)
 
@@ -110,7 +111,7 @@ class EncoderLayer(_Residuals):
         allowed: Bool[Array, "batch #tokens tokens"] | None = None,
         dropout_keys: Array | None = None,
     ) -> Float[Array, "batch tokens dim"]:
-        """`position` is added to queries and keys, not to values."""
+        """Apply the layer; `position` is added to queries and keys, not to values."""
         placed = x + position
         attended = self._attention("self_attention")(placed, placed, x, allowed, dropout_keys)
         x = self._add(x, attended, 1, dropout_keys)
@@ -131,13 +132,14 @@ class DecoderLayer(_Residuals):
         dropout_keys: Array | None = None,
         focus: Focus | None = None,
     ) -> Float[Array, "batch queries dim"]:
-        """One layer.
+        """Apply the layer.
 
         Args:
-          x, query_position: content of the queries, and what is added to it in queries and keys.
+          x, query_position: content of the queries, and their position code, which is added in queries and keys.
           memory, placed_memory: values of the image's tokens, and their keys (memory plus position code).
-          allowed: tokens that a query sees; the attention among queries is never masked.
-          focus: queries look near points of their own (`SpatialFocus`); None = wherever they like, as in DETR.
+          allowed: tokens to which a query may attend; the attention among queries is never masked.
+          dropout_keys: one key per example in training, None otherwise.
+          focus: positions for a spatial prior around each query's point (`SpatialFocus`); None = no prior, as in DETR.
         """
         placed = x + query_position
         attended = self._attention("self_attention")(placed, placed, x, None, dropout_keys)
@@ -160,7 +162,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, position: Array, allowed: Array | None = None, dropout_keys: Array | None = None):
-        """Shapes as in EncoderLayer."""
+        """Apply all layers; shapes as in `EncoderLayer`."""
         for number in range(self.layers):
             layer = EncoderLayer(self.heads, self.feedforward, self.dropout, self.dtype, name=f"layer{number}")
             x = layer(x, position, allowed, dropout_keys)
@@ -168,7 +170,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of decoder layers whose queries start at zero; one final norm serves the outputs of all layers."""
+    """A stack of decoder layers with zeros as initial queries; the outputs of all layers share one final norm."""
 
     layers: int = 6
     heads: int = 8
@@ -186,7 +188,7 @@ class Decoder(nn.Module):
         dropout_keys: Array | None = None,
         focus: Focus | None = None,
     ) -> Float[Array, "layers batch queries dim"]:
-        """Normalised output of every layer; the next layer gets the output without the norm."""
+        """Normalised outputs of all layers; each layer reads the previous output without the norm."""
         x, states = jnp.zeros_like(query_position), []
         norm = layer_norm("norm", self.dtype)
         for number in range(self.layers):

@@ -1,7 +1,7 @@
 """Anchor boxes on a feature pyramid, and their assignment to annotated or detected boxes.
 
-Layout as in torchvision's RetinaNet: levels from fine to coarse, cells of a level row by row, the anchors of a cell
-ratio by ratio and within a ratio scale by scale. A cell (x, y) is centred at (x * stride, y * stride).
+The order is that of torchvision's RetinaNet: levels from fine to coarse, cells in row-major order, the anchors of a
+cell by ratio and then by scale. The anchors of cell (x, y) are centred at (x * stride, y * stride).
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def cell_anchors(
 
     Args:
       sizes: base side of every level, pixels.
-      rounded: as torchvision, which cuts size * scale to a whole number and rounds the corners; else exact.
+      scales: multiples of the base side.
+      rounded: truncate size * scale and round the corners, as torchvision does; otherwise exact.
     """
     sides = np.asarray(sizes, np.float64)[:, None] * np.asarray(scales)[None]  # [L, S]
     sides = np.floor(sides) if rounded else sides
@@ -42,10 +43,10 @@ def cell_anchors(
 def make_anchors(
     image_hw: tuple[int, int], level_hw: Sequence[tuple[int, int]], cells: Float[np.ndarray, "levels anchors 4"]
 ) -> Float[np.ndarray, "total 4"]:
-    """All anchors of a pyramid over an image of `image_hw` (padding included), pixels, on the host.
+    """All anchors of a pyramid over an image of `image_hw` (including padding), pixels, as a NumPy array.
 
-    The stride of a level is image size // map size per axis, as in torchvision; it is the true one where the image is
-    a multiple of the coarsest stride.
+    The stride of a level is image size // map size per axis, as in torchvision, which is the true stride if the image
+    size is a multiple of the coarsest stride.
     """
     levels = []
     for (rows, columns), boxes in zip(level_hw, cells, strict=True):
@@ -65,14 +66,14 @@ def assign_anchors(
     overlap: float = 0.5,
     force_best: bool = False,
 ) -> tuple[Int[Array, "total"], Float[Array, "total"]]:
-    """The box that each anchor belongs to: the one with the largest IoU, if that is above `overlap`, else -1.
+    """Assign to each anchor the box with the largest IoU, if that is above `overlap`.
 
     Args:
-      force_best: every valid box also takes the anchor that overlaps it most (the earliest one of equals), however
-        little that is, unless that is nothing; where two boxes ask for one anchor, the later box gets it.
+      force_best: also assign each valid box to the anchor of largest IoU with it (the first of equal ones), if that is
+        above 0; an anchor that is best for two boxes is assigned to the later one.
 
     Returns:
-      The row of the box or -1, and the largest IoU. Equal IoUs: the lowest row wins.
+      row of the box, or -1, and the largest IoU. Of equal IoUs the lowest row is taken.
     """
     shared = jnp.where(anchor_valid[:, None] & box_valid[None], pairwise_iou(anchors_xyxy, boxes_xyxy), 0.0)
     best = jnp.max(shared, axis=1)
@@ -91,7 +92,7 @@ def nearest_anchor(
     boxes_xyxy: Float[ArrayLike, "boxes 4"],
     anchor_valid: Bool[ArrayLike, "total"],
 ) -> Int[Array, "boxes"]:
-    """The valid anchor with the largest IoU with each box, the first one of equals."""
+    """The valid anchor with the largest IoU with each box, the first of equal ones."""
     shared = pairwise_iou(boxes_xyxy, anchors_xyxy)
     return jnp.argmax(jnp.where(anchor_valid[None], shared, -1.0), axis=1)
 
@@ -99,10 +100,12 @@ def nearest_anchor(
 def choose_foreground(
     row: Int[ArrayLike, "total"], overlap: Float[ArrayLike, "total"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
-    """At most `limit` anchors that belong to a box, shared out evenly: the best of every box, then the second best, ...
+    """Select at most `limit` assigned anchors, evenly over boxes: the best of every box, then the second best, ...
+
+    The selection is deterministic.
 
     Returns:
-      Anchor numbers (0 in unused places) and which places are used, [min(limit, total)]. Nothing is drawn at random.
+      anchor indices (0 in unused places) and mask of used places, [min(limit, total)] each.
     """
     total = row.shape[0]
     order = jnp.lexsort((-overlap, row))

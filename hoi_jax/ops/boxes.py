@@ -15,7 +15,7 @@ from hoi_jax.arrays import ArrayLike
 
 
 def area(boxes_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
-    """Area per box; a box with a corner out of order has area 0."""
+    """Area per box; 0 for boxes with corners in the wrong order."""
     size = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
     return size[..., 0] * size[..., 1]
 
@@ -26,9 +26,9 @@ def _ratio(inter: ArrayLike, area_a: ArrayLike, area_b: ArrayLike) -> Array:
 
 
 def iou(a_xyxy: Float[ArrayLike, "*batch 4"], b_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
-    """Intersection over union, row by row; 0 where both boxes are empty.
+    """Intersection over union, row by row; 0 if both boxes are empty.
 
-    The "+1" IoU of inclusive pixel boxes is this function on boxes whose high corners were moved by one.
+    For the "+1" IoU of inclusive pixel boxes, add one to the high corners.
     """
     low = jnp.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = jnp.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
@@ -39,13 +39,13 @@ def iou(a_xyxy: Float[ArrayLike, "*batch 4"], b_xyxy: Float[ArrayLike, "*batch 4
 def pairwise_iou(
     a_xyxy: Float[ArrayLike, "*batch rows 4"], b_xyxy: Float[ArrayLike, "*batch columns 4"]
 ) -> Float[Array, "*batch rows columns"]:
-    """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 where both are empty.
+    """IoU of every box of `a_xyxy` with every box of `b_xyxy`; 0 if both are empty.
 
     >>> pairwise_iou(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 2.0]]))
     Array([[1. , 0.5]], dtype=float32)
     """
     a, b = a_xyxy[..., :, None, :], b_xyxy[..., None, :, :]
-    # Without joining the corners: with 200,000 anchors the joined array would be gigabytes.
+    # Corners are not stacked, because with 200,000 anchors the stacked array would take gigabytes.
     size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0.0)
     return _ratio(size[..., 0] * size[..., 1], area(a), area(b))
 
@@ -53,14 +53,14 @@ def pairwise_iou(
 def clip_boxes(
     boxes_xyxy_px: Float[ArrayLike, "*batch rows 4"], image_hw_px: Int[ArrayLike, "*batch 2"]
 ) -> Float[Array, "*batch rows 4"]:
-    """Boxes cut to the image, 0 <= x <= width and 0 <= y <= height."""
+    """Clip boxes to the image, 0 <= x <= width and 0 <= y <= height."""
     limit = image_hw_px[..., None, ::-1].astype(boxes_xyxy_px.dtype)
     limit = jnp.concatenate([limit, limit], axis=-1)
     return jnp.clip(boxes_xyxy_px, 0.0, limit)
 
 
 def union_box(a_xyxy: Float[ArrayLike, "*batch 4"], b_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Smallest box that holds both."""
+    """Smallest box that contains both."""
     low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     return jnp.concatenate([low, high], axis=-1)
@@ -85,10 +85,10 @@ def xyxy_to_cxcywh(boxes_xyxy: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*b
 def generalized_iou(
     a_xyxy: Float[ArrayLike, "*#batch 4"], b_xyxy: Float[ArrayLike, "*#batch 4"]
 ) -> Float[Array, "*#batch"]:
-    """IoU minus the share of the smallest box around both that neither covers (Rezatofighi et al., CVPR 2019).
+    """IoU minus the share of the smallest enclosing box that neither covers (Rezatofighi et al., CVPR 2019).
 
-    In [-1, 1]. Leading axes must broadcast by sizes of one, for example [Q, 1, 4] with [1, T, 4]. Where both boxes are
-    empty, IoU counts as 0; where the box around both is empty, so does the share.
+    Values are in [-1, 1]. Leading axes must broadcast by sizes of one, for example [Q, 1, 4] with [1, T, 4]. The IoU of
+    two empty boxes is 0; the share of an empty enclosing box is 0 too.
     """
     low, high = jnp.maximum(a_xyxy[..., :2], b_xyxy[..., :2]), jnp.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     inter = area(jnp.concatenate([low, high], axis=-1))
@@ -100,7 +100,7 @@ def generalized_iou(
 
 
 MAX_LOG_RATIO = math.log(1000.0 / 16.0)
-"""Largest |log| of a side's ratio that `decode_boxes` follows."""
+"""Limit of |log| of the ratio of sides in `decode_boxes`."""
 
 
 def _centre_size(boxes: ArrayLike, extra: float) -> tuple[ArrayLike, ArrayLike]:
@@ -119,13 +119,13 @@ def encode_boxes(
     *,
     plus_one: bool = False,
 ) -> Float[Array, "*batch 4"]:
-    """(dx, dy, dw, dh) that lead from `reference_xyxy` to `target_xyxy` (Girshick, ICCV 2015), divided by `stds`.
+    """Offsets (dx, dy, dw, dh) from `reference_xyxy` to `target_xyxy` (Girshick, ICCV 2015), divided by `stds`.
+
+    Boxes without area (padding) give arbitrary finite numbers.
 
     Args:
-      stds: torchvision's weights are 1 / stds.
-      plus_one: sides are x2 - x1 + 1, as in the first mmdetection and the release of C-HOI.
-
-    Boxes without area (padding) give finite numbers that mean nothing.
+      stds: standard deviations of the offsets; torchvision's weights are 1 / stds.
+      plus_one: use x2 - x1 + 1 as sides, as in the first versions of mmdetection and the release of C-HOI.
     """
     extra = 1.0 if plus_one else 0.0
     centre, size = _centre_size(reference_xyxy, extra)
@@ -143,11 +143,12 @@ def decode_boxes(
     plus_one: bool = False,
     clip_shrinking: bool = True,
 ) -> Float[Array, "*batch 4"]:
-    """The boxes that `encode_boxes` describes. Not cut to the image.
+    """Apply offsets to reference boxes, the inverse of `encode_boxes`; results are not clipped to the image.
 
     Args:
-      clip_shrinking: limit the ratio of sides to 1000 / 16 from below too (mmdetection); torchvision does so from
-        above only.
+      stds, plus_one: as in `encode_boxes`.
+      clip_shrinking: limit the ratio of sides to at least 16 / 1000 as well (mmdetection), not only to at most
+        1000 / 16 (torchvision).
     """
     extra = 1.0 if plus_one else 0.0
     centre, size = _centre_size(reference_xyxy, extra)
@@ -168,9 +169,9 @@ def class_nms(
     *,
     overlap: float = 0.5,
 ) -> Bool[Array, "rows"]:
-    """True for valid boxes that no better kept box of the same class overlaps by more than `overlap` (IoU).
+    """Mask of the boxes kept by non-maximum suppression per class with IoU threshold `overlap`.
 
-    Equal scores: the earlier row wins.
+    Of equal scores the earlier row ranks first.
     """
     order = jnp.argsort(-jnp.where(valid, score, -jnp.inf), stable=True)
     boxes, kind = boxes_xyxy[order], label[order]
@@ -179,8 +180,8 @@ def class_nms(
     better = baselines & (rank[:, None] < rank[None])
     candidates = valid[order]
 
-    # A box stays iff no better box that stays overlaps it: one solution, found from the best box downwards. Every round
-    # settles at least one more box, in practice all that no long chain of overlaps leads to.
+    # A box is kept iff no better kept box overlaps it, which has a unique solution. Every round decides at least one
+    # more box, in practice all except those at the end of long chains of overlaps.
     def settle(state):
         kept, _ = state
         after = candidates & ~jnp.any(better & kept[:, None], axis=0)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.pairs import top_rows
 
-# Larger than any real cost, small enough that sums of it keep float32 differences of ordinary costs apart.
+# Larger than any real cost, but small enough that sums with it still resolve differences of real costs in float32.
 _FORBIDDEN = 1e4
 
 
@@ -17,16 +17,16 @@ _FORBIDDEN = 1e4
 def assign_targets(
     cost: Float[ArrayLike, "*batch queries targets"], valid: Bool[ArrayLike, "*batch targets"]
 ) -> Int[Array, "*batch targets"]:
-    """The assignment of least total cost: a query of its own for every valid target.
+    """Assign every valid target a different query such that the total cost is minimal.
 
-    Shortest augmenting paths (Jonker and Volgenant 1987), one per valid target, so that padding rows cost nothing.
+    Shortest augmenting paths (Jonker and Volgenant 1987), one per valid target, so that padding takes no time.
 
     Args:
-      cost: lower is better; entries that are not finite are treated as very expensive.
-      valid: targets that exist. If there are more of them than queries, the first ones are served.
+      cost: lower is better; entries that are not finite are treated as very high.
+      valid: targets that exist. If there are more of them than queries, only the first ones are assigned.
 
     Returns:
-      Query of each target, -1 where it has none.
+      query of each target, -1 if it has none.
     """
     queries, targets = cost.shape
     rows = jnp.where(jnp.isfinite(cost), cost, _FORBIDDEN).T.astype(jnp.float32)
@@ -43,7 +43,7 @@ def assign_targets(
         open_cost = jnp.where(used[:queries], jnp.inf, best)
         nearest = jnp.argmin(open_cost).astype(jnp.int32)
         step = open_cost[nearest]
-        # Targets on the path get dearer, their columns cheaper, so that all reduced costs stay >= 0.
+        # Potentials of targets on the path rise and those of their columns fall, so that reduced costs stay >= 0.
         u = u.at[jnp.where(used, owner, targets)].add(step, mode="drop")
         v = jnp.where(used, v - step, v)
         best = jnp.where(used[:queries], best, best - step)
@@ -90,14 +90,14 @@ def match_truth(
     negative: float | None = None,
     best_of_truth: float | None = None,
 ) -> Int[Array, "rows"]:
-    """The annotated row that each candidate shows: its largest IoU, if that is at least `positive`.
+    """Match each candidate to the annotated row with the largest IoU, if that is at least `positive`.
 
     Args:
-      negative: candidates below it are NEGATIVE (default: below `positive`), those between are IGNORED.
-      best_of_truth: every annotated row also takes the candidates that overlap it most, if by at least this much.
+      negative: IoU below which candidates are NEGATIVE (default: `positive`); those in between are IGNORED.
+      best_of_truth: also match every annotated row to the candidates of largest IoU with it, if at least this.
 
     Returns:
-      Row, NEGATIVE or IGNORED; invalid candidates are IGNORED. Equal IoUs: the first row.
+      row, NEGATIVE or IGNORED; invalid candidates are IGNORED. Of equal IoUs the first row is taken.
     """
     shared = jnp.where(row_valid[:, None] & truth_valid[None], overlap, -1.0)
     best, row = jnp.max(shared, axis=1), jnp.argmax(shared, axis=1).astype(jnp.int32)
@@ -119,13 +119,13 @@ def quota_sample(
     *,
     fill: bool = True,
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"], Bool[Array, "chosen"]]:
-    """A random draw of at most `quota` positives and, after them, negatives; fixed size min(total, rows).
+    """Draw at most `quota` positives and, after them, negatives at random; the size is min(total, rows).
 
     Args:
-      fill: negatives take the places that positives leave; otherwise there are at most total - quota of them.
+      fill: fill the places that positives leave with negatives; otherwise there are at most total - quota of these.
 
     Returns:
-      Row per place (0 where unused), "is a positive", "is used". Positives come first, so within the first `quota`.
+      row per place (0 if unused), mask of positives, mask of used places; positives are within the first `quota`.
     """
     total = min(total, positive.shape[0])
     dice = jax.random.uniform(key, positive.shape)

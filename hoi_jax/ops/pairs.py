@@ -14,11 +14,10 @@ from hoi_jax.ops.boxes import pairwise_iou
 def top_rows(
     score: Float[ArrayLike, "rows"], valid: Bool[ArrayLike, "rows"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
-    """Indices of the best valid rows, best first, ties in table order; at most `limit` of them.
+    """Select at most `limit` valid rows with the best scores, best first, ties in table order.
 
     Returns:
-      indices (some valid index or 0 for unused places) and which places are used; both have the static length
-      min(limit, rows), or `limit` when `rows` is smaller would need padding that callers do themselves.
+      indices (0 for unused places) and mask of used places, both of static length min(limit, rows).
     """
     best, index = jax.lax.top_k(jnp.where(valid, score, -jnp.inf), min(limit, score.shape[0]))
     used = best > -jnp.inf
@@ -28,12 +27,12 @@ def top_rows(
 def random_rows(
     key: Array, valid: Bool[ArrayLike, "rows"], limit: int
 ) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
-    """A uniform draw without replacement of at most `limit` valid rows (all of them if there are fewer)."""
+    """Draw at most `limit` valid rows uniformly without replacement (all of them if there are fewer)."""
     return top_rows(jax.random.uniform(key, valid.shape), valid, limit)
 
 
 def zero_unused(table: Shaped[ArrayLike, "*table"], used: Bool[ArrayLike, "*rows"]) -> Shaped[Array, "*table"]:
-    """Zeros in the rows that are not `used`, whose axes are the first ones of `table`."""
+    """Set rows of `table` that are not `used` to zero; the axes of `used` are the first ones of `table`."""
     return jnp.where(used.reshape(used.shape + (1,) * (table.ndim - used.ndim)), table, jnp.zeros_like(table))
 
 
@@ -42,10 +41,10 @@ def gather_rows(
     index: Int[ArrayLike, "*batch chosen"],
     used: Bool[ArrayLike, "*batch chosen"] | None = None,
 ) -> Shaped[Array, "..."]:
-    """Rows `index` of tables, zeros where not `used`.
+    """Gather rows `index` of tables, with zeros for rows that are not `used`.
 
     Args:
-      table: [*batch, rows, ...]; batch axes of length 1 are shared by all of `index`.
+      table: [*batch, rows, ...]; batch axes of length 1 are broadcast.
 
     Returns:
       [*batch, chosen, ...].
@@ -61,13 +60,13 @@ def enumerate_pairs(
     human_used: Bool[ArrayLike, "humans"],
     object_used: Bool[ArrayLike, "objects"],
 ) -> Bool[Array, "humans objects"]:
-    """True for every person with every object whose box is not the person's own (people can be objects)."""
+    """Mask of all pairs of a person and an object with a different box (people can be objects)."""
     same = jnp.all(human_xyxy[:, None, :] == object_xyxy[None, :, :], axis=-1)
     return jnp.logical_and(human_used[:, None] & object_used[None, :], ~same)
 
 
 class Boxes(NamedTuple):
-    """Detections of one image that are paired: corners in pixels [N, 4], confidences [N], used places [N]."""
+    """Detections of one image: corners in pixels [N, 4], confidences [N], mask of used places [N]."""
 
     xyxy_px: ArrayLike
     score: ArrayLike
@@ -75,7 +74,7 @@ class Boxes(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of one image: rows of people and of objects, used places, product of both confidences; [P] each."""
+    """Pairs of one image: rows of people and of objects, mask of used places, product of confidences; [P] each."""
 
     human: Array
     object: Array
@@ -84,13 +83,13 @@ class Pairs(NamedTuple):
 
 
 def propose_pairs(humans: Boxes, objects: Boxes, *, limit: int | None = None, humans_first: bool = False) -> Pairs:
-    """Every person with every object.
+    """Pair every person with every object.
 
     Args:
-      limit: only the pairs with the largest products of confidences, best first, in exactly so many places. None: all
-        pairs, person by person.
-      humans_first: `objects` begins with the rows of `humans`, and nobody is paired with their own row. Otherwise
-        nobody is paired with an object of the same box.
+      limit: number of pairs returned, those with the largest products of confidences, best first; None = all pairs,
+        ordered by person.
+      humans_first: the first rows of `objects` are those of `humans`, and people are not paired with their own row.
+        Otherwise people are not paired with an object that has the same box.
     """
     count = len(objects.used)
     human, obj = np.divmod(np.arange(len(humans.used) * count), count)
@@ -118,10 +117,10 @@ def unannotated_pairs(
     *,
     overlap: float = 0.8,
 ) -> Bool[Array, "humans objects"]:
-    """True where a pair of detections does not show an annotated pair (negatives of TIN's HICO-DET training).
+    """Mask of the pairs of detections that match no annotated pair (negatives of TIN's HICO-DET training).
 
-    A detected pair counts as annotated when, for some true pair, both its person and its object overlap the true
-    ones by more than `overlap`.
+    A detected pair matches an annotated pair if the IoUs of both its person and its object with the annotated ones
+    exceed `overlap`.
     """
     human_hit = pairwise_iou(human_xyxy, truth_human_xyxy) > overlap
     object_hit = pairwise_iou(object_xyxy, truth_object_xyxy) > overlap

@@ -12,7 +12,7 @@ from hoi_jax.arrays import ArrayLike
 _PAIRS = {"pelvis": (11, 12), "neck": (5, 6), "head": (1, 2)}
 _SINGLE = (16, 14, 13, 15, None, None, 10, 6, 5, 9)
 _SIDE = (1.2, 1.0, 1.0, 1.2, 1.2, 1.2, 0.9, 1.0, 1.0, 0.9)
-# Where the trunk is unseen: the two ends of a limb whose length replaces it, and the joints that must be seen for it.
+# If the trunk is not visible: the two ends of a limb whose length replaces it, and the joints that it requires.
 _LIMB = ((16, 12), (16, 12), (15, 11), (15, 11), None, None, (10, 6), (10, 6), (9, 5), (9, 5))
 _RIGHT_LEG, _LEFT_LEG, _RIGHT_ARM, _LEFT_ARM = (12, 14, 16), (11, 13, 15), (6, 8, 10), (5, 7, 9)
 _GROUP = (
@@ -24,12 +24,12 @@ _LIMB_ENDS = ((16, 12), (15, 11), (10, 6), (9, 5))
 
 
 def with_stand_ins(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Float[Array, "*batch 17 3"]:
-    """Poses whose absent joints (score 0) have a place, still with score 0.
+    """Fill in positions of absent joints (score 0), which keep score 0.
 
-    The recipe takes means and distances of two joints each. It was made for detectors, which place every joint; in
-    annotations an absent one is at (0, 0): a mean with it lies anywhere, a distance to it is as long as the image.
-    An absent eye, shoulder or hip takes the place of the other of its pair; where both eyes or both shoulders are
-    absent, they take the middle of the shoulders or eyes. A limb without one of its ends has no length.
+    The recipe uses means and distances of two joints and assumes a detector, which gives a position for every joint. In
+    annotations absent joints are at (0, 0), which would make these means and distances meaningless. Here an absent eye,
+    shoulder or hip gets the position of its counterpart; if both eyes (or both shoulders) are absent, they get the
+    middle of the shoulders (or eyes). A limb without one of its ends has length 0.
     """
     places = [keypoints_px[..., joint, :2] for joint in range(keypoints_px.shape[-2])]
     seen = [keypoints_px[..., joint, 2:] > 0 for joint in range(keypoints_px.shape[-2])]
@@ -55,12 +55,12 @@ def with_stand_ins(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Float[Array
 def part_boxes_from_pose(
     keypoints_px: Float[ArrayLike, "*batch 17 3"], person_xyxy_px: Float[ArrayLike, "*batch 4"]
 ) -> Float[Array, "*batch 10 4"]:
-    """Ten square boxes around joints, in HAKE's order; the person's box where the pose fails.
+    """Ten square boxes around joints, in HAKE's order; the person's box for parts that the pose does not determine.
 
     Half a side is half the distance from pelvis to thorax times a factor per part. If pelvis or thorax score below 0.2,
-    it is the length of the limb instead (for the head, neck to head), if its three joints score over 0.2 on average. A
-    part whose own joint scores below 0.2, and one without any measure, gets the box of the whole person. Absent joints
-    (score 0) have stand-ins, so that none is taken for a point in the corner of the image (`with_stand_ins`).
+    it is the length of the limb (for the head, from neck to head) instead, provided that its three joints score over
+    0.2 on average. A part with neither length, or with its own joint below 0.2, gets the box of the whole person.
+    Absent joints (score 0) are filled in first (`with_stand_ins`).
     """
     keypoints_px = with_stand_ins(keypoints_px)
     mean = {name: keypoints_px[..., np.asarray(pair), :].mean(-2) for name, pair in _PAIRS.items()}
@@ -86,12 +86,12 @@ def part_boxes_from_pose(
             centre, spare, spare_seen = mean["pelvis"], trunk, jnp.zeros_like(trunk_seen)
         half = jnp.where(trunk_seen, _SIDE[part] * trunk, spare)[..., None]
         square = jnp.concatenate([centre[..., :2] - half, centre[..., :2] + half], axis=-1)
-        # A length between a joint and its own stand-in is none.
+        # A length between a joint and its own substitute is zero and does not count.
         good = (centre[..., 2] >= MIN_SCORE) & (trunk_seen | spare_seen) & (half[..., 0] > 0)
         boxes.append(jnp.where(good[..., None], square, person_xyxy_px))
     return jnp.stack(boxes, axis=-2)
 
 
 def has_pose(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Bool[Array, "*batch"]:
-    """Whether any joint is seen."""
+    """Whether any joint scores at least `MIN_SCORE`."""
     return jnp.any(keypoints_px[..., 2] >= MIN_SCORE, axis=-1)

@@ -1,12 +1,13 @@
-"""Rasterised pair and pose maps, exact: grid positions are integers, never rounded floats.
+"""Rasterised pair and pose maps, computed exactly with integers.
 
-The pair map keeps the aspect ratio of the union box U of a human and an object (a letterbox). With L the longer and
-S the other side of U, a coordinate v measured from U's corner goes to 64 v / L + 32 (1 - S / L) on the short axis;
-the last term vanishes on the long axis. A high corner then loses one, because maps are inclusive, and both are
+The pair map keeps the aspect ratio of the union box U of a human and an object (a letterbox). If L is the longer and S
+the other side of U, a coordinate v relative to U's corner is mapped to 64 v / L + 32 (1 - S / L) on the short axis; the
+last term vanishes on the long axis. High corners are then reduced by one, because maps are inclusive, and both are
 rounded to the nearest integer, halves to even.
 
-float32 gets some of these roundings wrong. On device, coordinates are taken as whole multiples of 1/256 pixel and
-the rest is exact integer arithmetic (coordinates up to 16,384 px fit). It equals the authors' float64 code bit for bit.
+In float32 some of these roundings would be wrong. Therefore coordinates are rounded to multiples of 1/256 pixel, and
+all further arithmetic is on integers (for coordinates up to 16,384 px). Results equal the authors' float64 code bit for
+bit.
 
 Boxes are continuous corners. Grid boxes are inclusive integers x1, y1, x2, y2.
 """
@@ -25,10 +26,10 @@ LIMBS = (
     (1, 3), (2, 4), (0, 1), (0, 2), (0, 17), (5, 17), (6, 17), (5, 7), (6, 8), (7, 9), (8, 10),
     (11, 17), (12, 17), (11, 13), (12, 14), (13, 15), (14, 16),
 )  # fmt: skip
-"""COCO keypoints joined by lines; 17 is the neck. Later limbs cover earlier ones."""
+"""Pairs of COCO keypoints that are joined by lines; 17 is the neck. Later limbs cover earlier ones."""
 LIMB_GRAY = tuple(0.15 + 0.05 * limb for limb in range(len(LIMBS)))
 
-# A joint further away than this keeps its direction roughly but is pulled in, so that products fit into int32.
+# Joints further away than this are moved closer, roughly in the same direction, so that products fit into int32.
 _FARTHEST = 16_384
 
 
@@ -46,7 +47,7 @@ def _divide_half_away(numerator: ArrayLike, denominator: ArrayLike) -> Array:
 
 
 def _cells(size: int, ndim: int, axis: int = -1) -> Array:
-    """0 ... size - 1 along `axis` of an array of `ndim` axes, all others of length one."""
+    """Numbers 0 ... size - 1 along `axis` of an array of `ndim` axes, all others of length one."""
     shape = [1] * ndim
     shape[axis] = size
     return jnp.arange(size, dtype=jnp.int32).reshape(shape)
@@ -61,7 +62,7 @@ def letterbox(
 ) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
     """Grid boxes of human and object in the letterboxed map of their union (module docstring).
 
-    An empty union (a padded row) gives grid boxes without area.
+    An empty union (of a padding row) gives grid boxes without area.
     """
     human, obj, low, extent = _in_union(human_xyxy, object_xyxy)
     longest = jnp.maximum(jnp.max(extent, axis=-1, keepdims=True), 1)
@@ -78,9 +79,9 @@ def letterbox(
 def stretch(
     human_xyxy: Float[ArrayLike, "*batch 4"], object_xyxy: Float[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Int[Array, "*batch 4"], Int[Array, "*batch 4"]]:
-    """Grid boxes in a map that the union fills on both axes, whatever its shape; rounding as in `letterbox`.
+    """Grid boxes in a map that the union fills on both axes, whatever its aspect ratio; rounding as in `letterbox`.
 
-    TIN's text only says that maps are "reshaped"; its authors' code letterboxes.
+    TIN's paper says only that maps are "reshaped"; its authors' code uses a letterbox.
     """
     human, obj, low, extent = _in_union(human_xyxy, object_xyxy)
     side = jnp.maximum(extent, 1)
@@ -93,7 +94,7 @@ def stretch(
 
 
 def _in_union(human_xyxy: ArrayLike, object_xyxy: ArrayLike) -> tuple[Array, Array, Array, Array]:
-    """Both boxes, and corner and extent of their union, in subpixels."""
+    """(human box, object box, corner of their union, its extent), in subpixels."""
     human, obj = _subpixels(human_xyxy), _subpixels(object_xyxy)
     low = jnp.minimum(human[..., :2], obj[..., :2])
     return human, obj, low, jnp.maximum(human[..., 2:], obj[..., 2:]) - low
@@ -107,9 +108,8 @@ def pose_joints(
 ) -> Int[Array, "*batch 18 2"]:
     """Pixel (x, y) of every joint in the pair map, and of the neck as joint 17.
 
-    A joint keeps its relative position inside the human's box, mapped to the human's grid box, rounded with halves
-    away from zero and held below `size`; it may be negative. The neck is the mean of the shoulder pixels,
-    truncated towards zero.
+    A joint's position relative to the human's box is mapped to the human's grid box and rounded, halves away from zero;
+    it is at most `size` - 1 and may be negative. The neck is the mean of the shoulder pixels, truncated towards zero.
     """
     box = _subpixels(human_xyxy)[..., None, :]
     extent = jnp.maximum(box[..., 2:] - box[..., :2], 1)
@@ -122,7 +122,7 @@ def pose_joints(
 
 
 def box_maps(grid_boxes: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE) -> Bool[Array, "*batch size size"]:
-    """True inside the grid box, its last row and column included; axes are (y, x)."""
+    """Mask of the inside of each grid box, including its last row and column; axes are (y, x)."""
     rows, columns = box_sides(grid_boxes, size)
     return rows[..., :, None] & columns[..., None, :]
 
@@ -130,7 +130,7 @@ def box_maps(grid_boxes: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE) -> Bo
 def box_sides(
     grid_boxes: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Bool[Array, "*batch size"], Bool[Array, "*batch size"]]:
-    """Rows and columns of the grid box: `box_maps` is their product."""
+    """Masks of the rows and of the columns of each grid box, whose product is `box_maps`."""
     cells = _cells(size, grid_boxes.ndim)
 
     def inside(first, last):
@@ -140,11 +140,11 @@ def box_sides(
 
 
 def _move_end(here: ArrayLike, other: ArrayLike, axis: int, size: int) -> Array:
-    """Moves one end of a segment onto the map's border along `axis`, if it lies outside (OpenCV's clipLine)."""
+    """Move one end of a segment to the map's border along `axis`, if it is outside (OpenCV's clipLine)."""
     beyond = (here[..., axis] < 0) | (here[..., axis] > size - 1)
     edge = jnp.where(here[..., axis] < 0, 0, size - 1)
     along, across = other[..., axis] - here[..., axis], other[..., 1 - axis] - here[..., 1 - axis]
-    # Truncated integer division equals OpenCV's float64 quotient cut to an integer.
+    # Truncated integer division equals OpenCV's float64 quotient converted to an integer.
     moved = here[..., 1 - axis] + jax.lax.div((edge - here[..., axis]) * across, jnp.where(along == 0, 1, along))
     ends = (edge, moved) if axis == 0 else (moved, edge)
     return jnp.where(beyond[..., None], jnp.stack(ends, axis=-1), here)
@@ -153,7 +153,8 @@ def _move_end(here: ArrayLike, other: ArrayLike, axis: int, size: int) -> Array:
 def _clip_segments(
     first: Int[ArrayLike, "*batch 2"], last: Int[ArrayLike, "*batch 2"], size: int
 ) -> tuple[Array, Array, Array]:
-    """Ends on the map and whether anything is left; y before x, first end before last, as OpenCV does."""
+    """(clipped first ends, clipped last ends, whether any part is on the map); y before x and first before last end, as
+    in OpenCV."""
 
     def outside_together(axis):
         both_low = (first[..., axis] < 0) & (last[..., axis] < 0)
@@ -172,11 +173,11 @@ def _clip_segments(
 def line_profiles(
     segments_xyxy: Int[ArrayLike, "*batch 4"], size: int = MAP_SIZE
 ) -> tuple[Int[Array, "*batch size"], Int[Array, "*batch size"]]:
-    """The 8-connected line of each segment, as OpenCV draws it, in two tables.
+    """The 8-connected line of each segment, as drawn by OpenCV, in two tables.
 
     Returns:
-      row of the line in every column (flat lines) and its column in every row (steep lines); -1 where it has none.
-      A line uses one of the two tables only.
+      row of the line in every column (flat lines), and column in every row (steep lines); -1 where it has none. Each
+      line is in only one of the two tables.
     """
     first, last, visible = _clip_segments(segments_xyxy[..., :2], segments_xyxy[..., 2:], size)
     swap = (first[..., 0] > last[..., 0])[..., None]
@@ -199,7 +200,7 @@ def line_profiles(
 
 
 def _hits(rows: ArrayLike, columns: ArrayLike, size: int) -> Array:
-    """[..., y, x] bool: cells on the line that `line_profiles` describes."""
+    """Mask [..., y, x] of the cells on the lines given by `line_profiles`."""
     row_here = rows[..., None, :] == _cells(size, rows.ndim + 1, -2)
     return row_here | (columns[..., :, None] == _cells(size, columns.ndim + 1))
 
@@ -210,11 +211,12 @@ def pose_map(
     human_grid: Int[ArrayLike, "*batch 4"],
     size: int = MAP_SIZE,
 ) -> Float[Array, "*batch size size"]:
-    """Limbs as lines of gray 0.15 ... 0.95, later limbs over earlier ones (TIN, section 3.3).
+    """Pose map: limbs as lines of gray 0.15 ... 0.95, later limbs over earlier ones (TIN, section 3.3).
 
     Args:
       joints: pixel of every joint and the neck (`pose_joints`).
-      present: a limb with an absent end is not drawn; a person without any joint becomes a filled box of 0.05.
+      present: mask of joints; limbs with an absent end are not drawn, and a person without any joint is drawn as a
+        filled box of gray 0.05.
       human_grid: the human's grid box.
     """
     starts, ends = np.array(LIMBS).T
@@ -226,14 +228,14 @@ def pose_map(
     image = jnp.where(
         box_maps(human_grid, size) & ~jnp.any(present, axis=-1)[..., None, None], NO_POSE_GRAY, 0.0
     ).astype(jnp.float32)
-    # Unrolled on purpose: seventeen selects fuse into one pass over the map, a 17-deep reduction would not.
+    # Unrolled, because seventeen selects are fused into one pass over the map and a reduction over 17 would not be.
     for limb, gray in enumerate(LIMB_GRAY):
         image = jnp.where(_hits(rows[..., limb, :], columns[..., limb, :], size), np.float32(gray), image)
     return image
 
 
 def joints_present(keypoints_px: Float[ArrayLike, "*batch 17 3"], min_score: float) -> Bool[Array, "*batch 18"]:
-    """Joints to draw: confidence at least `min_score`; the neck needs both shoulders; none for a missing pose."""
+    """Mask of joints to draw: confidence at least `min_score`, for the neck of both shoulders; none without a pose."""
     score = keypoints_px[..., 2]
     seen = (score >= min_score) & jnp.any(score > 0, axis=-1)[..., None]
     return jnp.concatenate([seen, (seen[..., 5] & seen[..., 6])[..., None]], axis=-1)
@@ -248,10 +250,11 @@ def pair_maps(
     size: int = MAP_SIZE,
     fit: str = "letterbox",
 ) -> Float[Array, "*batch size size channels"]:
-    """Human map, object map and, when keypoints are given, the pose map of each pair: 2 or 3 channels in [0, 1].
+    """Human map, object map and, if keypoints are given, pose map of each pair: 2 or 3 channels in [0, 1].
 
     Args:
-      min_score: confidence that a joint needs to be drawn. fit: "letterbox", or "stretch".
+      min_score: minimum confidence of joints that are drawn.
+      fit: "letterbox" or "stretch".
     """
     place = stretch if fit == "stretch" else letterbox
     human_grid, object_grid = place(human_xyxy, object_xyxy, size)

@@ -1,4 +1,4 @@
-"""Resampling as two small matrices: bicubic for position tables (PyTorch) and images (Pillow), bilinear for masks."""
+"""Resampling by one matrix per axis: bicubic for position tables (PyTorch) and images (Pillow), bilinear for masks."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def cubic(distance: jax.Array | np.ndarray, a: float):
 def cubic_matrix(size_in: int, size_out: int, a: float = TORCH_CUBIC) -> Float[np.ndarray, "{size_out} {size_in}"]:
     """Weights of `torch.nn.functional.interpolate(mode="bicubic", align_corners=False)` along one axis.
 
-    Half-pixel centres, four taps, no low-pass when shrinking; taps beyond an end read the value at that end. Float64.
+    Half-pixel centres, four taps, no low-pass filter for smaller sizes; taps beyond an end read its value. Float64.
     """
     place = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
     first = np.floor(place).astype(int)
@@ -37,9 +37,13 @@ def cubic_matrix(size_in: int, size_out: int, a: float = TORCH_CUBIC) -> Float[n
 def resize_positions(
     table: Float[ArrayLike, "rows dim"], grid_in: tuple[int, int], grid_out: tuple[int, int]
 ) -> Float[Array, "new_rows dim"]:
-    """Position codes of another grid: row 0 (the class token's) stays, the rest is resized by `cubic_matrix`."""
+    """Resize position codes to another grid by `cubic_matrix`; row 0, of the class token, is kept.
+
+    Raises:
+      ValueError: the table does not have one row per cell of `grid_in` and one more.
+    """
     if table.shape[0] != 1 + grid_in[0] * grid_in[1]:
-        raise ValueError(f"a table of {table.shape[0]} rows does not fit a grid of {grid_in} and a class token")
+        raise ValueError(f"a table of {table.shape[0]} rows does not fit a class token and a grid of {grid_in}")
     if grid_in == grid_out:
         return jnp.asarray(table)
     rows, columns = (
@@ -61,16 +65,16 @@ def window_matrix(
     antialias: bool = True,
     first: Float[ArrayLike, "batch"] | None = None,
 ) -> Float[Array, "batch {size_out} {size_in}"]:
-    """Weights that stretch the window start ... start + length of each example's axis to `size_out` cells.
+    """Weights that resample the window start ... start + length of each example's axis to `size_out` cells.
 
-    Pillow's rule: half-pixel centres; with `antialias` the kernel is as wide as an output cell where that covers more
-    than one input cell; only cells below `valid` take part, and weights sum to one.
+    Pillow's rule: half-pixel centres; with `antialias`, the kernel is scaled to the size of an output cell if that is
+    more than one input cell; only cells below `valid` are used, and weights sum to one.
 
     Args:
-      start, length: in cells of the input; may have fractions.
-      valid: cells of the axis that are image; the rest is padding.
+      start, length: in cells of the input; may be fractional.
+      valid: number of cells of the axis that are image; the others are padding.
       kernel: "bicubic" (a = -0.5) or "bilinear".
-      first: cells below it take no part either, as where a window is cut out before it is resized; None = all do.
+      first: cells below it are not used either, as if the window were cropped before it is resized; None = no limit.
     """
     scale = length / size_out
     width = jnp.maximum(scale, 1.0) if antialias else jnp.ones_like(scale)
@@ -94,9 +98,9 @@ def window_matrix(
 def _axis_weights(
     source: tuple[ArrayLike, ArrayLike], target: tuple[ArrayLike, ArrayLike], cells: int, size: int
 ) -> Array:
-    """Bilinear weights [N, size, cells] of the middles of target cells on source cells; 0 off the source.
+    """Bilinear weights [N, size, cells] of the centres of target cells on source cells; 0 outside of the source.
 
-    At the border of the source the nearest cell is read: a mask does not fade within its own rectangle.
+    At the border of the source the nearest cell is read, so that masks do not fade inside their rectangles.
     """
     middle = (jnp.arange(size, dtype=jnp.float32) + 0.5)[None] / size
     at_px = target[0][:, None] + middle * (target[1] - target[0])[:, None]
@@ -114,10 +118,10 @@ def resample_masks(
     target_xyxy_px: Float[ArrayLike, "*batch 4"],
     size: int | tuple[int, int],
 ) -> Float[Array, "*batch rows columns"]:
-    """Each mask, known on an h x w grid over its source rectangle, on a grid of `size` over the target rectangle.
+    """Resample each mask from an h x w grid over its source rectangle to a grid of `size` over a target rectangle.
 
-    Bilinear between the middles of cells; zero outside of the source. Masks over the whole image have the image as
-    their source, predicted ones their box.
+    Bilinear between the centres of cells; zero outside of the source. The source of a mask over the whole image is the
+    image, that of a predicted mask is its box.
     """
     leading, (height, width) = masks.shape[:-2], masks.shape[-2:]
     out_height, out_width = (size, size) if isinstance(size, int) else size
@@ -130,7 +134,7 @@ def resample_masks(
 
 
 def square_around(boxes_xyxy_px: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """The square around a box, with its centre and its longer side: the frame of letterboxed pair maps."""
+    """The square with a box's centre and its longer side, which is the frame of letterboxed pair maps."""
     centre = (boxes_xyxy_px[..., :2] + boxes_xyxy_px[..., 2:]) / 2
     half = jnp.max(boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2], axis=-1, keepdims=True) / 2
     return jnp.concatenate([centre - half, centre + half], axis=-1)

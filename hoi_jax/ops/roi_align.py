@@ -13,7 +13,7 @@ from hoi_jax.arrays import ArrayLike
 def _sample_weights(
     start: Float[ArrayLike, "boxes"], stop: Float[ArrayLike, "boxes"], limit: Int[ArrayLike, ""], cells: int, size: int
 ) -> Float[Array, "boxes size cells"]:
-    """Bilinear weights of `size` evenly spaced samples on one axis; all zero for a sample off the map."""
+    """Bilinear weights of `size` evenly spaced samples on one axis; all zero for samples outside of the map."""
     step = (stop - start) / (size - 1)
     at = start[:, None] + jnp.arange(size, dtype=start.dtype)[None] * step[:, None]
     inside = (at >= 0) & (at <= (limit - 1).astype(at.dtype))
@@ -29,13 +29,13 @@ def crop_and_resize(
     stride: int,
     size: int = 7,
 ) -> Float[Array, "batch boxes size size channels"]:
-    """Bilinear samples of each box on a size x size grid (TensorFlow's crop_and_resize, as TIN uses it).
+    """Sample each box bilinearly on a size x size grid (TensorFlow's crop_and_resize, as used by TIN).
 
-    Sample j of an axis lies at x1 / stride + j * (x2 - x1) / (stride * (size - 1)) cells: both ends are sampled
-    and there is no half-pixel shift, so boxes are (first, last) *inclusive* pixels here. A sample outside
-    [0, valid - 1] is 0; cells past `valid_hw` are padding and are never read.
+    Sample j of an axis is at x1 / stride + j * (x2 - x1) / (stride * (size - 1)) cells: both ends are sampled, without
+    a half-pixel shift, so boxes are (first, last) *inclusive* pixels here. Samples outside [0, valid - 1] are 0; cells
+    beyond `valid_hw` are padding and are never read.
 
-    The two axes are separable, so this is two small matrix products per box instead of gathers.
+    The two axes are separable, so that two small matrix products per box replace gathers.
 
     Args:
       features: one map per image.
@@ -60,9 +60,9 @@ def crop_and_resize(
 def pyramid_level(
     boxes_xyxy_px: Float[ArrayLike, "*batch 4"], levels: int, *, finest_px: float = 56.0, plus_one: bool = False
 ) -> Int[Array, "*batch"]:
-    """The level of a pyramid that a box is pooled from: one step coarser for every doubling of sqrt(area).
+    """Pyramid level from which a box is pooled, one step coarser for every doubling of sqrt(area).
 
-    Boxes below 2 * `finest_px` belong to level 0 (FPN, Eq. 1, with P2 as level 0 and 112 px as its limit).
+    Boxes below 2 * `finest_px` are pooled from level 0 (FPN, Eq. 1, with P2 as level 0 and 112 px as its limit).
     """
     side = boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2] + (1.0 if plus_one else 0.0)
     area = jnp.maximum(side[..., 0], 0.0) * jnp.maximum(side[..., 1], 0.0)
@@ -79,7 +79,7 @@ def _axis_samples(
     samples: int | None,
     max_samples: int,
 ) -> tuple[Array, Array, Array]:
-    """Cells, weights and "lies in the hole" of all samples of one axis, two cells per sample: [N, size, 2 * S] each."""
+    """(cells, weights, mask of the hole) of all samples of one axis, two cells per sample: [N, size, 2 * S] each."""
     per_bin = samples or max_samples
     step = length / size
     count = jnp.full_like(step, samples) if samples else jnp.ceil(step)
@@ -115,21 +115,22 @@ def roi_align(
     aligned: bool = True,
     holes_xyxy_px: Float[ArrayLike, "boxes 4"] | None = None,
 ) -> Float[Array, "boxes size size channels"]:
-    """Mean of bilinear samples in every cell of a size x size grid over each box of one image (Mask R-CNN).
+    """Average bilinear samples in every cell of a size x size grid over each box of one image (Mask R-CNN).
 
-    All levels lie in one table, so that a box is pooled once, whatever its level; the corners of all samples are added
-    up one after another, so that memory is that of the result. Boxes take no gradient. Agrees with torchvision.
+    All levels are joined into one table, so that a box is pooled once, whatever its level; the corners of samples are
+    summed one after another, so that no more memory is needed than for the result. Boxes get no gradient. Agrees with
+    torchvision.
 
     Args:
       levels: maps [h, w, C] of one image.
-      boxes_xyxy_px: corners in pixels; level: the map of each box.
-      valid_hw: cells of each level over the unpadded image; cells past them are never read.
+      boxes_xyxy_px: corners in pixels; level: index of the map of each box.
+      valid_hw: cells of each level over the unpadded image; cells beyond them are never read.
       strides: pixels per cell of each level.
-      samples: per axis and bin; None: as many as the bin has cells, rounded up, at most `max_samples`.
-      aligned: shift by half a cell, so that a cell's value lies at its middle; False is the older rule, where boxes
+      samples: samples per axis and bin; None = the number of cells in the bin, rounded up, at most `max_samples`.
+      aligned: shift by half a cell, so that values are at the centres of cells; False is the older rule, where boxes
         are at least one cell wide.
-      holes_xyxy_px: samples in this part of a box (x1 <= x < x2) count as zero, as if the map were zero there. A hole
-        without area removes nothing.
+      holes_xyxy_px: part of each box (x1 <= x < x2) where samples count as zero, as if the map were zero there. Holes
+        without area have no effect.
     """
     boxes = jax.lax.stop_gradient(boxes_xyxy_px.astype(jnp.float32))
     sizes = [(m.shape[0], m.shape[1]) for m in levels]
@@ -175,11 +176,11 @@ def pyramid_roi_align(
     holes_xyxy_px: Float[ArrayLike, "batch boxes 4"] | None = None,
     level_boxes_xyxy_px: Float[ArrayLike, "batch boxes 4"] | None = None,
 ) -> Float[Array, "batch boxes size size channels"]:
-    """`roi_align` of a batch with two samples per axis, each box on the level that its size asks for.
+    """`roi_align` of a batch with two samples per axis, with the level of each box chosen by its size.
 
     Args:
-      image_hw_px: unpadded sizes, so that padding changes nothing.
-      level_boxes_xyxy_px: boxes that choose the level instead of those that are pooled.
+      image_hw_px: unpadded sizes, so that padding does not affect results.
+      level_boxes_xyxy_px: boxes whose sizes determine the levels, if not the pooled ones.
     """
     level = pyramid_level(
         boxes_xyxy_px if level_boxes_xyxy_px is None else level_boxes_xyxy_px, len(levels), finest_px=finest_px

@@ -15,15 +15,15 @@ from hoi_jax.ops.boxes import pairwise_iou
 def lis_weight(
     score: Float[ArrayLike, "*batch"], *, scale: float = 8.4, offset: float = 12.0, slope: float = 10.0
 ) -> Float[Array, "*batch"]:
-    """Weight that fades weak detections and keeps strong ones (TIN, Eq. 3): scale / (1 + exp(offset - slope * score)).
+    """Weight of detections by LIS (TIN, Eq. 3), low for weak ones: scale / (1 + exp(offset - slope * score)).
 
     Args:
-      score: Detector confidence in [0, 1]. Outside that range the formula still holds but means nothing.
+      score: detector confidence in [0, 1].
       scale, offset, slope: T, k, w of the paper, with its values as defaults.
 
     Returns:
-      Weight per score. With the defaults, 5.2e-5 at 0 and 1.0013 at 1 (the paper's Fig. 5 prints 0.999 for the
-      latter, which needs T = 8.38).
+      weight per score; with the defaults, 5.2e-5 at 0 and 1.0013 at 1 (0.999 in the paper's Fig. 5, which would need
+      T = 8.38).
     """
     return scale * jax.nn.sigmoid(slope * score - offset)
 
@@ -31,7 +31,7 @@ def lis_weight(
 def suppress_pairs(
     interactiveness: Float[ArrayLike, "*batch"], valid: Bool[ArrayLike, "*batch"], *, threshold: float = 0.1
 ) -> Bool[Array, "*batch"]:
-    """Non-interaction suppression as a mask (TIN, section 3.5): False where the score is below `threshold`."""
+    """Mask of pairs that non-interaction suppression keeps (TIN, section 3.5): valid, with at least `threshold`."""
     return jnp.logical_and(valid, interactiveness >= threshold)
 
 
@@ -40,7 +40,7 @@ def verb_scores_of_class(
     object_class: Int[ArrayLike, "*batch"],
     hoi_table: Int[ArrayLike, "verbs objects"],
 ) -> Float[Array, "*batch verbs"]:
-    """Scores of the HOI classes of one object class, laid out by verb; 0 where the combination does not exist.
+    """Scores per verb from scores of HOI classes, given the object class; 0 for combinations that do not exist.
 
     Args:
       hoi_scores: score of every HOI class.
@@ -57,10 +57,10 @@ def fuse_scores(
     weight: Float[ArrayLike, "*shape"] | None,
     rule: Literal["sum", "product", "weighted_sum"],
 ) -> Float[Array, "*shape"]:
-    """Scores of several streams joined: their sum or product, or the sum of `streams` times `weight`.
+    """Combine the scores of several streams: their sum or product, or the sum of `streams` times `weight`.
 
     Args:
-      weight: the stream that weighs the others in "weighted_sum" and is one of them otherwise; None = there is none.
+      weight: a further stream, which multiplies the others in "weighted_sum"; None if there is none.
     """
     every = [jnp.asarray(s) for s in (streams if weight is None else (*streams, weight))]
     if rule == "product":
@@ -76,7 +76,8 @@ def agent_scores(
     """Each person's best pair score per verb; 0 for a person without pairs (one image).
 
     Args:
-      scores: at least 0. human: the person of each pair, a row of the `humans` people.
+      scores: scores >= 0.
+      human: person of each pair, an index below `humans`.
     """
     best = jax.ops.segment_max(jnp.where(used[:, None], scores, 0.0), human, num_segments=humans)
     return jnp.maximum(best, 0.0)
@@ -90,10 +91,10 @@ def pair_nms(
     *,
     threshold: float,
 ) -> Bool[Array, "pairs"]:
-    """Pairs of one image that stay (body-part paper, section 5.2, with threshold 0.6).
+    """Mask of the pairs of one image that non-maximum suppression keeps (body-part paper, section 5.2).
 
-    Best score first (ties: lower row), a pair that stays removes every other of its object class whose human *and*
-    object IoU with it both exceed the threshold.
+    In order of score (ties: lower row first), each remaining pair removes every other of its object class whose human
+    *and* object IoU with it both exceed the threshold (0.6 in the paper).
     """
     repeated = (pairwise_iou(human_xyxy, human_xyxy) > threshold) & (pairwise_iou(object_xyxy, object_xyxy) > threshold)
     return _greedy(repeated & (object_class[:, None] == object_class[None]), score)
@@ -110,12 +111,12 @@ def product_nms(
     object_power: float,
     best: int | None,
 ) -> Bool[Array, "pairs columns"]:
-    """Which scores of one image stay by CDN's rule: with a column per verb, of triplets; with a single one, of pairs.
+    """Mask of the scores of one image that CDN's suppression keeps: triplets (a column per verb) or pairs (one column).
 
-    Only the `best` highest scores of the image take part (None: all); the others go. Best score first (ties: lower
-    row), a score that stays removes every other of its column and object class whose pair overlaps it by
-    IoU_human ** human_power * IoU_object ** object_power > threshold; IoU counts inclusive pixels (+1). The host's
-    version for files of predictions is `evaluation.pair_nms`.
+    Only the `best` highest scores of the image take part (None = all); the others are removed. In order of score (ties:
+    lower row first), each remaining score removes every other of its column and object class with
+    IoU_human ** human_power * IoU_object ** object_power > threshold, where IoU is that of inclusive pixels (+1).
+    `evaluation.postprocess.pair_nms` does the same for stored predictions.
     """
     one = jnp.asarray([0.0, 0.0, 1.0, 1.0])[None]
     human, obj = human_xyxy_px + one, object_xyxy_px + one
@@ -125,13 +126,13 @@ def product_nms(
     if best is not None and best < scores.size:
         first = jax.lax.top_k(scores.ravel(), best)[1]
         chosen = jnp.zeros(scores.size, bool).at[first].set(True).reshape(scores.shape)
-    # What does not take part comes last in its column, and is taken out of the answer.
+    # Scores that do not take part come last in their column and are removed from the result.
     ranked = jnp.where(chosen, scores, -jnp.inf)
     return jax.vmap(lambda column: _greedy(repeated, column), in_axes=1, out_axes=1)(ranked) & chosen
 
 
 def _greedy(repeated: Bool[ArrayLike, "pairs pairs"], score: Float[ArrayLike, "pairs"]) -> Bool[Array, "pairs"]:
-    """Rows that stay, best score first (ties: lower row), when one that stays removes all that it repeats."""
+    """Mask of remaining rows if, in order of score (ties: lower row first), each one removes those that it repeats."""
     order = jnp.argsort(-score, stable=True)
     repeated = repeated[order][:, order]
     later = jnp.arange(len(score))

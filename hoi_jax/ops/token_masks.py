@@ -18,9 +18,8 @@ def cells_under_boxes(
     """Cells of each box (Eqs. 1 and 2).
 
     Args:
-      rule: "corner": the cell's top left pixel lies in the box, edges included (the paper); a box between corners has
-        no cell. "floor": from the cell that holds the low corner to the one that holds the high corner (the released
-        code). Nothing is marked outside the map.
+      rule: "corner": cells whose top left pixel is in the box, edges included (the paper); a small box may have none.
+        "floor": from the cell of the low corner to that of the high corner (the released code).
     """
     if rule not in ("corner", "floor"):
         raise ValueError(f"rule is {rule!r}, expected 'corner' or 'floor'")
@@ -37,14 +36,11 @@ def cells_under_boxes(
 
 
 def select_parts(scores: Float[ArrayLike, "batch queries parts"], *, rule: str, share: float, count: int):
-    """Which body parts of which query are kept, n in Eq. 6; equal scores: the lower index wins.
+    """Mask [B, Q, K] of the selected body parts of queries, n in Eq. 6; of equal scores the first is selected.
 
     Args:
       rule: "global": the best `share` of all scores of an image (the paper: a quarter). "per_query": the `count` best
         of every query (the released code).
-
-    Returns:
-      [B, Q, K] bool.
     """
     batch, queries, parts = scores.shape
     if rule == "per_query":
@@ -61,8 +57,8 @@ def select_parts(scores: Float[ArrayLike, "batch queries parts"], *, rule: str, 
 def merge_parts(
     part_cells: Bool[ArrayLike, "batch parts tokens"], kept: Bool[ArrayLike, "batch queries parts"]
 ) -> Bool[Array, "batch queries tokens"]:
-    """Cells of the kept parts of every query: the spatial merge of Eq. 6, max_k(m_part^k n^ik)."""
-    # A product of zeros and ones, so that no [B, Q, K, T] table is written; exact in any precision.
+    """Cells of the selected parts of every query: the spatial merge of Eq. 6, max_k(m_part^k n^ik)."""
+    # A matrix product of zeros and ones avoids a [B, Q, K, T] array; being above zero is exact in any precision.
     return jnp.einsum("bqk,bkt->bqt", kept.astype(jnp.float32), part_cells.astype(jnp.float32)) > 0.5
 
 
@@ -76,16 +72,16 @@ def progressive_masks(
     other_humans: str,
     last_layer: str,
 ) -> Bool[Array, "3 *#batch queries tokens"]:
-    """Masks of the three layers, general to specific (Eqs. 3 to 5).
+    """Masks of the three layers, from general to specific (Eqs. 3 to 5).
 
-    With the cells of one part k, these are m_1^ik, m_2^ik, m_3^ik; with the merged cells of the kept parts they are
-    the merged masks of Eq. 6, because the maximum over k passes through every term.
+    With the cells of one part k, these are m_1^ik, m_2^ik, m_3^ik; with the merged cells of the selected parts they are
+    the merged masks of Eq. 6, because the maximum over k can be applied to every term.
 
     Args:
-      part: cells of the part, or of the kept parts.
+      part: cells of the part, or of the selected parts.
       any_part: cells of any part of any person.
-      human, obj: cells of each query's own boxes.
-      with_others: False for queries that kept no part: Eq. 6 leaves them nothing, and only the object is added.
+      human, obj: cells of each query's boxes.
+      with_others: False for queries without a selected part, whose masks by Eq. 6 contain only the object.
       other_humans: "minus": any_part without the target human (Eq. 3); "xor": exactly one of the two (released code).
       last_layer: "target_human": the part of the target only (Eq. 5); "same": as the second layer (released code).
     """
@@ -106,9 +102,9 @@ def progressive_masks(
 def unblock(
     allowed: Bool[ArrayLike, "*#batch queries tokens"], valid: Bool[ArrayLike, "*#batch 1 tokens"]
 ) -> Bool[Array, "*#batch queries tokens"]:
-    """`allowed` within the valid tokens; a query that would see none sees all valid ones.
+    """Restrict `allowed` to valid tokens; a query without any allowed token may attend to all valid ones.
 
-    The released code has no such guard: a fully blocked row is NaN there, and spreads to all queries.
+    The released code lacks this rule: there, a fully masked row becomes NaN, which spreads to all queries.
     """
     inside = allowed & valid
     return jnp.where(jnp.any(inside, axis=-1, keepdims=True), inside, valid)
@@ -117,11 +113,11 @@ def unblock(
 def patches_under_boxes(
     boxes_xyxy: Float[ArrayLike, "*batch 4"], grid: tuple[int, int], patch: int
 ) -> Bool[Array, "*batch patches"]:
-    """Patches (row by row) that a box touches: corners are rounded outwards to patch borders.
+    """Mask of the patches, in row-major order, that a box touches; corners are rounded outwards to patch borders.
 
     Args:
-      boxes_xyxy: in pixels of the image that the patches were cut from; parts outside are ignored, and a box whose
-        corners changed places is put right.
+      boxes_xyxy: boxes in pixels of the image that is divided into patches; parts outside of it are ignored, and
+        corners in the wrong order are swapped.
     """
     rows, columns = grid
     cells = jnp.reshape(boxes_xyxy / patch, (*boxes_xyxy.shape[:-1], 2, 2))
@@ -141,5 +137,5 @@ def pair_patches(
     grid: tuple[int, int],
     patch: int,
 ) -> Bool[Array, "*batch patches"]:
-    """Patches under either box of each pair, not those between the boxes (DEFR, section 7.1.1)."""
+    """Mask of the patches under either box of each pair, without those between the boxes (DEFR, section 7.1.1)."""
     return patches_under_boxes(human_xyxy, grid, patch) | patches_under_boxes(object_xyxy, grid, patch)

@@ -1,7 +1,7 @@
 """Conversion of published weights: rules from their names to ours, and the program that all converters share.
 
-A rule maps one tensor of a state dict to the arrays it becomes: (name, array) pairs with names such as
-"params/backbone/stem/conv/kernel", or None where it does not know the tensor.
+A rule maps a tensor of a state dict to arrays of this library: (name, array) pairs with names such as
+"params/backbone/stem/conv/kernel", or None for a tensor that it does not know.
 """
 
 import argparse
@@ -20,14 +20,14 @@ Rule = Callable[[str, np.ndarray], Entries | None]
 
 
 class ConversionError(ValueError):
-    """Two tensors claim one place with different values, or a tensor is of no use."""
+    """Two tensors are converted to the same array with different values, or a tensor cannot be converted."""
 
 
 def convert_state(state: Mapping[str, np.ndarray], rule: Rule) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """All tensors by our names, and the names that `rule` does not know.
+    """(arrays under our names, names that `rule` does not know).
 
     Raises:
-      ConversionError: two tensors become the same array with different values.
+      ConversionError: two tensors are converted to the same array with different values.
     """
     converted: dict[str, np.ndarray] = {}
     unknown = []
@@ -38,20 +38,20 @@ def convert_state(state: Mapping[str, np.ndarray], rule: Rule) -> tuple[dict[str
             continue
         for ours, array in entries:
             if ours in converted and not np.array_equal(converted[ours], array):
-                raise ConversionError(f"{name!r} and an earlier tensor become {ours!r} with different values")
+                raise ConversionError(f"{name!r} and an earlier tensor both become {ours!r}, with different values")
             converted[ours] = array
     return converted, tuple(unknown)
 
 
 def linear(path: str, leaf: str, tensor: np.ndarray) -> Entries:
-    """A linear layer's weight [out, in] or [out, in, 1, 1], or its bias, as a Dense layer's at `path`."""
+    """Entries of a Dense layer at `path` for a linear layer's weight, [out, in] or [out, in, 1, 1], or bias."""
     if leaf == "weight":
         return [(f"params/{path}/kernel", tensor.reshape(tensor.shape[:2]).T)]
     return [(f"params/{path}/bias", tensor)]
 
 
 def convolution(path: str, tensor: np.ndarray) -> Entries:
-    """[out, in, h, w] as a Conv layer's kernel [h, w, in, out] at `path`."""
+    """Entries of a Conv layer's kernel [h, w, in, out] at `path` for a weight [out, in, h, w]."""
     return [(f"params/{path}/kernel", tensor.transpose(2, 3, 1, 0))]
 
 
@@ -60,8 +60,9 @@ class Converted:
     """A converted checkpoint.
 
     Attributes:
-      title: what it is, for the last line that the program prints.
-      arrays: by our names. unknown: names in the source that have no place here.
+      title: description for the last line that the program prints.
+      arrays: arrays under our names.
+      unknown: names of unused tensors of the source.
       notes: further lines to print.
     """
 
@@ -72,10 +73,10 @@ class Converted:
 
 
 def write_converted(source: Path, target: Path, convert: Callable[[], Converted]) -> int:
-    """Writes `convert()` as an npz that `train.init_from` takes and names what was left out.
+    """Write the result of `convert` as an npz file for `train.init_from`, and list unused tensors.
 
-    Returns the exit status of a command: 2, with the reason on standard error, when `convert` raises ValueError or
-    OSError or gives no array.
+    Returns the exit status of a command: 2, with the reason on standard error, if `convert` raises ValueError or
+    OSError or returns no array.
     """
     try:
         converted = convert()
@@ -88,9 +89,9 @@ def write_converted(source: Path, target: Path, convert: Callable[[], Converted]
         reason = str(error) if str(source) in str(error) else f"{source}: {error}"
         print(f"error: {reason}", file=sys.stderr)
         return 2
-    for line in (*(f"no place for {name}" for name in converted.unknown), *converted.notes):
+    for line in (*(f"not used: {name}" for name in converted.unknown), *converted.notes):
         print(line)
-    print(f"{target}: {converted.title}, {len(converted.arrays)} arrays, {len(converted.unknown)} without a place")
+    print(f"{target}: {converted.title}, {len(converted.arrays)} arrays, {len(converted.unknown)} tensors not used")
     return 0
 
 
@@ -103,12 +104,12 @@ def run_converter(
     source: str = "source",
     target: str = "target",
 ) -> int:
-    """The program of every converter, `python -m MODULE SOURCE TARGET [options]`; returns its exit status.
+    """Run a converter, `python -m MODULE SOURCE TARGET [options]`. Returns its exit status.
 
     Args:
-      description: printed by --help, the module's docstring.
-      convert: from the options, whose `source` is the file to read, to what is written.
-      add_options: adds the converter's own options.
+      description: the module's docstring, printed by --help.
+      convert: function of the options, of which `source` is the file to read.
+      add_options: function that adds the converter's own options.
       source, target: names of the two arguments; with leading dashes they are required options.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,7 +1,7 @@
 """Folders of exported checkpoints: names, and verification of their files.
 
 An exported folder has weights (`params.safetensors`), `config.json`, `manifest.json`, the log, scores, and
-`SHA256SUMS`: one line "digest  file" per file, as `sha256sum -c` reads it. Nothing here needs JAX.
+`SHA256SUMS` with one line "digest  file" per file, in the format of `sha256sum -c`. This module does not need JAX.
 """
 
 import difflib
@@ -25,7 +25,7 @@ def zoo_folder() -> Path:
 
 
 def is_exported(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is an exported checkpoint (and no workdir of a run)."""
+    """Whether a folder is an exported checkpoint (and not the workdir of a run)."""
     return (Path(folder) / WEIGHTS).is_file()
 
 
@@ -38,10 +38,10 @@ def exported_names() -> tuple[str, ...]:
 def find_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     """The folder as given, or that of the exported checkpoint of this name; an unknown path is returned unchanged.
 
-    A folder of the working directory goes before an exported checkpoint of the same name.
+    A folder in the working directory takes precedence over an exported checkpoint of the same name.
 
     Raises:
-      io.MissingFileError: a bare name (no separator) that is neither; the message lists the known names.
+      io.MissingFileError: the name (without separator) is neither; the message lists the known names.
     """
     path = Path(name_or_folder)
     if path.exists() or path.name != str(path) or not path.name:
@@ -58,20 +58,20 @@ def find_folder(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def write_sums(folder: str | os.PathLike[str]) -> None:
-    """Writes the digests of all files of the folder; files whose names begin with a dot are left out."""
+    """Write the digests of all files of the folder, except those with names that begin with a dot."""
     folder = Path(folder)
     lines = [f"{_digest(path)}  {path.name}\n" for path in _files(folder)]
     io.write_bytes_atomic(folder / SUMS, "".join(lines).encode())
 
 
 def changed_files(folder: str | os.PathLike[str], only: Collection[str] = ()) -> list[str]:
-    """Files that changed, are gone, or were added since the export, as readable lines.
+    """Files that were changed, removed or added since the export, one readable line each.
 
     Args:
-      only: look at these files alone (all files where it is empty); a folder without digests has then nothing to say.
+      only: check these files only, and accept a folder without digests; empty = all files.
 
     Raises:
-      io.CorruptFileError: the list of digests is not readable.
+      io.CorruptFileError: the list of digests is malformed.
     """
     folder = Path(folder)
     if not (folder / SUMS).is_file():
@@ -86,21 +86,21 @@ def changed_files(folder: str | os.PathLike[str], only: Collection[str] = ()) ->
         elif not path.is_file():
             problems.append(f"{path}: missing")
         elif _digest(path) != sums[name]:
-            problems.append(f"{path}: not the file that was exported (its SHA-256 differs)")
+            problems.append(f"{path}: the file was changed after the export (its SHA-256 differs)")
     return problems
 
 
 def parameter_count(folder: str | os.PathLike[str]) -> int:
-    """Numbers in the weights that training may change, from the header of the file alone.
+    """Number of trainable parameters, from the header of the weights file.
 
     Raises:
-      io.CorruptFileError: naming the file.
+      io.CorruptFileError: the file is damaged; the message names it.
     """
     path = Path(folder) / WEIGHTS
     size = int.from_bytes(io.read_head(path, 8), "little")
     try:
         if size > _MAX_HEADER:
-            raise ValueError(f"a header of {size} bytes")
+            raise ValueError(f"the header has {size} bytes")
         header = json.loads(io.read_head(path, 8 + size)[8:])
         shapes = [entry["shape"] for name, entry in header.items() if name.startswith("params/")]
         return sum(_product(shape) for shape in shapes)
@@ -130,6 +130,6 @@ def _read_sums(path: Path) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         digest, gap, name = line.partition("  ")
         if len(digest) != 64 or not gap or Path(name).name != name or not name:
-            raise io.CorruptFileError(f"{path}: line {number} is no digest and file name")
+            raise io.CorruptFileError(f"{path}: line {number} is not a digest and a file name")
         table[name] = digest
     return table

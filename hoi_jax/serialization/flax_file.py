@@ -1,7 +1,7 @@
-"""Checkpoints of Flax (`flax.training.checkpoints` with msgpack, one file): nested names to arrays, nothing is run.
+"""Reader of Flax checkpoints (`flax.training.checkpoints` with msgpack, one file), which executes no code.
 
-The format is `flax.serialization.msgpack_serialize`: msgpack whose extension 1 is an array (shape, name of the type,
-bytes), 2 a complex number, 3 a NumPy scalar; arrays over a gigabyte are dictionaries of chunks.
+The format is `flax.serialization.msgpack_serialize`: msgpack with extensions 1 for arrays (shape, dtype name, bytes),
+2 for complex numbers and 3 for NumPy scalars; arrays over a gigabyte are dictionaries of chunks.
 """
 
 import os
@@ -27,7 +27,7 @@ def _array(data: bytes) -> np.ndarray:
     name = name.decode()
     dtype = np.dtype("<u2") if name == "bfloat16" else np.dtype(name) if name in _DTYPES else None
     if dtype is None or any(not isinstance(side, int) or side < 0 for side in shape):
-        raise ValueError(f"an array of type {name!r} and shape {shape}")
+        raise ValueError(f"an array has type {name!r} and shape {shape}")
     array = np.frombuffer(content, dtype)
     if name == "bfloat16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
@@ -41,11 +41,11 @@ def _extension(code: int, data: bytes) -> Any:
         return _array(data)[()]
     if code == _COMPLEX:
         return complex(*msgpack.unpackb(data))
-    raise ValueError(f"extension {code} of msgpack, which Flax does not write")
+    raise ValueError(f"unknown msgpack extension {code}, which Flax does not write")
 
 
 def _joined(value: Any) -> Any:
-    """The same tree with arrays in chunks put together."""
+    """The same tree with chunks of arrays joined."""
     if not isinstance(value, dict):
         return value
     if _CHUNKED not in value:
@@ -56,7 +56,7 @@ def _joined(value: Any) -> Any:
 
 
 def read_flax(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT) -> dict[str, Any]:
-    """The tree of a checkpoint file: dictionaries of dictionaries, arrays, numbers, text and None.
+    """The tree of a checkpoint file: nested dictionaries of arrays, numbers, text and None.
 
     bfloat16 becomes float32.
 
@@ -64,19 +64,19 @@ def read_flax(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT
       io.DataError: the file is missing, too large, a folder (Orbax writes those), or not such a file.
     """
     if Path(path).is_dir():
-        raise io.DataError(f"{path}: a folder; name the checkpoint file in it (a folder written by Orbax is not read)")
+        raise io.DataError(f"{path}: is a folder; give the checkpoint file in it (Orbax's folders are not supported)")
     data = io.read_bytes(path, max_bytes=max_bytes)
     try:
         tree = _joined(msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False))
     except _FAULTS as error:
         raise io.CorruptFileError(f"{path}: not a readable checkpoint of Flax ({error})") from error
     if not isinstance(tree, dict):
-        raise io.CorruptFileError(f"{path}: a checkpoint of Flax is a dictionary, this is {type(tree).__name__}")
+        raise io.CorruptFileError(f"{path}: content is {type(tree).__name__}, expected a dictionary")
     return tree
 
 
 def flat_arrays(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """{"a/b/c": array} of a tree; what is neither array nor dictionary is left out."""
+    """{"a/b/c": array} of a tree; leaves that are not arrays are left out."""
     found: dict[str, np.ndarray] = {}
     for key, value in tree.items():
         name = f"{prefix}/{key}" if prefix else str(key)

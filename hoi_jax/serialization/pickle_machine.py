@@ -1,8 +1,8 @@
-"""The format of pickles as a small interpreter that calls nothing a file names.
+"""A small interpreter of pickles that calls no function named in the file.
 
-Python's own reader can be made to call any function. This one knows the operations of the format, and leaves every
-name, call and state to a `Dialect`, which builds harmless values itself. Whatever a dialect does not know is refused
-with its position. Memory is bounded by the size of the file.
+Python's own reader can be made to call any function. This one executes only the operations of the format, and leaves
+names, calls and states to a `Dialect`, which builds harmless values. Anything else is an error that gives the position.
+Memory is bounded by the size of the file.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from hoi_jax import io
 
 
 class Name(str):
-    """A global name that the file mentions, as the dialect calls it; nothing is imported."""
+    """A global name in the file, translated by the dialect; nothing is imported."""
 
 
 class Unfinished:
@@ -27,18 +27,18 @@ class Unfinished:
 
 
 def _no_persistent(identity: object) -> Any:
-    raise ValueError(f"an outside value {identity!r} is refused")
+    raise ValueError(f"a persistent id {identity!r} is refused")
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """Meaning of the global names in a file. Every function raises ValueError (or TypeError, KeyError) to refuse.
+    """Meaning of the global names in a file. Functions raise ValueError (or TypeError, KeyError) to reject a value.
 
     Attributes:
       find: (module, name) -> our name for it, or None.
       call: (name, arguments) -> the value of a harmless call.
       build: (target, state) -> `target` completed by its state.
-      persistent: identity -> a value that the file keeps outside of the pickle.
+      persistent: persistent id -> a value stored outside of the pickle.
     """
 
     find: Callable[[str, str], str | None]
@@ -48,7 +48,7 @@ class Dialect:
 
 
 class _Machine:
-    """The stack machine of the format, restricted."""
+    """A restricted stack machine for the format."""
 
     def __init__(self, data: bytes, start: int, dialect: Dialect):
         self.data, self.position, self.dialect = data, start, dialect
@@ -74,7 +74,7 @@ class _Machine:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise ValueError("cut off")
+            raise ValueError("data is truncated")
         part = self.data[self.position : end]
         self.position = end
         return part
@@ -124,12 +124,12 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise ValueError("items for something that is no list")
+            raise ValueError("items are appended to a value that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict) or len(items) % 2:
-            raise ValueError("items for something that is no dict")
+            raise ValueError("items are set in a value that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (str, int):
                 raise ValueError(f"a key of type {type(key).__name__} is refused")
@@ -149,7 +149,7 @@ class _Machine:
         self.stack.append(self.counted(self.dialect.build(target, state)))
 
     def counted(self, value: Any) -> Any:
-        """`value`, unless arrays and bytes together outgrow the file: one part of it may be asked for many times."""
+        """`value`, with a limit on the total size of arrays and bytes, as a part of the file may be used repeatedly."""
         self.made += getattr(value, "nbytes", len(value) if isinstance(value, bytes | str) else 0)
         if self.made > 2 * len(self.data) + 1024:
             raise ValueError("its values are larger than the file")
@@ -169,7 +169,7 @@ def _integer(text: str) -> int | bool:
 
 
 def _quoted(text: str) -> str:
-    """A Python 2 text in quotes, its escapes undone."""
+    """A Python 2 string in quotes, with its escapes decoded."""
     if len(text) < 2 or text[0] != text[-1] or text[0] not in "'\"":
         raise ValueError(f"text {text[:40]!r} is refused")
     return codecs.escape_decode(text[1:-1].encode("latin1"))[0].decode("latin1")  # type: ignore[attr-defined]
@@ -228,17 +228,17 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     ord("c"): lambda m: m.name(m.line(), m.line()),
     0x93: lambda m: m.name(*_pop_two(m)),
     ord("R"): lambda m: m.call(),
-    0x81: lambda m: m.call(),  # a new object: a class that a dialect knows is called like a function
+    0x81: lambda m: m.call(),  # new object: a class known to the dialect is called like a function
     ord("b"): lambda m: m.build(),
     ord("Q"): lambda m: m.persistent(),
 }
 
 
 def run(data: bytes, where: str | os.PathLike[str], dialect: Dialect, start: int = 0) -> tuple[Any, int]:
-    """The value of the pickle that begins at byte `start`, and the byte after its end.
+    """(value of the pickle that begins at byte `start`, position after its end).
 
     Raises:
-      io.CorruptFileError: naming `where`, the byte, and what is refused or broken there.
+      io.CorruptFileError: the pickle is damaged or refused; the message gives `where`, the position and the reason.
     """
     machine = _Machine(data, start, dialect)
     try:

@@ -1,7 +1,7 @@
 """Reader of pickles that hold data only: lists, dicts, numbers, texts and NumPy arrays.
 
-The published V-COCO tools exchange such files. A dozen harmless names are known; an array must bring its own bytes.
-See `pickle_machine` for why this is safe.
+The published V-COCO tools exchange such files. A dozen harmless names are accepted, and arrays must include their
+bytes. `pickle_machine` explains why this is safe.
 """
 
 import os
@@ -14,7 +14,7 @@ from hoi_jax.serialization.pickle_machine import Dialect, Name, Unfinished, run
 
 
 class FilledEntry(dict):
-    """A dict of UPT's cache, whose absent keys stand for scores of zero."""
+    """A dict of UPT's cache, in which missing keys mean scores of zero."""
 
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
@@ -23,11 +23,11 @@ _DTYPE = re.compile(r"[biuf][1248]\Z")
 
 
 def find(module: str, name: str) -> str | None:
-    """Meaning of a global name, None for a refused one."""
+    """Our name for a global name, or None if it is not accepted."""
     if module in _ARRAY_MODULES and name in _ARRAY_FUNCTIONS:
         return name
     if name == "CacheTemplate":
-        return name  # UPT and PViC: a defaultdict defined in their own script, whatever module that was.
+        return name  # UPT and PViC: a defaultdict defined in their own script, in any module.
     exact = {
         "numpy.ndarray": "ndarray",
         "numpy.dtype": "dtype",
@@ -47,7 +47,7 @@ def _dtype(code: object) -> np.dtype:
 
 
 def _bytes(value: object) -> bytes:
-    """Raw bytes; Python 2 wrote them as text."""
+    """Raw bytes, which Python 2 wrote as text."""
     return value.encode("latin1") if isinstance(value, str) else bytes(value)  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ def call(function: Name, arguments: tuple) -> Any:
 
 
 def build(target: object, state: object) -> Any:
-    """`target` completed by its state: an array by its bytes, a dtype by its byte order."""
+    """Complete `target` by its state: an array by its bytes, a dtype by its byte order."""
     if not isinstance(target, Unfinished) or not isinstance(state, tuple):
         raise ValueError(f"a state for {type(target).__name__} is refused")
     if target.value is None:
@@ -105,6 +105,6 @@ def loads(data: bytes, where: str | os.PathLike[str]) -> Any:
     """The value of a pickle.
 
     Raises:
-      io.CorruptFileError: naming `where`, the byte, and what is refused or broken there.
+      io.CorruptFileError: the pickle is damaged or refused; the message gives `where`, the position and the reason.
     """
     return run(data, where, PLAIN)[0]

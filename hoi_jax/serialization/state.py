@@ -11,10 +11,10 @@ WEIGHT_ENDINGS = (".npz", ".safetensors", ".pth", ".pt")
 
 
 def read_state(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT) -> dict[str, np.ndarray]:
-    """Names and arrays of a safetensors or npz file, or of a `.pth` or `.pt` file of PyTorch, whatever it is called.
+    """Names and arrays of a safetensors, npz or PyTorch file, whatever its suffix.
 
     Raises:
-      io.DataError: it is none of them, or damaged; the message names the file.
+      io.DataError: the file has none of these formats, or is damaged; the message names it.
     """
     head = io.read_head(path, 64)
     if is_torch(head, lambda: io.read_bytes(path, max_bytes=max_bytes)):

@@ -1,7 +1,7 @@
-"""Reader of PyTorch files (`.pth`, `.pt`) without PyTorch, which executes nothing in the file.
+"""Reader of PyTorch files (`.pth`, `.pt`) that needs no PyTorch and executes no code from the file.
 
-Three layouts: today's zip archive, the older stream of pickles, and TorchScript archives (the files that OpenAI
-published CLIP in), whose modules are taken for the tensors they hold. Only the tensors that are asked for are built.
+It supports three layouts: today's zip archive, the older stream of pickles, and TorchScript archives (such as OpenAI's
+CLIP), of whose modules only the tensors are read. Only requested tensors are loaded.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from hoi_jax.serialization import plain_pickle
 from hoi_jax.serialization.pickle_machine import Dialect, Name, run
 
 LEGACY_START = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The number that the older layout begins with, after two bytes of protocol."""
+"""Magic number at the beginning of the older layout, after two bytes of protocol."""
 ENTRIES = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "params")
 """Usual keys of a checkpoint's tensors, in order of preference."""
 MAX_DEPTH, MAX_ENTRIES = 64, 1_000_000
@@ -52,7 +52,7 @@ class _Attributes(dict):
 
 @dataclasses.dataclass(frozen=True)
 class _Storage:
-    """Numbers of one type in a row, outside of the pickle: where they lie, and how many they are."""
+    """Contiguous numbers of one type outside of the pickle: their place and count."""
 
     key: str
     code: str
@@ -78,7 +78,7 @@ def _find(module: str, name: str) -> str | None:
 
 def _numbers(values: object) -> tuple[int, ...]:
     if not isinstance(values, tuple) or not all(type(n) is int and n >= 0 for n in values):
-        raise ValueError(f"{values!r} is no list of counts")
+        raise ValueError(f"{values!r} is not a list of non-negative integers")
     return values
 
 
@@ -99,12 +99,12 @@ def _call(function: Name, arguments: tuple) -> Any:
         return _Attributes()
     if function == "dict" and len(arguments) == 1 and isinstance(arguments[0], dict):
         return arguments[0]
-    if function == "dict" and len(arguments) == 1 and isinstance(arguments[0], list):  # as Python 2 wrote it
+    if function == "dict" and len(arguments) == 1 and isinstance(arguments[0], list):  # as written by Python 2
         pairs = {key: value for key, value in arguments[0] if type(key) in (str, int)}
-        arguments[0].clear()  # asked for again it costs nothing
+        arguments[0].clear()  # so that repeated references cost no memory
         return pairs
     if function == "dict" and len(arguments) == 1 and isinstance(arguments[0], Name):
-        return {}  # a defaultdict and what it is filled with
+        return {}  # a defaultdict with its factory
     return plain_pickle.call(function, arguments)
 
 
@@ -113,14 +113,14 @@ def _build(target: Any, state: Any) -> Any:
         target.update(state)
         return target
     if type(target) is dict and isinstance(state, dict):
-        return target  # versions of the modules, which PyTorch hangs on a state dict
+        return target  # versions of the modules, which PyTorch attaches to a state dict
     return plain_pickle.build(target, state)
 
 
 def _storage(identity: Any) -> _Storage:
-    """A storage from how a pickle refers to it: ("storage", type, key, device, count[, view])."""
+    """The storage for a persistent id of a pickle, ("storage", type, key, device, count[, view])."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise ValueError(f"an outside value {identity!r} is refused")
+        raise ValueError(f"a persistent id {identity!r} is refused")
     kind, key, count = identity[1], identity[2], identity[4]
     if not isinstance(kind, Name) or not kind.startswith("storage ") or not isinstance(key, str):
         raise ValueError(f"a storage of type {kind!r} is refused")
@@ -143,26 +143,26 @@ def _values(data: bytes | memoryview, code: str) -> np.ndarray:
 
 
 def _array(name: str, tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
-    """The tensor's numbers in C order. Raises ValueError where the view leaves its storage."""
+    """The tensor's numbers in C order. Raises ValueError if the view exceeds its storage."""
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, flat.dtype)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if last >= len(flat):
-        raise ValueError(f"tensor {name!r} reads number {last} of a storage of {len(flat)}")
+        raise ValueError(f"tensor {name!r} reads element {last} of a storage with {len(flat)}")
     strides = [stride * flat.itemsize for stride in tensor.strides]
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides)
     return view if view.flags.c_contiguous else view.copy()
 
 
 def _tensors(value: Any) -> dict[str, _Tensor]:
-    """All tensors below a dict in its order, names joined by dots. Raises ValueError for a dict inside itself."""
+    """All tensors below a dict, in order, with names joined by dots. Raises ValueError for a dict inside itself."""
     found: dict[str, _Tensor] = {}
     waiting, seen = [("", value, 0)], 0
     while waiting:
         name, inner, depth = waiting.pop()
         seen += 1
         if depth > MAX_DEPTH or seen > MAX_ENTRIES:
-            raise ValueError(f"dicts nested deeper than {MAX_DEPTH}, or more than {MAX_ENTRIES} entries")
+            raise ValueError(f"dicts are nested deeper than {MAX_DEPTH}, or have more than {MAX_ENTRIES} entries")
         if isinstance(inner, _Tensor):
             found[name] = inner
         elif isinstance(inner, dict):
@@ -172,11 +172,11 @@ def _tensors(value: Any) -> dict[str, _Tensor]:
 
 
 def _chosen(value: Any, entry: str | None) -> dict[str, _Tensor]:
-    """The tensors of a checkpoint's state dict. Raises ValueError where there is none, or no way to choose."""
+    """The tensors of a checkpoint's state dict. Raises ValueError if there is none, or more than one candidate."""
     if isinstance(value, _Tensor):
         return {"": value}
     if not isinstance(value, dict):
-        raise ValueError(f"holds a {type(value).__name__}, not a dict of tensors")
+        raise ValueError(f"contains a {type(value).__name__}, not a dict of tensors")
     if entry is not None:
         if not isinstance(value.get(entry), dict):
             raise ValueError(f"has no entry {entry!r}; entries: {[str(key) for key in value][:20]}")
@@ -186,14 +186,19 @@ def _chosen(value: Any, entry: str | None) -> dict[str, _Tensor]:
     inside = {key: found for key, inner in value.items() if isinstance(inner, dict) and (found := _tensors(inner))}
     usual = [key for key in ENTRIES if key in inside]
     if not usual and len(inside) > 1:
-        raise ValueError(f"has tensors under {[str(key) for key in inside]}; name one of them")
+        raise ValueError(f"has tensors under {[str(key) for key in inside]}; choose one of these entries")
     if not inside:
-        raise ValueError(f"holds no tensors; entries: {[str(key) for key in value][:20]}")
+        raise ValueError(f"contains no tensors; entries: {[str(key) for key in value][:20]}")
     return inside[(usual or list(inside))[0]]
 
 
 def is_torch(head: bytes, data: Callable[[], bytes]) -> bool:
-    """Whether a file is one of PyTorch's. head: its first 64 bytes; data: gives all of it (asked for zip files)."""
+    """Whether a file is one of PyTorch's.
+
+    Args:
+      head: its first 64 bytes.
+      data: function that returns all of it (called for zip files).
+    """
     if head[:4] == b"PK\x03\x04":
         try:
             with zipfile.ZipFile(BytesIO(data())) as archive:
@@ -206,18 +211,18 @@ def is_torch(head: bytes, data: Callable[[], bytes]) -> bool:
 def read_torch(
     path: str | os.PathLike[str], *, entry: str | None = None, max_bytes: int = io.DEFAULT_LIMIT
 ) -> dict[str, np.ndarray]:
-    """Names and tensors of a state dict that PyTorch saved, alone or inside a checkpoint ({"model": ..., "epoch": 3}).
+    """Names and tensors of a state dict saved by PyTorch, alone or inside a checkpoint ({"model": ..., "epoch": 3}).
 
-    float16 stays, bfloat16 becomes float32. Tensors of one storage may share memory; arrays may be read-only.
+    float16 is kept, bfloat16 becomes float32. Tensors of one storage may share memory; arrays may be read-only.
 
     Args:
-      entry: which entry of the checkpoint; None takes the dict itself if it holds tensors, else the first of
-        `ENTRIES` that does, else the only one that does.
-      max_bytes: of the file, and of all tensors together.
+      entry: entry of the checkpoint; None = the dict itself if it contains tensors, else the first of `ENTRIES` that
+        does, else the only one that does.
+      max_bytes: limit of the file, and of all tensors together.
 
     Raises:
-      io.CorruptFileError: the file is damaged, or asks for a name that is none of a tensor's (which one is said).
-      io.MissingFileError, io.TooLargeError, io.DataError: no state dict to be found in it.
+      io.CorruptFileError: the file is damaged, or refers to a name not needed for tensors; the message gives it.
+      io.MissingFileError, io.TooLargeError, io.DataError: the file has no state dict.
     """
     data = io.read_bytes(path, max_bytes=max_bytes)
     value, storage_bytes = (_open_zip if data[:2] == b"PK" else _open_legacy)(data, path)
@@ -227,7 +232,7 @@ def read_torch(
         raise io.DataError(f"{path}: {error}") from error
     total = sum(math.prod(tensor.shape) * _item(tensor.storage.code).itemsize for tensor in chosen.values())
     if total > max_bytes:
-        raise io.TooLargeError(f"{path}: its tensors have {total} bytes, the limit is {max_bytes}")
+        raise io.TooLargeError(f"{path}: its tensors have {total} bytes, more than the limit of {max_bytes}")
     flat: dict[tuple[str, str], np.ndarray] = {}
     try:
         for tensor in chosen.values():
@@ -243,20 +248,20 @@ def read_torch(
 
 
 def read_plain_torch(path: str | os.PathLike[str], *, max_bytes: int = io.DEFAULT_LIMIT) -> Any:
-    """The lists, dictionaries, numbers and texts that PyTorch saved; no tensor is read. Raises io.DataError."""
+    """Lists, dictionaries, numbers and texts saved by PyTorch, without reading tensors. Raises io.DataError."""
     data = io.read_bytes(path, max_bytes=max_bytes)
     return (_open_zip if data[:2] == b"PK" else _open_legacy)(data, path)[0]
 
 
 def _stored(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """A member's bytes, which are in the file as they are. Raises ValueError for a compressed one."""
+    """Bytes of an uncompressed member. Raises ValueError for a compressed one."""
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-        raise ValueError(f"member {member.filename!r} is compressed, which PyTorch does not do")
+        raise ValueError(f"member {member.filename!r} is compressed, unlike in files of PyTorch")
     return archive.read(member)
 
 
 def _open_zip(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callable[[_Storage], bytes]]:
-    """The pickled value of a zip archive, and how to read its storages."""
+    """(pickled value of a zip archive, function that reads its storages)."""
     try:
         archive = zipfile.ZipFile(BytesIO(data))
         members = {info.filename: info for info in archive.infolist()}
@@ -264,7 +269,7 @@ def _open_zip(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callable[
             name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")
         ]
         if len(roots) != 1:
-            raise ValueError(f"no archive of PyTorch: {len(roots)} members are named data.pkl")
+            raise ValueError(f"not an archive of PyTorch: {len(roots)} members are named data.pkl")
         root = roots[0]
         if f"{root}byteorder" in members and _stored(archive, members[f"{root}byteorder"]) != b"little":
             raise ValueError("numbers are not little-endian")
@@ -284,7 +289,7 @@ def _open_zip(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callable[
 
 
 def _open_legacy(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callable[[_Storage], memoryview]]:
-    """The pickled value of the older layout, and how to read its storages."""
+    """(pickled value of the older layout, function that reads its storages)."""
     if not data[2:].startswith(LEGACY_START):
         raise io.CorruptFileError(f"{path}: neither a zip archive nor the older layout of PyTorch")
     codes: dict[str, _Storage] = {}
@@ -295,20 +300,20 @@ def _open_legacy(data: bytes, path: str | os.PathLike[str]) -> tuple[Any, Callab
         return storage
 
     position, values = 0, []
-    for _ in range(5):  # the magic number, the version, the machine, the value, the keys of the storages
+    for _ in range(5):  # magic number, version, machine, value, keys of the storages
         value, position = run(data, path, dataclasses.replace(DIALECT, persistent=remember), position)
         values.append(value)
     machine, keys = values[2], values[4]
     if values[1] != 1001 or not isinstance(machine, Mapping) or machine.get("little_endian") is not True:
-        raise io.CorruptFileError(f"{path}: version {values[1]!r} of {machine!r} is not known")
+        raise io.CorruptFileError(f"{path}: version {values[1]!r} of {machine!r} is not supported")
     places: dict[str, memoryview] = {}
     for key in keys if isinstance(keys, list) else []:
         if key not in codes or position + 8 > len(data):
-            raise io.CorruptFileError(f"{path}: storage {key!r} is unknown or cut off at byte {position}")
+            raise io.CorruptFileError(f"{path}: storage {key!r} is unknown or truncated at byte {position}")
         count = struct.unpack_from("<q", data, position)[0]
         end = position + 8 + count * _item(codes[key].code).itemsize
         if count < 0 or end > len(data):
-            raise io.CorruptFileError(f"{path}: storage {key!r} of {count} numbers is cut off at byte {len(data)}")
+            raise io.CorruptFileError(f"{path}: storage {key!r} of {count} numbers is truncated at byte {len(data)}")
         places[key] = memoryview(data)[position + 8 : end]
         position = end
     return values[3], lambda storage: places[storage.key]

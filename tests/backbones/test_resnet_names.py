@@ -137,7 +137,7 @@ def test_tensors_lie_one_after_another_across_the_shards(tmp_path):
         ({"shape": [5]}, ("a.bin", "b.bin"), "take 20 bytes"),
         ({"dtype": "string"}, ("a.bin", "b.bin"), "'x' is stored as string"),
         ({"quantization": {"scale": 1}}, ("a.bin", "b.bin"), "not read"),
-        ({}, ("../a.bin",), "not a file of the same folder"),
+        ({}, ("../a.bin",), "not a file in the same folder"),
         ({"shape": "two"}, ("a.bin", "b.bin"), "not the manifest"),
     ],
 )

@@ -126,7 +126,7 @@ def test_imagenet_vits_of_two_layouts_agree_and_fill_the_network():
 
 
 def test_unknown_layouts_and_tensors_are_refused():
-    with pytest.raises(ValueError, match="no known layout.*'a', 'b'"):
+    with pytest.raises(ValueError, match="none of the layouts.*'a', 'b'"):
         find_rule({"a": np.zeros(1), "b": np.zeros(1)})
     with pytest.raises(ValueError, match="surprise"):
         convert.backbone_arrays({**CLIP, "visual.surprise": np.zeros(1)}, 64)
@@ -145,7 +145,7 @@ def test_the_command_writes_the_image_tower_for_another_size(tmp_path, capsys, k
     name = convert.VIT_POSITIONS if kind == "vit" else convert.POOL_POSITIONS
     assert len(out[name]) == 1 + (12 * 12 if kind == "vit" else 3 * 3)
     assert ("batch_stats/backbone/stem0/norm/mean" in out) == (kind == "resnet")
-    assert ("no place for image_projection\nno place for text\n" in capsys.readouterr().out) == (kind == "vit")
+    assert ("not used: image_projection\nnot used: text\n" in capsys.readouterr().out) == (kind == "vit")
     assert convert.main(["--weights", str(tmp_path / "no.npz"), "--out", str(tmp_path / "x.npz")]) == 2
 
 
@@ -162,7 +162,7 @@ def test_the_checkpoint_of_defrs_authors_becomes_the_whole_network(tmp_path, cap
     arguments = ["--weights", str(tmp_path / "theirs.npz"), "--size", str(side), "--out", str(tmp_path / "ours.npz")]
     assert convert.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "0 without a place" in printed and "gamma = 100.48" in printed
+    assert "0 tensors not used" in printed and "gamma = 100.48" in printed
     ours = io.read_npz(tmp_path / "ours.npz")
     layers = sum(name.endswith("in_proj_weight") for name in tower)
     config = {

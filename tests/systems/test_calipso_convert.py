@@ -92,7 +92,7 @@ def test_the_command_writes_the_file_and_names_what_has_no_place(tmp_path, capsy
     np.savez(source, **state_dict("v2"))  # type: ignore[arg-type]
     assert main([str(source), str(target)]) == 0
     printed = capsys.readouterr().out
-    assert "no place for head.classification_head.cls_logits.weight" in printed and "RetinaNet v2" in printed
+    assert "not used: head.classification_head.cls_logits.weight" in printed and "RetinaNet v2" in printed
     assert "params/fpn/p6/kernel" in io.read_npz(target)
 
 

@@ -82,7 +82,7 @@ def test_flags_that_do_not_fit_are_refused(folder, capsys):
     np.savez(folder / "other.npz", a=np.ones(2))
     arguments = [str(folder / "photos"), "--weights", str(folder / "other.npz"), "--verbs", "running"]
     assert predict.main(arguments) == 2
-    assert "other.npz: names of no known layout" in capsys.readouterr().err
+    assert "other.npz: tensor names fit none of the layouts" in capsys.readouterr().err
 
 
 def test_a_clip_resnet_ranks_images_and_refuses_boxes(tmp_path):
