@@ -1,8 +1,8 @@
-"""Folders with one JSON file of detections per image, as fredzzhang's `hicodet` and `vcoco` repositories write them.
+"""Folders with one JSON file of detections per image, as written by fredzzhang's `hicodet` and `vcoco` repositories.
 
-A file HICO_train2015_00000001.json holds "boxes" (x1, y1, x2, y2, continuous), "scores" and "labels". On HICO-DET
-labels are 0 to 79 in alphabetical order (`preprocessing.py`, `coco80tohico80.json`), on V-COCO 1 to 80 in COCO's. The
-files of `h_detr_cache.py` have a "size" (height, width) besides: of the resized image, whose pixels the boxes are in.
+A file HICO_train2015_00000001.json has "boxes" (x1, y1, x2, y2, continuous), "scores" and "labels". On HICO-DET labels
+are 0 to 79 in alphabetical order (`preprocessing.py`, `coco80tohico80.json`), on V-COCO 1 to 80 in COCO's order. The
+files of `h_detr_cache.py` also have a "size" (height, width): boxes are then in pixels of a resized image of that size.
 """
 
 import dataclasses
@@ -23,8 +23,11 @@ _ROUNDING = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class ImageBoxes:
-    """Detections of one image: its name without ending, corners [n, 4], classes [n], scores [n], and the size (height,
-    width) of the image that corners are pixels of, or None for that of the original."""
+    """Detections of one image.
+
+    Attributes: its name without suffix, corners [n, 4], classes [n], scores [n], and the size (height, width) of the
+    image in whose pixels the corners are; None = the original image.
+    """
 
     stem: str
     xyxy_px: np.ndarray
@@ -34,7 +37,7 @@ class ImageBoxes:
 
 
 def label_classes(vocabulary: Vocabulary) -> Mapping[int, int]:
-    """Label of a file -> object class. Raises DataError for vocabularies that these repositories do not have."""
+    """Label of a file -> object class. Raises DataError for vocabularies that these repositories do not support."""
     if vocabulary.name == "hico_det":
         return {label: vocabulary.objects.index(name) for label, name in enumerate(OBJECTS_ALPHABETICAL)}
     if vocabulary.name == "vcoco":
@@ -43,19 +46,19 @@ def label_classes(vocabulary: Vocabulary) -> Mapping[int, int]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The JSON files in a folder and below, in order. Raises DataError for none, or two of the same name."""
+    """The JSON files in a folder and below, in order. Raises DataError without any, or for two of the same name."""
     paths = sorted(folder.rglob("*.json"))
     if not paths:
-        raise DataError(f"{folder}: no JSON files of detections here or below")
+        raise DataError(f"{folder}: there are no JSON files of detections in the folder or below")
     seen: dict[str, Path] = {}
     for path in paths:
         if seen.setdefault(path.name, path) is not path:
-            raise DataError(f"{seen[path.name]} and {path} are of the same image; give the folder of one of them")
+            raise DataError(f"{seen[path.name]} and {path} are for the same image; give the folder of one of them")
     return paths
 
 
 def read_folder(folder: Path, vocabulary: Vocabulary) -> Iterator[ImageBoxes]:
-    """All files of a folder. Raises DataError naming file and field."""
+    """Detections of all files in a folder. Raises DataError naming file and field."""
     classes = label_classes(vocabulary)
     known = np.full(max(classes) + 1, -1, np.int32)
     known[list(classes)] = list(classes.values())

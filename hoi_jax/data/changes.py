@@ -1,10 +1,10 @@
 """Geometric and colour changes of every image before the network: flip, colour, crop, resize, static shape.
 
-All of it is decided here, on the host, from the image's size and the draws of its place in the stream (`draws`), before
-anything is read. So the batches' shapes are known beforehand, and training, evaluation and prediction obey one rule.
-Sizes are (height, width) in pixels, [n, 2]. The rules of resizing are those of the papers' code, to the pixel:
-torchvision's detection references and DETR ("short side 800, long side at most 1333"), mmdetection's rescaling, and
-fitting into a frame.
+They are determined on the host from the size of the image and the random draws for its place in the stream (`draws`),
+before anything is read. The shapes of batches are therefore known in advance, and training, evaluation and prediction
+share the same rules. Sizes are (height, width) in pixels, [n, 2]. The resizing rules are those of the papers' code, to
+the pixel: torchvision's detection references and DETR ("short side 800, long side at most 1333"), mmdetection's
+rescaling, and fitting into a frame.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Sizes = Int[np.ndarray, "n 2"]
 
 
 def short_side_hw(image_hw: Sizes, short_side: int | Int[np.ndarray, " n"], long_side: int | None) -> Sizes:
-    """The short side becomes `short_side`, unless the long one would pass `long_side` (DETR's datasets/transforms.py).
+    """Size with short side `short_side`, unless the long one would exceed `long_side` (DETR's datasets/transforms.py).
 
     Then the short side is round(long_side * short / long), half to even. The long side is int(new short * long /
     short), so that it can be one pixel more than `long_side` (213 x 640 -> 444 x 1334).
@@ -30,7 +30,7 @@ def short_side_hw(image_hw: Sizes, short_side: int | Int[np.ndarray, " n"], long
     short, long = size.min(axis=1), size.max(axis=1)
     target = np.broadcast_to(np.asarray(short_side, np.int64), short.shape)
     if long_side is not None:
-        # As written there: `max_original_size / min_original_size * size > max_size`, in double precision.
+        # As in DETR's code: `max_original_size / min_original_size * size > max_size`, in double precision.
         over = long.astype(np.float64) / short * target > long_side
         fitting = np.round(np.float64(long_side) * short / long).astype(np.int64)
         target = np.where(over, fitting, target)
@@ -42,14 +42,14 @@ def short_side_hw(image_hw: Sizes, short_side: int | Int[np.ndarray, " n"], long
 
 
 def rescaled_hw(image_hw: Sizes, short_side: int, long_side: int) -> Sizes:
-    """mmdetection's rule: the largest scale at which neither side passes its limit; sides are int(x * scale + 0.5)."""
+    """Size by mmdetection's rule: the largest scale with both sides within limits; sides are int(x * scale + 0.5)."""
     size = np.asarray(image_hw, np.float64)
     scale = np.minimum(long_side / size.max(axis=1), short_side / size.min(axis=1))
     return np.maximum((size * scale[:, None] + 0.5).astype(np.int64), 1)
 
 
 def fitted_hw(image_hw: Sizes, frame_hw: Sizes | tuple[int, int], *, enlarge: bool = False) -> Sizes:
-    """The same aspect ratio inside `frame_hw`, rounded half to even; not larger than the image unless `enlarge`."""
+    """Size fitted into `frame_hw` with the same aspect ratio, rounded half to even; enlarged only with `enlarge`."""
     old = np.asarray(image_hw, np.float32)
     frame = np.broadcast_to(np.asarray(frame_hw, np.float32), old.shape)
     ratio = (frame / old).min(axis=1)
@@ -60,12 +60,12 @@ def fitted_hw(image_hw: Sizes, frame_hw: Sizes | tuple[int, int], *, enlarge: bo
 
 
 def into_shapes(image_hw: Sizes, shapes: Sequence[tuple[int, int]]) -> tuple[Int[np.ndarray, " n"], Sizes]:
-    """The smallest of `shapes` that holds each image, and its size there.
+    """The smallest of `shapes` that each image fits into, and the size of the image in it.
 
-    An image that none holds (aspect ratios above 20 under DETR's rule) is shrunk into the shape that leaves most of it.
+    An image that fits into none (aspect ratios above 20 under DETR's rule) is shrunk into the one where it is largest.
 
     Returns:
-      (number of the shape [n], size [n, 2]).
+      (index of the shape [n], size [n, 2]).
     """
     size = np.asarray(image_hw, np.int64)
     frames = np.asarray(shapes, np.int64)
@@ -81,10 +81,10 @@ def into_shapes(image_hw: Sizes, shapes: Sequence[tuple[int, int]]) -> tuple[Int
 
 
 ORDERS = np.array(list(itertools.permutations(range(3))), np.int32)
-"""Orders of the three changes of colour: brightness, contrast, saturation."""
+"""Orders of the three colour changes: brightness, contrast, saturation."""
 _CROP, _COLOURS, _SIZE, _RESIZED_CROP = range(1, 5)
 _TRIES = 10
-"""Of torchvision's RandomResizedCrop before it takes the centre."""
+"""Attempts of torchvision's RandomResizedCrop before it takes the centre."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Changes:
     """One row per image, in the order of application.
 
     Attributes:
-      flip: mirrored first.
-      colours: factors of brightness, contrast and saturation, done in the order `ORDERS[colour_order]`; 1 = unchanged.
-      first_hw: size before the cut; that of the file where nothing is resized before it.
-      window: (x1, y1, x2, y2) that is cut out, in pixels of `first_hw`.
-      hw: final size. shape: number of the static shape (`SizeSettings.shapes`) that holds it.
+      flip: whether to mirror.
+      colours: factors of brightness, contrast and saturation, in the order `ORDERS[colour_order]`; 1 = unchanged.
+      first_hw: size before cropping; that of the file unless the image is resized before.
+      window: (x1, y1, x2, y2) of the crop, in pixels of `first_hw`.
+      hw: final size. shape: index of its static shape (`SizeSettings.shapes`).
     """
 
     flip: Bool[np.ndarray, " n"]
@@ -109,7 +109,7 @@ class Changes:
 
 
 def plain_changes(original_hw: Sizes, sizes: SizeSettings) -> Changes:
-    """Those of evaluation and prediction: only the size."""
+    """Changes for evaluation and prediction, which only resize."""
     original = np.asarray(original_hw, np.int64).reshape(-1, 2)
     count = len(original)
     shape, hw = into_shapes(evaluated_hw(original, sizes), sizes.shapes)
@@ -132,7 +132,7 @@ def random_changes(
     epoch: Int[np.ndarray, " n"],
     example: Int[np.ndarray, " n"],
 ) -> Changes:
-    """Those of training, drawn for each (seed, epoch, example)."""
+    """Changes for training, drawn for each (seed, epoch, example)."""
     original = np.asarray(original_hw, np.int64).reshape(-1, 2)
     draws = uniform(seed, epoch, example, _CROP, 7)
     first_hw, window = original, _whole(original)
@@ -154,7 +154,7 @@ def random_changes(
 
 
 def evaluated_hw(image_hw: Sizes, sizes: SizeSettings) -> Sizes:
-    """The size that the rule of `sizes` gives, whatever the static shapes hold."""
+    """Size by the rule of `sizes`, without regard to static shapes."""
     if sizes.fit == "stretch":
         return np.broadcast_to(np.asarray(sizes.image_hw, np.int64), np.shape(image_hw)).copy()
     if sizes.short_side is not None:
@@ -173,7 +173,7 @@ def _pick(values: tuple[int, ...], draw: Float[np.ndarray, " n"]) -> Int[np.ndar
 
 
 def _integer(low: np.ndarray, high: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    """Whole numbers, uniform on low ... high (both included)."""
+    """Whole numbers, uniform on low to high (both included)."""
     return low + np.floor(draw * (high - low + 1)).astype(np.int64)
 
 
@@ -187,7 +187,7 @@ def _colours(
 def _cut(
     original: Sizes, augment: AugmentSettings, draws: Float[np.ndarray, "n 7"]
 ) -> tuple[Sizes, Int[np.ndarray, "n 4"]]:
-    """Size before the cut, and the window; the whole image where the draw says so."""
+    """(size before cropping, window), with the whole image as window where the draw does not crop."""
     if augment.crop_sides_px is None:
         scaled = original
         low = np.maximum(np.floor(original * augment.crop_min_side).astype(np.int64), 1)
@@ -207,7 +207,7 @@ def resized_crop_window(
 ) -> Int[np.ndarray, "n 4"]:
     """The window of torchvision's RandomResizedCrop: shares of the area, aspect ratios uniform in their logarithm.
 
-    The first of ten tries that fits is taken; if none does, the largest centred window within the ratios.
+    It is the first of ten attempts that fits; if none does, the largest centred window within the ratios.
     """
     height, width = (np.asarray(image_hw, np.int64)[:, axis][:, None] for axis in (0, 1))
     size, aspect, y, x = np.moveaxis(draws.reshape(len(draws), _TRIES, 4), 2, 0)

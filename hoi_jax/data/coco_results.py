@@ -1,4 +1,4 @@
-"""Detections from public files of object detectors, looked up by image."""
+"""Detections from public files of object detectors, by image."""
 
 import dataclasses
 import sys
@@ -19,7 +19,7 @@ from hoi_jax.vocab.datasets import COCO_CATEGORY_IDS
 
 _COCO_VOCABULARIES = ("hico_det", "vcoco")
 POSE_LENGTHS = (51, 78, 399, 408)
-"""Numbers of a pose in files in circulation: 17, 26, 133 or 136 joints, of which the first 17 are COCO's."""
+"""Lengths of poses in files in circulation: 17, 26, 133 or 136 joints, of which the first 17 are COCO's."""
 _EMPTY: dict[str, np.ndarray] = {
     "xyxy_px": np.zeros((0, 4), np.float32),
     "class": np.zeros(0, np.int32),
@@ -31,23 +31,25 @@ _EMPTY: dict[str, np.ndarray] = {
 def category_classes(vocabulary: Vocabulary) -> dict[int, int]:
     """category_id of a detections file -> object class.
 
-    Vocabularies of the 80 COCO objects use COCO's numbers (1 to 90 with gaps), the others the class itself.
+    Vocabularies with the 80 COCO objects use COCO's numbers (1 to 90 with gaps), the others the class index.
     """
     numbers = COCO_CATEGORY_IDS if vocabulary.name in _COCO_VOCABULARIES else range(len(vocabulary.objects))
     return {number: index for index, number in enumerate(numbers)}
 
 
 def is_detectron2(path: str | Path) -> bool:
-    """Whether a file of results is one that PyTorch wrote."""
+    """Whether a file of results was written by PyTorch."""
     return not is_pickle(path) and read_head(path, 8).startswith((b"PK", b"\x80"))
 
 
 def entries_of(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a file of results: a JSON list (COCO's results, AlphaPose), the `annotations` of a COCO file, or the
-    `instances_predictions.pth` that detectron2 writes, which is read without running anything it names.
+    """The rows of a file of results.
+
+    The file is a JSON list (COCO's results, AlphaPose), a COCO file with `annotations`, or detectron2's
+    `instances_predictions.pth`, which is read without running code from it.
 
     Raises:
-      DataError: naming the file; rows that are no group of keys are refused too.
+      DataError: the file is malformed, or a row is not an object; the message names the file.
     """
     table = read_plain_torch(path) if is_detectron2(path) else read_json(path)
     if isinstance(table, dict) and {"annotations", "images"} <= set(table):
@@ -64,7 +66,7 @@ def entries_of(path: str | Path) -> list[dict[str, Any]]:
         elif isinstance(row, dict):
             rows.append(row)
         else:
-            raise DataError(f"{path}: detection {index}: is {str(row)[:60]}, expected a group of keys")
+            raise DataError(f"{path}: detection {index}: is {str(row)[:60]}, expected an object")
     return rows
 
 
@@ -73,9 +75,9 @@ class Choice:
     """Selection of boxes from a detection file.
 
     Attributes:
-      min_score: weaker ones are left out.
-      top: as many of an image at most, the strongest: half of them people, half of them other objects, and what one
-        kind leaves free the other takes, so that a crowd does not crowd out the objects. 0 = all.
+      min_score: boxes with a lower score are left out.
+      top: maximum number of boxes per image, best first, half of them for people and half for other objects; places
+        unused by one kind go to the other. So a crowd does not displace the objects. 0 = all.
     """
 
     min_score: float = 0.0
@@ -86,7 +88,7 @@ class Choice:
             raise ValueError(f"min_score is {self.min_score} and top {self.top}, expected a score and a count")
 
     def rows(self, score: np.ndarray, person: np.ndarray) -> np.ndarray:
-        """The rows that are kept, in the order of the file."""
+        """The selected rows, in the order of the file."""
         kept = np.flatnonzero(score >= self.min_score)
         if not self.top or len(kept) <= self.top:
             return kept
@@ -112,21 +114,21 @@ class _Boxes:
 
 
 class DetectionFile:
-    """Detections by image, from any of these:
+    """Detections by image, from any of these sources:
 
     - a list (`entries_of`) of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"} in
       pixels of the image, each with optional "keypoints": 17 times x, y, score (COCO's results);
-    - AlphaPose's results: the people that it found, with their poses;
+    - AlphaPose's results: detected people with their poses;
     - detectron2's `instances_predictions.pth`;
     - the pickles of iCAN and TIN (`ican_pickles`);
     - a folder with one JSON file per image (`box_folders`).
 
     Attributes:
-      rows: what the file has, by image.
-      without_area: boxes that were left out because they end where they begin, in the pickles and folders.
+      rows: boxes of the file, by image.
+      without_area: number of boxes left out of pickles and folders because they have no area.
 
     Raises:
-      DataError: naming the file, the entry and what is wrong with it.
+      DataError: an entry is malformed; the message names file and entry.
     """
 
     def __init__(self, path: str | Path, vocabulary: Vocabulary, choice: Choice = ALL):
@@ -145,7 +147,7 @@ class DetectionFile:
 
     def _read_pickle(self, vocabulary: Vocabulary) -> None:
         if vocabulary.name not in _COCO_VOCABULARIES:
-            raise DataError(f"{self.path}: numbers COCO's 80 objects; those of {vocabulary.name!r} are others")
+            raise DataError(f"{self.path}: has COCO's 80 objects, which {vocabulary.name!r} does not use")
         by_image: dict[Key, list[IcanBox]] = {}
         for box in read_detections(self.path):
             by_image.setdefault(box.image, []).append(box)
@@ -163,7 +165,7 @@ class DetectionFile:
     def _read_entries(self, vocabulary: Vocabulary) -> None:
         classes = category_classes(vocabulary)
         if is_detectron2(self.path):
-            # Saved before detectron2 turns its own numbers 0, 1, 2, ... into COCO's, as its JSON has them.
+            # The file has detectron2's own class numbers 0, 1, 2, ..., unlike its JSON, which has COCO's.
             classes = {index: index for index in range(len(vocabulary.objects))}
         by_image: dict[Key, list[dict[str, Any]]] = {}
         for index, entry in enumerate(entries_of(self.path)):
@@ -180,7 +182,7 @@ class DetectionFile:
             )
 
     def _with_area(self, boxes: _Boxes) -> _Boxes:
-        """Detectors clip boxes to the image, which leaves some without area; they are no use to anybody."""
+        """The boxes that have an area; detectors clip boxes to the image, which leaves some without."""
         good = (boxes.xyxy_px[:, 2:] > boxes.xyxy_px[:, :2]).all(1)
         if good.all():
             return boxes
@@ -192,15 +194,15 @@ class DetectionFile:
         classes = [boxes.classes for _, rows in self.rows.items() for boxes in rows]
         if not any((listed == self._human).any() for listed in classes):
             raise DataError(
-                f"{self.path}: no person in any of its files; are labels in COCO's order, not in hicodet's "
-                "alphabetical one? Write them as COCO results"
+                f"{self.path}: none of its files has a person, so labels may be in COCO's order instead of hicodet's "
+                "alphabetical one; write them as COCO results"
             )
 
     def of(self, image: Path, original_hw: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
         """Columns for `numpy_batch.batch_from_images`; no rows when the file has no entry for this image.
 
-        An image is found by its file name (with or without its ending) or by the number at its end. `original_hw` is
-        its height and width, for files whose boxes are in pixels of a resized image.
+        An image is identified by its file name (with or without suffix) or by the number at its end. `original_hw` is
+        its height and width, for files with boxes in pixels of a resized image.
         """
         found = self.rows.of(image.name)
         if not found:
@@ -243,10 +245,10 @@ def _finite(value: object) -> bool:
 
 
 def _with_bbox(entry: dict[str, Any]) -> dict[str, Any]:
-    """A row of COCO's results of one of AlphaPose's: a person with 17, 26, 133 or 136 joints, of which 17 are kept.
+    """A row of COCO's results from one of AlphaPose's: a person, with the first 17 of 17, 26, 133 or 136 joints.
 
-    Its own "score" is a sum that may exceed 3 (mean and largest score of the joints, and that of the box), so that the
-    mean of the joints takes its place.
+    AlphaPose's "score" is a sum that may exceed 3 (mean and largest score of the joints, and that of the box); it is
+    replaced by the mean score of the joints.
     """
     joints = entry.get("keypoints")
     if "bbox" in entry or "box" not in entry or not isinstance(joints, list) or len(joints) not in POSE_LENGTHS:
@@ -259,7 +261,7 @@ def _with_bbox(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _row(entry: object, classes: Mapping[int, int], vocabulary_name: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise ValueError(f"is {entry!r}, expected a group of keys")
+        raise ValueError(f"is {entry!r}, expected an object")
     category = entry.get("category_id")
     if not isinstance(category, int) or isinstance(category, bool) or category not in classes:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Counter-based random numbers: the same for any batch, host, restart and library version.
+"""Counter-based random numbers, independent of batch, host, restart and library version.
 
 A number is a hash of (seed, epoch, example, index): SplitMix64's output function (Steele, Lea & Flood, OOPSLA 2014)
-applied once per word. Being counter-based, all draws of an epoch are one array operation on the host.
+applied once per word. All draws of an epoch are one array operation on the host.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def split_mix(state: UInt64[np.ndarray, "..."] | np.uint64) -> UInt64[np.ndarray
 
 
 def hash_words(*words: int | np.integer | np.ndarray) -> UInt64[np.ndarray, "..."] | np.uint64:
-    """A hash of whole numbers, broadcast together; the order of the words matters."""
+    """Hash of whole numbers, broadcast together; it depends on the order of the words."""
     state = np.uint64(0)
     for word in words:
         state = split_mix(np.bitwise_xor(state, np.asarray(word).astype(np.int64).view(np.uint64)))
@@ -31,13 +31,13 @@ def hash_words(*words: int | np.integer | np.ndarray) -> UInt64[np.ndarray, "...
 def uniform(
     seed: int, epoch: int | Int[np.ndarray, " n"], example: Int[np.ndarray, " n"], purpose: int, count: int
 ) -> Float[np.ndarray, "n count"]:
-    """Numbers in [0, 1), float64, `count` per example; `purpose` keeps the draws of different uses apart."""
+    """Numbers in [0, 1), float64, `count` per example; different uses have different values of `purpose`."""
     rows = hash_words(seed, purpose, epoch, example)
     bits = np.asarray(hash_words(np.asarray(rows)[:, None], np.arange(count))) >> np.uint64(11)
     return np.asarray(bits, np.float64) * 2.0**-53
 
 
 def permutation(seed: int, epoch: int, items: Int[np.ndarray, "n columns"]) -> Int[np.ndarray, " n"]:
-    """An order of the rows of `items` (whole numbers that identify them): positions, in the order to be taken."""
+    """A random order of the rows of `items` (whole numbers that identify them), as row positions."""
     keys = hash_words(seed, -1, epoch, *np.moveaxis(items, 1, 0))
     return np.argsort(keys, kind="stable")

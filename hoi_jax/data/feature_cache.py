@@ -1,10 +1,9 @@
 """Cached feature maps of a frozen extractor, one entry per image.
 
-`python -m hoi_jax.commands.cache_features` writes them; the pipeline gives them out as `image_features` instead of
-`image`.
-Boxes are jittered and cropped after the extractor, so all that is exact; mirrored images have maps of their own,
-because a strided network sees a mirrored image differently; windows cut out of images have none and are refused.
-Maps are float16: half the space for a relative rounding of 5e-4.
+`python -m hoi_jax.commands.cache_features` writes them; in batches of the pipeline they are `image_features` and take
+the place of `image`. Jittering and pooling of boxes come after the extractor and remain exact. Mirrored images have
+their own maps, because a strided network is not equivariant to mirroring; random crops of images have none and are
+refused. Maps are float16, half the space of float32 for a relative rounding error of 5e-4.
 """
 
 import dataclasses
@@ -50,16 +49,14 @@ def open_cache(
     """The cache of one split.
 
     Args:
-      expected: entries of the meta file that must agree (dataset, size of images).
-      examples: of the whole split. mirrored: whether mirrored maps are needed.
+      expected: entries of the metadata file that must agree (dataset, size of images).
+      examples: number of examples of the whole split. mirrored: whether mirrored maps are needed.
 
     Raises:
-      DataError: it was not written, or for other records or another size, or without mirrored images.
+      DataError: the cache is absent, was written for other records or another size, or lacks mirrored images.
     """
     if not (directory / META).is_file():
-        raise DataError(
-            f"{directory}: no feature cache here; write it with `python -m hoi_jax.commands.cache_features`"
-        )
+        raise DataError(f"{directory}: has no feature cache; write it with `python -m hoi_jax.commands.cache_features`")
     meta = read_json(directory / META)
     for key, value in expected.items():
         if meta.get(key) != value:
@@ -67,8 +64,8 @@ def open_cache(
     maps = map_npy(directory / f"{split}.npy")
     if maps.ndim != 5 or maps.dtype != np.float16 or maps.shape[1] != examples:
         raise DataError(
-            f"{directory}/{split}.npy: {maps.dtype}{maps.shape}, expected float16 maps of {examples} images"
+            f"{directory}/{split}.npy: has {maps.dtype}{maps.shape}, expected float16 maps of {examples} images"
         )
     if mirrored and len(maps) < 2:
-        raise DataError(f"{directory}/{split}.npy: no mirrored maps, which augment.flip needs")
+        raise DataError(f"{directory}/{split}.npy: has no mirrored maps, which augment.flip needs")
     return FeatureCache(maps, meta)

@@ -9,8 +9,8 @@ Layouts, from the authors' code (iCAN `lib/models/test_HICO.py`, `misc/Object_De
 - `Trainval_GT_*.pkl`: [[image, classes, human box, object box, ..., pose], ...]: annotations.
 
 Poses (51 numbers, COCO's 17 joints, or None) are in the files `*_with_pose.pkl` only. Classes are COCO's, 1 (person) to
-80 without gaps. Boxes are x1, y1, x2, y2 with the last pixel inside, as Detectron writes them; here they become
-continuous corners, one pixel further right and down. Nothing in the file is run (`files.plain_pickle`).
+80 without gaps. Boxes are x1, y1, x2, y2 in inclusive pixels, as written by Detectron; here they become continuous
+corners with x2 and y2 one pixel larger. No code in the file is run (`serialization.plain_pickle`).
 """
 
 import dataclasses
@@ -55,19 +55,19 @@ def is_pickle(path: str | os.PathLike[str]) -> bool:
 
 
 def read_detections(path: str | os.PathLike[str]) -> list[IcanBox]:
-    """Detections of a file of detections, or the boxes in negative pairs, each once.
+    """Detections from a file of detections, or the distinct boxes of negative pairs.
 
-    A negative pair has the score of its object only. Its human has that of the same box where that is also an object of
-    class person, else 1: the authors paired people above a threshold that the file does not keep.
+    A negative pair has only the score of its object. The score of its human is that of the same box where it is also an
+    object of class person, else 1: the authors paired people above a threshold that is not in the file.
 
     Raises:
-      DataError: naming file, image and row; or what to give in place of annotated pairs.
+      DataError: a row is malformed, or the file has annotated pairs; the message names file, image and row.
     """
     table = _table(path)
     if isinstance(table, list):
         raise DataError(
-            f"{path}: holds annotated pairs, no detections: give Trainval_Neg_*.pkl for training and "
-            "Test_Faster_RCNN_*.pkl for test as detections; this file has poses, if its name ends in _with_pose"
+            f"{path}: has annotated pairs instead of detections; give Trainval_Neg_*.pkl for training and "
+            "Test_Faster_RCNN_*.pkl for test as detections. This file has poses if its name ends in _with_pose"
         )
     boxes: list[IcanBox] = []
     for image, rows in table.items():
@@ -79,10 +79,10 @@ def read_detections(path: str | os.PathLike[str]) -> list[IcanBox]:
 
 
 def read_poses(path: str | os.PathLike[str]) -> Iterator[tuple[Key, np.ndarray, np.ndarray]]:
-    """(image, corners [4], pose [17, 3]) of all people with a pose in a file of any of the layouts.
+    """(image, corners [4], pose [17, 3]) of all people with a pose, from a file of any of the layouts.
 
     Raises:
-      DataError: naming file, image and row.
+      DataError: a row is malformed; the message names file, image and row.
     """
     table = _table(path)
     if isinstance(table, list):
@@ -93,7 +93,7 @@ def read_poses(path: str | os.PathLike[str]) -> Iterator[tuple[Key, np.ndarray, 
         where = _where(path, image, index)
         try:
             if not isinstance(row, list) or not isinstance(image, str | int):
-                raise ValueError("is no list that begins with an image")
+                raise ValueError("is not a list that begins with an image")
             joints = _pose(row[pose]) if len(row) > pose else None
             if joints is not None and joints[:, 2].any():
                 yield _image(image), _corners(row[box]), joints
@@ -105,8 +105,8 @@ def _table(path: str | os.PathLike[str]) -> dict[Key, list[Any]] | list[Any]:
     data = read_bytes(path)
     table = loads(data, path)
     if isinstance(table, dict) and sum(len(rows) for rows in table.values() if isinstance(rows, list)) > len(data):
-        # One list may stand at many images by reference, so that a small file asks for any amount of work.
-        raise CorruptFileError(f"{path}: more rows than bytes")
+        # Many images can refer to one list, so that a small file could cause any amount of work.
+        raise CorruptFileError(f"{path}: has more rows than bytes")
     if isinstance(table, list) and all(isinstance(row, list) for row in table):
         return table
     if isinstance(table, dict) and all(isinstance(rows, list) for rows in table.values()):
@@ -123,7 +123,7 @@ def _image(key: Key) -> Key:
 
 
 def _is_pair(rows: list[Any]) -> bool:
-    """Whether rows are negative pairs: a class stands where detections have "Human" or "Object"."""
+    """Whether rows are negative pairs, with a class in the place of a detection's "Human" or "Object"."""
     return bool(rows) and isinstance(rows[0], list) and len(rows[0]) > 3 and not isinstance(rows[0][1], str)
 
 
@@ -131,7 +131,7 @@ def _detection(image: Key, row: Any, where: str) -> IcanBox:
     try:
         if not isinstance(row, list) or row[1] not in ("Human", "Object"):
             raise ValueError("expected [image, 'Human' or 'Object', box, nan, class, score]")
-        # Who is a person is said by the word; the authors' code never reads the class of those.
+        # "Human" marks people; the authors' code never reads their class.
         number, pose = PERSON if row[1] == "Human" else _number(row[4]), _pose(row[6]) if len(row) > 6 else None
         return IcanBox(_image(image), _corners(row[2]), number, _score(row[5]), pose)
     except _FAULTS as error:
@@ -185,7 +185,7 @@ def _number(value: Any) -> int:
 
 
 def _score(value: Any) -> float:
-    # An array of one number, or several of which the largest counts, as in the authors' np.max(row[5]).
+    # An array of one or several numbers, of which the largest counts, as in the authors' np.max(row[5]).
     score = float(np.max(np.asarray(value, np.float64)))
     if not (math.isfinite(score) and 0 <= score <= 1 + _ROUNDING):
         raise ValueError(f"score {str(value)[:40]} is not in [0, 1]")
@@ -193,14 +193,14 @@ def _score(value: Any) -> float:
 
 
 def _pose(value: Any) -> np.ndarray | None:
-    """[17, 3], or None: like the authors' code, whatever has no 51 numbers is no pose."""
+    """Pose [17, 3], or None for values that are not 51 numbers, as in the authors' code."""
     if not isinstance(value, list | tuple | np.ndarray) or len(value) != 3 * schema.NUM_KEYPOINTS:
         return None
     return clipped_pose(_numbers(value, 3 * schema.NUM_KEYPOINTS, "pose"))
 
 
 def clipped_pose(values: np.ndarray) -> np.ndarray:
-    """A detector's pose [17, 3]: scores in [0, 1] (the peak of a heat map may exceed 1), zeros for absent joints."""
+    """Pose [17, 3] with scores clipped to [0, 1] (heat-map peaks may exceed 1) and zeros for absent joints."""
     pose = np.reshape(values, (schema.NUM_KEYPOINTS, 3))
     scores = np.clip(pose[:, 2:], 0, 1)
     return np.where(scores > 0, np.concatenate([pose[:, :2], scores], 1), 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rows of foreign files by image: by file name, with or without ending, or by the number at its end."""
+"""Rows of foreign files by image: by file name, with or without suffix, or by the number at its end."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _SHOWN = 2
 
 
 def image_number(path: Path) -> int | None:
-    """The number at the end of a file name, as COCO names images: COCO_val2014_000000000328.jpg is 328."""
+    """Number at the end of a file name, as in COCO's image names: 328 for COCO_val2014_000000000328.jpg."""
     digits = path.stem[len(path.stem.rstrip("0123456789")) :]
     return int(digits) if digits else None
 
@@ -29,7 +29,7 @@ def image_key(entry: Mapping[str, Any]) -> Key:
 
 
 def keys_of(name: str) -> list[Key]:
-    """All keys that stand for the image of this name."""
+    """All keys of the image with this name."""
     path = Path(name)
     number = image_number(path)
     return [*dict.fromkeys((path.name, path.stem)), *(() if number is None else (number,))]
@@ -40,10 +40,10 @@ class Join:
     """Correspondence of a file's images with those of a dataset.
 
     Attributes:
-      images: split -> images of the dataset.
-      found: split -> those that the file has rows of.
-      keys: images with an entry in the file.
-      unknown: those of them that the dataset does not have.
+      images: split -> number of images in the dataset.
+      found: split -> number of these images with rows in the file.
+      keys: number of images with an entry in the file.
+      unknown: keys of file images that are not in the dataset.
     """
 
     images: Mapping[str, int]
@@ -52,7 +52,7 @@ class Join:
     unknown: tuple[Key, ...]
 
     def lines(self, what: str) -> list[str]:
-        """One line per split, and one on the images that only the file has."""
+        """One line per split, and one about the images that are only in the file."""
         lines = [
             f"{what}: {self.found[split]} of {count} images of {split} have some, {count - self.found[split]} have none"
             for split, count in self.images.items()
@@ -66,7 +66,7 @@ def _examples(unknown: tuple[Key, ...]) -> str:
 
 
 class ImageRows(Generic[Row]):
-    """A table from images to rows, in the order in which the rows were added."""
+    """A table from images to rows, in the order in which they were added."""
 
     def __init__(self):
         self._rows: dict[Key, list[Row]] = {}
@@ -81,22 +81,21 @@ class ImageRows(Generic[Row]):
         return self._rows.items()
 
     def of(self, name: str) -> list[Row]:
-        """Rows of the image of this name; none when the file has no entry for it."""
+        """Rows of the image with this name; empty without an entry."""
         return [row for key in keys_of(name) for row in self._rows.get(key, ())]
 
     def join(self, names: Mapping[str, Iterable[str]], where: str) -> Join:
-        """Counts what belongs together, before anything is built.
+        """Count the images that the file and the dataset have in common.
 
         Args:
-          names: split -> file names of its images; those splits that the file is for.
+          names: split -> file names of its images, for the splits of the file.
           where: the file, for messages.
 
         Raises:
-          DataError: the file has no rows; no image is in both, with two names from each side; or a number that is the
-            end of two names.
+          DataError: the file has no rows, no image is in both, or an image number fits two file names.
         """
         if not self._rows:
-            raise DataError(f"{where}: holds no rows")
+            raise DataError(f"{where}: has no rows")
         owner: dict[int, str] = {}
         known: set[Key] = set()
         images, found = {}, {}
@@ -110,13 +109,13 @@ class ImageRows(Generic[Row]):
                 for number in (key for key in keys if isinstance(key, int)):
                     if owner.setdefault(number, name) != name:
                         raise DataError(
-                            f"{where}: its image {number} is {owner[number]!r} as well as {name!r}; say which split "
-                            f"the file is of (such as {split}=FILE), or give its rows a 'file_name'"
+                            f"{where}: its image {number} is {owner[number]!r} as well as {name!r}; give the split "
+                            f"of the file (such as {split}=FILE), or add a 'file_name' to its rows"
                         )
         if not known:
             listed = [name for names_of_split in names.values() for name in names_of_split]
             raise DataError(
-                f"{where}: none of its {len(self._rows)} images is in {' or '.join(names)}: the file has "
+                f"{where}: none of its {len(self._rows)} images is in {' or '.join(names)}; the file has "
                 f"{', '.join(map(repr, list(self._rows)[:_SHOWN]))}, the dataset "
                 f"{', '.join(map(repr, listed[:_SHOWN])) or 'no images'}"
             )

@@ -1,7 +1,7 @@
-"""One box per object out of loose annotations (CALIPSO section 4.5.3, after InteractNet).
+"""Merging of nearly coincident annotated boxes into instances (CALIPSO section 4.5.3, after InteractNet).
 
-HICO-DET draws boxes anew for every HOI class, so that one person carries several boxes that nearly coincide. Boxes that
-a detector sees as one object become that object, with all of its labels.
+HICO-DET draws boxes anew for every HOI class, so that one person has several nearly coincident boxes. Boxes that match
+the same detection become one instance, with all of their labels.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def group_boxes(
     overlap: float = 0.5,
     keep_unmatched: bool = True,
 ) -> tuple[Float[np.ndarray, "groups 4"], Int[np.ndarray, "boxes"]]:
-    """Which annotated boxes are one instance, and that instance's box.
+    """Group annotated boxes into instances.
 
     A box takes the detection of its class with the largest IoU, if that is above `overlap`; boxes of one detection are
     one instance, with the detection's box. The others are clustered in order: a box joins the first cluster of its
@@ -40,16 +40,16 @@ def group_boxes(
       keep_unmatched: False drops boxes that no detection matches.
 
     Returns:
-      Boxes of the instances, in the order of their first annotated box, and each box's instance, -1 = dropped.
+      Boxes of the instances, in the order of their first annotated box, and the instance of each box, -1 = dropped.
     """
     count = len(boxes_xyxy)
-    # -1: not matched; else the detection's number.
+    # Row of the detection, -1 = not matched.
     match = np.full(count, -1)
     if count and len(found_xyxy):
         shared = _pairwise_iou(boxes_xyxy, found_xyxy) * (classes[:, None] == found_class[None])
         match = np.where(shared.max(axis=1) > overlap, shared.argmax(axis=1), -1)
     own = _pairwise_iou(boxes_xyxy, boxes_xyxy)
-    first: list[int] = []  # The first annotated box of every instance.
+    first: list[int] = []  # first annotated box of every instance
     group = np.full(count, -1)
     for box in range(count):
         if match[box] < 0 and not keep_unmatched:
@@ -69,10 +69,10 @@ def group_boxes(
 
 
 def clean_labels(example: Example, *, overlap: float = 0.5, keep_unmatched: bool = True) -> Example:
-    """An example's instances and pairs by `group_boxes`, with its stored detections (none: clustering alone).
+    """An example with instances and pairs grouped by `group_boxes`, using its detections (without any, by clustering).
 
     Other columns of an instance are those of its first box. Pairs of dropped boxes, and pairs whose two boxes became
-    one instance, go.
+    one instance, are removed.
     """
 
     def group(boxes, classes, found, found_class):
@@ -84,7 +84,7 @@ def clean_labels(example: Example, *, overlap: float = 0.5, keep_unmatched: bool
     first = tf.ensure_shape(first, (None,))
     cleaned = {k: tf.gather(v, first) if k.startswith("instances_") else v for k, v in example.items()}
     cleaned["instances_xyxy_px"] = tf.ensure_shape(boxes, (None, 4))
-    number = tf.concat([tf.ensure_shape(number, (None,)), [-1]], axis=0)  # The last entry answers for "no object".
+    number = tf.concat([tf.ensure_shape(number, (None,)), [-1]], axis=0)  # the last entry is "no object"
     human = tf.gather(number, example["pairs_human"])
     no_object = example["pairs_object"] < 0
     obj = tf.gather(number, tf.where(no_object, tf.shape(number)[0] - 1, example["pairs_object"]))

@@ -1,4 +1,4 @@
-"""Batches in NumPy without tf.data: from images and detections for prediction, and of zeros for initialisation."""
+"""NumPy batches without tf.data: from images and detections for prediction, and of zeros for initialisation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ from hoi_jax.vocab import Vocabulary
 
 Detections = Mapping[str, np.ndarray]
 """Columns without their prefix, N rows each: xyxy_px [N, 4] and keypoints_px [N, 17, 3] in pixels of the image,
-class [N], score [N]. keypoints_px may be absent, and so may faces_xyxy_px [M, 4], faces of the image."""
+class [N], score [N]. keypoints_px and faces_xyxy_px [M, 4], the faces of the image, are optional."""
 
 
 def shape_of(image: np.ndarray, sizes: SizeSettings) -> int:
-    """Number of the static shape (`sizes.shapes`) that an image [H, W, 3] is brought into."""
+    """Index of the static shape (`sizes.shapes`) of an image [H, W, 3]."""
     return int(plain_changes(np.array([image.shape[:2]]), sizes).shape[0])
 
 
 def strongest(detections: Detections, count: int) -> np.ndarray:
-    """Rows of the `count` highest scores, best first, ties in the order given."""
+    """Rows of the `count` highest scores, best first; ties in row order."""
     return np.argsort(-np.asarray(detections["score"]), kind="stable")[:count]
 
 
@@ -47,22 +47,22 @@ def batch_from_images(
     image_ids: Sequence[int],
     batch_size: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """One host batch with the fields that prediction can need.
+    """Host batch with all fields that prediction may need.
 
-    Images are resized and padded as in evaluation (`changes.plain_changes`, `pixels.change_image`); boxes and keypoints
-    follow. Of each image the `sizes.detections` best scored detections are kept.
+    Images are resized and padded as in evaluation (`changes.plain_changes`, `pixels.change_image`), with their boxes
+    and keypoints. Each image has its `sizes.detections` best-scored detections.
 
     Args:
       images: [H, W, 3] uint8 each, all for the same static shape (`shape_of`).
       detections: one table per image, in pixels of that image.
-      image_ids: the dataset's own numbers.
-      batch_size: at least len(images); the batch is filled up with rows whose `batch_valid` is False.
+      image_ids: image numbers.
+      batch_size: at least len(images); the batch is padded with rows of `batch_valid` False.
 
     Returns:
       Fields of `schema.BATCH_FIELDS`: the image, its sizes and ids, and `detections_*` except masks.
 
     Raises:
-      ValueError: for lists of different lengths, images of several shapes, or one that is not [H, W, 3] uint8.
+      ValueError: lists differ in length, images in static shape, or an image is not [H, W, 3] uint8.
     """
     size = len(images) if batch_size is None else batch_size
     if not len(images) == len(detections) == len(image_ids) or size < len(images):
@@ -79,7 +79,7 @@ def batch_from_images(
         raise ValueError(f"images of {len(shapes)} static shapes in one batch; group them by `shape_of`")
     shape_hw = sizes.shapes[shapes[0] if len(shapes) else 0]
     batch = _empty(size, shape_hw, sizes)
-    batch["image_hw_px"][:] = batch["original_hw_px"][:] = 1  # filler rows stay safe to divide by
+    batch["image_hw_px"][:] = batch["original_hw_px"][:] = 1  # padding rows must not cause division by zero
     for row, (image, table) in enumerate(zip(images, detections, strict=True)):
         batch["image"][row] = change_image(
             image, flip=False, colours=changes.colours[row], colour_order=0, first_hw=changes.first_hw[row],
@@ -113,10 +113,10 @@ def _fill_detections(batch: dict[str, np.ndarray], row: int, table: Detections, 
 
 
 def read_image(path: str | Path, *, max_bytes: int = 256 * MEGABYTE, max_pixels: int = 100_000_000) -> np.ndarray:
-    """An image file as [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
+    """An image file as [H, W, 3] uint8 RGB, turned upright by its EXIF orientation.
 
     Raises:
-      DataError: naming the file, when it is missing, too large, or no image that Pillow can read whole.
+      DataError: the file is missing, too large, or not an image that Pillow can read completely; the message names it.
     """
     data = read_bytes(path, max_bytes=max_bytes)
     return rgb_of(upright(open_image(data, str(path), max_pixels=max_pixels)))
@@ -130,15 +130,16 @@ def blank_batch(
     map_shape: tuple[int, int, int] | None = None,
     num_actions: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """Zeros in the shapes and dtypes of a pipeline's batches (of the first static shape): the fields of `needs` and
-    those that are always there.
+    """Batch of zeros in the shapes and dtypes of a pipeline's batches of the first static shape.
+
+    It has the fields of `needs` and those that every batch has.
 
     Args:
-      num_actions: of the records, where they are labelled with another vocabulary's actions.
-      map_shape: of a stored feature map (y, x, F), where `needs` has "image_features".
+      num_actions: number of actions of the records, if they are labelled with another vocabulary's actions.
+      map_shape: shape (y, x, F) of a cached feature map, if `needs` has "image_features".
 
     Raises:
-      schema.SchemaError: a field is unknown, or has an axis that these arguments do not tell.
+      schema.SchemaError: a field is unknown, or has an axis whose length these arguments do not determine.
     """
     shape = sizes.shapes[0]
     grid = sizes.mask_grid(shape)
@@ -156,7 +157,7 @@ def blank_batch(
     for name in sorted(names):
         field = schema.BATCH_FIELDS[name]
         if unknown := [axis for axis in field.axes if isinstance(axis, str) and axis not in lengths]:
-            raise schema.SchemaError(f"{name}: the length of axis {unknown[0]!r} is not known here")
+            raise schema.SchemaError(f"{name}: the length of axis {unknown[0]!r} is unknown")
         axes = tuple(axis if isinstance(axis, int) else lengths[axis] for axis in field.axes)
         batch[name] = np.zeros((batch_size, *axes), field.dtype)
     return batch

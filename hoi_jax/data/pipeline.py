@@ -1,8 +1,8 @@
-"""The tf.data pipeline: records to host batches of static shapes, the same for any number of hosts.
+"""The tf.data pipeline: host batches of static shapes from records, equal for any number of hosts.
 
-The plan (`plan`) says which examples make up step s, in which static shape; what is done to each of them (`changes`) is
-known before anything is read. Each host reads its rows' records at their places and nothing else, so that a resumed run
-starts at its step at once.
+The plan (`plan`) determines the examples and the static shape of each step, and `changes` the changes of each image,
+before anything is read. Each host reads only the records of its own rows, by their byte positions, so that a resumed
+run continues at its step immediately.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ class Pipeline:
     """One split of one dataset as batches with exactly the fields that a system needs.
 
     Attributes:
-      files: the records. vocabulary: of the labels. needs: names of `schema.BATCH_FIELDS`.
-      batch_size: examples per step over all hosts. host, num_hosts: this process's place.
-      features: stored maps of the split, where `needs` has them.
+      files: the records. vocabulary: vocabulary of the labels. needs: names of `schema.BATCH_FIELDS`.
+      batch_size: examples per step over all hosts. host, num_hosts: index of this process and number of processes.
+      features: cached feature maps of the split, if `needs` has them.
     """
 
     files: RecordFiles
@@ -57,18 +57,20 @@ class Pipeline:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.num_hosts} hosts")
         absent = sorted(n for n in self.needs if n.startswith("external_"))
         if absent:
-            raise ValueError(f"{self.files.directory}: fields {absent} are not in these records")
+            raise ValueError(f"{self.files.directory}: the records lack the fields {absent}")
         labels = {str(self.files.meta[f"{table}_vocabulary"]) for table in ("pairs", "persons")}
         wanted = self.preparation.label_vocabulary.name
         if wanted not in labels:
-            raise DataError(f"{self.files.directory}: labelled in {sorted(labels - {''})}, not in {wanted!r}")
+            raise DataError(f"{self.files.directory}: labels use {sorted(labels - {''})}, expected {wanted!r}")
         cut = self.augment.crop > 0 or self.augment.crop_area is not None
         if "image_features" in self.needs and (self.features is None or cut or len(self.sizes.shapes) > 1):
             raise ValueError(
                 "cached features need dataset.features, whole images (no augment.crop) and no sizes.buckets"
             )
         if self.dataset.clean_labels != "none" and self.preparation.uses("persons"):
-            raise DataError(f"{self.dataset.name}: clean_labels is for labels of pairs; these are labels of persons")
+            raise DataError(
+                f"{self.dataset.name}: clean_labels is for labels of pairs, but these are labels of persons"
+            )
         self._check_capacity()
 
     @functools.cached_property
@@ -79,12 +81,12 @@ class Pipeline:
         )
 
     def _check_capacity(self) -> None:
-        """A table that cannot hold the split's largest example is an error, not a silent loss."""
+        """Check that the tables can hold the split's largest example. Raises DataError instead of dropping rows."""
         limits = self.files.meta["splits"][self.files.base_split]["max_rows"]  # type: ignore[index]
         if self.dataset.detections == "ground_truth":
             limits = {**limits, "detections": limits["instances"]}
         if self.files.meta["pairs_vocabulary"] != self.preparation.label_vocabulary.name:
-            limits = {**limits, "pairs": 0}  # Made from persons; never more than their roles.
+            limits = {**limits, "pairs": 0}  # made from persons and never more than their roles
         for table in ("instances", "detections", "pairs", "persons"):
             used = any(name.startswith(f"{table}_") for name in self.needs)
             if used and not self.sizes.truncate and limits[table] > getattr(self.sizes, table):
@@ -100,16 +102,16 @@ class Pipeline:
 
     @property
     def epoch_size(self) -> int:
-        """Examples of one training epoch, copies counted."""
+        """Examples of one training epoch, including copies."""
         fixed = self.copies.fixed
         return self.files.num_examples if fixed is None else int(fixed.sum())
 
     @functools.cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
-        """(file, byte) of every record of the split."""
+        """(file index, byte position) of every record of the split."""
         file, byte = record_places(self.files.paths)
         if len(byte) != self.files.base_examples:
-            raise DataError(f"{self.files.directory}: {len(byte)} records, expected {self.files.base_examples}")
+            raise DataError(f"{self.files.directory}: has {len(byte)} records, expected {self.files.base_examples}")
         rows = slice(None) if self.files.positions is None else self.files.positions
         return file[rows], byte[rows]
 
@@ -119,48 +121,50 @@ class Pipeline:
         path = self.files.directory / f"annotations_{self.files.base_split}.npz"
         sizes = read_npz(path).get("original_hw_px", np.zeros((0, 2), np.int32))
         if sizes.shape != (self.files.base_examples, 2):
-            raise DataError(f"{path}: no sizes of {self.files.base_examples} images; build the dataset again")
+            raise DataError(f"{path}: lacks the sizes of {self.files.base_examples} images; build the dataset again")
         return sizes if self.files.positions is None else sizes[self.files.positions]
 
     def changes(self, rows: plan.Rows, train: bool) -> Changes:
-        """Changes of the images of these rows."""
+        """Changes of the images in these rows."""
         original = self.original_hw[rows.example]
         if not train:
             return plain_changes(original, self.sizes)
         return random_changes(original, self.sizes, self.augment, self.seed, rows.epoch, rows.example)
 
     def shapes_of(self, rows: plan.Rows, train: bool) -> np.ndarray:
-        """Numbers of the static shapes of these rows, [n]."""
+        """Indices of the static shapes of these rows, [n]."""
         if len(self.sizes.shapes) == 1:
             return np.zeros(len(rows), np.int64)
         return self.changes(rows, train).shape
 
     def stream(self, source: int = 0) -> Iterator[plan.Rows]:
-        """The endless training stream of this dataset, an epoch at a time."""
+        """The endless training stream of this dataset, one epoch at a time."""
         return plan.epochs(self.files.num_examples, self.seed, self.copies.in_epoch, source)
 
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
-        """Endless batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
+        """Endless training batches from `start_step` on; this host's part of each, [batch_size / num_hosts, ...]."""
         planned = plan.training_batches(
             self.stream(), self.batch_size, lambda rows: self.shapes_of(rows, True), start_step
         )
         return read_batches((self,), planned, self.batch_size, train=True, host=self.host, num_hosts=self.num_hosts)
 
     def eval_batches(self) -> Iterator[HostBatch]:
-        """Every example once, in file order within a static shape; the last batch of a shape is filled up with rows of
-        `batch_valid` False."""
+        """Batches with every example once, in file order within a static shape.
+
+        The last batch of a shape is padded with rows of `batch_valid` False.
+        """
         planned = plan.evaluation_batches(
             self.files.num_examples, self.batch_size, lambda rows: self.shapes_of(rows, False)
         )
         return read_batches((self,), planned, self.batch_size, train=False, host=self.host, num_hosts=self.num_hosts)
 
     def name_fault(self) -> None:
-        """Goes through the split once and raises DataError for the first record that cannot be prepared."""
+        """Go through the split once and raise DataError for the first record that cannot be prepared."""
         position, name = 0, "?"
         number = np.arange(self.files.num_examples)
         rows = plan.Rows(np.zeros_like(number), number, np.zeros_like(number))
         columns = row_columns((self,), plan.PlannedBatch(rows, 0, np.ones(len(number), bool)), train=False)
-        # As a graph, like in the stream: mapping over an empty table is not the same when run eagerly.
+        # In graph mode as in the stream, since mapping over an empty table differs in eager mode.
         prepare = tf.function(self.preparation.prepare, reduce_retracing=True)
         iterator = iter(self.files.serialized())
         while True:
@@ -179,7 +183,7 @@ class Pipeline:
 
 
 def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
-    """A batch of zeros of the pipeline's first static shape, for initialising parameters; reads nothing."""
+    """Batch of zeros of the pipeline's first static shape, for initialising parameters; reads no records."""
     maps = pipeline.features.maps.shape[2:] if pipeline.features else None
     persons = str(pipeline.files.meta["persons_vocabulary"])
     actions = max(len(get_vocabulary(persons).actions), 1) if persons else 1
@@ -187,7 +191,7 @@ def example_batch(pipeline: Pipeline, batch_size: int = 1) -> HostBatch:
 
 
 def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bool) -> dict[str, np.ndarray]:
-    """Inputs of `Preparation.prepare` for every row of a batch, [n, ...] per column, and the position of its record."""
+    """Inputs of `Preparation.prepare` for every row of a batch, [n, ...] per column, with record positions."""
     count = len(batch.rows)
     columns: dict[str, np.ndarray] = {
         "source": batch.rows.source.astype(np.int32),
@@ -214,7 +218,7 @@ def row_columns(sources: Sequence[Pipeline], batch: plan.PlannedBatch, train: bo
         file, byte = source.places
         columns["path"][mine] = [source.files.paths[i] for i in file[rows.example]]
         columns["byte"][mine] = byte[rows.example]
-        # Numbers of their own for every source, so that no two share their random draws.
+        # Every source has its own example numbers, so that no two share their random draws.
         columns["example_id"][mine] = rows.example + first_id
         first_id += source.files.num_examples
     columns["example_id"][~batch.valid] = 0
@@ -235,10 +239,10 @@ def read_batches(
     host: int,
     num_hosts: int,
 ) -> Iterator[HostBatch]:
-    """The planned batches as host batches, [batch / num_hosts, ...] per field: only this host's records are read.
+    """Planned batches as host batches, [batch / num_hosts, ...] per field; only this host's records are read.
 
     Raises:
-      DataError: a record cannot be read; it names itself.
+      DataError: a record cannot be read; the message names it.
     """
     one = sources[0]
     where = " + ".join(f"{source.dataset.name} ({source.files.split})" for source in sources)
@@ -283,14 +287,14 @@ def read_batches(
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Training on several datasets at once: like `Pipeline`, over several of them with the same fields and shapes.
+    """Training batches from several datasets, with the interface of `Pipeline`.
 
-    The sequence of examples is deterministic and known from its position (`plan.mixed`).
+    The sequence of examples is deterministic: the position determines the example (`plan.mixed`).
 
     Attributes:
-      sources: pipelines of the same sizes and needs; their own batch size and host do not count.
-      shares: of the stream that each source gets.
-      batch_size, host, num_hosts: of the mixed stream.
+      sources: pipelines with equal sizes and needs; their own batch size and host are ignored.
+      shares: share of each source in the stream.
+      batch_size, host, num_hosts: as in `Pipeline`, for the mixed stream.
     """
 
     sources: tuple[Pipeline, ...]
@@ -307,11 +311,11 @@ class Mixture:
 
     @property
     def epoch_size(self) -> int:
-        """Examples of all sources together."""
+        """Total number of examples of all sources."""
         return sum(source.epoch_size for source in self.sources)
 
     def train_batches(self, start_step: int) -> Iterator[HostBatch]:
-        """Endless batches from `start_step` on; `source_id` says where an example comes from."""
+        """Endless training batches from `start_step` on; `source_id` is the source of each example."""
         streams = [source.stream(number) for number, source in enumerate(self.sources)]
         rows = plan.mixed(streams, self.shares, max(self.epoch_size, self.batch_size))
         planned = plan.training_batches(rows, self.batch_size, self._shapes_of, start_step)

@@ -1,11 +1,11 @@
-"""Decoding and resizing of images to network input, for training, evaluation, prediction, viewer and caches alike.
+"""Decoding and resizing of images to network input, for training, evaluation, prediction, viewer and caches.
 
-Files of any kind are decoded under limits: CMYK, palettes and grey become RGB; 16 bits a channel become the upper 8; of
-animations the first image counts; transparency is dropped. Files that are truncated, are no image, or hold more than
-`MAX_PIXELS` are refused.
+Files of any image format are decoded under limits: CMYK, palettes and grey become RGB; of 16-bit channels the upper 8
+bits are used; of animations the first image; transparency is dropped. Files that are truncated, not images, or larger
+than `MAX_PIXELS` are refused.
 
-Pillow decodes, recolours and resizes, as in the code of the papers (torchvision on PIL images): equal to it byte for
-byte. Pillow widens its filter when an image shrinks, so that nothing is aliased.
+Pillow decodes, recolours and resizes, as in the code of the papers (torchvision on PIL images), with byte-identical
+results. It widens its filter when shrinking an image, which avoids aliasing.
 """
 
 import struct
@@ -30,7 +30,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 
-# Broken files make Pillow raise almost anything; none of it may stop a run over a folder.
+# Malformed files make Pillow raise almost any exception; none of them may stop a run over a folder.
 _FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, AttributeError,
     struct.error, zlib.error, MemoryError, RuntimeError,
@@ -38,31 +38,31 @@ _FAULTS = (
 
 
 def open_image(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The decoded first image of a file, as stored (not turned upright).
+    """The decoded first image of a file, without applying its orientation.
 
     Raises:
-      DataError: beginning with `where`.
+      DataError: the file is not a readable image within limits; the message begins with `where`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of what is refused, or read as far as needed, nobody need be warned.
+            warnings.simplefilter("ignore")  # problems that matter are raised below
             image = Image.open(BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
-                raise TooLargeError(f"{where}: {image.width} x {image.height} pixels, the limit is {max_pixels}")
+                raise TooLargeError(f"{where}: has {image.width} x {image.height} pixels; the limit is {max_pixels}")
             image.load()
             return image
     except DataError:
         raise
-    except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise CorruptFileError(f"{where}: not an image, or of another format than {', '.join(FORMATS)}") from error
+    except UnidentifiedImageError as error:  # Pillow's message has a memory address
+        raise CorruptFileError(f"{where}: is not an image of a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{where}: too many pixels ({error})") from error
+        raise TooLargeError(f"{where}: has too many pixels ({error})") from error
     except _FAULTS as error:
-        raise CorruptFileError(f"{where}: not a readable image ({error})") from error
+        raise CorruptFileError(f"{where}: is not a readable image ({error})") from error
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF's orientation 1 to 8; 1 (upright) where there is none or it cannot be read."""
+    """EXIF orientation, 1 to 8; 1 (upright) if it is absent or unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,33 +73,33 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says."""
+    """The image turned upright by its EXIF orientation."""
     turn = _TURNS.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
 
 
 def rgb_of(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels as 8-bit RGB. Raises CorruptFileError for a kind of pixels that has no colours."""
+    """Pixels as 8-bit RGB. Raises CorruptFileError for a mode that cannot be converted."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
-        # "I" and "F" do not say how many bits are used; 16 where the values need them.
+        # "I" and "F" do not define the number of used bits; assume 16 where the values need them.
         scale = 256 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
         grey = np.clip(values // scale, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     try:
         return np.asarray(image.convert("RGB"))
     except _FAULTS as error:
-        raise CorruptFileError(f"an image of mode {image.mode!r} is not read ({error})") from error
+        raise CorruptFileError(f"image mode {image.mode!r} is not supported ({error})") from error
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Whether every decoder shows the file as it is: a JPEG or PNG in RGB or grey with 8 bits."""
+    """Whether every decoder gives the same pixels: an upright JPEG or PNG in RGB or grey with 8 bits."""
     still = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
     return image.format in ("JPEG", "MPO", "PNG") and image.mode in ("RGB", "L") and still
 
 
 def png_of(image: Image.Image) -> bytes:
-    """The image as an 8-bit RGB PNG: nothing is lost by storing it."""
+    """The image as an 8-bit RGB PNG, which is lossless."""
     stream = BytesIO()
     Image.fromarray(rgb_of(image)).save(stream, "PNG")
     return stream.getvalue()
@@ -110,14 +110,14 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 
 def decode_rgb(data: bytes, where: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of an encoded image as they lie in the file (EXIF's orientation is not applied). Raises DataError."""
+    """The pixels of an encoded image, without applying its EXIF orientation. Raises DataError."""
     return rgb_of(open_image(data, where))
 
 
 def resize_image(
     image: UInt8[np.ndarray, "h w 3"], hw: tuple[int, int], interpolation: str = "bilinear"
 ) -> UInt8[np.ndarray, "new_h new_w 3"]:
-    """Resized as torchvision resizes PIL images; unchanged where the size is the same."""
+    """The image resized as in torchvision for PIL images; unchanged if the size is the same."""
     if image.shape[:2] == tuple(hw):
         return image
     return np.asarray(_resized(Image.fromarray(image), hw, interpolation))
@@ -129,7 +129,10 @@ def _resized(image: Image.Image, hw: Int[np.ndarray, "2"] | tuple[int, int], int
 
 
 def recolour(image: Image.Image, factors: np.ndarray, order: int) -> Image.Image:
-    """Brightness, contrast, saturation times `factors` [3], in the order `ORDERS[order]`: torchvision's ColorJitter."""
+    """The image with brightness, contrast and saturation times `factors` [3], as in torchvision's ColorJitter.
+
+    `order` is the index of the order of changes in `ORDERS`.
+    """
     for change in ORDERS[order]:
         if factors[change] != 1.0:
             image = _ENHANCERS[change](image).enhance(float(factors[change]))
@@ -148,7 +151,7 @@ def change_image(
     shape_hw: np.ndarray,
     interpolation: str = "bilinear",
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """One row of `changes.Changes` applied to an image, padded with zeros at the bottom and the right to `shape_hw`."""
+    """The image after one row of `changes.Changes`, padded with zeros at the bottom and right to `shape_hw`."""
     photo = Image.fromarray(image)
     if flip:
         photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -166,10 +169,10 @@ def _cut(image: Image.Image, window: np.ndarray) -> Image.Image:
 
 
 def decode_of_size(data: bytes, hw: np.ndarray, where: str = "image") -> UInt8[np.ndarray, "h w 3"]:
-    """`decode_rgb`, for an image whose size is known. Raises DataError where the file has another one."""
+    """`decode_rgb` for an image of known size. Raises DataError if the file has another size."""
     image = decode_rgb(data, where)
     if image.shape[:2] != tuple(int(side) for side in hw):
-        raise DataError(f"{where}: the file has {image.shape[:2]} pixels, its record says {tuple(hw.tolist())}")
+        raise DataError(f"{where}: the file has {image.shape[:2]} pixels, but its record has {tuple(hw.tolist())}")
     return image
 
 
@@ -184,7 +187,7 @@ def change_mask(
     shape_hw: np.ndarray,
     grid_hw: np.ndarray,
 ) -> Bool[np.ndarray, "h w"]:
-    """An instance's mask (8-bit PNG; empty = none) moved like its image, on the grid that lies over the padded image.
+    """An instance's mask (8-bit PNG; empty = none) changed like its image, on the grid over the padded image.
 
     A cell belongs to the mask if at least half of its area does.
     """
@@ -193,7 +196,7 @@ def change_mask(
         return grid
     mask = Image.fromarray((np.asarray(open_image(png, "mask").convert("L")) > 0).astype(np.float32))
     if mask.size != (int(original_hw[1]), int(original_hw[0])):
-        raise DataError(f"mask: {mask.size[::-1]} pixels, its image has {tuple(original_hw.tolist())}")
+        raise DataError(f"mask has {mask.size[::-1]} pixels, but its image has {tuple(original_hw.tolist())}")
     if flip:
         mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     mask = _cut(_resized(mask, np.asarray(first_hw), "bilinear"), window)

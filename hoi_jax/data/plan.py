@@ -1,8 +1,8 @@
-"""Composition of batches as a function of (seed, step) alone, for any number of hosts and after any restart.
+"""Composition of batches as a function of only (seed, step), for any number of hosts and after any restart.
 
-Every epoch holds each example once (or as often as `copies` says), in an order of its own. Examples wait in a queue for
-their static shape; a batch leaves whenever a queue is full, so that all of its images have one shape and none is left
-out: what waits when an epoch ends leaves with the next one.
+Every epoch has each example once (or `copies` times), in its own order. There is one queue per static shape, and a full
+queue becomes a batch, so that all images of a batch have one shape and no example is left out: examples that are still
+queued at the end of an epoch are in batches of the next one.
 """
 
 import dataclasses
@@ -14,13 +14,13 @@ from jaxtyping import Bool, Int
 from hoi_jax.data.draws import permutation
 
 COPY_BITS = 20
-"""A copy's "epoch" has its number in the bits from here on, so that every copy is changed in its own way."""
+"""First bit of the copy's number within "epoch", which gives every copy its own random changes."""
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Places in the stream: dataset, position in its split, and the epoch (with the copy's number) that keys draws."""
+    """Places in the stream: dataset, position in its split, and epoch (with the copy's number) as key of draws."""
 
     source: Int[np.ndarray, " n"]
     example: Int[np.ndarray, " n"]
@@ -35,7 +35,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
-    """One batch: its rows, the index of its static shape, and a mask of filler rows."""
+    """One batch: its rows, the index of its static shape, and a mask of valid (not padding) rows."""
 
     rows: Rows
     shape: int
@@ -49,11 +49,11 @@ class PlannedBatch:
 
 
 ShapeOf = Callable[[Rows], Int[np.ndarray, " n"]]
-"""Rows -> number of the static shape of each."""
+"""Rows -> index of the static shape of each."""
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
-    """Rows of all parts, one after the other."""
+    """Rows of all parts, in order."""
     fields = [field.name for field in dataclasses.fields(Rows)]
     return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
@@ -61,10 +61,10 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
 def epochs(
     examples: int, seed: int, copies: Callable[[int], np.ndarray | None] = lambda epoch: None, source: int = 0
 ) -> Iterator[Rows]:
-    """The stream of one dataset, an epoch at a time, shuffled over the whole split.
+    """The stream of one dataset, one epoch at a time, shuffled over the whole split.
 
     Args:
-      copies: epoch -> times that each example is shown, None = once.
+      copies: epoch -> number of copies of each example, None = one.
     """
     epoch = 0
     while True:
@@ -80,15 +80,15 @@ def epochs(
 def source_of(positions: Int[np.ndarray, " n"], shares: tuple[float, ...]) -> Int[np.ndarray, " n"]:
     """The dataset of each position of a mixed stream; `shares` sum to one.
 
-    Position n takes the dataset in whose share of [0, 1) the n-th point of a golden-ratio sequence falls, so that
-    shares are met evenly from the start.
+    Each dataset has its share of [0, 1), and position n takes the dataset that the n-th point of a golden-ratio
+    sequence falls into, so that the shares hold evenly from the start.
     """
     point = (positions.astype(np.float64) * _GOLDEN + 0.5) % 1.0
     return np.minimum(np.searchsorted(np.cumsum(shares), point, side="right"), len(shares) - 1)
 
 
 def mixed(streams: Sequence[Iterator[Rows]], shares: tuple[float, ...], length: int) -> Iterator[Rows]:
-    """Several datasets' streams as one, `length` rows at a time."""
+    """The streams of several datasets mixed into one, `length` rows at a time."""
     waiting = [next(stream) for stream in streams]
     start = 0
     while True:
@@ -110,7 +110,7 @@ def mixed(streams: Sequence[Iterator[Rows]], shares: tuple[float, ...], length: 
 def training_batches(
     stream: Iterator[Rows], batch_size: int, shape_of: ShapeOf, start_step: int = 0
 ) -> Iterator[PlannedBatch]:
-    """Full batches of one static shape each, from `start_step` on; nothing is read for those before it."""
+    """Full batches of one static shape each, from `start_step` on."""
     step, left = 0, None
     for chunk in stream:
         rows = chunk if left is None else concatenate([left, chunk])
@@ -130,7 +130,7 @@ def training_batches(
 
 
 def evaluation_batches(examples: int, batch_size: int, shape_of: ShapeOf, source: int = 0) -> Iterator[PlannedBatch]:
-    """Every example once, in file order within a shape; the last batch of a shape is filled up with its first one."""
+    """Every example once, in file order within a shape; the last batch of a shape is padded with its first row."""
     number = np.arange(examples)
     rows = Rows(np.full(examples, source), number, np.zeros(examples, np.int64))
     shape = shape_of(rows)

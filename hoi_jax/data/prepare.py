@@ -24,8 +24,8 @@ class Preparation:
     """Conversion of the records of one split to examples.
 
     Attributes:
-      files: the records. vocabulary: of the labels. needs: names of `schema.BATCH_FIELDS`.
-      features: stored maps of the split, where `needs` has them.
+      files: the records. vocabulary: vocabulary of the labels. needs: names of `schema.BATCH_FIELDS`.
+      features: cached feature maps of the split, if `needs` has them.
     """
 
     files: RecordFiles
@@ -38,14 +38,14 @@ class Preparation:
 
     @functools.cached_property
     def label_vocabulary(self) -> Vocabulary:
-        """The vocabulary that the records are labelled in: that of the batch, unless it is a view."""
+        """Vocabulary of the records' labels: that of the batch, unless the batch has a view of it."""
         return get_vocabulary(self.dataset.labels) if self.dataset.labels else self.vocabulary
 
     def prepare(self, row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
-        """One serialized record -> the needed `schema.BATCH_FIELDS` of one example, without a batch axis.
+        """The needed `schema.BATCH_FIELDS` of one example, without a batch axis, from a serialized record.
 
         Args:
-          row: what was planned for it (`row_columns`).
+          row: planned changes and identity of the example (`pipeline.row_columns`).
         """
         raw = dict(self.files.parse(record))
         if self.dataset.clean_labels != "none":
@@ -69,11 +69,11 @@ class Preparation:
         wanted = self.needs | schema.ALWAYS_PRESENT
         missing = sorted(wanted - set(built))
         if missing:
-            raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from these records")
+            raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from the records")
         return {name: built[name] for name in wanted}
 
     def _moved(self, example: tables.Example, row: Mapping[str, Tensor]) -> tables.Example:
-        """The tables after the changes that the image goes through."""
+        """The tables after the geometric changes of the image."""
         same = example
         # One branch runs: most images are not mirrored or cut.
         example = tf.cond(row["flip"], lambda: transforms.flip_horizontal(same), lambda: dict(same))
@@ -112,7 +112,7 @@ class Preparation:
         return tf.ensure_shape(tf.numpy_function(read, inputs, tf.bool, stateful=False), (None, None, None))
 
     def _clean_labels(self, raw: tables.Example) -> tables.Example:
-        # A detector's opinion is not asked for where labels are only to be clustered.
+        # Detections are ignored where labels are only clustered.
         seen = slice(None) if self.dataset.clean_labels == "detections" else slice(0, 0)
         columns = ("detections_xyxy_px", "detections_class")
         view = {**raw, **{name: raw[name][seen] for name in columns}}
@@ -120,9 +120,9 @@ class Preparation:
         return {**cleaned, **{name: raw[name] for name in columns}}
 
     def _cached_map(self, example_id: Tensor, flipped: Tensor) -> Tensor:
-        """The stored feature map of an example, of its mirror image where it was mirrored."""
+        """The cached feature map of an example, or of its mirror image if it is flipped."""
         cache = self.features
-        assert cache is not None  # checked when the pipeline was made
+        assert cache is not None  # checked by the pipeline
         position = example_id
         if self.files.positions is not None:
             position = tf.gather(tf.constant(self.files.positions), position)
@@ -154,5 +154,5 @@ class Preparation:
         return bool({"instances_mask", "detections_mask"} & self.needs)
 
     def uses(self, table: str) -> bool:
-        """Whether the system needs a column of the table."""
+        """Whether the system needs any column of a table."""
         return any(name.startswith(f"{table}_") for name in self.needs)

@@ -1,15 +1,15 @@
-"""Records on disk: one TFDS feature layout for every dataset, parts of its splits, and how records are read back.
+"""Records on disk: one TFDS feature layout for every dataset, parts of its splits, and readers.
 
-The layout is `schema.RECORD_FIELDS`, so that a builder only has to produce dictionaries of these fields. This is
-the one module that knows the file format; box conventions were converted before, where each dataset's own files
-are read (`data_prep/`). `RecordFiles` reads a split in order, `record_places` and `read_at` read single records.
+The layout is `schema.RECORD_FIELDS`, so that a builder only has to produce dictionaries of these fields. The file
+format is handled only in this module; readers of label files have already converted box conventions. `RecordFiles`
+reads a split in order, `record_places` and `read_at` read single records.
 
-Parts of a split: "train:held_out" is a tenth of "train", "train:fit" the rest. Values that are fitted after training
-(suppression thresholds) need images that the network did not learn and that are not the test set. The image's position
-alone decides, so the parts never change. "train:ablation_train" and "train:ablation_val" stand for the split that the
-cascade's paper made of HOI-W, 19,843 and 9,999 of 29,842 images at random. Its list was never published: here images
-are ranked by a hash of their position, and the first 9,999 (of a file of another length, as large a share) are for
-validation. `vocab/hoi_w_split.json` lists them.
+Parts of a split: "train:held_out" is a tenth of "train", "train:fit" the rest. Values fitted after training
+(suppression thresholds) need images that are neither in the training nor in the test set. The parts depend only on the
+position of an image and never change. "train:ablation_train" and "train:ablation_val" replace the random split of
+HOI-W in the cascade paper, 19,843 and 9,999 of 29,842 images, which was never published: here images are ranked by a
+hash of their position, and the first 9,999 (or the same share of a file of another length) are for validation.
+`vocab/hoi_w_split.json` lists them.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ from hoi_jax.data.pixels import decode_rgb
 from hoi_jax.io import CorruptFileError, DataError, MissingFileError, read_json
 
 Tensor = Any
-"""A `tf.Tensor`. TensorFlow's own annotations reject slices with an ellipsis, so checkers see Any."""
+"""A `tf.Tensor`, declared as Any because TensorFlow's annotations reject slices with an ellipsis."""
 
 META_FILE = "hoi_jax.json"
-"""Beside the TFDS files: vocabularies, action count, fingerprint, counts per split."""
+"""Metadata file beside the TFDS files: vocabularies, action count, fingerprint, counts per split."""
 
 
 ONE_IN = 10
@@ -42,7 +42,7 @@ PARTS = ("fit", "held_out", "ablation_train", "ablation_val")
 
 
 def base_and_part(split: str) -> tuple[str, str]:
-    """("train", "fit") of "train:fit"; the part is "" for a whole split. Raises ValueError for another part."""
+    """("train", "fit") for "train:fit"; the part is "" for a whole split. Raises ValueError for an unknown part."""
     base, colon, part = split.partition(":")
     if colon and part not in PARTS:
         raise ValueError(f"split {split!r} has no part {part!r}; parts are {PARTS}")
@@ -50,7 +50,7 @@ def base_and_part(split: str) -> tuple[str, str]:
 
 
 def part_mask(split: str, count: int) -> Bool[np.ndarray, " count"]:
-    """Which of the `count` examples of the whole split belong to `split`."""
+    """Mask of the examples of `split` among the `count` examples of the whole split."""
     base, part = base_and_part(split)
     if not part:
         return np.ones(count, bool)
@@ -62,7 +62,7 @@ def part_mask(split: str, count: int) -> Bool[np.ndarray, " count"]:
 
 
 def _ablation_val(base: str, count: int) -> Bool[np.ndarray, " count"]:
-    """The lowest ranks by SHA-256 of "<base>/<position>", as many as the paper's share of its 29,842 images."""
+    """The lowest ranks by SHA-256 of "<base>/<position>", with the paper's share of its 29,842 images."""
     ranks = sorted(range(count), key=lambda i: hashlib.sha256(f"{base}/{i}".encode()).digest())
     share, whole = ABLATION_SHARE
     mask = np.zeros(count, bool)
@@ -71,7 +71,7 @@ def _ablation_val(base: str, count: int) -> Bool[np.ndarray, " count"]:
 
 
 def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
-    """The TFDS features of a record. Encoded images and masks are kept as strings, decoded on reading."""
+    """The TFDS features of a record. Encoded images and masks are strings, decoded on reading."""
     features: dict[str, object] = {}
     for name, field in schema.RECORD_FIELDS.items():
         if field.dtype == "bytes":
@@ -85,14 +85,14 @@ def features_dict(num_actions: int) -> tfds.features.FeaturesDict:
 
 
 class RecordFiles:
-    """One split of a built dataset: its files, its meta data, and the parser of its records.
+    """One split of a built dataset: its files, its metadata, and the parser of its records.
 
     Args:
-      directory: folder that holds the TFDS files (`<data_dir>/<name>/<config>/<version>`).
+      directory: folder of the TFDS files (`<data_dir>/<name>/<config>/<version>`).
       split: name of the split, or of a part of it such as "train:held_out".
 
     Raises:
-      DataError: when nothing was built there, or the split does not exist (naming those that do).
+      DataError: the folder has no built dataset, or the split does not exist (the message lists existing ones).
     """
 
     def __init__(self, directory: str | Path, split: str):
@@ -105,7 +105,7 @@ class RecordFiles:
             raise DataError(f"{directory}: no split {self.base_split!r}; there are {sorted(builder.info.splits)}")
         info = builder.info.splits[self.base_split]
         self.base_examples: int = info.num_examples
-        # Positions in the whole split, or None where that is all of it.
+        # Positions in the whole split; None = all of it.
         self.positions = np.flatnonzero(part_mask(split, self.base_examples)) if part else None
         self.num_examples: int = self.base_examples if self.positions is None else len(self.positions)
         self.paths = [str(path) for path in info.filepaths]
@@ -130,9 +130,9 @@ class RecordFiles:
             yield {name: value.numpy() for name, value in example.items()}
 
     def images(self, image_ids: Set[int]) -> dict[int, np.ndarray]:
-        """image_id -> decoded image [H, W, 3] uint8, for showing; one pass over the split.
+        """image_id -> decoded image [H, W, 3] uint8, from one pass over the split.
 
-        Left out are those that the dataset was built without.
+        Images that the dataset was built without are left out.
         """
         found = {}
         for serialized in self.serialized():
@@ -143,20 +143,20 @@ class RecordFiles:
 
 
 def read_meta(directory: str | Path) -> Mapping[str, object]:
-    """The meta data of a built dataset. Raises DataError when the folder holds no finished build."""
+    """Metadata of a built dataset. Raises DataError if the folder has no finished build."""
     path = Path(directory) / META_FILE
     if not path.is_file():
-        raise DataError(f"{directory}: no finished dataset here; build it with `python -m data_prep.build NAME`")
+        raise DataError(f"{directory}: has no finished dataset; build it with `python -m data_prep.build NAME`")
     return read_json(path)
 
 
 def has_content_counts(meta: Mapping[str, Any]) -> bool:
-    """Whether the build counted its contents; those of older versions of this library did not."""
+    """Whether the build counted its contents, which older versions of this library did not."""
     return all("content" in split for split in meta["splits"].values())
 
 
 def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
-    """Content counts of a split's records; of "train:held_out", the counts of "train".
+    """Content counts of a split's records; those of "train" for "train:held_out".
 
     Keys: "images"; "instances", "detections", "pairs", "persons" (rows); "instances_people", "detections_people" (rows
     of the class of people); "images_with_instances", "images_with_detections", "images_with_pairs"; "hoi_labels"
@@ -165,7 +165,7 @@ def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
     "detections_face_xyxy_px", "pairs_part_states"; "faces_xyxy_px" (faces of images, with those of detections).
 
     Raises:
-      DataError: there is no such split, or the dataset is so old that nothing was counted.
+      DataError: the split does not exist, or the dataset was built before contents were counted.
     """
     base, _ = base_and_part(split)
     if base not in meta["splits"]:
@@ -173,13 +173,13 @@ def content_counts(meta: Mapping[str, Any], split: str) -> Mapping[str, int]:
     counts = meta["splits"][base].get("content")
     if counts is None:
         raise DataError(
-            f"{meta['name']}: built before contents were counted; run its `python -m data_prep.build` command again"
+            f"{meta['name']}: was built before contents were counted; run its `python -m data_prep.build` command again"
         )
     return counts
 
 
 def write_meta(directory: str | Path, meta: Mapping[str, object]) -> None:
-    """Written last, so that its presence means the build is whole."""
+    """Write the metadata of a finished build. It is written last, so that its presence means a complete build."""
     path = Path(directory) / META_FILE
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(meta, indent=1, sort_keys=True))
@@ -191,7 +191,7 @@ _HEAD, _TAIL = 12, 4
 
 
 def record_places(paths: Sequence[str | Path]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """(file [n], byte [n]) of the heads of all records, in order; only the heads are read.
+    """(file index [n], byte position [n]) of all records, in order; only their heads are read.
 
     Raises:
       CorruptFileError: a file ends within a record.
@@ -218,7 +218,7 @@ def record_places(paths: Sequence[str | Path]) -> tuple[Int[np.ndarray, " n"], I
 
 
 def read_at(path: Tensor, byte: Tensor) -> tf.data.Dataset:
-    """A dataset of the one record whose head is at `byte`; for `flat_map`, since the operation fails outside functions.
+    """Dataset of the single record with its head at `byte`; for `flat_map`, as the operation fails outside functions.
 
     A wrong checksum raises tf.errors.DataLossError.
     """
@@ -229,12 +229,12 @@ def read_at(path: Tensor, byte: Tensor) -> tf.data.Dataset:
 
 
 class ImageReader:
-    """Images of one split by row of its annotations; may be used by several threads."""
+    """Images of one split by row of its annotations; thread-safe."""
 
     def __init__(self, files: RecordFiles):
         file, byte = record_places(files.paths)
         if len(byte) != files.base_examples:
-            raise DataError(f"{files.directory}: {len(byte)} records, expected {files.base_examples}")
+            raise DataError(f"{files.directory}: has {len(byte)} records, expected {files.base_examples}")
         rows = slice(None) if files.positions is None else files.positions
         self._file, self._byte = file[rows], byte[rows]
         self._files = files
@@ -243,10 +243,11 @@ class ImageReader:
         return len(self._byte)
 
     def image(self, row: int) -> tuple[int, np.ndarray | None]:
-        """image_id and the image [H, W, 3] uint8, or None where the dataset was built without images.
+        """(image_id, image [H, W, 3] uint8, or None if the dataset was built without images).
 
         Raises:
-          IndexError: no such row; DataError: the file changed.
+          IndexError: the row is out of range.
+          DataError: the file has changed.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")

@@ -1,9 +1,9 @@
 """Number of copies of each example per epoch: oversampling of rare classes, and sparsity-adaptive sampling.
 
-Oversampling is that of DEFR, section 4.1. Sparsity-adaptive sampling (Wu et al., ECCV 2022, section 4) shows crowded
-images more often than sparse ones. An image is sparse if exactly one person is annotated in it; one without people is
-crowded. In the released sampler every annotated box counts, also a second one around the same person, which HICO-DET's
-rows of several HOI classes have; `overlap` counts people instead.
+Oversampling follows DEFR, section 4.1. Sparsity-adaptive sampling (Wu et al., ECCV 2022, section 4) repeats crowded
+images more often than sparse ones. An image is sparse if exactly one person is annotated in it, and crowded otherwise,
+even without people. In the released sampler every annotated box counts, including repeated boxes of one person, which
+HICO-DET has for pairs of several HOI classes; `overlap` counts people instead.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from hoi_jax.vocab import Vocabulary
 def copies_of_examples(
     labels: Int[np.ndarray, "examples classes"], target: int, *, cap: int = 40, skip_single: bool = False
 ) -> Int[np.ndarray, " examples"]:
-    """Times that each example is shown: 1 + the most that any of its positive classes asks for.
+    """Number of copies of each example: 1 + the maximum of further copies over its positive classes.
 
-    A class with n > 0 positive examples asks for ceil(target / n) - 1 further copies of each, at most `cap`.
+    A class with n > 0 positive examples needs ceil(target / n) - 1 further copies of each, at most `cap`.
 
     Args:
       labels: 1 = positive.
-      skip_single: leave out examples that ask for a single further copy, as the released code does; classes with
-        target / 2 to target - 1 examples are then not lifted.
+      skip_single: leave out single further copies, as in the released code; classes with target / 2 to target - 1
+        examples are then not oversampled.
 
     Returns:
       [examples] int64, at least 1.
@@ -46,9 +46,9 @@ def copies_of_examples(
 
 
 REPLACE_PROBABILITY = 0.5
-"""Of the released code: a sparse image gives way to a random crowded one."""
+"""Probability of replacing a sparse image by a random crowded one, from the released code."""
 _PURPOSE = 100
-"""Keeps these draws apart from those that change images (`changes`)."""
+"""Value of `purpose` for these draws, different from those of `changes`."""
 
 
 def sparse_examples(
@@ -58,13 +58,12 @@ def sparse_examples(
     instance_xyxy_px: Float[np.ndarray, "rows 4"] | None = None,
     overlap: float | None = None,
 ) -> Bool[np.ndarray, " examples"]:
-    """Which examples have exactly one person.
+    """Mask of the examples with exactly one person.
 
     Args:
-      instance_class, instance_xyxy_px: of the instances of all examples, one example after the other.
+      instance_class, instance_xyxy_px: classes and boxes of the instances of all examples, concatenated.
       instance_count: instances per example.
-      overlap: boxes of people above this IoU with an earlier counted one of the image are the same person; None = every
-        box counts.
+      overlap: IoU with an earlier person box above which a box belongs to the same person; None = every box counts.
     """
     example = np.repeat(np.arange(len(instance_count)), instance_count)
     rows = np.flatnonzero(instance_class == human_class)
@@ -72,7 +71,7 @@ def sparse_examples(
     if overlap is None:
         return people == 1
     if instance_xyxy_px is None:
-        raise ValueError("overlap needs the boxes")
+        raise ValueError("overlap needs instance_xyxy_px")
     ends = np.cumsum(people)
     several = np.flatnonzero(people > 1)
     for image in several:
@@ -82,7 +81,7 @@ def sparse_examples(
 
 
 def _distinct(boxes: Float[np.ndarray, "n 4"], overlap: float) -> int:
-    """Boxes that overlap no earlier one of their kind by more than `overlap`."""
+    """Number of boxes that overlap no earlier counted one by more than `overlap`."""
     kept: list[int] = []
     for row, box in enumerate(boxes):
         if not (iou_one_to_many(box, boxes[kept]) > overlap).any():
@@ -91,21 +90,21 @@ def _distinct(boxes: Float[np.ndarray, "n 4"], overlap: float) -> int:
 
 
 def copies_by_ratio(sparse: Bool[np.ndarray, " examples"], ratio: int) -> Int[np.ndarray, " examples"]:
-    """Times that each example is shown per epoch: sparse ones once, crowded ones `ratio` times (paper: 3).
+    """Copies of each example per epoch: one of sparse ones, `ratio` of crowded ones (paper: 3).
 
-    The paper samples with probabilities 1 : ratio; here every epoch holds these shares exactly.
+    The paper samples with probabilities 1 : ratio; here every epoch has exactly these shares.
     """
     return np.where(sparse, 1, ratio).astype(np.int64)
 
 
 def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: int, epoch: int) -> Int[np.ndarray, " examples"]:
-    """Times that each example is shown in one epoch by the released rule, whose ratio is 1 : (2 + sparse / crowded).
+    """Copies of each example in one epoch by the released rule, whose ratio is 1 : (2 + sparse / crowded).
 
-    One epoch draws as many images as there are; each time a sparse one is drawn, a random crowded one takes its
-    place with probability one half. (The released code mixes up the numbers of its lists; here the rule is as meant.)
+    One epoch draws as many images as there are, and replaces each sparse one by a random crowded one with probability
+    one half. (The released code confuses the indices of its two lists; here the intended rule is implemented.)
 
     Args:
-      sparse: not all True, unless there is nothing.
+      sparse: mask of sparse examples; not all True unless it is empty.
 
     Returns:
       [examples] int64 with the sum `examples`.
@@ -120,7 +119,7 @@ def copies_by_replacement(sparse: Bool[np.ndarray, " examples"], seed: int, epoc
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCopies:
-    """Number of copies per epoch of each training example, from its labels and the pipeline's options."""
+    """Number of copies per epoch of each training example, from the labels and the options of the pipeline."""
 
     files: RecordFiles
     options: PipelineSettings
@@ -129,9 +128,9 @@ class TrainingCopies:
 
     @functools.cached_property
     def fixed(self) -> np.ndarray | None:
-        """Times that each example is shown in every training epoch, in file order.
+        """Copies of each example in every training epoch, in file order.
 
-        None = once, or a number that changes from epoch to epoch (`options.sparsity` "replace").
+        None = one copy, or a number that differs between epochs (`options.sparsity` "replace").
 
         Raises:
           DataError: the split has no labels to count.
@@ -143,7 +142,7 @@ class TrainingCopies:
         path, content = self._labels
         labels = content.get("hoi_labels", np.zeros(0, np.int32))
         if labels.size != self.files.num_examples * len(self.vocabulary.hois) or not labels.size:
-            raise DataError(f"{path}: no image-level labels, which pipeline.oversample_to counts")
+            raise DataError(f"{path}: has no image-level labels, which pipeline.oversample_to needs")
         return copies_of_examples(
             labels.reshape(self.files.num_examples, -1),
             self.options.oversample_to,
@@ -153,9 +152,9 @@ class TrainingCopies:
 
     @property
     def _labels(self) -> tuple[Path, dict[str, np.ndarray]]:
-        """The file with all labels of the split, and its columns."""
+        """(file with all labels of the split, its columns)."""
         if self.files.positions is not None:
-            raise DataError(f"{self.files.directory}: copies of examples are counted for whole splits only")
+            raise DataError(f"{self.files.directory}: copies of examples are defined only for whole splits")
         path = self.files.directory / f"annotations_{self.files.split}.npz"
         return path, read_npz(path)
 
@@ -165,7 +164,7 @@ class TrainingCopies:
         path, content = self._labels
         count = content.get("instances_count", np.zeros(0, np.int64))
         if len(count) != self.files.num_examples or len(content.get("instances_class", ())) != count.sum():
-            raise DataError(f"{path}: no instances of {self.files.num_examples} images, which pipeline.sparsity counts")
+            raise DataError(f"{path}: lacks instances of {self.files.num_examples} images, needed by pipeline.sparsity")
         boxes = content.get("instances_xyxy_px")
         human, overlap = self.vocabulary.human_class, self.options.sparsity_overlap
         sparse = sparse_examples(content["instances_class"], count, human, boxes, overlap)
@@ -174,7 +173,7 @@ class TrainingCopies:
         return sparse
 
     def in_epoch(self, epoch: int) -> np.ndarray | None:
-        """Times that each example is shown in this epoch; None = once."""
+        """Copies of each example in this epoch; None = one."""
         if self.options.sparsity == "replace":
             return copies_by_replacement(self._sparse, self.seed, epoch)
         return self.fixed

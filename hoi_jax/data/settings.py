@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class MixedDataset:
-    """One more dataset to train on: as built, the vocabulary of its labels, and the split."""
+    """A further training dataset: name as built, vocabulary of its labels, and split."""
 
     name: str
     labels: str
@@ -15,23 +15,23 @@ class MixedDataset:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSettings:
-    """Source of the records, and their columns that form the batch.
+    """Dataset settings: source of the records and interpretation of their labels.
 
     Attributes:
       name: dataset and size as built, for example "hoi_scenes/small".
       vocabulary: class table of the labels; action-style tables take their pairs from `persons`.
-      labels: vocabulary that the records are labelled in, where `vocabulary` is a view of it (`vocab.tables`).
+      labels: vocabulary of the records' labels, if `vocabulary` is a view of it (`vocab.tables`).
       train_split, eval_split: names of splits; "train:fit", "train:held_out": parts of "train" (`records`).
-      mix: further datasets of the training stream, for a view that their labels have too; mix_by: "size" gives every
-        example the same chance, "equal" every dataset the same share.
-      features: name of a cache of feature maps that takes the place of images (`feature_cache`); "" = images.
+      mix: further datasets of the training stream, if `vocabulary` is a view of their labels too; mix_by: "size" gives
+        every example the same chance, "equal" every dataset the same share.
+      features: name of a cache of feature maps that replaces images (`feature_cache`); "" = images.
       detections: "simulated" or "stored": as in the records; "ground_truth": the annotated boxes, score 1.
-      merge_pairs: HICO-DET annotates every HOI class with boxes of its own; rows whose humans and whose objects
-        both overlap by more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows that
-        name the same two instances are merged.
-      clean_labels: "none"; "detections": annotated boxes that one stored detection matches become one instance, with
-        the detection's box (CALIPSO, InteractNet); "cluster": overlapping boxes of a class do, without a detector.
-      clean_unmatched: what becomes of boxes that no detection matches: "keep" (clustered) or "drop".
+      merge_pairs: HICO-DET annotates every HOI class with its own boxes; rows whose humans and objects both overlap by
+        more than this IoU become one pair with several verbs (iCAN: 0.25). None: only rows with the same two instances
+        are merged.
+      clean_labels: "none"; "detections": annotated boxes that match the same detection become one instance with the
+        detection's box (CALIPSO, InteractNet); "cluster": overlapping boxes of a class do, without detections.
+      clean_unmatched: treatment of boxes without a matching detection: "keep" (clustered) or "drop".
     """
 
     name: str
@@ -49,31 +49,31 @@ class DatasetSettings:
 
     def __post_init__(self):
         if self.mix and not self.labels:
-            raise ValueError("mix needs labels: datasets are mixed in a view of their vocabularies")
+            raise ValueError("mix needs labels, since datasets are mixed in a view of their vocabularies")
         if self.merge_pairs is not None and not 0 < self.merge_pairs < 1:
             raise ValueError(f"merge_pairs is {self.merge_pairs}, expected an IoU between 0 and 1")
         if self.clean_labels == "cluster" and self.clean_unmatched == "drop":
-            raise ValueError("clean_labels='cluster' matches no detection, so that clean_unmatched='drop' drops all")
+            raise ValueError("clean_unmatched='drop' with clean_labels='cluster' would drop all boxes")
 
 
 @dataclasses.dataclass(frozen=True)
 class SizeSettings:
-    """Static sizes, and the rule that brings images to theirs.
+    """Static sizes of images and tables, and the resizing rule.
 
-    Rows beyond a capacity are an error unless `truncate` says to drop them (lowest scores first).
+    Rows beyond a capacity are an error, unless `truncate` drops them (lowest scores first).
 
     Attributes:
-      image_hw: height and width of the frame that images are fitted into, and the one static shape where there are no
+      image_hw: height and width of the frame that images are fitted into, and the only static shape without
         `buckets`.
-      buckets: static shapes; every batch has one, the smallest that holds its images. One compilation for each.
-      short_side, long_side: instead of fitting into `image_hw`: the short side becomes `short_side`, unless the long
-        one would pass `long_side`. rule: to the pixel as in "detr" (torchvision's references) or "mmdetection".
+      buckets: static shapes; every batch has the smallest one that its images fit into. Each needs one compilation.
+      short_side, long_side: instead of fitting into `image_hw`, the short side becomes `short_side`, unless the long
+        one would exceed `long_side`. rule: to the pixel as in "detr" (torchvision's references) or "mmdetection".
       fit: without `short_side`: "shrink" keeps the aspect ratio and never enlarges; "enlarge" keeps the aspect ratio;
         "stretch" gives every image exactly `image_hw`.
-      interpolation: "bilinear" or "bicubic", of Pillow.
-      mask_hw: grid of instance masks over `image_hw`; over a bucket it is as fine.
-      instances, detections, pairs, persons: rows of the tables.
-      faces: rows of the faces of an image; those after them are dropped.
+      interpolation: Pillow's "bilinear" or "bicubic".
+      mask_hw: grid of instance masks over `image_hw`; over a bucket it has the same resolution.
+      instances, detections, pairs, persons: numbers of rows of the tables.
+      faces: number of rows of the table of faces; further faces are dropped.
     """
 
     image_hw: tuple[int, int]
@@ -93,7 +93,7 @@ class SizeSettings:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """The static shapes that images of batches have."""
+        """The static shapes of images in batches."""
         return self.buckets or (self.image_hw,)
 
     def mask_grid(self, shape_hw: tuple[int, int]) -> tuple[int, int]:
@@ -105,35 +105,37 @@ class SizeSettings:
 
     def __post_init__(self):
         if len(set(self.buckets)) != len(self.buckets) or any(min(shape) < 8 for shape in self.buckets):
-            raise ValueError(f"buckets are {self.buckets}, expected different shapes of at least 8 pixels a side")
+            raise ValueError(f"buckets are {self.buckets}, expected different shapes of at least 8 pixels per side")
         sides = [side for side in (self.short_side, self.long_side) if side is not None]
         if min(sides, default=1) < 1 or (self.long_side is not None and self.short_side is None):
             raise ValueError(
-                f"short_side is {self.short_side}, long_side {self.long_side}, expected pixels, or neither"
+                f"short_side is {self.short_side}, long_side {self.long_side}; expected pixels for both, or neither"
             )
         if self.fit == "stretch" and (self.buckets or self.short_side):
-            raise ValueError("fit='stretch' gives every image the size image_hw: buckets and short_side do not apply")
+            raise ValueError(
+                "buckets and short_side do not apply to fit='stretch', where every image has size image_hw"
+            )
         for name in ("instances", "detections", "pairs", "faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if min(self.image_hw) < 8:
-            raise ValueError(f"image_hw is {self.image_hw}, expected at least 8 pixels a side")
+            raise ValueError(f"image_hw is {self.image_hw}, expected at least 8 pixels per side")
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Changes of training images (`augment`); evaluation only resizes.
+    """Augmentation of training images; evaluation only resizes.
 
     Attributes:
       flip: probability of mirroring.
-      crop: probability of cutting out a random window.
-      crop_min_side: smallest window side as a fraction of the image's.
-      crop_min_visible: an instance needs this fraction of its box inside the window to stay.
-      crop_sides_px: instead of `crop_min_side`, least and largest window side in pixels of the image after its short
-        side became one of `crop_short_sides` (DETR: 384 to 600).
-      crop_area, crop_ratio: instead of these, torchvision's RandomResizedCrop: every image is cut to a window with this
-        share of its area and an aspect ratio in this range.
-      short_sides: the short side becomes one of these, drawn (DETR: 480 to 800 in steps of 32); () = as in evaluation.
+      crop: probability of cropping to a random window.
+      crop_min_side: smallest window side as a fraction of the image's side.
+      crop_min_visible: fraction of an instance's box that must be inside the window for the instance to remain.
+      crop_sides_px: instead of `crop_min_side`, smallest and largest window side in pixels of the image after its short
+        side was resized to one of `crop_short_sides` (DETR: 384 to 600).
+      crop_area, crop_ratio: instead of these, torchvision's RandomResizedCrop: every image is cropped to a window with
+        a share of its area and an aspect ratio in these ranges.
+      short_sides: sizes from which the short side is drawn (DETR: 480 to 800 in steps of 32); () = as in evaluation.
       long_side: with `short_sides`, limit of the other side.
       brightness, contrast, saturation: largest relative change of colours.
     """
@@ -159,7 +161,7 @@ class AugmentSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number in [0, 1]")
         sides = self.crop_sides_px or (1, 1)
         if min(*sides, self.long_side, *self.short_sides, *self.crop_short_sides) < 1 or sides[0] > sides[1]:
-            raise ValueError("sides of images and windows are pixels, at least 1, the smaller one first")
+            raise ValueError("sides of images and windows must be at least 1 pixel, with the smaller one first")
         if self.crop_area and (self.crop > 0 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1):
             raise ValueError(f"crop_area is {self.crop_area}, expected rising shares up to 1, and crop 0")
 
@@ -169,17 +171,17 @@ class PipelineSettings:
     """Batching, shuffling and prefetching.
 
     Attributes:
-      threads: parallel parsers, 0 = as many as tf.data likes.
-      prefetch: batches prepared ahead.
-      oversample_to: show examples of rare classes so often per epoch that each image-level class has this many
+      threads: number of parallel parsers, 0 = chosen by tf.data.
+      prefetch: number of batches prepared ahead.
+      oversample_to: number of examples per epoch that each image-level class reaches by repeating those of rare classes
         (`sampling.copies_of_examples`); 0 = every example once.
-      oversample_cap, oversample_skip_single: as there.
-      sparsity: how images with one person give way to crowded ones (`sampling`): "off"; "ratio": crowded ones are
-        shown `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random
-        crowded images (released code).
-      sparsity_overlap: boxes of people above this IoU are one person in that count; None = every box counts, as in the
-        released sampler.
-      crowded_copies: as above.
+      oversample_cap, oversample_skip_single: arguments of `sampling.copies_of_examples`.
+      sparsity: preference for crowded images over sparse ones (`sampling`): "off"; "ratio": crowded ones are repeated
+        `crowded_copies` times per epoch (paper); "replace": half of the sparse draws are replaced by random crowded
+        images (released code).
+      sparsity_overlap: IoU above which boxes of people count as one person; None = every box counts, as in the released
+        sampler.
+      crowded_copies: copies of crowded images for "ratio".
     """
 
     threads: int = 0
@@ -197,4 +199,4 @@ class PipelineSettings:
         if self.crowded_copies < 1:
             raise ValueError(f"crowded_copies is {self.crowded_copies}, expected at least 1")
         if self.sparsity != "off" and self.oversample_to:
-            raise ValueError("sparsity and oversample_to both say how often examples are shown; set one of them")
+            raise ValueError("sparsity and oversample_to both change the number of copies; set one of them")

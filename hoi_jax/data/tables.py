@@ -12,7 +12,7 @@ Example = dict[str, Tensor]
 
 
 def pad_rows(rows: Tensor, capacity: int, fill: int | float | bool = 0) -> Tensor:
-    """The first `capacity` rows, filled up with `fill`; static shape [capacity, ...]."""
+    """The first `capacity` rows, padded with `fill`; static shape [capacity, ...]."""
     rows = rows[:capacity]
     missing = capacity - tf.shape(rows)[0]
     padding = [[0, missing]] + [[0, 0]] * (rows.shape.rank - 1)
@@ -21,7 +21,7 @@ def pad_rows(rows: Tensor, capacity: int, fill: int | float | bool = 0) -> Tenso
 
 
 def detections_from_instances(example: Example) -> Example:
-    """The annotated boxes as a detector's output with score 1 (rows with the same box and class only once)."""
+    """The annotated boxes as detections with score 1, with each distinct box and class once."""
     boxes, classes = example["instances_xyxy_px"], example["instances_class"]
     same = tf.reduce_all(boxes[:, None] == boxes[None], -1) & (classes[:, None] == classes[None])
     count = tf.shape(boxes)[0]
@@ -38,10 +38,10 @@ def detections_from_instances(example: Example) -> Example:
 
 
 def pair_rows_from_persons(example: Example, vocabulary: Vocabulary) -> Example:
-    """Raw pair rows of an action-style dataset: one per person and verb of an action that the person does.
+    """Raw pair rows of an action-style dataset: one per person and verb of the person's actions.
 
-    The object is the role's, or -1 for a verb without object and for a role that is not annotated; such rows teach
-    what a person does, not with what.
+    The object is that of the role, or -1 for a verb without object and for a role that is not annotated; such rows
+    label the verb of a person but not its object.
     """
     action, role = np.asarray(vocabulary.verb_action), np.asarray(vocabulary.verb_role)
     does = tf.gather(example["persons_actions"], action, axis=1) == 1
@@ -58,7 +58,7 @@ def pair_rows_from_persons(example: Example, vocabulary: Vocabulary) -> Example:
 
 
 def collapse_verbs(example: Example, verbs: np.ndarray) -> Example:
-    """Raw pair rows with objects, their verbs replaced by `verbs[verb]`: labels as a coarser vocabulary sees them."""
+    """Raw pair rows with objects and with verbs mapped by `verbs[verb]` to a coarser vocabulary."""
     rows = example["pairs_object"] >= 0
     columns = {name: tf.boolean_mask(example[name], rows) for name in example if name.startswith("pairs_")}
     return {**example, **columns, "pairs_verb": tf.gather(tf.constant(verbs, tf.int32), columns["pairs_verb"])}
@@ -67,13 +67,16 @@ def collapse_verbs(example: Example, verbs: np.ndarray) -> Example:
 def merge_overlapping_rows(
     human_xyxy: np.ndarray, object_xyxy: np.ndarray, object_class: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Which earlier row each raw pair row joins (iCAN's preparation of HICO-DET; specs of TIN, section 11).
+    """Representative row of each raw pair row, as in iCAN's preparation of HICO-DET.
 
     Rows are visited in order; a row joins the first representative of the same object class whose human and
     object both overlap its own by more than `threshold`, else it becomes a representative.
 
-    Args: boxes [n, 4], object_class [n].
-    Returns: [n] int32, index of the representative.
+    Args:
+      human_xyxy, object_xyxy: [n, 4] boxes. object_class: [n].
+
+    Returns:
+      [n] int32, index of the representative.
     """
     representatives: list[int] = []
     joined = np.arange(len(human_xyxy), dtype=np.int32)
@@ -117,7 +120,7 @@ def _row_groups(example: Example, merge: float | None) -> Tensor:
 
 
 def _known_verbs(example: Example, human: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """[pairs, V] bool: whether the annotators looked for a verb; in action style, not where the action is -1."""
+    """[pairs, V] bool: whether a verb is labelled; in action style it is not where the action is -1."""
     if not vocabulary.actions:
         return tf.ones([tf.shape(human)[0], len(vocabulary.verbs)], tf.bool)
     labelled = tf.gather(example["persons_actions"], np.asarray(vocabulary.verb_action), axis=1) >= 0  # [persons, V]
@@ -126,7 +129,7 @@ def _known_verbs(example: Example, human: Tensor, vocabulary: Vocabulary) -> Ten
 
 
 def build_pairs(example: Example, sizes: SizeSettings, vocabulary: Vocabulary, merge: float | None) -> Example:
-    """Raw rows -> padded `pairs_*` tables with several verbs per pair.
+    """Padded `pairs_*` tables, with several verbs per pair, from raw rows.
 
     A pair whose human or object was cropped away is not valid. In action style, a verb is known where the person is
     labelled for its action. Body-part states are merged from ten to six parts: a merged part acts if either side
@@ -162,7 +165,7 @@ def build_pairs(example: Example, sizes: SizeSettings, vocabulary: Vocabulary, m
 
 
 def build_persons(example: Example, sizes: SizeSettings) -> Example:
-    """Padded `persons_*` tables; a role whose object was cropped away becomes -1, as if it were not in view."""
+    """Padded `persons_*` tables; a role with its object outside the crop becomes -1 (not visible)."""
     person, roles = example["persons_instance"], example["persons_roles"]
     valid = person < sizes.instances
     keep_role = roles < sizes.instances
@@ -180,9 +183,9 @@ def build_persons(example: Example, sizes: SizeSettings) -> Example:
 
 
 def build_faces(example: Example, capacity: int) -> Example:
-    """The padded table of an image's faces: those that the build was given, and those of its stored detections.
+    """The padded table of an image's faces: those given to the build, and those of its detections.
 
-    Neither hangs on what is annotated. Builds from before there was a table of faces have the second ones only.
+    Both are independent of the annotations. Builds of older versions have only the faces of detections.
     """
     faces = [example[name] for name in ("faces_xyxy_px", "detections_face_xyxy_px") if name in example]
     together = tf.concat(faces, axis=0)
@@ -191,7 +194,7 @@ def build_faces(example: Example, capacity: int) -> Example:
 
 
 def build_boxes(example: Example, table: str, capacity: int) -> Example:
-    """Padded columns of `instances` or `detections`; detections are ordered by falling score (ties: as stored)."""
+    """Padded columns of `instances` or `detections`; detections are ordered by falling score (ties: row order)."""
     columns = ["xyxy_px", "class", "keypoints_px", "face_xyxy_px", "parts_xyxy_px", "mask"]
     count = tf.shape(example[f"{table}_class"])[0]
     valid = example.get(f"{table}_inside", tf.ones([count], tf.bool))

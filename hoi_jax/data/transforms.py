@@ -1,8 +1,8 @@
-"""Changes of the tables of one example, in TensorFlow: resize, flip, crop.
+"""Geometric transforms of the tables of one example, in TensorFlow: resize, flip, crop.
 
-An example is a dictionary of `schema.RECORD_FIELDS` tensors with the size `image_hw_px` that its places refer to;
-every transform moves all columns with positions (boxes, faces, parts, keypoints). Pixels and masks are moved in
-the same way by `pixels`. Boxes are continuous corners, so mirroring is x -> width - x.
+An example is a dictionary of `schema.RECORD_FIELDS` tensors, with the image size `image_hw_px` that its positions refer
+to; every transform changes all columns with positions (boxes, faces, parts, keypoints). `pixels` changes images and
+masks in the same way. Boxes are continuous corners, so mirroring is x -> width - x.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ _TABLES = ("instances", "detections")
 
 
 def _map_places(example: Example, boxes, points) -> Example:
-    """Applies `boxes` to every box column and `points` to every keypoint column."""
+    """Apply `boxes` to every box column and `points` to every keypoint column."""
     changed = dict(example)
     for table in (*_TABLES, "faces"):
         for suffix in _BOXES:
@@ -25,7 +25,7 @@ def _map_places(example: Example, boxes, points) -> Example:
             if name in example:
                 empty = tf.reduce_all(example[name][..., 2:] <= example[name][..., :2], axis=-1, keepdims=True)
                 moved = boxes(example[name])
-                # The zero box means "none" and must stay zero.
+                # A zero box means "none" and must stay zero.
                 changed[name] = tf.where(empty, tf.zeros_like(moved), moved)
         name = f"{table}_keypoints_px"
         if name in example:
@@ -35,9 +35,9 @@ def _map_places(example: Example, boxes, points) -> Example:
 
 
 def resize(example: Example, hw: Tensor) -> Example:
-    """Brings everything in an image of size `image_hw_px` to size `hw` [2] int32.
+    """Scale all positions from image size `image_hw_px` to size `hw` [2] int32.
 
-    Each side is scaled by the ratio of new to old size, so that boxes and pixels stay together exactly.
+    Each axis is scaled by the ratio of new to old size, so that boxes stay exactly aligned with pixels.
     """
     scale_xy = tf.reverse(tf.cast(hw, tf.float32) / tf.cast(example["image_hw_px"], tf.float32), [0])
     scale_box = tf.concat([scale_xy, scale_xy], 0)
@@ -46,7 +46,7 @@ def resize(example: Example, hw: Tensor) -> Example:
 
 
 def flip_horizontal(example: Example) -> Example:
-    """Mirrors everything in the image; left and right keypoints and body parts change places."""
+    """Mirror all positions; left and right keypoints and body parts are swapped."""
     width = tf.cast(example["image_hw_px"][1], tf.float32)
 
     def boxes(b):
@@ -70,11 +70,11 @@ def flip_horizontal(example: Example) -> Example:
 
 
 def crop(example: Example, window_xyxy_px: Tensor, *, min_visible: float) -> Example:
-    """Cuts out a window of whole pixels [4]; boxes are clipped to it.
+    """Crop to a window of whole pixels [4]; boxes are clipped to it.
 
-    Sets `instances_inside` and `detections_inside` [n] bool: at least `min_visible` of the box area is left, and
-    something at all.
-    Rows stay where they are, because pairs refer to them by number.
+    Sets `instances_inside` and `detections_inside` [n] bool: a share of at least `min_visible`, above 0, of the box
+    area is left. Rows are not removed, because pairs refer to them by index.
+
     """
     window = tf.cast(window_xyxy_px, tf.float32)
     offset = window[:2]

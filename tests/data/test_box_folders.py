@@ -83,11 +83,11 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
     with pytest.raises(DataError, match="no JSON files of detections"):
         DetectionFile(tmp_path, HICO)
     write(tmp_path, labels=[0, 41])
-    with pytest.raises(DataError, match="no person in any of its files; are labels in COCO's order"):
+    with pytest.raises(DataError, match="none of its files has a person, so labels may be in COCO's order"):
         DetectionFile(tmp_path, HICO)
     write(tmp_path)
     write(tmp_path, "test2015_gt/HICO_test2015_00000001.json")
-    with pytest.raises(DataError, match="are of the same image"):
+    with pytest.raises(DataError, match="are for the same image"):
         DetectionFile(tmp_path, HICO)
     (tmp_path / "test2015_gt" / "HICO_test2015_00000001.json").write_text("[1]")
     (tmp_path / "test2015" / "HICO_test2015_00000001.json").unlink()
@@ -120,14 +120,14 @@ def test_files_of_other_images_are_an_error_that_shows_names():
     assert str(error.value) == (
         "boxes.json: none of its 3 images is in train or val: the file has 5, 'x.jpg', the dataset 'a_1.jpg', 'b_2.jpg'"
     )
-    with pytest.raises(DataError, match="boxes.json: holds no rows"):
+    with pytest.raises(DataError, match="boxes.json: has no rows"):
         table().join({"train": ["a.jpg"]}, "boxes.json")
 
 
 def test_a_number_that_is_the_end_of_two_names_is_refused():
     names = {"train": ["HICO_train2015_00000001.jpg"], "test": ["HICO_test2015_00000001.jpg"]}
     with pytest.raises(
-        DataError, match=r"image 1 is 'HICO_train.*' as well as 'HICO_test.*'; say which split .*test=FILE"
+        DataError, match=r"image 1 is 'HICO_train.*' as well as 'HICO_test.*'; give the split .*test=FILE"
     ):
         table(1).join(names, "boxes.pkl")
     assert table(1).join({"test": names["test"]}, "boxes.pkl").found == {"test": 1}

@@ -125,7 +125,7 @@ def test_damaged_images_are_errors_that_name_the_file(tmp_path):
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     Image.fromarray(noise(20, 20)).save(tmp_path / "big.png")
-    with pytest.raises(DataError, match="20 x 20 pixels, the limit is 399"):
+    with pytest.raises(DataError, match="20 x 20 pixels; the limit is 399"):
         read_image(tmp_path / "big.png", max_pixels=399)
 
 

@@ -33,7 +33,7 @@ def box(*corners):
     return np.array(corners, np.float32)
 
 
-def test_file():
+def detections_of_test():
     """`Test_Faster_RCNN_R-50-PFN_2x_HICO_DET_with_pose.pkl` of one image: two people, a cup and a box without area."""
     return {
         2: [
@@ -43,9 +43,6 @@ def test_file():
             [2, "Object", box(5, 6, 4, 35), np.nan, 42, 0.125],
         ]
     }
-
-
-test_file.__test__ = False
 
 
 def python2(value):
@@ -74,7 +71,7 @@ def write(tmp_path, value, protocol: int | str = 2, name="boxes.pkl"):
 
 @pytest.mark.parametrize("protocol", ["python2", 0, 1, 2, 3, 4, 5])
 def test_detections_of_every_protocol_become_corners_classes_scores_and_poses(tmp_path, protocol):
-    path = write(tmp_path, test_file(), protocol)
+    path = write(tmp_path, detections_of_test(), protocol)
     assert is_pickle(path) and not is_detectron2(path)
     file = DetectionFile(path, HICO)
     found = file.of(IMAGE)
@@ -130,9 +127,7 @@ def test_annotated_pairs_are_no_detections_but_have_poses(tmp_path):
     path = write(
         tmp_path, [row, [*row[:5], None]], name="Trainval_GT_VCOCO_with_pose.pkl"
     )  # iCAN's issue 32, and a pose
-    with pytest.raises(
-        DataError, match=r"Trainval_GT_VCOCO_with_pose.pkl: holds annotated.*Trainval_Neg_\*.pkl.*Test_"
-    ):
+    with pytest.raises(DataError, match=r"Trainval_GT_VCOCO_with_pose.pkl: has annotated.*Trainval_Neg_\*.pkl.*Test_"):
         DetectionFile(path, VCOCO)
     ((image, place, joints),) = read_poses(path)
     assert image == 210751 and joints[0].tolist() == pytest.approx([100, 50, 0.9])
@@ -146,7 +141,7 @@ def test_images_of_the_demo_are_found_by_name(tmp_path):
 
 
 def test_the_peak_of_a_heat_map_may_exceed_one(tmp_path):
-    found = DetectionFile(write(tmp_path, {2: [[*test_file()[2][0][:6], pose(1.03)]]}), HICO).of(IMAGE)
+    found = DetectionFile(write(tmp_path, {2: [[*detections_of_test()[2][0][:6], pose(1.03)]]}), HICO).of(IMAGE)
     np.testing.assert_allclose(found["keypoints_px"][0, :16, 2], 1)
 
 
@@ -204,7 +199,7 @@ def test_nothing_that_a_file_names_is_run_or_allocated(tmp_path, monkeypatch):
     shared = [[2, "Human", [1, 2, 3, 4], 0, 1, 0.5]] * 3000
     with pytest.raises(DataError, match="more rows than bytes"):
         read_detections(write(tmp_path, dict.fromkeys(range(3000), shared)))
-    whole = pickle.dumps(test_file(), 2)
+    whole = pickle.dumps(detections_of_test(), 2)
     for end in range(1, len(whole), 7):
         (tmp_path / "cut.pkl").write_bytes(whole[:end])
         with pytest.raises(DataError, match="cut.pkl"):
@@ -221,5 +216,5 @@ def test_detectron2s_file_is_no_pickle_of_ican_and_scenes_have_other_classes(tmp
     for head in ("{}", "[]", " []"):
         (tmp_path / "x.json").write_text(head)
         assert not is_pickle(tmp_path / "x.json")
-    with pytest.raises(DataError, match="numbers COCO's 80 objects; those of 'hoi_scenes' are others"):
-        DetectionFile(write(tmp_path, test_file()), SCENES)
+    with pytest.raises(DataError, match="has COCO's 80 objects, which 'hoi_scenes' does not use"):
+        DetectionFile(write(tmp_path, detections_of_test()), SCENES)

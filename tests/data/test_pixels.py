@@ -135,7 +135,7 @@ def test_a_bicubic_stretch_is_pillows(directory, photographs):
 
 def test_a_file_of_another_size_than_its_record_says_is_refused(photographs):
     data = photographs["photo0"]
-    with pytest.raises(DataError, match="its record says"):
+    with pytest.raises(DataError, match="its record has"):
         decode_of_size(data, np.array([5, 7]))
 
 

@@ -80,7 +80,7 @@ def test_absent_splits_and_datasets_are_named(built, capsys):
     assert priors.main(["own", "--data-dir", str(built), "--split", "val"]) == 2
     assert "no split 'val'; there are ['test', 'train']" in capsys.readouterr().err
     assert priors.main(["other", "--data-dir", str(built)]) == 2
-    assert "no finished dataset here" in capsys.readouterr().err
+    assert "has no finished dataset" in capsys.readouterr().err
 
 
 def test_differences_from_the_class_table_are_named(built):

@@ -104,7 +104,7 @@ def test_a_folder_of_detections_needs_no_split(disk, tmp_path, capsys):
             ("--detections", "val=DISK/Trainval_Neg_HICO_with_pose.pkl"),
             "detections for 'val'; the splits are train, test",
         ),
-        (("--detections", "train=DISK/Trainval_GT_HICO_with_pose.pkl"), "holds annotated pairs, no detections"),
+        (("--detections", "train=DISK/Trainval_GT_HICO_with_pose.pkl"), "has annotated pairs instead of detections"),
         (("--detections-top", "-1"), "top -1"),
         (("--detections", "train=DISK/absent.pkl"), "absent.pkl: no such file"),
     ],
