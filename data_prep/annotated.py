@@ -1,4 +1,4 @@
-"""Any labelled dataset with its images: label files of every layout (`open_labels`) become splits of records."""
+"""Builds of labelled datasets with images: label files of every layout (`open_labels`) become splits of records."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,7 @@ from hoi_jax.formats.labels.label_file import LabelFile
 from hoi_jax.io import DataError
 
 AddTables = Callable[[Record, str], Record]
-"""Adds detections, poses or faces to a record of the split of that name (`side_inputs`)."""
+"""Function (record, split) that adds detections, poses or faces to a record (`side_inputs`)."""
 
 
 def annotated_source(
@@ -23,21 +23,21 @@ def annotated_source(
     add: AddTables | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> DatasetSource:
-    """One split per label file.
+    """Dataset source with one split per label file.
 
     Args:
       images: folder of the images, searched by file name.
       upright: see `ImageFolder`.
-      skip_unreadable: leave images out that are absent or cannot be used, naming each; else they are an error.
-      add: puts side inputs into every record; `settings` says which.
+      skip_unreadable: leave out missing or unusable images and print their names; else they are an error.
+      add: adds side inputs to every record; `settings` describes them.
 
     Raises:
-      DataError: the label files are of different vocabularies, or naming a broken image or record.
+      DataError: the label files have different vocabularies, or an image or record is malformed; the message names it.
     """
     folder = ImageFolder(images, upright=upright)
     kinds = {(f.vocabulary_name, f.actions_vocabulary_name) for f in files.values()}
     if len(kinds) != 1:
-        raise DataError(f"{name}: label files of different vocabularies: {sorted(map(str, kinds))}")
+        raise DataError(f"{name}: the label files have different vocabularies: {sorted(map(str, kinds))}")
     ((pairs, persons),) = kinds
     layouts = "+".join(sorted({f.layout for f in files.values()}))
     return DatasetSource(
@@ -58,7 +58,7 @@ def iterate(
     add: AddTables | None = None,
     split: str = "",
 ) -> Iterator[Record]:
-    """One record per image, in the file's order; what is left out is said at the end."""
+    """Records of all images, in file order; the numbers of rows and images left out are printed at the end."""
     images, notes = 0, []
     for row in range(len(labels)):
         try:

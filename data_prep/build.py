@@ -1,4 +1,4 @@
-"""Builds a dataset as TFDS records: `python -m data_prep.build NAME [options]`.
+"""Build a dataset as TFDS records: `python -m data_prep.build NAME [options]`.
 
     python -m data_prep.build hoi_scenes/small
     python -m data_prep.build vcoco --images DIR --annotations train=vcoco_train.json … --coco-instances FILE
@@ -28,7 +28,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 DATASETS = ("vcoco", "hico_det", "hico", "mpii", "hoi_w", "pic", "own")
 WHOLE = {"vcoco": "union", "hico_det": "test", "hoi_w": "test", "pic": "train"}
-"""The split of a file that is given without one."""
+"""Split of a file given without one."""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -38,60 +38,60 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "name", help="hoi_scenes/(tiny|small|full), or NAME[/VARIANT] of vcoco, hico_det, hico, mpii, hoi_w, pic, own"
     )
-    parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets go (default: data)")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     parser.add_argument("--images", type=Path, help="folder of images, searched below it by file name")
     parser.add_argument(
         "--annotations", nargs="*", default=[], metavar="[SPLIT=]FILE", help="annotation files, plain or .gz"
     )
     parser.add_argument("--coco-instances", type=Path, nargs="*", help="COCO instances JSON (official V-COCO layout)")
     parser.add_argument("--noise", type=float, default=1.0, help="hoi_scenes: detector noise level (default 1.0)")
-    parser.add_argument("--seed", type=int, default=0, help="hoi_scenes: the world's seed (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="hoi_scenes: seed of the dataset (default 0)")
     parser.add_argument(
         "--labels-only", action="store_true", help="no images: annotated boxes become detections with score 1"
     )
     parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave absent and broken images out, naming them"
+        "--skip-unreadable", action="store_true", help="leave out missing and unreadable images and print their names"
     )
     side = {"nargs": "+", "default": [], "metavar": "[SPLIT=]FILE"}
     parser.add_argument(
         "--detections",
         **side,
         help="boxes of a detector: COCO results JSON, detectron2's .pth, pickles of iCAN and TIN, or a folder with one "
-        "JSON file per image (fredzzhang); SPLIT= where image numbers of splits are the same, as in HICO-DET",
+        "JSON file per image (fredzzhang); SPLIT= if splits have the same image numbers, as in HICO-DET",
     )
     parser.add_argument(
-        "--detections-min-score", type=float, default=0.0, metavar="SCORE", help="leave weaker detections out"
+        "--detections-min-score", type=float, default=0.0, metavar="SCORE", help="leave out weaker detections"
     )
     parser.add_argument(
         "--detections-top",
         type=int,
         default=0,
         metavar="N",
-        help="keep N detections of an image at most: the strongest people and the strongest objects, half of each",
+        help="keep at most N detections per image: half for the strongest people, half for the strongest objects",
     )
     parser.add_argument(
-        "--poses", **side, help="poses (COCO keypoints JSON, AlphaPose, TIN's pickles), given to people by IoU"
+        "--poses", **side, help="poses (COCO keypoints JSON, AlphaPose, TIN's pickles), assigned to people by IoU"
     )
-    parser.add_argument("--faces", **side, help="face boxes (COCO results JSON), given to people")
+    parser.add_argument("--faces", **side, help="face boxes (COCO results JSON), assigned to people")
     parser.add_argument("--part-boxes", action="store_true", help="body-part boxes from the poses (HAKE's recipe)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing build")
     return parser.parse_args(arguments)
 
 
 def source_of(options: argparse.Namespace):
-    """The reader for the dataset that was named. Raises ValueError naming what is missing."""
+    """Dataset source for the options. Raises ValueError naming missing options."""
     dataset, _, variant = options.name.partition("/")
     if dataset == "hoi_scenes":
         from data_prep.hoi_scenes import scenes_source
 
         return scenes_source(variant or "small", seed=options.seed, noise=options.noise)
     if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {options.name!r}; there are hoi_scenes, {', '.join(DATASETS)}")
+        raise ValueError(f"unknown dataset {options.name!r}; known are hoi_scenes, {', '.join(DATASETS)}")
     if (options.labels_only or dataset in ("hico", "mpii")) and _side_options(options):
         what = (
             "--labels-only makes detections of the labels" if options.labels_only else f"{dataset} labels whole images"
         )
-        raise ValueError(f"{what}: {', '.join(_side_options(options))} cannot be used")
+        raise ValueError(f"{what}, so {', '.join(_side_options(options))} cannot be used")
     if options.labels_only and options.annotations:
         from data_prep.labels import labels_source
 
@@ -101,7 +101,8 @@ def source_of(options: argparse.Namespace):
         raise ValueError(f"{dataset} needs --images DIR and --annotations FILE")
     files = dict(_split_and_file(text) for text in options.annotations)
     if len(files) < len(options.annotations):
-        raise ValueError("--annotations names a split twice; a split has one file")
+        raise ValueError("--annotations has two files for one split, expected one")
+
     if dataset in ("hico", "mpii"):
         if "" not in files:
             raise ValueError(f"{dataset} needs its .mat file among --annotations")
@@ -135,7 +136,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
         }
         for labels in opened.values():
             if labels.vocabulary_name != dataset:
-                raise ValueError(f"{labels.path}: labels of {labels.vocabulary_name}, not of {dataset}")
+                raise ValueError(f"{labels.path}: labels use vocabulary {labels.vocabulary_name}, expected {dataset}")
     vocabulary = get_vocabulary(next(iter(opened.values())).vocabulary_name)
     choice = Choice(options.detections_min_score, options.detections_top)
     kinds = (_by_split(listed) for listed in (options.detections, options.poses, options.faces))
@@ -146,7 +147,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
         options.name,
         opened,
         options.images,
-        upright=dataset == "own",  # Who labels images today sees them turned as EXIF says.
+        upright=dataset == "own",  # today's labelling tools apply the EXIF orientation
         skip_unreadable=options.skip_unreadable,
         add=sides.add_to if sides else None,
         settings=sides.settings,
@@ -154,7 +155,7 @@ def _annotated(options: argparse.Namespace, dataset: str, files: dict[str, Path]
 
 
 def _side_options(options: argparse.Namespace) -> list[str]:
-    """Options that were given and that only annotated boxes have a use for."""
+    """Given options that apply only to datasets with annotated boxes."""
     return [
         f"--{name.replace('_', '-')}"
         for name in ("detections", "poses", "faces", "part_boxes")
@@ -176,7 +177,7 @@ def _split_and_file(text: str) -> tuple[str, Path]:
 
 
 def contents_line(counts: Mapping[str, int]) -> str:
-    """How many of a split's people have poses, faces and parts, and how many images have no detection."""
+    """Numbers of people with poses, faces and parts and of images without detections in a split, as one line."""
     people, detected = counts["instances_people"], counts["detections_people"]
     return (
         f"of {people} annotated people {counts['instances_keypoints_px']} have a pose, "

@@ -1,8 +1,8 @@
-"""The TFDS builder of every dataset: writes the raw records that a reader yields per split.
+"""The TFDS builder of all datasets: writes the raw records of a dataset source.
 
-The TFDS files (`tfrecord`, because tf.data cannot read array_record) are written into a temporary folder; the meta
+The TFDS files (`tfrecord`, because tf.data cannot read array_record) are written into a temporary folder; the metadata
 file that marks a finished build comes last and the folder is renamed into place, so that an interrupted build is
-never taken for a whole one. Beside them lie `annotations_<split>.npz`, everything but pixels, which is all that
+never mistaken for a complete one. The folder also has `annotations_<split>.npz`, everything except pixels, from which
 evaluation reads.
 """
 
@@ -26,22 +26,22 @@ from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 Record = dict[str, object]
 _ROW_COLUMNS = {"instances": "class", "detections": "class", "pairs": "verb", "persons": "instance"}
-"""A column of every table, to count its rows."""
+"""One column of every table, by which its rows are counted."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSource:
-    """Interface of a dataset's reader to the builder.
+    """Input of the builder: a dataset's splits of raw records and their metadata.
 
     Attributes:
       name: "<dataset>/<size or layout>", the folder below the data directory.
-      version: of the records, "1.0.0".
-      description: one line for the meta file.
+      version: version of the records, "1.0.0".
+      description: one line for the metadata file.
       pairs_vocabulary: vocabulary of `pairs_verb`, or "" when pairs are only in `persons`.
       persons_vocabulary: vocabulary of `persons_actions`, or "".
       splits: split name -> (number of records, function that yields them in order).
-      settings: plain values that, with the records, decide the fingerprint.
+      settings: plain values that determine the fingerprint together with the records.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DatasetSource:
 
 
 def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
-    """Raises SchemaError for a class or verb outside the vocabulary, or a HOI class that does not exist."""
+    """Check classes, verbs and HOI classes of a record. Raises SchemaError for one outside the vocabulary."""
     classes, verbs = np.asarray(record["instances_class"]), np.asarray(record["pairs_verb"])
     for name, values, known in (
         ("instances_class", classes, vocabulary.objects),
@@ -66,28 +66,30 @@ def check_labels(record: Record, vocabulary: Vocabulary, where: str) -> None:
         ("pairs_verb", verbs, vocabulary.verbs),
     ):
         if values.size and (values.min() < 0 or values.max() >= len(known)):
-            raise schema.SchemaError(f"{where}: field {name!r} holds a number outside 0..{len(known) - 1}")
+            raise schema.SchemaError(f"{where}: field {name!r} has a number outside 0..{len(known) - 1}")
     if vocabulary.hois and len(verbs):
         rows = np.asarray(record["pairs_object"])
         seen = rows >= 0
         for verb, obj in zip(verbs[seen], classes[rows[seen]], strict=True):
             if vocabulary.hoi_table[verb, obj] < 0:
                 name = f"{vocabulary.verbs[verb]} {vocabulary.objects[obj]}"
-                raise schema.SchemaError(f"{where}: {name!r} is no HOI class of {vocabulary.name!r}")
+                raise schema.SchemaError(f"{where}: {name!r} is not an HOI class of {vocabulary.name!r}")
 
 
 def check_masks(record: Record, where: str) -> None:
-    """Raises SchemaError for a mask that is no PNG, or of another size than the image."""
+    """Check the masks of a record. Raises SchemaError for a mask that is not a PNG of the image's size."""
     masks: Any = record["instances_mask_png"]
     height, width = np.asarray(record["original_hw_px"]).tolist()
     for row, png in enumerate(masks):
-        # Width and height stand at fixed places of every PNG.
+        # Width and height are at fixed positions in every PNG.
         if png and (png[:8] != _PNG or [int.from_bytes(png[i : i + 4]) for i in (16, 20)] != [width, height]):
-            raise schema.SchemaError(f"{where}: field 'instances_mask_png', row {row}: no PNG of {width} x {height}")
+            raise schema.SchemaError(
+                f"{where}: field 'instances_mask_png', row {row} is not a PNG of {width} x {height}"
+            )
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder):
-    """TFDS's part: serialising, sharding and the info file."""
+    """TFDS builder, for serialising, sharding and the info file."""
 
     def __init__(self, source: DatasetSource, data_dir: Path, counters: dict[str, "_Counter"]):
         self.name, self.VERSION = source.name.replace("/", "_"), tfds.core.Version(source.version)
@@ -99,11 +101,11 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=self._source.description,
             features=records.features_dict(self._source.num_actions),
-            disable_shuffling=True,  # Records stay in the order of the dataset's own file.
+            disable_shuffling=True,  # keeps records in the order of the dataset's files
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # Nothing is downloaded.
+        del dl_manager  # nothing is downloaded
         return {split: self._generate_examples(split) for split in self._source.splits}
 
     def _generate_examples(self, split: str):  # type: ignore[override]
@@ -120,10 +122,10 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def content_of(record: Record, human: int) -> dict[str, int]:
-    """What a record has, by the names of `records.content_counts`: rows of each table, and of them those with content.
+    """Counts of a record by the names of `records.content_counts`: rows of each table, and rows with content.
 
-    A column has content in a row where a keypoint has a score, a face or any part box an area, the mask is a file, any
-    part state is known. `human` is the vocabulary's class of people.
+    A row has content if a keypoint has a score, a face or any part box has an area, the mask is not empty, or any part
+    state is known, depending on the column. `human` is the vocabulary's class of people.
     """
     arrays = {name: np.asarray(value) for name, value in record.items() if name != "instances_mask_png"}
     masks: Any = record["instances_mask_png"]
@@ -149,7 +151,7 @@ def _has_area(xyxy: np.ndarray) -> np.ndarray:
 
 
 class _Counter:
-    """Counts, the largest tables, a checksum, and the annotations of one split."""
+    """Accumulator of the counts, largest tables, checksum and annotations of one split."""
 
     def __init__(self, human: int):
         self.human = human
@@ -163,7 +165,7 @@ class _Counter:
         for name in sorted(record):
             value: Any = record[name]
             if name == "faces_xyxy_px" and not len(value):
-                continue  # So that what was built before there was this table keeps its fingerprint.
+                continue  # keeps the fingerprints of builds that predate this table
             parts = value if isinstance(value, list) else [value]
             for part in parts:
                 self.digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
@@ -192,11 +194,12 @@ def dataset_directory(data_dir: str | Path, name: str) -> Path:
 
 
 def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = False) -> Path:
-    """Builds all splits of `source` below `data_dir`; returns the folder. A finished build is kept as it is, unless
-    it is so old that its contents were not counted.
+    """Build all splits of `source` below `data_dir`; return the folder.
+
+    A finished build is left unchanged, unless it was made before contents were counted.
 
     Raises:
-      hoi_jax.schema.SchemaError: for a record that breaks the schema, naming split and image.
+      hoi_jax.schema.SchemaError: a record violates the schema; the message names split and image.
     """
     target = dataset_directory(data_dir, source.name)
     if (target / records.META_FILE).is_file() and not overwrite:
@@ -208,7 +211,7 @@ def build(source: DatasetSource, data_dir: str | Path, *, overwrite: bool = Fals
             )
         if records.has_content_counts(meta):
             return target
-        print(f"{target}: built before contents were counted; building it again", file=sys.stderr)
+        print(f"{target}: was built before contents were counted; building it again", file=sys.stderr)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     human = get_vocabulary(source.pairs_vocabulary).human_class

@@ -1,9 +1,9 @@
-"""Checks a dataset's files: `python -m data_prep.check NAME --dir DIR [--images DIR]`.
+"""Check a dataset's files: `python -m data_prep.check NAME --dir DIR [--images DIR]`.
 
 Finds the label files of the dataset NAME (hico_det, hico, vcoco, mpii, hoi_w, pic, own) below DIR, reads them as a
-build would, and prints one table per file: counts against the published ones, fingerprints, order of classes, broken
-records, repeated images, boxes outside or without area, and, with --images, missing and unreadable images. The
-first offenders are named, with what to do. Exit status 1 when anything is an error.
+build would, and prints one table per file: counts against the published ones, fingerprints, order of classes,
+malformed records, repeated images, boxes outside or without area, and, with --images, missing and unreadable images.
+Each line has the first offenders and advice. The exit status is 1 if anything is an error.
 
     python -m data_prep.check hico_det --dir hico_20160224_det
     python -m data_prep.check own mine/train.json mine/test.json --images mine/images
@@ -28,24 +28,24 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m data_prep.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=sorted(COUNTS))
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="label files, in place of --dir")
-    parser.add_argument("--dir", type=Path, help="where the dataset's files are")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="label files, instead of --dir")
+    parser.add_argument("--dir", type=Path, help="folder of the dataset's files")
     parser.add_argument("--images", type=Path, help="folder of images, each of which is decoded")
     options = parser.parse_args(arguments)
     if bool(options.files) == bool(options.dir):
-        parser.error("give --dir DIR, or label files, and not both")
+        parser.error("give either --dir DIR or label files")
     return options
 
 
 def check_file(found: FoundFile, dataset: str, images: ImageFolder | None) -> tuple[list[Finding], list[str]]:
-    """The findings of one file, and the names of its images."""
+    """(findings of one file, names of its images)."""
     findings = [Finding("fingerprint", "note", 0, (fingerprint(found.path),))]
     try:
         labels = open_found(found, dataset)
         fault = class_order_fault(found.path)
     except DataError as error:
         return [*findings, Finding("file", "error", 1, (str(error),), "the file cannot be used")], []
-    advice = "classes would be mixed up: use the official file"
+    advice = "classes would be mixed up; use the official file"
     order = Finding("order of classes", "error" if fault else "ok", int(bool(fault)), (fault,) if fault else (), advice)
 
     def progress(rows):
@@ -55,10 +55,10 @@ def check_file(found: FoundFile, dataset: str, images: ImageFolder | None) -> tu
 
 
 def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, list[Finding]]:
-    """Findings of every label file of `dataset` below `folder`, by the file's title. Raises DataError: none there."""
+    """Findings of every label file of `dataset` below `folder`, by title. Raises DataError if there is none."""
     files = find_files(dataset, folder)
     if not files:
-        raise DataError(f"{folder}: no label file of {dataset} below it; see docs/data.md for the supported ones")
+        raise DataError(f"{folder}: has no label file of {dataset}; see docs/data.md for the supported ones")
     image_folder = None if images is None else ImageFolder(images, upright=dataset == "own")
     results: dict[str, list[Finding]] = {}
     names: dict[str, set[str]] = {}
@@ -68,7 +68,7 @@ def check(dataset: str, folder: Path, images: Path | None = None) -> dict[str, l
         names.setdefault(found.split, set()).update(listed)
     shared = sorted(names.get("test", set()) & (names.get("train", set()) | names.get("trainval", set())))
     if shared:
-        advice = "a network would be tested on what it learned"
+        advice = "a network would be tested on its training images"
         results["all files"] = [Finding("images in train and test", "error", len(shared), tuple(shared[:3]), advice)]
     return results
 
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def print_results(name: str, results: dict[str, list[Finding]]) -> int:
-    """Prints the tables; 1 when anything is an error, else 0."""
+    """Print the tables; return 1 if anything is an error, else 0."""
     for title, findings in results.items():
         print(f"{title}\n{table_text(findings)}")
     levels = [finding.level for findings in results.values() for finding in findings]

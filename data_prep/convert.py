@@ -1,11 +1,11 @@
-"""Converts labels between layouts: `python -m data_prep.convert IN OUT --to LAYOUT`.
+"""Convert labels between layouts: `python -m data_prep.convert IN OUT --to LAYOUT`.
 
     python -m data_prep.convert instances_test2015.json test_hico.json --to hoi_a
     python -m data_prep.convert vcoco_test.json mine.json --to own --coco-instances instances_val2014.json
     python -m data_prep.convert mine.json vcoco.json --to vcoco_official       (also writes vcoco_coco.json)
 
-The layout of IN is detected from its content. Prints the information that the new layout loses. An existing file is
-not overwritten.
+The layout of IN is detected from its content. The information that the new layout loses is printed. An existing file
+is not overwritten.
 """
 
 import argparse
@@ -24,12 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
     parser.add_argument("--to", choices=sorted(LAYOUTS), required=True)
-    parser.add_argument("--coco-instances", type=Path, nargs="*", default=[], help="for official V-COCO files")
-    parser.add_argument("--split", default="test", help="of a .mat file (default: test)")
+    parser.add_argument(
+        "--coco-instances", type=Path, nargs="*", default=[], help="COCO's instances_*.json, for official V-COCO files"
+    )
+    parser.add_argument("--split", default="test", help="split in a .mat file (default: test)")
     options = parser.parse_args(arguments)
     try:
         if options.target.exists():
-            raise io.DataError(f"{options.target}: is there already")
+            raise io.DataError(f"{options.target}: exists already")
         labels = open_labels(options.source, coco_instances=options.coco_instances, split=options.split)
         annotations = labels.annotations()
         table = write(annotations, options.to)
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         coco = options.target.with_name(f"{options.target.stem}_coco.json")
         io.write_json_atomic(coco, table["coco"])
         table = table["actions"]
-        print(f"{coco}: boxes, for --coco-instances")
+        print(f"{coco}: boxes for --coco-instances")
     io.write_json_atomic(options.target, table)
     pairs = len(annotations["pairs_verb"])
     print(f"{options.target}: {annotations.num_images} images, {pairs} pairs, from {labels.layout}")

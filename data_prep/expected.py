@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Of one split; None = not known.
+    """Published counts of one split; None = unknown.
 
     Attributes:
-      images: images in the list.
-      pairs: rows (person, object, verb) that the split may have, with the file in which it is so.
-      empty: images without any.
-      persons: people with action labels.
+      images: number of images.
+      pairs: possible numbers of rows (person, object, verb) -> file with that number.
+      empty: number of images without pairs.
+      persons: number of people with action labels.
     """
 
     images: int
@@ -52,11 +52,11 @@ LOOKALIKES: Mapping[tuple[str, int], str] = {
     ("hico_det", 47_776): "both splits together: a network trained on it has seen the test images",
     ("hico", 38_116): "the train split without two images that DEFR left out as broken",
 }
-"""Numbers of images that are no split, and what they are."""
+"""(dataset, number of images) -> description, for numbers that belong to no split."""
 
 
 def what_is(dataset: str, images: int) -> str | None:
-    """Name of the split, or of a set mistaken for one, with this number of images."""
+    """Name of the split with this number of images, or description of a known other set."""
     for split, counts in COUNTS[dataset].items():
         if counts.images == images:
             return f"the {split} split"

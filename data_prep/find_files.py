@@ -1,7 +1,6 @@
 """Discovery of a dataset's label files in a folder by their usual names.
 
-Also what is asked of a file before it is read as labels: its fingerprint, and whether its own lists of classes are in
-the official order.
+Also computes a file's fingerprint and checks whether its class lists are in the official order.
 """
 
 import dataclasses
@@ -42,12 +41,12 @@ KNOWN_FILES: Mapping[str, str] = {
     "2267afe7adc0a6c3": "V-COCO train, official",
     "2025bf42ce985a07": "V-COCO val, official",
 }
-"""First half of the SHA-256 of unpacked files that were read before, and what they are."""
+"""First 16 digits of the SHA-256 of known files, unpacked -> description."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundFile:
-    """A label file, the split that its name says ("" = none), and COCO's files for layouts without boxes."""
+    """A label file, the split in its name ("" = none), and COCO's files for layouts without boxes."""
 
     path: Path
     split: str
@@ -55,7 +54,7 @@ class FoundFile:
 
 
 def split_of(name: str) -> str:
-    """train, val, trainval or test, whichever stands in a file name; HAKE's files are of the train split."""
+    """The split in a file name (train, val, trainval or test); "train" for HAKE's files."""
     if "hake" in name.lower() or "training" in name:
         return "train"
     match = re.search(r"trainval|train|val|test", name)
@@ -63,7 +62,7 @@ def split_of(name: str) -> str:
 
 
 def find_files(dataset: str, folder: Path) -> list[FoundFile]:
-    """The label files of `dataset` below `folder`. Raises DataError where the folder is not there."""
+    """The label files of `dataset` below `folder`. Raises DataError if the folder does not exist."""
     if not folder.is_dir():
         raise io.MissingFileError(f"{folder}: no such folder")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -86,7 +85,10 @@ def _plain(path: Path) -> str:
 
 
 def _is_of(dataset: str, path: Path) -> bool:
-    """Names say nothing for these two. A file that is no JSON is left to those who can say why."""
+    """Whether a file belongs to `dataset`, by content for datasets without usual names.
+
+    Files that are not JSON are accepted here, since reading them later gives a better error.
+    """
     try:
         table = io.read_json(path)
     except io.DataError:
@@ -97,7 +99,7 @@ def _is_of(dataset: str, path: Path) -> bool:
 
 
 def open_found(found: FoundFile, dataset: str) -> LabelFile:
-    """The file opened for its split. Raises DataError."""
+    """Open a file for its split. Raises DataError."""
     if dataset == "mpii":
         return mpii_label_files(found.path)["train"]
     vocabulary = dataset if dataset in hoi_a.DIALECTS else None
@@ -105,14 +107,14 @@ def open_found(found: FoundFile, dataset: str) -> LabelFile:
 
 
 def fingerprint(path: Path) -> str:
-    """Sixteen digits over the unpacked content, and what the file is where that is known. Raises DataError."""
+    """First 16 digits of the SHA-256 of the unpacked content, with a description if known. Raises DataError."""
     digest = hashlib.sha256(io.read_text_bytes(path)).hexdigest()[:16]
     known = KNOWN_FILES.get(digest)
     return f"{digest}, {known}" if known else digest
 
 
 def class_order_fault(path: Path) -> str | None:
-    """What a JSON file's own lists of classes say against the official order; None = nothing. Raises DataError."""
+    """Contradiction between the class lists of a JSON file and the official order, or None. Raises DataError."""
     if io.is_mat(io.read_head(path, 128)) or path.suffix == ".npz":
         return None
     table = io.read_json(path)

@@ -19,11 +19,11 @@ class Finding:
     """One line of the table.
 
     Attributes:
-      check: what was looked at.
-      level: "ok", "note" (nothing need be done), "warning", "error" (the build would stop, or be wrong).
-      count: how many offend, or what was counted.
-      first: the first offenders by name.
-      advice: what to do.
+      check: name of the check.
+      level: "ok", "note" (no action needed), "warning", "error" (the build would stop or be wrong).
+      count: number of offenders, or the counted number.
+      first: names of the first offenders.
+      advice: recommended action.
     """
 
     check: str
@@ -34,7 +34,7 @@ class Finding:
 
 
 class _Offenders:
-    """Offenders of every check, in the order of the checks' first offence."""
+    """Offenders by check, in the order of first occurrence."""
 
     def __init__(self):
         self.found: dict[str, list[str]] = {}
@@ -51,11 +51,11 @@ class _Offenders:
 
 
 _LEVELS = {
-    "broken records": ("error", "repair or remove them: the message names the field"),
-    "boxes reaching out of the image": ("warning", "kept as annotated; training cuts them off at the border"),
+    "broken records": ("error", "repair or remove them; the message names the field"),
+    "boxes reaching out of the image": ("warning", "kept as annotated; training clips them to the image"),
     "boxes without area": ("warning", "kept; no detection can match them"),
-    "relations left out": ("note", "they name boxes or verbs that do not exist"),
-    "images without people": ("note", "kept: evaluation counts what is predicted there"),
+    "relations left out": ("note", "they refer to boxes or verbs that do not exist"),
+    "images without people": ("note", "kept; evaluation counts predictions there"),
     "images without objects": ("note", "kept"),
     "images without pairs": ("note", "kept"),
 }
@@ -73,12 +73,12 @@ def examine(
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Finding]:
-    """Every check of one label file, and of its images where a folder is given.
+    """Findings of all checks of one label file, and of its images if a folder is given.
 
     Args:
       dataset: name in `expected.COUNTS`.
-      split: whose counts are expected, "" = unknown.
-      progress: wraps the loop over images.
+      split: split with the expected counts, "" = unknown.
+      progress: wrapper of the loop over images.
     """
     vocabulary = get_vocabulary(labels.vocabulary_name)
     offenders, seen = _Offenders(), _Offenders()
@@ -119,7 +119,7 @@ def examine(
     for what, values in (("names", labels.names), ("numbers", labels.image_ids)):
         for value in repeated(values):
             seen.add(f"repeated {what}", str(value))
-    advice = "one image twice: one of its records is lost, or both count"
+    advice = "an image occurs twice; one of its records is lost, or both count"
     levels = _LEVELS | (_IMAGE_LEVELS if images is not None else {})
     return [
         *_counts(labels, dataset, split, total),
@@ -131,7 +131,7 @@ def examine(
 def _look_at_boxes(offenders: _Offenders, name: str, boxes: np.ndarray, hw: tuple[int, int]) -> None:
     empty = (boxes[:, 2:] <= boxes[:, :2]).any(1)
     if 0 not in hw:
-        # Half a pixel is rounding.
+        # Tolerate half a pixel of rounding.
         outside = (boxes < -0.5).any(1) | (boxes[:, 2:] > np.array(hw[::-1]) + 0.5).any(1)
         for row in np.flatnonzero(outside):
             offenders.add("boxes reaching out of the image", f"{name}: {_text(boxes[row])} in {hw[1]} x {hw[0]}")
@@ -144,7 +144,7 @@ def _text(box: np.ndarray) -> str:
 
 
 def _evaluated_pairs(columns, dataset: str) -> int:
-    """Rows that the published counts count: for V-COCO those with an object, without "point"."""
+    """Number of rows by the rule of the published counts: for V-COCO those with an object, without "point"."""
     verbs = np.asarray(columns.get("pairs_verb", ()), np.int64)
     if dataset != "vcoco":
         return len(verbs)
@@ -153,7 +153,7 @@ def _evaluated_pairs(columns, dataset: str) -> int:
 
 
 def repeated(values: Sequence[object]) -> list[object]:
-    """Those that stand there more than once, each once, in order."""
+    """Values that occur more than once, each listed once, in order."""
     count: dict[object, int] = {}
     for value in values:
         count[value] = count.get(value, 0) + 1
@@ -161,7 +161,7 @@ def repeated(values: Sequence[object]) -> list[object]:
 
 
 def _counts(labels: LabelFile, dataset: str, split: str, total: dict[str, int]) -> list[Finding]:
-    """The file's own counts against the published ones of its split."""
+    """Findings on the file's counts against the published ones of its split."""
     expected = COUNTS.get(dataset, {}).get(split)
     known = what_is(dataset, len(labels)) if dataset in COUNTS else None
     if expected is None:
@@ -176,7 +176,7 @@ def _counts(labels: LabelFile, dataset: str, split: str, total: dict[str, int]) 
     if expected.pairs and whole:
         source = expected.pairs.get(total["pairs"])
         line = _pair_line(labels, total, "ok" if source else "warning")
-        advice = "" if source else "another version of the file: rare classes stay those of the official counts"
+        advice = "" if source else "another version of the file; rare classes remain those of the official counts"
         wanted = " or ".join(f"{count:,} ({name})" for count, name in expected.pairs.items())
         rows.append(dataclasses.replace(line, first=(source or f"expected {wanted}",), advice=advice))
     else:
@@ -195,7 +195,7 @@ def _pair_line(labels: LabelFile, total: dict[str, int], level: str) -> Finding:
 
 
 def table_text(findings: Sequence[Finding]) -> str:
-    """The findings as an aligned table; offenders and advice stand below their line."""
+    """The findings as an aligned table, with offenders and advice below their line."""
     width = max(len(finding.check) for finding in findings)
     lines = []
     for finding in findings:

@@ -1,10 +1,10 @@
-"""Converts COCO's files to a custom dataset: boxes, masks, poses, and V-COCO's pairs.
+"""Convert COCO's files to a custom dataset: boxes, masks, poses, and V-COCO's pairs.
 
     python -m data_prep.from_coco OUT.json --instances FILE … [--keypoints FILE …] [--pairs LABELS …]
 
-Classes and verbs are V-COCO's, so that images without pairs and with them make one dataset. LABELS are V-COCO's pairs
-in any layout that `data_prep.check` knows; a pair's boxes are found among COCO's by class and IoU over 0.9. Crowds are
-left out. Prints how many images, boxes, masks, poses and pairs there are. Then:
+Classes and verbs are V-COCO's, so that images with and without pairs form one dataset. LABELS are V-COCO's pairs in any
+layout that `data_prep.check` supports; the boxes of a pair are matched with COCO's by class and IoU over 0.9. Crowd
+regions are left out. Prints the numbers of images, boxes, masks, poses and pairs. Then:
 
     python -m data_prep.build own/coco --images DIR --annotations train=OUT.json --part-boxes
     python -m data_prep.show own/coco --out FOLDER
@@ -30,10 +30,10 @@ Rows = dict[int, dict[str, Any]]
 
 
 def coco_rows(instances: Iterable[Path], keypoints: Iterable[Path] = ()) -> tuple[Rows, Rows]:
-    """Images and annotations by their numbers, crowds left out; poses are put beside the boxes of their people.
+    """(images, annotations) by number, without crowd regions; poses are added to the boxes of their people.
 
     Raises:
-      DataError: naming file and row.
+      DataError: a row is malformed; the message names file and row.
     """
     images: Rows = {}
     objects: Rows = {}
@@ -50,19 +50,19 @@ def coco_rows(instances: Iterable[Path], keypoints: Iterable[Path] = ()) -> tupl
                     kept["keypoints"] = row["keypoints"]
                 objects[int(row["id"])] = {**objects.get(int(row["id"]), {}), **kept}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise io.CorruptFileError(f"{path}: not a COCO annotation file ({error!r})") from error
+            raise io.CorruptFileError(f"{path}: is not a COCO annotation file ({error!r})") from error
     return images, objects
 
 
 def vcoco_pairs(objects: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]:
-    """The pairs of V-COCO's labels as rows of own data, and how many have a box that COCO's annotations lack.
+    """(pairs of V-COCO's labels as rows of custom data, number of pairs with a box that COCO's annotations lack).
 
     Raises:
-      DataError: the file is not V-COCO's.
+      DataError: the labels are not V-COCO's.
     """
     opened = open_labels(labels, dataset="vcoco")
     if opened.vocabulary_name != VCOCO.name:
-        raise io.DataError(f"{labels}: labels of {opened.vocabulary_name}, not of V-COCO")
+        raise io.DataError(f"{labels}: labels use vocabulary {opened.vocabulary_name}, expected vcoco")
     of_image: dict[int, list[dict[str, Any]]] = {}
     for item in objects.values():
         of_image.setdefault(int(item["image_id"]), []).append(item)
@@ -89,7 +89,7 @@ def vcoco_pairs(objects: Rows, labels: Path) -> tuple[list[dict[str, Any]], int]
 
 
 def _same_boxes(columns: Any, objects: Sequence[dict[str, Any]]) -> list[int | None]:
-    """COCO's number of every instance: same class, largest IoU, over `SAME_BOX`."""
+    """COCO's annotation number of every instance (same class, largest IoU, above `SAME_BOX`), or None."""
     xywh = np.array([obj["bbox"] for obj in objects], np.float64).reshape(-1, 4)
     overlap = pairwise_iou(
         np.asarray(columns["instances_xyxy_px"], np.float64),
@@ -101,7 +101,7 @@ def _same_boxes(columns: Any, objects: Sequence[dict[str, Any]]) -> list[int | N
 
 
 def custom_file(images: Rows, objects: Rows, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of a file of own data in V-COCO's classes and verbs."""
+    """Content of a custom label file with V-COCO's classes and verbs."""
     kept = ("id", "file_name", "height", "width")
     return {
         "format": FORMAT,
@@ -114,11 +114,11 @@ def custom_file(images: Rows, objects: Rows, pairs: Sequence[dict[str, Any]]) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.from_coco", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="JSON file of own data to write")
+    parser.add_argument("out", type=Path, help="custom label file (JSON) to write")
     parser.add_argument("--instances", type=Path, nargs="+", required=True, help="instances_*.json, plain or .gz")
     parser.add_argument("--keypoints", type=Path, nargs="*", default=[], help="person_keypoints_*.json")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="V-COCO's labels")
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     poses, masks = (sum(name in row for row in objects.values()) for name in ("keypoints", "segmentation"))
     print(
         f"{options.out}: {len(images)} images, {len(objects)} boxes, {masks} masks, {poses} poses; {len(pairs)} pairs "
-        f"in {with_pairs} images" + (f", {lost} relations of boxes that COCO lacks left out" if lost else "")
+        f"in {with_pairs} images" + (f", {lost} relations with boxes that COCO lacks left out" if lost else "")
     )
     return 0
 

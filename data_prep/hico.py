@@ -1,6 +1,6 @@
 """HICO, the classification set: images with image-level labels, from the official `anno.mat`.
 
-Labels stay as annotated: 1 yes, 0 ambiguous, -1 no, and -2 where the file says nothing (NaN).
+Labels are 1 yes, 0 ambiguous, -1 no, as annotated, and -2 for unknown (NaN).
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ SPLITS = ("train", "test")
 
 
 def hico_source(name: str, labels: Path, images: Path, *, skip_unreadable: bool = False) -> DatasetSource:
-    """Splits train and test of `anno.mat`; `image_id` is the position in it. Raises DataError.
+    """Dataset source of `anno.mat` with splits train and test; `image_id` is the position in it. Raises DataError.
 
     Args:
-      skip_unreadable: leave out images that cannot be decoded, naming each; else they are an error. (DEFR trains on
-        38,116 of 38,118 images.)
+      skip_unreadable: leave out images that cannot be decoded and print their names; else they are an error. (DEFR
+        trains on 38,116 of 38,118 images.)
     """
     files = {split: open_image_labels(labels, split) for split in SPLITS}
     return annotated_source(name, files, images, skip_unreadable=skip_unreadable)

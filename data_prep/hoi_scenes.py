@@ -1,4 +1,4 @@
-"""The embedded dataset: procedural scenes of people and objects (`hoi_jax/scenes/`)."""
+"""Build of the procedural dataset `hoi_scenes` (`hoi_jax/scenes/`)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from hoi_jax.scenes import SCENE_HW_PX, SceneSettings, make_scene, scene_indices
 
 
 def scenes_source(size: str, *, seed: int = 0, noise: float = 1.0) -> DatasetSource:
-    """Splits `train` and `test` of one size. Raises ValueError for a size that does not exist."""
+    """Dataset source of one size, with splits `train` and `test`. Raises ValueError for an unknown size."""
     indices = {split: scene_indices(size, split) for split in ("train", "test")}
     height, width = SCENE_HW_PX[size]
     settings = SceneSettings(height_px=height, width_px=width, seed=seed, detector_noise=noise)

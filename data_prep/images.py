@@ -9,11 +9,11 @@ MAX_IMAGE_BYTES = 64 << 20
 
 
 class ImageFolder:
-    """Images anywhere below a folder, by file name; nothing outside it is ever opened by name.
+    """Images anywhere below a folder, by file name; files outside of it are never opened.
 
     Args:
-      upright: what to do with an image that EXIF says is turned where its labels do not tell: True turns it, False
-        keeps the pixels as stored (so do the published loaders of the old datasets, whose labels were made that way).
+      upright: whether to apply the EXIF orientation if the labels do not give the image size. False keeps the pixels of
+        the file, as in the published loaders of the older datasets, whose labels were made that way.
     """
 
     def __init__(self, folder: Path, *, upright: bool = False):
@@ -32,18 +32,18 @@ class ImageFolder:
     def read(self, name: str, labelled_hw: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int]]:
         """The encoded image and its (height, width) in pixels.
 
-        An image that some decoder would show otherwise (turned by EXIF, CMYK, 16 bits, palette, animated) is stored
-        anew as PNG; any other one byte for byte.
+        An image that decoders could show differently (EXIF orientation, CMYK, 16 bits, palette, animation) is
+        re-encoded as PNG; any other one is unchanged.
 
         Args:
-          labelled_hw: size of the image that the labels were made for, (0, 0) = unknown. It decides whether an image
-            that EXIF turns is turned.
+          labelled_hw: size of the image for which the labels were made, (0, 0) = unknown. It determines whether the
+            EXIF orientation is applied.
 
         Raises:
-          DataError: naming the image: absent, unreadable, too large, or of another size than its labels.
+          DataError: the image is missing, unreadable, too large, or has another size than its labels.
         """
         if name not in self._paths:
-            raise MissingFileError(f"{self.folder}: no image {name!r} below it")
+            raise MissingFileError(f"{self.folder}: has no image {name!r}")
         path = self._paths[name]
         data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
         image = open_image(data, str(path))
@@ -52,11 +52,11 @@ class ImageFolder:
         known = 0 not in labelled_hw
         if known and labelled_hw not in (stored, shown):
             raise CorruptFileError(
-                f"{path}: {stored[1]} x {stored[0]} pixels, but its labels were made for {labelled_hw[1]} x "
-                f"{labelled_hw[0]}: boxes would be wrong; use the images that belong to the labels"
+                f"{path}: has {stored[1]} x {stored[0]} pixels, but its labels were made for {labelled_hw[1]} x "
+                f"{labelled_hw[0]}, so boxes would be wrong; use the images that belong to the labels"
             )
         turn = orientation != 1 and (self.upright if not known or stored == shown else shown == labelled_hw)
         if turn:
             return png_of(upright(image)), shown
-        # The EXIF field stays in the file, but the pipeline's decoder does not look at it.
+        # The EXIF field remains in the file, but the pipeline's decoder ignores it.
         return (data if is_plain(image) else png_of(image)), stored

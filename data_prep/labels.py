@@ -1,4 +1,4 @@
-"""Datasets without images: boxes, classes and labels of any label file, for networks that read no pixels.
+"""Builds without images: boxes, classes and labels of any label file, for networks without pixel input.
 
 Annotated boxes serve as detections with score 1. HICO-DET draws new boxes for every annotated pair; boxes of one class
 that overlap by more than `SAME` become one detection, the first of them.
@@ -20,7 +20,7 @@ SAME = 0.7
 
 
 def labels_source(name: str, files: Sequence[tuple[str, Path]], coco_instances: Sequence[Path] = ()) -> DatasetSource:
-    """Splits of label files; files of the same split follow one another. Raises DataError, ValueError."""
+    """Dataset source of label files; files of the same split are concatenated. Raises DataError or ValueError."""
     parts: dict[str, list[Annotations]] = {}
     for split, path in files:
         parts.setdefault(split or "test", []).append(read_annotations(path, coco_instances=coco_instances, split=split))
@@ -41,7 +41,7 @@ def labels_source(name: str, files: Sequence[tuple[str, Path]], coco_instances: 
 
 
 def distinct_boxes(boxes: Float[np.ndarray, "n 4"], classes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " kept"]:
-    """Rows that are not an earlier kept row's box again: same class and IoU above `SAME`."""
+    """Rows of distinct boxes; a box of the same class as an earlier distinct one with IoU above `SAME` repeats it."""
     same = (pairwise_iou(boxes, boxes) > SAME) & (classes[:, None] == classes[None])
     kept: list[int] = []
     for row in range(len(boxes)):
@@ -51,7 +51,7 @@ def distinct_boxes(boxes: Float[np.ndarray, "n 4"], classes: Int[np.ndarray, " n
 
 
 def records_of(annotations: Annotations) -> Iterator[Record]:
-    """Raw records without an image. A size that the labels do not give is the smallest that holds all boxes."""
+    """Raw records without images. A missing image size becomes the smallest that contains all boxes."""
     ends = {table: np.cumsum(count) for table, count in annotations.counts.items()}
     actions = annotations["persons_actions"].shape[1]
     for row, number in enumerate(annotations.image_id):

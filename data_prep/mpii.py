@@ -1,9 +1,8 @@
 """MPII Human Pose as activity recognition: one activity per image, from `mpii_human_pose_v1_u12_1.mat`.
 
-The file holds one struct RELEASE: `annolist(i).image.name`, `img_train(i)` (1 = training) and `act(i)` with `cat_name`,
-`act_name` and `act_id` (-1 = no label, as for the withheld test set). Classes are the activities that a labelled
-image has, in the order of their ids; the list is written beside the dataset, where configs name it
-(`hoi_jax.vocab.custom`).
+The file has one struct RELEASE: `annolist(i).image.name`, `img_train(i)` (1 = training) and `act(i)` with `cat_name`,
+`act_name` and `act_id` (-1 = no label, as for the withheld test set). Classes are the activities of labelled images,
+in the order of their ids; their list is written beside the dataset, and configs refer to it (`hoi_jax.vocab.custom`).
 """
 
 import dataclasses
@@ -28,9 +27,9 @@ class MpiiLabels:
     """Rows of the file, one per image.
 
     Attributes:
-      names: file names. training: of the training part.
+      names: file names. training: whether the image is in the training part.
       activity: class, -1 = none.
-      activities: names by class; categories: the group that each belongs to.
+      activities: names by class; categories: category of each activity.
     """
 
     names: tuple[str, ...]
@@ -45,14 +44,14 @@ def read_mpii(path: Path) -> MpiiLabels:
     release = io.read_mat(path, ("RELEASE",)).get("RELEASE")
     if not isinstance(release, np.ndarray) or not set(release.dtype.names or ()) >= {"annolist", "img_train", "act"}:
         raise io.CorruptFileError(
-            f"{path}: not MPII's layout; it needs the struct RELEASE with annolist, img_train, act"
+            f"{path}: is not in MPII's layout, which needs the struct RELEASE with annolist, img_train, act"
         )
     release = release.ravel()[0]
     images, acts = release["annolist"].ravel(), release["act"].ravel()
     training = np.ravel(release["img_train"]) == 1
     if not len(images) == len(acts) == len(training):
         raise io.CorruptFileError(
-            f"{path}: annolist has {len(images)} rows, act {len(acts)}, img_train {len(training)}"
+            f"{path}: annolist has {len(images)} rows, act has {len(acts)} and img_train {len(training)}"
         )
     names, ids, known = [], np.full(len(acts), -1, np.int64), dict[int, tuple[str, str]]()
     for row, (image, act) in enumerate(zip(images, acts, strict=True)):
@@ -66,7 +65,7 @@ def read_mpii(path: Path) -> MpiiLabels:
             raise io.CorruptFileError(f"{path}: record {row}: malformed ({error!r})") from error
         if known.setdefault(int(ids[row]), titles) != titles:
             raise io.CorruptFileError(
-                f"{path}: record {row}: activity {ids[row]} is {titles} and {known[int(ids[row])]}"
+                f"{path}: record {row}: activity {ids[row]} has two names, {titles} and {known[int(ids[row])]}"
             )
     order = sorted(known)
     class_of = {number: index for index, number in enumerate(order)}
@@ -81,7 +80,7 @@ def read_mpii(path: Path) -> MpiiLabels:
 
 
 def mpii_label_files(path: Path) -> dict[str, LabelFile]:
-    """The labelled images of every part, in a vocabulary made for them on the spot. Raises DataError."""
+    """The labelled images of every part, in a new vocabulary of their activities. Raises DataError."""
     table = read_mpii(path)
     return {
         split: LabelFile(
@@ -99,7 +98,7 @@ def _labels(table: MpiiLabels, row: int) -> np.ndarray:
 
 
 def _distinct(titles: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Activity names; one that two categories share is followed by its category, then by its place."""
+    """Distinct activity names; repeated ones get their category and, if needed, their position appended."""
     names = [name for _, name in titles]
     shared = {name for name in names if names.count(name) > 1}
     found = [f"{name}, {category}" if name in shared else name for category, name in titles]
@@ -110,14 +109,14 @@ def _distinct(titles: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def mpii_source(
     name: str, labels: Path, images: Path, vocabulary_file: Path, lists: Mapping[str, Path] | None = None
 ) -> DatasetSource:
-    """The labelled images as splits, and the list of classes in `vocabulary_file` (written here).
+    """Dataset source of the labelled images; also writes the list of classes to `vocabulary_file`.
 
     Args:
-      lists: split -> text file of image names, one a line, as DEFR's division of the training part into 8,218 and
-        6,987 images. None: "train" and "test", by the file's own `img_train`; a part without labels is left out.
+      lists: split -> text file of image names, one per line, such as DEFR's division of the training part into 8,218
+        and 6,987 images. None: "train" and "test", by the file's `img_train`; a part without labels is left out.
 
     Raises:
-      DataError: naming the file; also for a listed image that is unknown or has no activity.
+      DataError: the file is malformed, or a listed image is unknown or has no activity; the message names the file.
     """
     table = read_mpii(labels)
     rows = _rows_of_lists(table, lists) if lists else _rows_of_parts(table)
@@ -152,13 +151,13 @@ def _rows_of_lists(table: MpiiLabels, lists: Mapping[str, Path]) -> dict[str, np
         wanted = [Path(line).name for line in io.read_bytes(path).decode().splitlines() if line.strip()]
         bad = [name for name in wanted if name not in row_of or table.activity[row_of[name]] < 0]
         if bad:
-            raise io.DataError(f"{path}: {len(bad)} images have no activity, first {bad[0]!r}")
+            raise io.DataError(f"{path}: {len(bad)} images have no activity, for example {bad[0]!r}")
         rows[split] = np.array([row_of[name] for name in wanted], np.int64)
     return rows
 
 
 def iterate(table: MpiiLabels, rows: Int[np.ndarray, " n"], folder: ImageFolder) -> Iterator[Record]:
-    """One record per image; `image_id` is its row in the file, labels are 1 for its activity and -1 elsewhere."""
+    """Records of images; `image_id` is the row in the file, labels are 1 for the activity and -1 elsewhere."""
     for row in rows:
         data, hw = folder.read(table.names[row])
         yield record_of(int(row), table.names[row], hw, {"hoi_labels": _labels(table, row)}, 1) | {"image": data}

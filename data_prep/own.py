@@ -1,4 +1,4 @@
-"""Custom labelled images (`hoi_jax.formats.labels.custom`), prepared for a build."""
+"""Builds of custom datasets (`hoi_jax.formats.labels.custom`)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ from hoi_jax.vocab.custom import PREFIX, custom_table
 
 
 def open_custom_files(files: Mapping[str, Path], classes: Path) -> dict[str, LabelFile]:
-    """Splits in one vocabulary: a dataset's own, or the table of the first file, which is written to `classes`.
+    """Custom label files opened in one vocabulary.
 
-    How often every class occurs in the split "train" becomes `train_counts`, where the file does not say.
+    It is that of a dataset, or else the class table of the first file, which is written to `classes`. If the file lacks
+    `train_counts`, they are counted in the split "train".
 
     Raises:
-      DataError: the files do not list the same categories, verbs and classes, or one is malformed.
+      DataError: a file is malformed, or the files differ in categories, verbs or classes.
     """
     tables = {split: io.read_json(path) for split, path in files.items()}
     opened = {split: open_custom(tables[split], path) for split, path in files.items()}

@@ -1,4 +1,4 @@
-"""Body-part boxes for a build, by the recipe that the systems use (`hoi_jax.ops.part_boxes`)."""
+"""Body-part boxes for a build, by the same recipe as in the systems (`hoi_jax.ops.part_boxes`)."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ _compiled = jax.jit(part_boxes_from_pose)
 def part_boxes(
     keypoints_px: Float[np.ndarray, "n 17 3"], person_xyxy_px: Float[np.ndarray, "n 4"]
 ) -> Float[np.ndarray, "n 10 4"]:
-    """See `part_boxes_from_pose`; compiled once, for sixteen people at a time."""
+    """Part boxes by `part_boxes_from_pose`, compiled once for sixteen people at a time."""
     count = len(keypoints_px)
     padded = -(-count // _ROWS) * _ROWS
     poses, people = np.zeros((padded, 17, 3), np.float32), np.zeros((padded, 4), np.float32)

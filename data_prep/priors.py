@@ -1,19 +1,19 @@
-"""Statistics of training labels that systems use, counted from a built dataset and saved beside it.
+"""Count the statistics of training labels that systems use, and save them in the folder of a built dataset.
 
     python -m data_prep.priors NAME [--data-dir DIR] [--split train] [--check]
 
-Writes `<data-dir>/NAME/priors_<split>.npz`, and does nothing where that file was counted from the same labels by the
-same code (field `fingerprint`). Never count images that are scored: a split may be a part of the training split, such
-as train:ablation_train, where the other part is for validation.
+Writes `<data-dir>/NAME/priors_<split>.npz`, unless that file was counted from the same labels by the same code (field
+`fingerprint`). Never count images that are scored: where a part of the training split is for validation, count the
+other part, such as train:ablation_train.
 
     counts             [O, 1 + V] cascade's X_s: relations per object and verb; column 0 = pairs of boxes
                        (read by config.model.relation.prior=FILE)
     verb_object        [V, O] annotated relations with a person (CALIPSO's L_v: at least `target_min_count` of them);
-                       verb_object_valid: at least one (QPIC's mask of combinations that can occur)
-    verb_counts        [V] relations of any object, none included; verb_weights: TIN's ln(N / n)
+                       verb_object_valid: at least one (QPIC's mask of possible combinations)
+    verb_counts        [V] relations with any object or none; verb_weights: TIN's ln(N / n)
     hoi_counts         [C] relations per class; hoi_weights: TIN's ln(N / n). Empty without classes (V-COCO)
 
-`--check` also says where the vocabulary's own table (published counts) differs from what was counted.
+`--check` also prints the differences between the vocabulary's table (published counts) and the new counts.
 """
 
 import argparse
@@ -36,20 +36,20 @@ from hoi_jax.data.records import base_and_part, part_mask, read_meta
 from hoi_jax.vocab import Vocabulary, get_vocabulary
 
 VERSION = 1
-"""Of the rules above: raised when a table changes its meaning."""
+"""Version of the rules above, increased when the meaning of a table changes."""
 
 
 def fingerprint(annotations: Annotations, vocabulary: Vocabulary) -> str:
-    """Of labels, class table and rules."""
+    """Fingerprint of labels, class table and rules."""
     parts = (str(VERSION), annotations.fingerprint, vocabulary.name, repr(vocabulary.verbs), repr(vocabulary.hois))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def cached_priors(directory: Path, split: str) -> tuple[Path, dict[str, np.ndarray], bool]:
-    """The file, its tables, and whether they were counted now.
+    """(file, its tables, whether they were newly counted).
 
     Raises:
-      io.DataError: no such build or split, or labels without relations.
+      io.DataError: build or split do not exist, or the labels have no relations.
     """
     meta = read_meta(directory)
     vocabulary = get_vocabulary(str(meta["pairs_vocabulary"] or meta["persons_vocabulary"]))
@@ -76,7 +76,7 @@ def cached_priors(directory: Path, split: str) -> tuple[Path, dict[str, np.ndarr
 
 
 def differences(found: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> list[str]:
-    """Differences between the vocabulary's stored tables and the counted ones, one text each."""
+    """Descriptions of the differences between the vocabulary's tables and the counted ones."""
     texts = []
     if vocabulary.hois and vocabulary.train_counts:
         published = np.asarray(vocabulary.train_counts)
@@ -86,17 +86,17 @@ def differences(found: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> list
             texts.append(f"{name}: {found['hoi_counts'][number]} counted, {published[number]} in the class table")
     stray = found["verb_object_valid"] & ~vocabulary.verb_object_mask
     for verb, obj in np.argwhere(stray):
-        texts.append(f"{vocabulary.verbs[verb]} {vocabulary.objects[obj]}: annotated, not in the class table")
+        texts.append(f"{vocabulary.verbs[verb]} {vocabulary.objects[obj]}: annotated, but not in the class table")
     return texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.priors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="as built, for example vcoco or hico_det/labels")
-    parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets are (default: data)")
+    parser.add_argument("name", help="built dataset, for example vcoco or hico_det/labels")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     parser.add_argument(
         "--split",
         default="train",

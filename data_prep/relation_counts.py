@@ -34,8 +34,8 @@ def relation_rows(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.nd
 def prior_counts(annotations: Annotations, vocabulary: Vocabulary) -> Float[np.ndarray, "objects columns"]:
     """Return the cascade's table X_s.
 
-    Column 0 counts the pairs of boxes of a person and the object class, related or not, plus one, as in the authors'
-    code; column 1 + v counts the relations with verb v.
+    Column 0 counts all pairs of a person box and a box of the object class, related or not, plus one, as in the
+    authors' code; column 1 + v counts the relations with verb v.
     """
     rows = relation_rows(annotations, vocabulary)
     classes, boxes = annotations["instances_class"].astype(np.int64), annotations["instances_xyxy_px"]
@@ -54,7 +54,7 @@ def prior_counts(annotations: Annotations, vocabulary: Vocabulary) -> Float[np.n
 
 
 def verb_counts(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndarray, " verbs"]:
-    """Return the relations per verb, those without an object included."""
+    """Return the number of relations per verb, including those without an object."""
     if not vocabulary.actions or not len(annotations["persons_instance"]):
         return np.bincount(annotations["pairs_verb"], minlength=len(vocabulary.verbs))
     does = annotations["persons_actions"] == 1
@@ -67,7 +67,7 @@ def verb_counts(annotations: Annotations, vocabulary: Vocabulary) -> Int[np.ndar
 
 
 def all_counts(annotations: Annotations, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """Return all tables that `python -m data_prep.priors` writes, which its help describes."""
+    """Return all tables of `python -m data_prep.priors`, whose help describes them."""
     rows = relation_rows(annotations, vocabulary)
     table = np.zeros((len(vocabulary.verbs), len(vocabulary.objects)), np.int64)
     np.add.at(table, (rows[:, 2], annotations["instances_class"][rows[:, 1]]), 1)

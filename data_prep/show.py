@@ -1,10 +1,10 @@
-"""Draws the annotations of people in a built dataset: masks, poses, body-part boxes, and network maps.
+"""Draw the annotations of people in a built dataset: masks, poses, body-part boxes, and network maps.
 
     python -m data_prep.show NAME --out FOLDER [--data-dir DIR] [--split SPLIT] [--images N] [--only-pairs]
 
-One PNG an image with at least one pose. From left to right: the masks and boxes of everything; skeletons with the ten
-part boxes that were built (`--part-boxes`); the cells of stride 32 under each merged part, as body_part masks its
-tokens; and for the first pair (or the first person with a pose) TIN's pair of box maps and its pose map.
+Writes one PNG for each image with at least one pose. From left to right: masks and boxes of all instances; skeletons
+with the ten part boxes of the build (`--part-boxes`); the cells of stride 32 under each merged part, as in the token
+masks of body_part; and for the first pair (or the first person with a pose) TIN's two box maps and its pose map.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Record = dict[str, Any]
 
 
 def masks_of(record: Record) -> Bool[np.ndarray, "n h w"]:
-    """Masks in pixels of the image; empty where there is none."""
+    """Masks in pixels of the image; all False for an instance without mask."""
     height, width = np.asarray(record["original_hw_px"]).tolist()
     masks = np.zeros((len(record["instances_class"]), height, width), bool)
     for row, png in enumerate(record["instances_mask_png"]):
@@ -49,7 +49,7 @@ def masks_of(record: Record) -> Bool[np.ndarray, "n h w"]:
 def merged_cells(
     parts_xyxy_px: Float[np.ndarray, "n 10 4"], height: int, width: int, stride: int = STRIDE
 ) -> Bool[np.ndarray, "6 rows columns"]:
-    """Cells under each merged part of all people (body_part, Eq. 1); parts without area are not there."""
+    """Cells under each merged part of all people (body_part, Eq. 1), without parts of no area."""
     rows, columns = -(-height // stride), -(-width // stride)
     merged = np.zeros((schema.NUM_MERGED_PARTS, rows, columns), bool)
     if len(parts_xyxy_px):
@@ -62,7 +62,7 @@ def merged_cells(
 
 
 def pair_of(record: Record) -> tuple[int, int]:
-    """Human and object rows to draw maps of: the first pair whose human has a pose, else that person twice."""
+    """Human and object rows for the maps: the first pair with a posed human, else the first posed person twice."""
     posed = (np.asarray(record["instances_keypoints_px"])[..., 2] > 0).any(-1)
     for human, obj in zip(record["pairs_human"], record["pairs_object"], strict=True):
         if posed[human] and obj >= 0:
@@ -71,7 +71,7 @@ def pair_of(record: Record) -> tuple[int, int]:
 
 
 def maps_of(record: Record) -> Float[np.ndarray, "3 64 64"]:
-    """Human box, object box and pose, as TIN's spatial stream reads them."""
+    """Maps of human box, object box and pose, as in TIN's spatial stream."""
     human, obj = pair_of(record)
     boxes = np.asarray(record["instances_xyxy_px"], np.float32)
     keypoints = np.asarray(record["instances_keypoints_px"], np.float32)[human]
@@ -102,13 +102,13 @@ def page(record: Record, human_class: int) -> Image.Image:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="as built, for example own/coco or hoi_scenes/tiny")
+    parser.add_argument("name", help="built dataset, for example own/coco or hoi_scenes/tiny")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
-    parser.add_argument("--data-dir", "--data_dir", default="data", help="where built datasets are (default: data)")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets (default: data)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--images", type=int, default=20, help="maximum number of images (default: 20)")
     parser.add_argument("--only-pairs", action="store_true", help="only images with pairs")

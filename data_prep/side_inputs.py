@@ -1,11 +1,11 @@
 """Side inputs of a build: detections, poses, faces and body-part boxes, assigned to people by position.
 
-A pose belongs to a person's box if it is the one that overlaps it most, and by more than `POSE_OVERLAP` (the recipe
-that the body-part paper follows). HICO-DET draws several boxes around one person: each may get the same pose. A face
-belongs to a person's box if most of it lies inside; of several the one that fills the upper third best.
+A person's box gets the pose that overlaps it most, if by more than `POSE_OVERLAP` (the recipe of the body-part paper).
+HICO-DET draws several boxes around one person, all of which may get the same pose. A face belongs to a person's box if
+most of it lies inside; of several, the box gets the one with the best IoU with its upper third.
 
-Before a build it is counted which images of the files and of the dataset belong together (`SideInputs.join`): a file of
-other images is an error, not a dataset without detections.
+Before a build, `SideInputs.join` counts the images that the files and the dataset have in common, so that a file of
+other images is an error and does not lead to a dataset without detections.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ class PoseFile:
     """Poses by image: COCO's keypoint annotations or results, AlphaPose's results, or pickles of TIN with poses.
 
     JSON rows have 17 times x, y, score (AlphaPose's models of 26, 133 and 136 joints begin with these 17) and "bbox" or
-    "box" = [x, y, width, height]; without one, the box is the tightest around the joints.
+    "box" = [x, y, width, height]; without either, the box is the tightest around the joints.
 
     Raises:
-      DataError: naming file, row and field.
+      DataError: a row is malformed; the message names file, row and field.
     """
 
     def __init__(self, path: Path):
@@ -59,7 +59,7 @@ class PoseFile:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed pose ({error!r})") from error
 
     def of(self, name: str) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n 17 3"]]:
-        """Boxes and poses in an image, pixels."""
+        """(boxes, poses) in an image, in pixels."""
         rows = self.rows.of(name)
         boxes = np.array([box for box, _ in rows]).reshape(-1, 4)
         return boxes, np.array([pose for _, pose in rows]).reshape(-1, schema.NUM_KEYPOINTS, 3)
@@ -77,7 +77,7 @@ class FaceFile:
                 raise io.CorruptFileError(f"{path}: row {index}: malformed face ({error!r})") from error
 
     def of(self, name: str) -> Float[np.ndarray, "n 4"]:
-        """Boxes in an image, pixels."""
+        """Face boxes in an image, in pixels."""
         return np.array(self.rows.of(name)).reshape(-1, 4)
 
 
@@ -91,11 +91,11 @@ def _corners(xywh: object) -> np.ndarray:
 def _pose(values: object) -> np.ndarray:
     table = np.asarray(values, np.float64).reshape(-1)
     if len(table) not in POSE_LENGTHS:
-        raise ValueError(f"field 'keypoints' holds {len(table)} numbers, expected 51 (17 joints), 78, 399 or 408")
+        raise ValueError(f"field 'keypoints' has {len(table)} numbers, expected 51 (17 joints), 78, 399 or 408")
     if not np.isfinite(table[:51]).all():
         raise ValueError("field 'keypoints' is not finite")
     scores = table[2:51:3]
-    # Annotations have 0, 1 or 2 there. A detector's scores may exceed 1 a little without meaning that they are such.
+    # Annotations have 0, 1 or 2 here. Detector scores may slightly exceed 1 without being such visibilities.
     return keypoints_of(table[:51]) if (scores == np.floor(scores)).all() else clipped_pose(table[:51])
 
 
@@ -110,7 +110,7 @@ def _pose_box(row: Mapping[str, Any], pose: np.ndarray) -> np.ndarray:
 def nearest_pose(
     people_xyxy: Float[np.ndarray, "n 4"], poses_xyxy: Float[np.ndarray, "m 4"], *, overlap: float = POSE_OVERLAP
 ) -> Int[np.ndarray, " n"]:
-    """Row of the pose of every person, -1 = none: the largest IoU, if above `overlap`."""
+    """Row of the pose with the largest IoU of every person, -1 = none above `overlap`."""
     if not len(poses_xyxy) or not len(people_xyxy):
         return np.full(len(people_xyxy), -1)
     shared = pairwise_iou(people_xyxy, poses_xyxy)
@@ -120,7 +120,10 @@ def nearest_pose(
 def nearest_face(
     people_xyxy: Float[np.ndarray, "n 4"], faces_xyxy: Float[np.ndarray, "m 4"], *, inside: float = FACE_INSIDE
 ) -> Int[np.ndarray, " n"]:
-    """Row of the face of every person, -1 = none: `inside` of its area in the box, best IoU with the upper third."""
+    """Row of the face of every person, -1 = none.
+
+    A share of at least `inside` of the face is in the person's box; of several, the best IoU with its upper third wins.
+    """
     people, faces = np.asarray(people_xyxy, np.float64), np.asarray(faces_xyxy, np.float64)
     if not len(faces) or not len(people):
         return np.full(len(people), -1)
@@ -133,7 +136,7 @@ def nearest_face(
 
 
 Files = Mapping[str, Sequence[Path]]
-"""Files by the split that they are for; those of "" are for all splits."""
+"""Files by split; those of "" are for all splits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +145,8 @@ class SideFiles:
 
     Attributes:
       detections, poses, faces: files, or folders of detections, by split.
-      parts: body-part boxes from the poses of annotated people.
-      choice: which of the detections are kept.
+      parts: whether to compute body-part boxes from the poses of annotated people.
+      choice: selection of detections.
     """
 
     detections: Files = dataclasses.field(default_factory=dict)
@@ -158,10 +161,10 @@ class SideFiles:
 
 
 class SideInputs:
-    """Side inputs added to every record; false when there are none.
+    """Side inputs of every record; false without any.
 
     Attributes:
-      settings: names and fingerprints of the files, for the dataset's meta data.
+      settings: names and fingerprints of the files, for the dataset's metadata.
     """
 
     def __init__(self, vocabulary: Vocabulary, files: SideFiles):
@@ -181,11 +184,11 @@ class SideInputs:
         return bool(self.settings)
 
     def join(self, names: Mapping[str, Sequence[str]]) -> list[str]:
-        """What of the files belongs to which split (its images' file names), in lines for people.
+        """Text lines about the images that the files and each split (`names`: image file names) have in common.
 
         Raises:
-          DataError: a file whose images are none of the dataset's, whose numbers are those of several images, or that
-            is for a split that is not built.
+          DataError: no image of a file is in the dataset, an image number is ambiguous, or the split of a file is not
+            built.
         """
         lines = []
         kinds = {"detections": self._detections, "poses": self._poses, "faces": self._faces}
@@ -201,8 +204,10 @@ class SideInputs:
         return lines
 
     def add_to(self, record: Record, split: str = "") -> Record:
-        """The record with the tables that the files know of its image. Labels' own poses and faces are kept where
-        the files have none for a person."""
+        """The record with the side inputs of its image.
+
+        Poses and faces of the labels are kept for people without any in the files.
+        """
         name = record["file_name"]
         name = name.decode() if isinstance(name, bytes) else str(name)
         record = dict(record)
@@ -229,7 +234,7 @@ class SideInputs:
         return record
 
     def _part_boxes(self, record: Record) -> np.ndarray:
-        from data_prep.part_boxes import part_boxes  # JAX, which nothing else here needs.
+        from data_prep.part_boxes import part_boxes  # needs JAX, unlike the rest of this module
 
         parts = np.array(record["instances_parts_xyxy_px"], np.float32)
         keypoints, boxes = np.asarray(record["instances_keypoints_px"]), np.asarray(record["instances_xyxy_px"])
@@ -243,18 +248,18 @@ def _read(files: Files, read: Callable[[Path], Any]) -> dict[str, list[tuple[Pat
     opened: dict[str, list[tuple[Path, Any]]] = {}
     for split, paths in files.items():
         for path in paths:
-            print(f"reading {path}", file=sys.stderr)  # Hundreds of megabytes take a minute.
+            print(f"reading {path}", file=sys.stderr)  # hundreds of megabytes take a minute
             opened.setdefault(split, []).append((path, read(path)))
     return opened
 
 
 def _of(files: Mapping[str, list[tuple[Path, Any]]], split: str) -> list[Any]:
-    """The opened files of a split: those for all splits, then its own."""
+    """The opened files of a split: first those for all splits, then its own."""
     return [file for key in dict.fromkeys(("", split)) for _, file in files.get(key, ())]
 
 
 def _fingerprint(path: Path) -> str:
-    """Of a file's content, or of all JSON files of a folder with their names."""
+    """Fingerprint of a file's content, or of the names and contents of all JSON files in a folder."""
     if not path.is_dir():
         return hashlib.sha256(io.read_bytes(path)).hexdigest()[:16]
     digest = hashlib.sha256()

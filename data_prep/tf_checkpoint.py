@@ -1,9 +1,10 @@
-"""Variables of a TensorFlow checkpoint (resnet_v1_50.ckpt, an author's release) as an npz file of plain arrays.
+"""Convert the variables of a TensorFlow checkpoint (such as resnet_v1_50.ckpt) to an npz file of plain arrays.
 
     python -m data_prep.tf_checkpoint resnet_v1_50.ckpt weights.npz
     python -m hoi_jax.backbones.convert weights.npz resnet50.npz
 
-Reads both checkpoint formats; no graph is loaded and nothing is executed. Optimiser slots and counters are left out.
+Both checkpoint formats are supported; no graph is loaded and no code is executed. Optimiser slots and counters are left
+out.
 """
 
 import argparse
@@ -26,7 +27,8 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     """Arrays by variable name.
 
     Raises:
-      io.MissingFileError, io.CorruptFileError: no checkpoint of that prefix, or a damaged one.
+      io.MissingFileError: there is no checkpoint with that prefix.
+      io.CorruptFileError: the checkpoint is malformed.
     """
     import tensorflow as tf
 
@@ -37,12 +39,14 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
         names = [n for n in reader.get_variable_to_shape_map() if not n.endswith(_SLOTS) and n != "global_step"]
         return {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise io.CorruptFileError(f"{prefix}: not a readable checkpoint ({error})") from error
+        raise io.CorruptFileError(f"{prefix}: is not a readable checkpoint ({error})") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="prefix of the checkpoint's files, or the one file of version 1")
+    parser.add_argument(
+        "checkpoint", type=Path, help="prefix of the checkpoint's files, or the single file of version 1"
+    )
     parser.add_argument("target", type=Path, help="npz file to write")
     options = parser.parse_args(arguments)
     try:

@@ -1,10 +1,10 @@
-"""What `scripts/quickstart.sh` runs: the five systems, from exported checkpoints, on the embedded test scenes.
+"""Implementation of `scripts/quickstart.sh`: the five systems, from exported checkpoints, on the test scenes.
 
     python -m scripts.quickstart
 
-The test scenes are drawn (no training scenes: nothing here learns from them), each kept network predicts all of them in
-this one process, the predictions are scored as `evaluate.py` scores them, and one page shows the systems side by side.
-What is done is kept in runs/quickstart: run again, this shows the result; interrupted, it goes on with the next system.
+Generates the test scenes (no training scenes), predicts all of them with every exported checkpoint in one process,
+scores the predictions as in `evaluate.py`, and writes a page with the systems side by side. Results are in
+runs/quickstart: a second run only shows them, and an interrupted run continues with the next system.
 """
 
 import dataclasses
@@ -35,21 +35,22 @@ METRICS = {"HOI mAP": "default/full", "rare": "default/rare", "non-rare": "defau
 COLUMNS = ("system", "exported checkpoint", *METRICS, "kept HOI mAP")
 REPORT = "report.html"
 ABOUT_SCORES = (
-    "Kept HOI mAP is what the checkpoint's own scores.json says, on the 400 test scenes of hoi_scenes/small; class "
-    "frequency needs the training labels and is taken from there.",
-    "TIN, DEFR and CALIPSO are given the boxes of a simulated detector, body-part and cascade find people and objects "
-    "themselves, DEFR has learned from labels of whole images. Small networks, one seed each: no published figure.",
+    "Kept HOI mAP is the score in the checkpoint's scores.json, on the 400 test scenes of hoi_scenes/small. Class "
+    "frequency needs the training labels and is taken from the same file.",
+    "TIN, DEFR and CALIPSO take the boxes of a simulated detector; body-part and cascade detect people and objects "
+    "themselves. DEFR is trained on image-level labels. These are small networks with one seed each, so the scores are "
+    "not comparable with published ones.",
 )
 ABOUT_IMAGES = (
-    "Every system names as many interactions as are annotated in the image, its best-scored ones: green is right, "
-    "red is wrong. The images are taken at even distances from the whole split.",
+    "Each system shows its N best-scored interactions, N being the number of annotated ones: green is right, "
+    "red is wrong. The images are evenly spaced over the whole split.",
 )
 TRAIN = ("train.py", "--config", "configs/tin_hoi_scenes.py", "--workdir", "runs/tin")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One system's line: `metrics` in [0, 1] on the test scenes, and what the checkpoint's own scores.json says."""
+    """Table row of a system: `metrics` in [0, 1] on the test scenes, and the score in the checkpoint's scores.json."""
 
     title: str
     checkpoint: str
@@ -58,26 +59,26 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """In the order of `COLUMNS`."""
+        """Cells in the order of `COLUMNS`."""
         here = [f"{100 * self.metrics[metric]:.2f}" for metric in METRICS.values()]
         return (self.title, self.checkpoint, *here, f"{100 * self.kept:.2f}")
 
 
 def build_test_scenes(out: Path, dataset: str) -> Path:
-    """The folder of data that holds the test split of `dataset` ("hoi_scenes/small") and nothing else."""
+    """Build only the test split of `dataset` ("hoi_scenes/small"); return the data folder."""
     import tensorflow_datasets as tfds
 
     from data_prep.builder import build
     from data_prep.hoi_scenes import scenes_source
 
-    tfds.disable_progress_bar()  # The builder has one of its own.
+    tfds.disable_progress_bar()  # the builder has its own
     whole = scenes_source(dataset.partition("/")[2])
     build(dataclasses.replace(whole, splits={"test": whole.splits["test"]}), out / "data")
     return out / "data"
 
 
 def predict(checkpoint: str, data_dir: Path, dataset: str, path: Path) -> None:
-    """Writes the predictions of an exported checkpoint for all test scenes to `path`."""
+    """Write the predictions of an exported checkpoint for all test scenes to `path`."""
     from hoi_jax import experiment as ex
     from hoi_jax.training import load_for_evaluation, make_predictor
 
@@ -91,14 +92,14 @@ def predict(checkpoint: str, data_dir: Path, dataset: str, path: Path) -> None:
 
 
 def summary_of(checkpoint: str, dataset: str) -> dict[str, str]:
-    """What a finished result was made from: it counts as long as this is the same."""
+    """Identity of the inputs of a result, which is valid as long as they are unchanged."""
     folder = find_folder(checkpoint)
     made_for = io.read_json(folder / MANIFEST).get("dataset_fingerprint", "")
     return {"dataset": dataset, "trained_on": made_for, "files": io.read_bytes(folder / SUMS).decode()}
 
 
 def finished_row(title: str, checkpoint: str, dataset: str, out: Path) -> Row | None:
-    """The line that is there already, for the same checkpoint and scenes."""
+    """The existing row for the same checkpoint and scenes, or None."""
     path = out / f"{checkpoint}.json"
     if not path.is_file() or not (out / f"{checkpoint}.npz").is_file():
         return None
@@ -109,13 +110,13 @@ def finished_row(title: str, checkpoint: str, dataset: str, out: Path) -> Row | 
 
 
 def exported_score(checkpoint: str, of: str = "model") -> float:
-    """HOI mAP that is kept with a checkpoint, or that of a baseline that was scored with it."""
+    """HOI mAP in an exported checkpoint's scores.json, of the model or of a baseline."""
     scores = io.read_json(find_folder(checkpoint) / "scores.json")
     return (scores["metrics"] if of == "model" else scores["compared"][of])["default/full"]
 
 
 def new_row(title: str, checkpoint: str, data_dir: Path, dataset: str, out: Path) -> Row:
-    """Predicts and scores one system; what is written last says that it is done."""
+    """Predict and score one system; its scores are written last and mark it as finished."""
     from hoi_jax.annotations import Annotations
     from hoi_jax.evaluation.score import EvaluationSettings, score
     from hoi_jax.predictions import load_predictions
@@ -131,12 +132,12 @@ def new_row(title: str, checkpoint: str, data_dir: Path, dataset: str, out: Path
 
 
 def line_of(cells: Sequence[str]) -> str:
-    """A line of the table in the terminal."""
+    """Text of a table row in the terminal."""
     return f"{cells[0]:<17}{cells[1]:<30}" + "".join(f"{cell:>14}" for cell in cells[2:])
 
 
 def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> None:
-    """The page: scores of all systems, and images from all over the split."""
+    """Write the page with the scores of all systems and images from the whole split."""
     from hoi_jax.annotations import Annotations
     from hoi_jax.data.records import RecordFiles
     from hoi_jax.predictions import load_predictions
@@ -168,13 +169,13 @@ def write_page(rows: Sequence[Row], data_dir: Path, dataset: str, out: Path) -> 
 
 
 def baseline_cells(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The line of class frequency, which needs the training labels: as it is kept, not computed here."""
+    """Cells of class frequency, taken from scores.json because it needs the training labels."""
     kept = exported_score(rows[0].checkpoint, of="class_frequency")
     return ("class frequency", "(exported, not computed here)", *[""] * len(METRICS), f"{100 * kept:.2f}")
 
 
 def run(out: Path = OUT, dataset: str = "hoi_scenes/small", systems: Mapping[str, str] = SYSTEMS) -> list[Row]:
-    """Prints the table line by line and writes `out`/report.html; what is there already is only shown."""
+    """Print the table row by row and write `out`/report.html; existing results are reused."""
     started, used = time.monotonic(), time.process_time()
     report = out / REPORT
     there = {title: finished_row(title, name, dataset, out) for title, name in systems.items()}
@@ -194,13 +195,13 @@ def run(out: Path = OUT, dataset: str = "hoi_scenes/small", systems: Mapping[str
     if not whole:
         write_page(rows, data_dir, dataset, out)
     seconds, processor = time.monotonic() - started, time.process_time() - used
-    again = f"; there already, remove {out} to start again" if whole else ""
+    again = f"; already finished, remove {out} to start again" if whole else ""
     print(f"== report: {report} ({seconds:.0f} s, {processor:.0f} s of processor time{again})")
     return rows
 
 
 def main() -> None:
-    """Runs and says what to type next."""
+    """Run, and print a command to continue with."""
     run()
     python = os.path.relpath(sys.executable)
     command = " ".join([python if not python.startswith("..") else sys.executable, *TRAIN])

@@ -1,7 +1,7 @@
-"""The tables of README.md and docs/zoo.md: one line per checkpoint of the zoo.
+"""Tables of README.md and docs/zoo.md with one line per exported checkpoint.
 
 python -m scripts.zoo_tables            # print the table
-python -m scripts.zoo_tables --write    # bring the documents up to date
+python -m scripts.zoo_tables --write    # update the documents
 """
 
 import argparse
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def table(rows: Sequence[zoo.Entry]) -> str:
-    """Markdown: one line per model."""
+    """Markdown table with one line per model."""
     lines = [
         "| name | system | trained on | scores on its test split, percent | best baseline | parameters | file |",
         "|---|---|---|---|---|--:|--:|",
@@ -53,7 +53,7 @@ def with_table(text: str, new: str) -> str:
 
 
 def write_tables(root: Path = ROOT) -> list[Path]:
-    """Brings the tables in the documents up to date; returns the files that changed."""
+    """Update the tables in the documents; return the changed files."""
     new, changed = table(zoo.entries()), []
     for name in TABLE_FILES:
         path = root / name
@@ -65,7 +65,7 @@ def write_tables(root: Path = ROOT) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 for a mistake."""
+    """Run the command; return its exit status: 0, or 2 for an error."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.zoo_tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

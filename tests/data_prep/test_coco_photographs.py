@@ -181,5 +181,5 @@ def test_the_command_draws_a_page_for_every_photograph_with_a_pose(photographs, 
 def test_files_that_are_not_cocos_are_refused_by_name(tmp_path, capsys):
     (tmp_path / "x.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [{"id": 1}]}))
     assert from_coco.main([str(tmp_path / "out.json"), "--instances", str(tmp_path / "x.json")]) == 2
-    assert "x.json: not a COCO annotation file" in capsys.readouterr().err
+    assert "x.json: is not a COCO annotation file" in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()

@@ -153,7 +153,7 @@ def test_without_lists_the_parts_of_the_file_are_the_splits_and_unlabelled_image
     source = mpii_source("mpii", mpii_mat(tmp_path / "mpii.mat"), images, tmp_path / "classes.json")
     assert {split: count for split, (count, _) in source.splits.items()} == {"train": 5}
     (tmp_path / "list.txt").write_text("005808361.jpg")
-    with pytest.raises(io.DataError, match="1 images have no activity, first '005808361.jpg'"):
+    with pytest.raises(io.DataError, match="1 images have no activity, for example '005808361.jpg'"):
         mpii_source("mpii", tmp_path / "mpii.mat", images, tmp_path / "c.json", {"test": tmp_path / "list.txt"})
 
 

@@ -180,7 +180,7 @@ def test_the_command_converts_and_says_what_is_lost(tmp_path, capsys):
     row = io.read_json(target)[0]
     assert row["annotations"][0]["bbox"] == [0, 1, 19, 39]  # 0-based inclusive, as in the files in circulation
     assert convert.main([str(source), str(target), "--to", "hoi_a"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_official_vcoco_files_are_read_by_their_own_reader(tmp_path):

@@ -91,4 +91,4 @@ def test_differences_from_the_class_table_are_named(built):
     found["hoi_counts"] = found["hoi_counts"] + [0, 1]
     found["verb_object_valid"] = np.ones_like(found["verb_object_valid"])
     texts = priors.differences(found, vocabulary)
-    assert texts[0] == "wave flag: 3 counted, 2 in the class table" and "hold person: annotated, not in" in texts[1]
+    assert texts[0] == "wave flag: 3 counted, 2 in the class table" and "hold person: annotated, but not in" in texts[1]

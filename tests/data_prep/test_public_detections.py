@@ -131,4 +131,4 @@ def test_side_inputs_that_a_build_has_no_use_for_are_refused(disk, tmp_path, cap
     assert "--labels-only makes detections of the labels: --detections cannot be used" in capsys.readouterr().err
     twice = ["--annotations", annotations[0], annotations[0], "--images", str(folder)]
     assert build.main(["hico_det", "--data-dir", str(tmp_path), *twice]) == 2
-    assert "names a split twice" in capsys.readouterr().err
+    assert "has two files for one split" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_again_it_shows_and_predicts_nothing(done, monkeypatch, capsys):
     monkeypatch.setattr(quickstart, "predict", None)
     monkeypatch.setattr(quickstart, "build_test_scenes", None)
     assert len(quickstart.run(done, TINY, ONE)) == 1
-    assert "there already" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
 
 
 def test_interrupted_before_the_page_it_goes_on_with_the_page(done, monkeypatch):
