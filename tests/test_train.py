@@ -110,8 +110,8 @@ def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, mes
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--config.batch_size=10"], "batch_size 10 does not divide over 8 devices: take 8 or 16"),
-        (["--config.batch_size=8", "--config.train.accumulate=2"], "8 devices with 2 micro-batches on each: take 16"),
+        (["--config.batch_size=10"], "batch_size 10 cannot be divided evenly over 8 devices: use 8 or 16"),
+        (["--config.batch_size=8", "--config.train.accumulate=2"], "8 devices with 2 micro-batches on each: use 16"),
         (["--config.train.num_devices=9"], "num_devices is 9, there are 8"),
     ],
 )

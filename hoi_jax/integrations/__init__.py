@@ -1,1 +1,1 @@
-"""Optional bridges to other people's libraries; nothing else of this library imports them."""
+"""Optional interfaces to other libraries; no other part of this library imports them."""

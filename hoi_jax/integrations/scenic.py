@@ -1,11 +1,11 @@
-"""Our datasets and systems in Scenic's own programs (google-research/scenic, from source; docs/scenic.md).
+"""Datasets and systems of this library in Scenic's programs (google-research/scenic, from source; docs/scenic.md).
 
     from hoi_jax.integrations import scenic as bridge
     bridge.register_datasets("data", config)     # "hoi_jax/<name>" in Scenic's DatasetRegistry
     bridge.system_model()                        # a BaseModel that Scenic's classification_trainer can train
 
-Scenic is imported only inside these functions. PyPI's "scenic" is an unrelated language with the same import name:
-it is told apart before anything of it is run.
+Scenic is imported only inside these functions. PyPI's "scenic" is an unrelated language with the same import name,
+which is detected without importing it.
 """
 
 import dataclasses
@@ -38,14 +38,14 @@ AXIS = "batch"
 
 
 class ScenicError(ImportError):
-    """Scenic is not there, or what is called so is another package."""
+    """Scenic is not installed, or the package of that name is a different one."""
 
 
 def find_scenic() -> Path:
-    """The folder of google-research/scenic's package; nothing of it is imported.
+    """Find the folder of google-research/scenic's package, without importing it.
 
     Raises:
-      ScenicError: nothing is called scenic, or it is the other package; the message says what to do.
+      ScenicError: there is no package scenic, or it is the other one; the message explains what to do.
     """
     spec = importlib.util.find_spec("scenic")
     folders = [] if spec is None or spec.submodule_search_locations is None else spec.submodule_search_locations
@@ -63,14 +63,15 @@ def find_scenic() -> Path:
 
 
 def register_datasets(data_dir: str | Path, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Adds every dataset built below `data_dir` to Scenic's DatasetRegistry as "hoi_jax/<name>"; returns the names.
+    """Add every dataset built below `data_dir` to Scenic's DatasetRegistry as "hoi_jax/<name>"; return the names.
 
     Args:
-      config: values of one of our configs; it says the system, the sizes and how images are changed. What Scenic's
-        config has in `dataset_configs` (plain values, nested as ours) takes the place of its values.
+      config: values of one of our configs, which gives the system, the sizes and the image augmentation. Values in
+        `dataset_configs` of Scenic's config (plain values, nested as here) replace them.
 
     Raises:
-      ScenicError; io.DataError: nothing was built there.
+      ScenicError: Scenic is not installed.
+      io.DataError: the folder contains no built dataset.
     """
     find_scenic()
     from scenic.dataset_lib import datasets  # type: ignore[import-not-found]
@@ -78,10 +79,10 @@ def register_datasets(data_dir: str | Path, config: Mapping[str, Any]) -> tuple[
     folder = Path(data_dir)
     built = sorted(str(meta.parent.relative_to(folder)) for meta in folder.rglob(META_FILE))
     if not built:
-        raise DataError(f"{folder}: no built dataset in it (python -m data_prep.build)")
+        raise DataError(f"{folder}: contains no built dataset; build one with python -m data_prep.build")
     for name in built:
         builder = functools.partial(dataset_builder, data_dir=folder, name=name, config=config)
-        datasets.DatasetRegistry._REGISTRY.pop(f"hoi_jax/{name}", None)  # Registering again replaces.
+        datasets.DatasetRegistry._REGISTRY.pop(f"hoi_jax/{name}", None)  # A repeated call replaces the entry.
         datasets.DatasetRegistry.add(f"hoi_jax/{name}", builder)
     return tuple(f"hoi_jax/{name}" for name in built)
 
@@ -99,14 +100,16 @@ def dataset_builder(
     start_step: int = 0,
     **unused: Any,
 ) -> Any:
-    """Scenic's `Dataset` of one of ours: batches {"inputs": our batch, "batch_mask"}, sharded over `num_shards`.
+    """Build Scenic's `Dataset` with batches {"inputs": our batch, "batch_mask"}, sharded over `num_shards`.
 
-    `meta_data` holds the system and an example batch beside what Scenic's trainer asks for.
+    `meta_data` contains the system and an example batch in addition to the entries that Scenic's trainer needs.
 
     Args:
-      batch_size, eval_batch_size: of this host. shuffle_seed: takes the place of `train.seed` unless None.
-      start_step: first step, to continue in mid-epoch. unused: Scenic's `rng`, `dtype_str` and
-        `dataset_service_address`; order and draws here depend on seed, epoch and example only.
+      batch_size, eval_batch_size: batch sizes of this host.
+      shuffle_seed: replaces `train.seed` unless None.
+      start_step: first step, to continue within an epoch.
+      unused: Scenic's `rng`, `dtype_str` and `dataset_service_address`; order and random draws here depend only on
+        seed, epoch and example.
     """
     from scenic.dataset_lib import dataset_utils  # type: ignore[import-not-found]
 
@@ -119,7 +122,7 @@ def dataset_builder(
     experiment = ex.load_experiment(values)
     system, directory = experiment.build_system(), Path(data_dir) / name
     train = ex.train_pipeline(experiment, directory, system.needs_train, host, hosts)
-    # The loss is what Scenic's evaluation asks for, so that evaluation needs what training needs.
+    # Scenic's evaluation computes the loss and so needs the fields of training.
     valid = ex.eval_pipeline(experiment, directory, experiment.dataset.eval_split, system.needs_train)
     valid = dataclasses.replace(valid, host=host, num_hosts=hosts)
     example = ex.first_batch(train)
@@ -148,7 +151,7 @@ def dataset_builder(
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` in place of its own, dictionary by dictionary."""
+    """`below` with its values replaced by those of `above`, recursively in nested dictionaries."""
     result = dict(below)
     for key, value in above.items():
         inner = result.get(key)
@@ -165,16 +168,16 @@ def _scenic_batch(batch: Mapping[str, np.ndarray], num_shards: int) -> dict[str,
 class SystemModule:
     """A `System` with the two methods of a linen module that Scenic's trainer calls.
 
-    What the network returns ("logits" in Scenic) is {"loss": scalar, "terms": {name: scalar}}: our losses look into
-    the batch, so that they are computed here and not in `loss_function`. Their mean over devices, which Scenic takes,
-    is the value of the whole batch.
+    The network's result ("logits" in Scenic) is {"loss": scalar, "terms": {name: scalar}}: our losses read the batch
+    and so are computed here instead of in `loss_function`. Scenic averages them over devices, which gives the value of
+    the whole batch.
     """
 
     def __init__(self, system: System, example: Batch):
         self.system, self.example = system, example
 
     def init(self, rngs: Any, inputs: Array, *, train: bool = False, debug: bool = False) -> Any:
-        """Variables; `inputs` is not looked at, the shapes of a batch are those of the example."""
+        """Initial variables; `inputs` is ignored, because the shapes of a batch are those of the example."""
         key = rngs["params"] if isinstance(rngs, Mapping) else rngs
         return self.system.init(_typed(key), self.example)
 
@@ -182,7 +185,7 @@ class SystemModule:
         self, variables: Mapping[str, Any], inputs: Batch, *, train: bool, mutable: Any = False,
         rngs: Mapping[str, Array] | None = None, debug: bool = False,
     ) -> Any:  # fmt: skip
-        """The loss of a batch, and in training the new state."""
+        """The loss of a batch and, in training, the new state."""
         variables = flax.core.unfreeze(flax.core.freeze(dict(variables)))
         key = _typed(jax.random.key(0) if rngs is None else rngs["dropout"])
         output = self.system.loss(variables, inputs, key, train=train, axis_name=AXIS)
@@ -200,24 +203,24 @@ def _typed(key: Array) -> Array:
 
 
 def system_model() -> type:
-    """The class to give to `scenic.train_lib.classification_trainer.train` as `model_cls`.
+    """Return the `model_cls` for `scenic.train_lib.classification_trainer.train`.
 
     The system is the one in the dataset's `meta_data`. Metrics are its loss and named terms, averaged over devices.
 
     Raises:
-      ScenicError
+      ScenicError: Scenic is not installed.
     """
     find_scenic()
     from scenic.model_lib.base_models.base_model import BaseModel  # type: ignore[import-not-found]
 
     class SystemModel(BaseModel):
-        """A system of this library behind Scenic's `BaseModel`."""
+        """A system of this library as Scenic's `BaseModel`."""
 
         def build_flax_model(self) -> Any:
             return SystemModule(self.dataset_meta_data["system"], self.dataset_meta_data["example"])
 
         def default_flax_model_config(self) -> Any:
-            raise ValueError("Scenic was given no config (None): a system of this library has no default one")
+            raise ValueError("Scenic's config is None, but systems of this library have no default config")
 
         def loss_function(self, logits: Any, batch: Any, model_params: Any = None) -> Array:
             return logits["loss"]

@@ -3,10 +3,10 @@
     state = train(system, TrainSettings(num_steps=1000), OptimizerSettings(), make_batches, workdir,
                   config_text=..., dataset_fingerprint=..., init_batch=...)
 
-In reading order: `settings`, `optimizer` and `schedules`, `step` (the state, and one update of it per device),
-`accumulate`, `parallel` (the only file that handles devices), `checkpoint`, `init_from`, `hooks`, `failure`,
-`interrupt`, `lock`, and `loop`, which puts them together. For evaluation: `load_for_evaluation` gives a checkpoint's
-variables and `make_predictor` spreads a system's `predict` over the devices.
+Modules: `settings`, `optimizer` and `schedules`, `step` (the state and one update of it per device), `accumulate`,
+`parallel` (placement on devices), `checkpoint`, `init_from`, `hooks`, `failure`, `interrupt`, `lock`, and `loop`, which
+combines them. For evaluation, `load_for_evaluation` returns a checkpoint's variables and `make_predictor` runs a
+system's `predict` on all devices.
 """
 
 from hoi_jax.training.checkpoint import load_for_evaluation

@@ -1,14 +1,13 @@
-"""Exact gradient accumulation: micro-batches one after the other, normalised as if they were one batch.
+"""Exact gradient accumulation: micro-batches are processed in turn and normalised as one batch.
 
 Terms of a loss are sums and counts (`losses.terms`). A first pass adds up the counts of all micro-batches of all
-devices; where they depend on labels alone, the network of that pass is dead code to the compiler. The second pass adds
-up every micro-batch's share of the loss, and of its gradient, under these counts. A loss whose terms need more of the
-whole batch than counts, such as class weights that follow it, says what to add up before either
-(`System.batch_sums`).
+devices; if they depend on labels alone, the compiler removes the network from that pass. The second pass adds up each
+micro-batch's share of the loss and of its gradient, given these counts. If terms need more of the whole batch than
+counts, such as class weights computed from it, `System.batch_sums` are added up before both passes.
 
-Exact as long as examples meet in these sums only. A loss that uses the device axis itself (synchronised batch
-statistics) would see one micro-batch at a time and is refused. Every micro-batch starts from the same mutable
-collections, and the new ones are averaged: exact where they are averages.
+Results are exact if examples interact in these sums only. A loss that uses the device axis itself (synchronised batch
+statistics) would see one micro-batch at a time and raises an error. Every micro-batch starts from the same mutable
+collections, and the new ones are averaged, which is exact if they are averages.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from hoi_jax.settings import SettingsError
 from hoi_jax.system import Batch, LossOutput
 
 UPDATE = "all micro-batches of all devices"
-"""The axis that micro-batches are told to average over. Nothing binds it, so that whatever uses it is found out."""
+"""Axis name passed to the loss of micro-batches. It is not bound, so that any use of it raises an error."""
 
 
 class AccumulationError(SettingsError):
@@ -30,10 +29,10 @@ class AccumulationError(SettingsError):
 
 
 def split_batch(batch: Batch, count: int) -> dict[str, Any]:
-    """[b, ...] -> [count, b / count, ...] per field. Raises ValueError when count does not divide b."""
+    """Reshape fields [b, ...] to [count, b / count, ...]. Raises ValueError if b is not a multiple of count."""
     size = len(next(iter(batch.values())))
     if size % count:
-        raise ValueError(f"accumulate is {count}, which does not divide the {size} examples of a device")
+        raise ValueError(f"accumulate is {count}, which does not divide the {size} examples per device")
     return {name: value.reshape((count, size // count) + value.shape[1:]) for name, value in batch.items()}
 
 
@@ -46,16 +45,20 @@ def accumulated_gradients(
     axis_name: str,
     batch_sums: Callable[..., Any] | None = None,
 ) -> tuple[dict[str, Any], Any, Any]:
-    """(shares of the terms' values, new model state, gradients) of this device's batch in `count` micro-batches.
+    """Compute loss and gradients of this device's batch in `count` micro-batches.
 
     Args:
       loss: (params, model state, batch, axis name, batch sums) -> LossOutput.
       batch: [b, ...] per field, b divisible by count.
-      batch_sums: batch -> what the loss needs of the whole batch (`System.batch_sums`), of a part of it.
+      batch_sums: batch -> sums over its examples that the loss needs of the whole batch (`System.batch_sums`).
+
     Returns:
-      Shares and gradients are to be added over devices, the model state averaged.
+      (shares of the terms' values, new model state, gradients); add shares and gradients over devices, and average the
+      model state.
+
     Raises:
-      AccumulationError: the loss averages over devices itself. ValueError: count does not divide b.
+      AccumulationError: the loss uses the device axis.
+      ValueError: b is not a multiple of count.
     """
     micro = split_batch(batch, count)
 
@@ -66,8 +69,8 @@ def accumulated_gradients(
             if UPDATE not in str(error):
                 raise
             raise AccumulationError(
-                "train.accumulate: the loss needs the whole batch at once, as synchronised batch statistics do, and "
-                "micro-batches are seen one after the other"
+                "train.accumulate: the loss needs the whole batch at once, for example for synchronised batch "
+                "statistics, and cannot be computed on micro-batches; set accumulate to 1"
             ) from error
 
     def share(params: Any, part: Batch, counts: Mapping[str, Any]) -> tuple[Any, tuple[dict[str, Any], Any]]:

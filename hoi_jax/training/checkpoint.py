@@ -1,7 +1,7 @@
-"""Checkpoints with Orbax: written in the background, whole or not at all, readable on any number of devices.
+"""Checkpoints with Orbax, written atomically in the background and readable on any number of devices.
 
-A checkpoint is host arrays (one copy, whatever the devices) and a JSON part: config text, dataset fingerprint, position
-in the data, metrics. Layout: `workdir/checkpoints/<step>/{state,meta}`.
+A checkpoint consists of host arrays (one copy, whatever the number of devices) and a JSON part: config text, dataset
+fingerprint, position in the data, metrics. Layout: `workdir/checkpoints/<step>/{state,meta}`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from hoi_jax.training.step import TrainState
 
 
 def _to_saved(state: TrainState) -> dict[str, Any]:
-    """Plain nested dicts; the optimiser's named tuples become a flat dict by path, so no class is stored."""
+    """Convert a state to plain nested dicts; named tuples of the optimizer become a flat dict by path."""
     optimiser = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(state.opt_state)}
     saved = {
         "step": state.step,
@@ -35,7 +35,7 @@ def _to_saved(state: TrainState) -> dict[str, Any]:
         "ema_params": state.ema_params,
         "key": state.key,
     }
-    # Orbax cannot tell an empty dict from an absent one; neither is written.
+    # Orbax does not distinguish an empty dict from a missing one, so empty ones are not written.
     return {name: tree for name, tree in saved.items() if jax.tree.leaves(tree)}
 
 
@@ -47,23 +47,23 @@ def _from_saved(saved: dict[str, Any], like: TrainState, where: str) -> TrainSta
         name = path_name(path)
         value = flat.pop(name, None)
         if value is None:
-            raise CheckpointError(f"{where}: {name!r} is not in the checkpoint")
+            raise CheckpointError(f"{where}: {name!r} is missing in the checkpoint")
         if value.shape != leaf.shape or value.dtype != leaf.dtype:
             raise CheckpointError(
-                f"{where}: {name!r} is {value.dtype}{value.shape}, the model has {leaf.dtype}{leaf.shape}"
+                f"{where}: {name!r} is {value.dtype}{value.shape}, but {leaf.dtype}{leaf.shape} in the model"
             )
         return value
 
     restored = jax.tree_util.tree_map_with_path(take, expected)
     if flat:
-        raise CheckpointError(f"{where}: {sorted(flat)[:5]} are in the checkpoint and not in the model")
+        raise CheckpointError(f"{where}: {sorted(flat)[:5]} are in the checkpoint but not in the model")
     optimiser = restored.pop("opt_state", {})
     opt_state = jax.tree_util.tree_map_with_path(lambda p, _: optimiser[path_name(p)], like.opt_state)
     return like.replace(opt_state=opt_state, healthy=np.ones((), bool), **restored)
 
 
 def goodness(metrics: dict[str, float], name: str | None, mode: str) -> float:
-    """Larger is better; a checkpoint without the metric, or with NaN, is worse than any other."""
+    """Rank of a checkpoint, larger is better; without the metric, or with NaN, it is lower than any other."""
     value = metrics.get(name or "", math.nan)
     return -math.inf if math.isnan(value) else -value if mode == "min" else value
 
@@ -71,7 +71,7 @@ def goodness(metrics: dict[str, float], name: str | None, mode: str) -> float:
 class Checkpoints:
     """The checkpoints of one workdir, for its writer.
 
-    Opening it clears away what a killed run left half-written.
+    Creating it removes incomplete checkpoints left by a killed run.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], settings: TrainSettings):
@@ -92,17 +92,19 @@ class Checkpoints:
         return goodness(metrics, self._metric, self._mode)
 
     def latest_step(self) -> int | None:
-        """Step of the newest whole checkpoint."""
+        """Step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, metadata: Metadata) -> None:
-        """Starts writing a host state; returns before it is on disk. A step that is already saved is left alone.
+        """Start to write a host state in the background. A step that is already saved is skipped.
 
-        The arrays must not change until `wait` (give copies). Raises CheckpointError for a state that is not healthy
-        and for metrics that lack the configured best metric.
+        The arrays must not change until `wait` returns (pass copies).
+
+        Raises:
+          CheckpointError: the state is not healthy, or the metrics do not contain the configured best metric.
         """
         if not bool(state.healthy):
-            raise CheckpointError(f"step {metadata.step}: the state holds non-finite values and is not saved")
+            raise CheckpointError(f"step {metadata.step}: the state has non-finite values and is not saved")
         if metadata.step in self._manager.all_steps():
             return
         metrics = metadata.metrics
@@ -119,9 +121,10 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState, step: int | None = None) -> tuple[TrainState, Metadata]:
-        """The newest (or given) checkpoint as host arrays in the structure of `like`.
+        """Read the newest (or given) checkpoint as host arrays in the structure of `like`.
 
-        Raises CheckpointError when there is none or when it does not fit `like`, naming the array.
+        Raises:
+          CheckpointError: there is none, or it does not fit `like`; the message names the array.
         """
         step = self.latest_step() if step is None else step
         if step is None:
@@ -130,12 +133,12 @@ class Checkpoints:
         return _from_saved(saved, like, f"{self.folder}/{step}"), _metadata(meta)
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises what went wrong while writing."""
+        """Wait until everything is on disk. Raises errors that occurred while writing."""
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
 
     def close(self) -> None:
-        """Waits and releases Orbax's threads."""
+        """Wait, then release Orbax's threads."""
         self._manager.close()
 
 
@@ -145,7 +148,7 @@ def _manager(folder: Path, **options: Any) -> ocp.CheckpointManager:
 
 
 def _read(manager: ocp.CheckpointManager, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All arrays as NumPy, wherever and on however many devices they were saved."""
+    """(arrays as NumPy, JSON part), for any number of devices at the time of saving."""
     tree = manager.item_metadata(step)["state"].tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     restored = manager.restore(
@@ -160,16 +163,16 @@ def _metadata(meta: dict[str, Any]) -> Metadata:
 
 
 def check_same_run(metadata: Metadata, config_text: str, dataset_fingerprint: str) -> None:
-    """Raises CheckpointError naming the config lines or the fingerprint in which a resumed run differs."""
+    """Raise CheckpointError if a resumed run has a different config or dataset; the message shows the difference."""
     if metadata.config_text != config_text:
         lines = difflib.unified_diff(
             metadata.config_text.splitlines(), config_text.splitlines(), "checkpoint", "now", n=0, lineterm=""
         )
         changed = "\n".join(line for line in lines if not line.startswith("@@"))
-        raise CheckpointError(f"the workdir holds a run with another configuration:\n{changed}")
+        raise CheckpointError(f"the workdir contains a run with a different config:\n{changed}")
     if metadata.dataset_fingerprint != dataset_fingerprint:
         raise CheckpointError(
-            f"the workdir holds a run on another dataset: fingerprint {metadata.dataset_fingerprint!r}, "
+            f"the workdir contains a run on a different dataset: fingerprint {metadata.dataset_fingerprint!r}, "
             f"now {dataset_fingerprint!r}"
         )
 
@@ -177,13 +180,14 @@ def check_same_run(metadata: Metadata, config_text: str, dataset_fingerprint: st
 def load_for_evaluation(
     workdir: str | os.PathLike[str], which: str | int = "best"
 ) -> tuple[dict[str, Any], str, Metadata]:
-    """Variables to predict with (averaged parameters if kept), the config text, and the JSON part, of a checkpoint.
+    """(variables for prediction, with averaged parameters if kept; config text; metadata) of a checkpoint.
 
     Args:
-      workdir: of a run, or an exported checkpoint (`exported`) or the name of one, whatever `which` says.
-      which: "last", "best" (by the metric the run was told to rank by; the newest one when it had none), or a step.
+      workdir: workdir of a run, or an exported checkpoint (`exported`) or its name, for which `which` is ignored.
+      which: "last", "best" (by the run's `best_metric`; the newest one if it has none), or a step.
+
     Raises:
-      CheckpointError: when there is no such checkpoint, listing those there are.
+      CheckpointError: there is no such checkpoint; the message lists the existing ones.
       io.DataError: an exported checkpoint is damaged, or there is none of this name.
     """
     workdir = find_folder(workdir)
@@ -203,7 +207,7 @@ def load_for_evaluation(
 
 
 def stored_config(workdir: str | os.PathLike[str]) -> str:
-    """Config of a run or an exported checkpoint as JSON text. Raises as `load_for_evaluation`."""
+    """Config of a run or an exported checkpoint as JSON text. Raises the errors of `load_for_evaluation`."""
     workdir = find_folder(workdir)
     if exported.is_exported(workdir):
         return exported.exported_config(workdir)
@@ -233,5 +237,5 @@ def _choose(manager: ocp.CheckpointManager, which: str | int, folder: Path) -> i
                 ranked.append((goodness(meta["metrics"], meta["best_metric"], meta["best_mode"]), step))
         return max(ranked)[1] if ranked else steps[-1]
     if not str(which).isdigit() or int(which) not in steps:
-        raise CheckpointError(f"{folder}: no checkpoint {which!r}; there are {steps}, 'best' and 'last'")
+        raise CheckpointError(f"{folder}: no checkpoint {which!r}; available are {steps}, 'best' and 'last'")
     return int(which)

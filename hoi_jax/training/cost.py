@@ -1,4 +1,4 @@
-"""Operation and memory counts of programs, from shapes: nothing is computed, and compilation is optional."""
+"""Operation and memory counts of programs, from shapes alone; nothing is executed, and compilation is optional."""
 
 import dataclasses
 import math
@@ -18,15 +18,16 @@ from hoi_jax.training.step import AXIS, make_loss, make_state, make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """One training step on one device.
+    """Cost of one training step on one device.
 
     Attributes:
-      parameters: numbers in `params`. flops: as `count_flops` counts.
-      state_bytes: parameters, slots of the optimiser and the rest of the training state.
-      stored_bytes: arrays of the forward pass that its gradient reads, each once. The compiler frees and fuses some of
-        them, and needs room for results on the way: a figure to plan with, not a peak.
-      planned_bytes: what the compiler sets aside for loss and gradient beside arguments and results, on the device at
-        hand; None when it was not asked. CPUs compute bfloat16 in float32 buffers; an accelerator needs less.
+      parameters: number of parameters.
+      flops: operations, counted by `count_flops`.
+      state_bytes: size of parameters, optimizer state and the rest of the training state.
+      stored_bytes: size of the arrays of the forward pass that its gradient reads. The compiler frees and fuses some of
+        them and needs memory for intermediate results, so this is an estimate for planning, not the peak.
+      planned_bytes: memory that the compiler allocates for loss and gradient in addition to arguments and results, on
+        the current device; None if not compiled. CPUs use float32 buffers for bfloat16; an accelerator needs less.
     """
 
     parameters: int
@@ -44,9 +45,9 @@ def step_cost(
     *,
     compiled: bool = False,
 ) -> StepCost:
-    """The cost of a step with all of `batch` on one device, whose memory holds one of `accumulate` parts at a time.
+    """The cost of a step with all of `batch` on one device, in `accumulate` micro-batches.
 
-    With `compiled`, loss and gradient are compiled too (minutes for large images), and never run.
+    With `compiled`, loss and gradient are also compiled (minutes for large images), but not run.
     """
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch.items()}
     part = {name: jax.ShapeDtypeStruct((x.shape[0] // accumulate, *x.shape[1:]), x.dtype) for name, x in shapes.items()}
@@ -74,7 +75,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _residuals(loss: Callable[..., Any]) -> Callable[..., list[jax.Array]]:
-    """Values that the backward pass of `loss` stores, besides its arguments."""
+    """Return a function that gives the values stored for the backward pass of `loss`, without its arguments."""
 
     def residuals(params: Any, *rest: Any) -> list[jax.Array]:
         _, backward, _ = jax.vjp(lambda params: loss(params, *rest), params, has_aux=True)
@@ -88,22 +89,22 @@ def _residuals(loss: Callable[..., Any]) -> Callable[..., list[jax.Array]]:
 def _planned(loss: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
     plan = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*arguments).compile().memory_analysis()
     if plan is None:
-        raise RuntimeError("the compiler of this device does not say how much memory it sets aside")
+        raise RuntimeError("the compiler of this device does not report how much memory it allocates")
     return plan.temp_size_in_bytes
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the convolutions and matrix products in one call of `function`.
 
-    A multiplication and its addition are two operations; papers of the field often count them as one. Everything else
-    (sums, activations, boxes) is left out, as there. Zeros that stand between the rows of a strided convolution's
-    gradient are not counted, those of its padding are; nor is what nobody reads, such as the rest of the pass in which
-    accumulation looks for its counts. A loop counts as often as it runs; one that ends by its values (suppression,
-    matching) counts once, and of the branches of a condition the largest.
+    A multiplication and its addition are two operations; papers often count them as one. Other operations (sums,
+    activations, boxes) are not counted, as in papers. In the gradient of a strided convolution, zeros between rows are
+    not counted, but zeros of its padding are. Operations with unused results, such as the network in accumulation's
+    first pass, are not counted. The body of a loop is counted once per iteration; that of a loop with data-dependent
+    length (suppression, matching) once. Of the branches of a condition the largest is counted.
 
     Args:
-      function: may use the axis of devices, which has one of them here.
-      args: arrays, or `jax.ShapeDtypeStruct`s in their place.
+      function: it may use the device axis, which has size one here.
+      args: arrays or `jax.ShapeDtypeStruct`s.
 
     >>> import jax.numpy as jnp
     >>> count_flops(lambda a, b: a @ b, jnp.zeros((2, 3)), jnp.zeros((3, 4)))
@@ -130,7 +131,7 @@ def _of_equation(equation: JaxprEqn) -> int:
 
 
 def _inside(values: Any) -> Iterator[Jaxpr]:
-    """The programs among an equation's parameters."""
+    """The jaxprs among an equation's parameters."""
     for value in values:
         if isinstance(value, ClosedJaxpr):
             yield value.jaxpr

@@ -1,8 +1,8 @@
 """Exported checkpoints: small folders without optimizer state, accepted wherever a workdir is.
 
 `params.safetensors` has all variables by name ("params/..."), `config.json` the config, `manifest.json` step, metrics
-and the fingerprint of the training records. `python -m hoi_jax.commands.export` makes such a folder, with the run's log
-beside it.
+and the fingerprint of the training records. `python -m hoi_jax.commands.export` writes such a folder, including the
+run's log.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ __all__ = ["is_exported", "load_exported", "write_exported"]
 
 
 class CheckpointError(RuntimeError):
-    """No usable checkpoint, or one of another run."""
+    """There is no usable checkpoint, or it is from a different run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Metadata:
     """The JSON part of a checkpoint.
 
     Attributes:
-      step: completed updates; data_position: the next batch to read.
-      metrics: of the evaluation at this step, {} without one.
+      step: number of completed updates.
+      data_position: index of the next batch.
+      metrics: metrics of the evaluation at this step, {} without one.
     """
 
     step: int
@@ -45,10 +46,10 @@ class Metadata:
 def write_exported(
     folder: str | os.PathLike[str], variables: dict[str, Any], metadata: Metadata, *, half: bool = False
 ) -> int:
-    """Writes what `load_for_evaluation` gave. Returns the bytes of the weights.
+    """Write variables and metadata, as returned by `load_for_evaluation`. Returns the size of the weights in bytes.
 
     Args:
-      half: store float32 numbers with 16 bits: half the size, three digits; they are read as float32.
+      half: store float32 numbers in 16 bits (half the size, three digits); they are read as float32.
     """
     folder = Path(folder)
 
@@ -59,7 +60,7 @@ def write_exported(
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     size = io.write_safetensors_atomic(folder / WEIGHTS, {path_name(p): stored(x) for p, x in leaves})
     values = dataclasses.asdict(metadata)
-    # JSON has no NaN: what could not be measured is left out.
+    # JSON has no NaN, so undefined metrics are left out.
     values["metrics"] = {name: value for name, value in metadata.metrics.items() if math.isfinite(value)}
     io.write_bytes_atomic(folder / CONFIG, values.pop("config_text").encode())
     io.write_json_atomic(folder / MANIFEST, values)
@@ -67,18 +68,18 @@ def write_exported(
 
 
 def exported_config(folder: str | os.PathLike[str]) -> str:
-    """The config text alone. Raises io.DataError where it is missing, or not the one that was exported."""
+    """The config text. Raises io.DataError if the file is missing or was changed after the export."""
     if changed := changed_files(Path(folder), only=(CONFIG,)):
         raise io.CorruptFileError("; ".join(changed))
     return io.read_text_bytes(Path(folder) / CONFIG).decode()
 
 
 def load_exported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str, Metadata]:
-    """Variables, config text and metadata, as `load_for_evaluation` gives them.
+    """(variables, config text, metadata), as from `load_for_evaluation`.
 
     Raises:
-      CheckpointError: the manifest does not fit; io.DataError: a file is missing, damaged, or not the one that was
-        exported, where the folder has digests.
+      CheckpointError: the manifest is not that of an exported checkpoint.
+      io.DataError: a file is missing, damaged or, if the folder has digests, changed after the export.
     """
     folder = Path(folder)
     if changed := changed_files(folder, only=(WEIGHTS, CONFIG, MANIFEST)):

@@ -1,4 +1,4 @@
-"""Handling of non-finite values: location, a dump of the batch, and an error."""
+"""Handling of non-finite values: their location, a dump of the batch, and an error."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -20,13 +20,13 @@ class NonFiniteError(FloatingPointError):
     """A loss, gradient, parameter or statistic became NaN or infinite.
 
     Attributes:
-      step: number of the update that was refused (1-based, as in the logs).
-      where: the first non-finite object, e.g. "loss term 'verbs'" or "layer 'encoder/dense'".
-      batch_path: npz with this process's part of the batch.
+      step: number of the update that was not applied (1-based, as in the logs).
+      where: the first non-finite object, such as "loss term 'verbs'" or "layer 'encoder/dense'".
+      batch_path: npz file with this process's part of the batch.
     """
 
     def __init__(self, step: int, where: str, batch_path: Path, details: str):
-        super().__init__(f"step {step}: {where} is not finite; {details}. The batch is in {batch_path}")
+        super().__init__(f"step {step}: {where} is not finite; {details}. The batch was saved to {batch_path}")
         self.step, self.where, self.batch_path = step, where, batch_path
 
 
@@ -37,7 +37,7 @@ class _FoundLayer(Exception):
 
 def _is_nonfinite(tree: Any) -> bool:
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.core.Tracer):  # inside scan or jit: the layer around it will tell
+        if isinstance(leaf, jax.core.Tracer):  # inside scan or jit; the enclosing layer is checked instead
             return False
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and not bool(jnp.all(jnp.isfinite(leaf))):
             return True
@@ -47,14 +47,14 @@ def _is_nonfinite(tree: Any) -> bool:
 def first_nonfinite_layer(
     system: System, variables: Mapping[str, Any], batch: Mapping[str, np.ndarray], key: jax.Array
 ) -> str | None:
-    """Runs the loss forward, uncompiled, and returns the path of the first module with a non-finite output.
+    """Run the loss, uncompiled, and return the path of the first module with a non-finite output.
 
-    None when every module's output is finite (the fault lies in the loss itself or in the backward pass).
+    The result is None if the outputs of all modules are finite (the cause is in the loss itself or the backward pass).
     """
 
     def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         out = call(*args, **kwargs)
-        # setup() and the like return None; inner modules return before outer ones, so the first found is the deepest.
+        # Methods such as setup() return None. Inner modules return before outer ones, so the first found is innermost.
         if _is_nonfinite(out) and not _is_nonfinite((args, kwargs)):
             raise _FoundLayer("/".join(context.module.path) or type(context.module).__name__)
         return out
@@ -69,7 +69,7 @@ def first_nonfinite_layer(
 
 
 def nonfinite_names(report: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """{"loss": [...], "gradient": [...], ...}: what was flagged, kinds in the order of computation."""
+    """Non-finite names by kind, {"loss": [...], "gradient": [...], ...}, in the order of computation."""
     order = ("loss", "gradient", "updated parameter", "model state")
     found = {kind: [name for name, bad in report[kind].items() if bool(bad)] for kind in order}
     return {kind: names for kind, names in found.items() if names}
@@ -83,7 +83,7 @@ def stop_on_nonfinite(
     workdir: Path,
     process: int,
 ) -> NonFiniteError:
-    """Saves the batch and makes the error to raise; `state` is the last good one, on the host."""
+    """Save the batch and return the error to raise; `state` is the last good one, on the host."""
     step = int(state.step) + 1
     buffer = BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in batch.items()}

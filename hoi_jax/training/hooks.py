@@ -1,4 +1,4 @@
-"""Objects that watch a run: log files, the progress line, the profiler."""
+"""Hooks of a training run: log files, progress line, profiler."""
 
 import dataclasses
 import json
@@ -18,10 +18,12 @@ class StepInfo:
     """One finished, finite step.
 
     Attributes:
-      step: 1-based number of the update; total_steps: of the run.
+      step: 1-based number of the update.
+      total_steps: number of updates of the run.
       metrics: "loss", "loss/<term>", "gradient_norm", "learning_rate".
-      images: examples of all processes; seconds: since the previous step was done; wait: of these, spent
-        waiting for data.
+      images: number of examples of all processes.
+      seconds: time since the end of the previous step.
+      wait: seconds of these that were spent waiting for data.
     """
 
     step: int
@@ -33,29 +35,29 @@ class StepInfo:
 
 
 class Hook:
-    """Base of hooks: every method does nothing. Hooks run in the first process only."""
+    """Base class of hooks, with empty methods. Hooks run in the first process only."""
 
     def start(self, step: int, total_steps: int) -> None:
-        """Training begins after `step` completed updates."""
+        """Called when training begins, after `step` completed updates."""
 
     def before_step(self, step: int) -> None:
-        """The update number `step` (1-based) is about to be dispatched."""
+        """Called before update number `step` (1-based) is dispatched."""
 
     def after_step(self, info: StepInfo) -> None:
-        """An update was found finite. May come one update late, but always before a checkpoint of its step."""
+        """Called when an update is known to be finite, up to one update late but before a checkpoint of its step."""
 
     def after_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """An evaluation after `step` updates."""
+        """Called after an evaluation, after `step` updates."""
 
     def close(self) -> None:
-        """Training ended, in whatever way."""
+        """Called when training ends, also by an error."""
 
 
 class JsonLinesHook(Hook):
-    """`workdir/metrics.jsonl`: one line per logged step or evaluation, nothing that depends on time.
+    """Writer of `workdir/metrics.jsonl`, with one line per logged step or evaluation, without timings.
 
-    On start, lines of steps after the restored one are dropped, so that a resumed run's file ends up byte for byte as
-    an uninterrupted run's. Lines are on disk before the checkpoint of their step is begun.
+    On start, lines of steps after the restored one are removed, so that the file of a resumed run is byte-identical to
+    that of an uninterrupted one. Lines are on disk before the checkpoint of their step is started.
     """
 
     def __init__(self, workdir: Path, every: int):
@@ -66,7 +68,7 @@ class JsonLinesHook(Hook):
         kept = b""
         if self.path.exists():
             for line in self.path.read_bytes().splitlines(keepends=True):
-                # A line cut short by a kill belongs to a step after the checkpoint, as do all behind it.
+                # A truncated line, left by a killed run, and all lines after it are of steps after the checkpoint.
                 if not line.endswith(b"\n") or json.loads(line)["step"] > step:
                     break
                 kept += line
@@ -93,7 +95,7 @@ class JsonLinesHook(Hook):
 
 
 class _Window:
-    """Sums of steps since the last report."""
+    """Sums over the steps since the last report."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -110,7 +112,7 @@ class _Window:
 
 
 class TensorBoardHook(Hook):
-    """Event files under `workdir/tensorboard`, with images/s and data-wait share."""
+    """Writer of event files in `workdir/tensorboard`, with images/s and the share of time spent waiting for data."""
 
     def __init__(self, workdir: Path, every: int):
         self._folder, self._every = workdir / "tensorboard", every
@@ -118,7 +120,7 @@ class TensorBoardHook(Hook):
         self._window = _Window()
 
     def start(self, step: int, total_steps: int) -> None:
-        # `purge_step`: TensorBoard hides what files of before the restart say about later steps.
+        # With `purge_step`, TensorBoard hides later steps of event files from before the restart.
         self._writer = SummaryWriter(str(self._folder), purge_step=step + 1, flush_secs=5)
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -142,9 +144,9 @@ class TensorBoardHook(Hook):
 
 
 class ProgressHook(Hook):
-    """A line on stderr: step, loss and its terms, images/s, share of waiting for data, time left.
+    """Progress line on stderr: step, loss and its terms, images/s, share of time waiting for data, time left.
 
-    On a terminal the line rewrites itself twice a second; elsewhere a new one comes every `seconds`.
+    On a terminal the line is updated twice a second; otherwise a new one is printed every `seconds`.
     """
 
     def __init__(self, stream: IO[str] | None = None, seconds: float = 10.0):
@@ -161,7 +163,7 @@ class ProgressHook(Hook):
 
     def after_step(self, info: StepInfo) -> None:
         now = time.monotonic()
-        if self._begun is None:  # the first step compiles: its time says nothing about the others
+        if self._begun is None:  # the first step includes compilation and is not counted
             self._begun, self._first = info.step, now
         else:
             self._window.add(info)
@@ -181,7 +183,7 @@ class ProgressHook(Hook):
 
 
 def progress_text(info: StepInfo, rates: Mapping[str, float], seconds_left: float) -> str:
-    """One line for people."""
+    """Text of the progress line."""
     terms = "  ".join(
         f"{name.removeprefix('loss/')} {value:.4f}" for name, value in info.metrics.items() if name.startswith("loss")
     )
@@ -196,7 +198,7 @@ def progress_text(info: StepInfo, rates: Mapping[str, float], seconds_left: floa
 
 
 class ProfilerHook(Hook):
-    """A `jax.profiler` trace of the updates `first` to `last` under `workdir/profile`."""
+    """Writer of a `jax.profiler` trace of updates `first` to `last` in `workdir/profile`."""
 
     def __init__(self, workdir: Path, first: int, last: int):
         self._folder, self._first, self._last = workdir / "profile", first, last

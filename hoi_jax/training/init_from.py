@@ -17,19 +17,19 @@ from hoi_jax.training.settings import InitFromSettings
 
 
 class InitFromError(ValueError):
-    """Nothing could be loaded, or, when strict, not everything; or what never changes was not loaded at all."""
+    """No parameter could be loaded or, if strict, not all; or frozen parameters were not loaded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InitReport:
-    """Names ("params/backbone/conv1/kernel") by fate; `str()` is the text to print.
+    """Names ("params/backbone/conv1/kernel") by outcome; `str()` gives the text to print.
 
     Attributes:
-      loaded: taken over.
-      missing: included here, absent in the source.
-      unfit: included and present, of another shape (with both shapes).
+      loaded: replaced by the source's values.
+      missing: included, but not in the source.
+      unfit: included, but with a different shape in the source (both shapes are given).
       excluded: matched by no include pattern.
-      unused: in the source only.
+      unused: only in the source.
     """
 
     source: str
@@ -49,18 +49,18 @@ class InitReport:
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a/b/c": leaf}."""
+    """Flatten nested variables to {"a/b/c": leaf}."""
     return {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(dict(variables))}
 
 
 def merge(
     variables: Mapping[str, Any], source: Mapping[str, np.ndarray], settings: InitFromSettings
 ) -> tuple[dict[str, Any], InitReport]:
-    """Replaces leaves of `variables` by those of the flat `source` with the same (renamed) name and shape.
+    """Replace leaves of `variables` by those of the flat `source` with the same (renamed) name and shape.
 
     Raises:
-      InitFromError: when nothing was loaded; when two source names become one; when `strict` and something included
-        is missing or does not fit.
+      InitFromError: no leaf was loaded; two source names are renamed to the same one; or, with `strict`, an included
+        leaf is missing in the source or has a different shape.
     """
     renamed: dict[str, np.ndarray] = {}
     for name, value in source.items():
@@ -92,14 +92,14 @@ def merge(
     unused = tuple(name for name in renamed if name not in used)
     report = InitReport(settings.path, **{k: tuple(v) for k, v in fates.items()}, unused=unused)
     if not report.loaded:
-        raise InitFromError(f"nothing was loaded\n{report}")
+        raise InitFromError(f"no parameter was loaded\n{report}")
     if settings.strict and (report.missing or report.unfit):
-        raise InitFromError(f"strict, and not everything fits\n{report}")
+        raise InitFromError(f"strict is True, but not all included parameters were loaded\n{report}")
     return merged, report
 
 
 def init_from(variables: Mapping[str, Any], settings: InitFromSettings) -> tuple[dict[str, Any], InitReport]:
-    """`merge` with the file or workdir that the settings name. Raises DataError or CheckpointError for a bad source."""
+    """`merge` with the file or workdir in the settings. Raises DataError or CheckpointError if it cannot be read."""
     path = Path(settings.path)
     if path.suffix in WEIGHT_ENDINGS or path.is_file():
         source: Mapping[str, Any] = read_state(path)
@@ -111,16 +111,16 @@ def init_from(variables: Mapping[str, Any], settings: InitFromSettings) -> tuple
 def check_frozen_are_loaded(
     system: System, frozen: Any, first: Mapping[str, Any], loaded: Mapping[str, Any], *, named: int = 3
 ) -> None:
-    """Refuses a run whose frozen parameters are still the random numbers that they were drawn as.
+    """Check that frozen parameters, and stored statistics of parts that the system freezes, were loaded.
 
     Args:
-      frozen: tree of bools like the parameters. first, loaded: variables as drawn, and after `init_from`; a leaf that
-        nothing replaced is the same object in both.
-      named: how many names the message lists.
+      frozen: tree of bools like the parameters.
+      first, loaded: variables as initialised, and after `init_from`; leaves that were not replaced are the same object.
+      named: maximum number of names in the message.
 
     Raises:
-      InitFromError: naming the parameters, and how weights for them are made (`System.start_from`). Stored statistics
-        of the parts that the system freezes count as well.
+      InitFromError: some were not loaded; the message names them and explains how to obtain weights
+        (`System.start_from`).
     """
     stays = {f"params/{name}" for name, stop in flatten(frozen).items() if stop}
     patterns = [re.compile(pattern) for pattern in system.frozen]
@@ -133,6 +133,6 @@ def check_frozen_are_loaded(
         missing.sort(key=lambda name: not name.startswith("params/"))
         rest = f" and {len(missing) - named} more" if len(missing) > named else ""
         raise InitFromError(
-            f"{len(missing)} arrays never change in this training, and no train.init_from loads them, so that they "
+            f"{len(missing)} arrays are frozen in this training and not loaded by train.init_from, so they "
             f"would stay random: {', '.join(missing[:named])}{rest}. {system.start_from}".strip()
         )

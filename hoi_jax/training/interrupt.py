@@ -1,4 +1,4 @@
-"""Graceful interruption: Ctrl-C and SIGTERM finish the step, save and exit."""
+"""Graceful interruption: on Ctrl-C and SIGTERM, finish the step, save and exit."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 
 
 class TrainingInterrupted(SystemExit):
-    """The run was asked to stop and has saved; exits with 128 + signal number unless caught."""
+    """The run was interrupted and has saved; the process exits with 128 + signal number unless this is caught."""
 
     def __init__(self, message: str, code: int):
         super().__init__(code)
@@ -24,7 +24,7 @@ class TrainingInterrupted(SystemExit):
 class InterruptGuard:
     """Context manager that turns the first SIGINT or SIGTERM into a request; a second one interrupts at once.
 
-    Outside the main thread, where Python allows no signal handlers, it never asks for anything.
+    Outside the main thread, where Python allows no signal handlers, it has no effect.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class InterruptGuard:
             signal.signal(number, handler)
 
     def requested(self, step: int, every: int) -> int | None:
-        """The signal that asks this run to stop, or None.
+        """Number of the signal received by this run, or None.
 
-        With several processes they must stop at the same step: they ask one another, at multiples of `every` only.
+        Several processes must stop at the same step, so they exchange requests, at multiples of `every` steps only.
         """
         if jax.process_count() == 1:
             return self.signal

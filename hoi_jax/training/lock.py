@@ -1,4 +1,4 @@
-"""One writer per workdir."""
+"""A lock that allows one writer per workdir."""
 
 import fcntl
 import json
@@ -15,11 +15,11 @@ class WorkdirLockedError(RuntimeError):
 class WorkdirLock:
     """Context manager that holds `workdir/.lock` for this process.
 
-    The lock belongs to the open file, so the system drops it when the process ends in whatever way, SIGKILL too: a file
-    left by a dead process is no obstacle. Its text (process, host) only serves the message of whoever is refused.
+    The lock belongs to the open file, so the operating system releases it when the process ends in any way, including
+    SIGKILL; a file left by a dead process does not matter. Its text (process, host) is used in the error message only.
 
     Raises:
-      WorkdirLockedError: on entry, naming the process and host that hold the lock.
+      WorkdirLockedError: on entry, if another process holds the lock; the message names the process and host.
     """
 
     def __init__(self, workdir: str | os.PathLike[str]):
@@ -35,7 +35,7 @@ class WorkdirLock:
             holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise WorkdirLockedError(
-                f"{self.path.parent} is being written by another run ({holder or 'unknown'}); "
+                f"{self.path.parent} is in use by another run ({holder or 'unknown'}); "
                 "wait for it, stop it, or choose another workdir"
             ) from error
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
@@ -47,7 +47,7 @@ class WorkdirLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The file stays: removing it would let a waiting process lock a name that is gone.
+        # The file is not removed, because a waiting process could then lock a file that no longer has a name.
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

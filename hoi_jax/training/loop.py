@@ -1,4 +1,4 @@
-"""The training loop: data in, steps dispatched, reports read one step late, checkpoints of good states only."""
+"""The training loop, with step reports read one step late and checkpoints of finite states only."""
 
 import dataclasses
 import os
@@ -37,7 +37,7 @@ MakeBatches = Callable[[int], Iterator[HostBatch]]
 
 
 class DataEndedError(RuntimeError):
-    """The data stopped before the run did."""
+    """The data ended before the last step."""
 
 
 @dataclasses.dataclass
@@ -52,7 +52,7 @@ class _Pending:
 
 @dataclasses.dataclass
 class _Run:
-    """State of the loop. `state` is on the devices."""
+    """State of the loop; `state` is on the devices."""
 
     system: System
     settings: TrainSettings
@@ -68,7 +68,7 @@ class _Run:
     last_done: float = 0.0
 
     def settle(self) -> None:
-        """Reads the report of the step in flight. Raises NonFiniteError."""
+        """Read the report of the dispatched step. Raises NonFiniteError."""
         if self.pending is None:
             return
         pending, self.pending = self.pending, None
@@ -92,7 +92,7 @@ class _Run:
             hook.after_step(info)
 
     def save(self, metrics: Mapping[str, float]) -> None:
-        """Begins a checkpoint of the current state; the caller has settled."""
+        """Start to write a checkpoint of the current state; call `settle` first."""
         metadata = Metadata(self.step, self.step, self.config_text, self.dataset_fingerprint, dict(metrics))
         self.checkpoints.save(self.parallel.unreplicate(self.state), metadata)
 
@@ -112,30 +112,36 @@ def train(
     load_variables: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainState:
-    """Trains to `settings.num_steps`, going on from the workdir's newest checkpoint if it has one.
+    """Train up to `settings.num_steps`, resuming from the workdir's newest checkpoint if there is one.
 
     Args:
-      make_batches: start step -> host batches of this process from that step on, [b, ...] per field, b the same for
-        every batch and process.
-      config_text, dataset_fingerprint: stored; a resumed run must have the same.
-      init_batch: any batch; only its shapes are used, to make the first variables.
+      make_batches: start step -> host batches of this process from that step on, [b, ...] per field, where b is the
+        same for every batch and process.
+      config_text, dataset_fingerprint: stored in checkpoints; they must be the same when a run is resumed.
+      init_batch: any batch; only its shapes are used, to initialise the variables.
       evaluate: (step, predict) -> metrics; `predict` maps a host batch to host predictions with the current
         (averaged, if kept) parameters. Called every `evaluate_every` steps and at the end.
-      hooks: beside the log files, the progress line and the profiler.
-      load_variables: changes the first variables of a fresh run (pretrained weights), before `init_from`; whoever
-        gives it answers for what is in frozen parameters.
-      log: takes the report of `init_from` and what becomes of an interrupted run.
+      hooks: hooks in addition to log files, progress line and profiler.
+      load_variables: changes the initial variables of a new run (pretrained weights), before `init_from`. With it,
+        frozen parameters are not checked to be loaded.
+      log: receives the report of `init_from` and the message about an interruption.
+
     Returns:
-      The final state on the host (NumPy).
+      the final state on the host (NumPy).
+
     Raises:
-      WorkdirLockedError, CheckpointError (another run's workdir), RuleError, NonFiniteError, DataEndedError;
-      InitFromError (a source does not fit, or frozen parameters would stay random);
-      TrainingInterrupted (a SystemExit) after SIGINT or SIGTERM, when everything is saved.
+      WorkdirLockedError: another process writes to the workdir.
+      CheckpointError: the workdir contains a different run.
+      InitFromError: a source does not fit, or frozen parameters would stay random.
+      RuleError: a parameter matches no rule, or a rule no parameter.
+      NonFiniteError: a loss, gradient or parameter is not finite.
+      DataEndedError: the data ended before the last step.
+      TrainingInterrupted: (a SystemExit) SIGINT or SIGTERM was received; everything is saved.
     """
     if not settings.num_steps:
-        raise ValueError("num_steps is 0: turn num_epochs into steps first (`schedules.in_steps`)")
+        raise ValueError("num_steps is 0; convert num_epochs to steps first (`schedules.in_steps`)")
     if optimizer_settings.base_batch_size is not None:
-        raise ValueError("base_batch_size is not resolved: convert the schedule first (`schedules.in_steps`)")
+        raise ValueError("base_batch_size is not None; convert the schedule first (`schedules.in_steps`)")
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     first_process = jax.process_index() == 0
@@ -222,7 +228,7 @@ def _loop(
             hook.before_step(run.step + 1)
         run.state, report = step_fn(run.state, run.parallel.shard_batch(batch))
         run.step += 1
-        # The device works on this step while the host reads the report of the one before.
+        # The device computes this step while the host reads the report of the previous one.
         dispatched = _Pending(run.step, batch, report, wait)
         run.settle()
         run.pending = dispatched
@@ -233,7 +239,7 @@ def _loop(
 
 
 def _after_step(run: _Run, predict: Callable[..., Any], evaluate: Evaluate | None) -> None:
-    """Evaluates and saves where it is time to."""
+    """Evaluate and save at the configured intervals."""
     settings, last = run.settings, run.step == run.settings.num_steps
     every = settings.evaluate_every
     evaluates = evaluate is not None and (last or (every and run.step % every == 0))
@@ -255,7 +261,7 @@ def _save_and_leave(run: _Run, number: int, log: Callable[[str], None] | None) -
     run.settle()
     run.save({})
     run.checkpoints.wait()
-    message = f"stopped by signal {number} after step {run.step}; saved, run the same command to go on"
+    message = f"stopped by signal {number} after step {run.step}; saved. Run the same command to resume"
     if log is not None:
         log(message)
     raise TrainingInterrupted(message, 128 + number)

@@ -15,18 +15,18 @@ from hoi_jax.training.settings import OptimizerSettings, ParameterRule
 
 
 class RuleError(ValueError):
-    """A parameter matches no rule, or a rule no parameter."""
+    """A parameter matches no rule, or a rule matches no parameter."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """An optax transformation with what the step needs beside it.
+    """An optax transformation with further settings of the step.
 
     Attributes:
       tx: gradients -> updates.
-      frozen: tree of bools like the parameters; the step stops gradients there.
+      frozen: tree of bools like the parameters; the step stops gradients where True.
       learning_rate: step -> the base learning rate, for logs.
-      ema_decay: of the parameter average, or None.
+      ema_decay: decay of the parameter average, or None.
     """
 
     tx: optax.GradientTransformation
@@ -36,7 +36,7 @@ class Optimizer:
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A key path of `jax.tree_util` as "a/b/c"."""
+    """Convert a key path of `jax.tree_util` to "a/b/c"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
@@ -44,7 +44,7 @@ def match_rules(rules: tuple[ParameterRule, ...], params: Any) -> Any:
     """Tree like `params` with the index of the first rule that matches each parameter's whole path.
 
     Raises:
-      RuleError: naming the parameters without a rule, or the rules that no parameter's first match is.
+      RuleError: a parameter has no rule, or a rule is no parameter's first match; the message names them.
     """
     compiled = [re.compile(rule.pattern) for rule in rules]
     unmatched: list[str] = []
@@ -59,15 +59,15 @@ def match_rules(rules: tuple[ParameterRule, ...], params: Any) -> Any:
 
     labels = jax.tree_util.tree_map_with_path(first_match, params)
     if unmatched:
-        raise RuleError(f"no optimiser rule matches the parameters {unmatched}; rules: {[r.pattern for r in rules]}")
+        raise RuleError(f"no optimizer rule matches the parameters {unmatched}; rules: {[r.pattern for r in rules]}")
     unused = [rule.pattern for i, rule in enumerate(rules) if i not in set(jax.tree.leaves(labels))]
     if unused:
-        raise RuleError(f"the optimiser rules {unused} match no parameter (or only ones that earlier rules take)")
+        raise RuleError(f"the optimizer rules {unused} match no parameter (or only those matched by earlier rules)")
     return labels
 
 
 def clip_by_leaf_norm(max_norm: float) -> optax.GradientTransformation:
-    """Scales every leaf by its own factor so that its norm is at most `max_norm`."""
+    """Return a transformation that scales every leaf by its own factor so that its norm is at most `max_norm`."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         def clip(g: jax.Array) -> jax.Array:
@@ -80,11 +80,11 @@ def clip_by_leaf_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015) with the state of `optax.scale_by_adam` and bias corrections exact to float32's rounding.
+    """Adam (Kingma & Ba 2015) with the state of `optax.scale_by_adam` and bias corrections exact to float32 rounding.
 
-    optax has 1 - decay ** count in float32, where 0.999 is not 0.999: 1.3e-5 too little after the first update, so that
-    all first steps are 6e-6 too long. PyTorch computes it in double precision; trainings beside the authors' code show
-    the difference (`tests/golden/test_trajectories.py`).
+    optax computes 1 - decay ** count from the float32 value of 0.999, which is 1.3e-5 too small after the first update
+    and makes the first steps 6e-6 too long. PyTorch computes it in double precision; comparisons with the authors'
+    training show the difference (`tests/golden/test_trajectories.py`).
     """
     init = optax.scale_by_adam(b1, b2, eps).init
 
@@ -92,7 +92,7 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.nu, updates)
         count = optax.safe_increment(state.count)
-        # The logarithm is taken in double precision on the host; expm1 keeps the digits that 1 - b ** count loses.
+        # The logarithm is computed in double precision on the host; expm1 avoids the rounding error of 1 - b ** count.
         first, second = (-jnp.expm1(count * math.log(b)) if b else jnp.float32(1.0) for b in (b1, b2))
         steps = jax.tree.map(lambda m, v: (m / first) / (jnp.sqrt(v / second) + eps), mu, nu)
         return steps, state._replace(count=count, mu=mu, nu=nu)
@@ -116,11 +116,11 @@ def _group(settings: OptimizerSettings, rule: ParameterRule, schedule: Schedule)
 
 
 _FROZEN = -1
-"""The group of parameters that the system itself freezes, beside those of the rules."""
+"""Name of the group of parameters that the system itself freezes, in addition to those of the rules."""
 
 
 def matching(patterns: Sequence[str], params: Any) -> Any:
-    """Tree of bools like `params`: whose whole path matches one of `patterns`. RuleError for a pattern without any."""
+    """Tree of bools like `params`: whether a pattern matches the whole path. RuleError for an unmatched pattern."""
     compiled, used = [re.compile(pattern) for pattern in patterns], set()
 
     def matches(path: tuple[Any, ...], _: Any) -> bool:
@@ -135,13 +135,13 @@ def matching(patterns: Sequence[str], params: Any) -> Any:
 
 
 def make_optimizer(settings: OptimizerSettings, params: Any, num_steps: int, frozen: Sequence[str] = ()) -> Optimizer:
-    """Builds the optimiser for these parameters. Raises RuleError (see `match_rules`).
+    """Build the optimizer for these parameters. Raises RuleError (see `match_rules`).
 
-    Clipping comes first and sees all parameters that move; frozen ones have zero gradients and do not count.
+    Clipping is applied first, over all parameters that are trained; frozen ones have zero gradients.
 
     Args:
-      frozen: patterns of parameters that never change whatever the rules say (`System.frozen`): without a gradient,
-        weight decay would still shrink them.
+      frozen: patterns of parameters that are frozen regardless of the rules (`System.frozen`). They have no gradient,
+        but weight decay would still change them.
     """
     labels = match_rules(settings.rules, params)
     labels = jax.tree.map(lambda label, stop: _FROZEN if stop else label, labels, matching(frozen, params))

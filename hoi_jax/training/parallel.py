@@ -1,8 +1,8 @@
 """Device placement of states and batches, and per-device functions over a named axis.
 
-The per-device function is written once, with collectives over the axis "batch". `pmap` is one wrapper; `shard_map` over
-a mesh is the other, for pods and for newer code around it. Both give the same numbers. Between processes, each one
-passes its own part of the batch; all must pass the same number of examples.
+The per-device function is written once, with collectives over the axis "batch", and wrapped by `pmap`, or by
+`shard_map` over a mesh (for pods and newer code). Both give the same results. Each process passes its own part of the
+batch; all must pass the same number of examples.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ HostBatch = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Parallel:
-    """Devices of a run and how functions are spread over them.
+    """Devices of a run and the method to run functions on them.
 
     Attributes:
       kind: "pmap" or "shard_map".
-      num_devices: of all processes together; None = all there are. Several processes must use all devices.
+      num_devices: number of devices of all processes; None = all. Several processes must use all devices.
     """
 
     kind: str = "pmap"
@@ -37,9 +37,9 @@ class Parallel:
         choice("kind", self.kind, ("pmap", "shard_map"))
         there = jax.device_count()
         if self.num_devices is not None and not 1 <= self.num_devices <= there:
-            raise ValueError(f"num_devices is {self.num_devices}, there are {there}")
+            raise ValueError(f"num_devices is {self.num_devices}, expected 1 to {there} (available devices)")
         if jax.process_count() > 1 and self.num_devices not in (None, there):
-            raise ValueError(f"num_devices is {self.num_devices}; several processes use all {there} devices")
+            raise ValueError(f"num_devices is {self.num_devices}; several processes must use all {there} devices")
 
     @property
     def devices(self) -> list[Any]:
@@ -53,14 +53,14 @@ class Parallel:
 
     @property
     def _mesh(self) -> Mesh:
-        # Auto axes: the default (explicit) makes sharding part of the types and refuses code that ignores it.
+        # Auto axes, because the default (explicit) makes sharding part of types and rejects code that ignores it.
         return jax.make_mesh(
             (len(self.devices),), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=self.devices
         )
 
     def replicate(self, tree: Any) -> Any:
-        """One copy of a host or one-device tree on every device."""
-        # Through copies in host memory: a device array may share its buffer with the replica on the same device,
+        """Copy a host or one-device tree to every device."""
+        # Via copies in host memory, because a device array may share its buffer with the replica on the same device,
         # and the step donates (deletes) the replica.
         host = jax.tree.map(lambda x: np.array(x, copy=True), tree)
         if self.kind == "shard_map":
@@ -70,7 +70,7 @@ class Parallel:
         return self._stack(stacked)
 
     def _stack(self, tree: Any) -> Any:
-        """[local devices, ...] per leaf -> an array with one row per device, as pmap takes it."""
+        """Convert leaves [local devices, ...] to arrays with one row per device, the input format of pmap."""
         sharding = NamedSharding(self._mesh, P(AXIS))
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
@@ -84,20 +84,20 @@ class Parallel:
         return jax.tree.map(one, tree)
 
     def shard_batch(self, batch: HostBatch) -> dict[str, jax.Array]:
-        """This process's part of a batch [b, ...] onto its devices.
+        """Distribute this process's part of a batch [b, ...] over its devices.
 
-        Raises ValueError when b is not a multiple of the number of this process's devices.
+        Raises ValueError if b is not a multiple of the number of this process's devices.
         """
         size = len(next(iter(batch.values())))
         if size % self.local_count:
-            raise ValueError(f"a batch of {size} examples does not divide over {self.local_count} devices")
+            raise ValueError(f"a batch of {size} examples cannot be divided evenly over {self.local_count} devices")
         if self.kind == "shard_map":
             return self._stack(dict(batch))
         split = (self.local_count, size // self.local_count)
         return self._stack({name: x.reshape(split + x.shape[1:]) for name, x in batch.items()})
 
     def compile_step(self, step: TrainStep) -> TrainStep:
-        """Runs a per-device step on a replicated state (donated: it is gone afterwards) and a sharded batch."""
+        """Compile a per-device step for a replicated state, which is donated (deleted), and a sharded batch."""
         if self.kind == "pmap":
             return jax.pmap(step, axis_name=AXIS, devices=self._pmap_devices, donate_argnums=0)
         mapped = jax.shard_map(step, mesh=self._mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False)
@@ -110,9 +110,9 @@ class Parallel:
     def compile_predict(
         self, predict: Callable[[Any, Batch], Any]
     ) -> Callable[[Any, HostBatch], dict[str, np.ndarray]]:
-        """(replicated variables, host batch [b, ...]) -> host predictions [b, ...] of this process's examples.
+        """Return (replicated variables, host batch [b, ...]) -> host predictions [b, ...] of this process's examples.
 
-        A batch that does not divide over the devices is filled up with its first example and cut again.
+        A batch that cannot be divided evenly over the devices is padded with its first example.
         """
         if self.kind == "pmap":
             mapped = jax.pmap(predict, axis_name=AXIS, devices=self._pmap_devices)
@@ -137,11 +137,10 @@ class Parallel:
 
 
 def check_batch(batch_size: int, accumulate: int, kind: str = "pmap", num_devices: int | None = None) -> None:
-    """Whether a batch of the whole run divides over the devices at hand and into micro-batches on each.
+    """Check that a batch of the whole run can be divided evenly over devices and micro-batches, before any other work.
 
     Raises:
-      SettingsError: it does not, or there are not so many devices. It lists batch sizes that do, so that nobody has to
-        wait for data and compilation to learn of it.
+      SettingsError: it cannot (the message gives the nearest valid sizes), or there are fewer devices than configured.
     """
     try:
         devices = len(Parallel(kind, num_devices).devices)
@@ -153,15 +152,15 @@ def check_batch(batch_size: int, accumulate: int, kind: str = "pmap", num_device
         below = batch_size // unit * unit
         near = [str(size) for size in (below, below + unit) if size]
         raise SettingsError(
-            f"batch_size {batch_size} does not divide over {devices} devices{micro}: take {' or '.join(near)}, "
-            "or another train.num_devices"
+            f"batch_size {batch_size} cannot be divided evenly over {devices} devices{micro}: use "
+            f"{' or '.join(near)}, or a different train.num_devices"
         )
 
 
 def make_predictor(
     system: System, variables: Any, parallel: Parallel | None = None
 ) -> Callable[[HostBatch], dict[str, np.ndarray]]:
-    """host batch [b, ...] -> host predictions [b, ...], with host variables placed on the devices once."""
+    """Return host batch [b, ...] -> host predictions [b, ...]; the host variables are placed on the devices once."""
     parallel = parallel or Parallel()
     placed = parallel.replicate(variables)
     run = parallel.compile_predict(system.predict)

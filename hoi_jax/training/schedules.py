@@ -1,6 +1,7 @@
 """Learning-rate schedules: functions from the step to a factor of the base learning rate, built from settings.
 
-A config may give lengths in epochs, and a paper's schedule for another batch; `in_steps` makes both this run's updates.
+A config may give lengths in epochs, or a paper's schedule for another batch size; `in_steps` converts both to updates
+of this run.
 """
 
 import dataclasses
@@ -17,10 +18,10 @@ Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 
 
 def make_schedule(settings: ScheduleSettings, num_steps: int) -> Schedule:
-    """The factor for the update number `step` (0-based); steps after warm-up count from its end.
+    """Return the function from the number of an update (0-based) to its factor.
 
-    "cosine" reaches `final_factor` at `num_steps`. "step" counts its steps from the start of the run, warm-up
-    included, as training recipes state them.
+    The schedule after warm-up starts at the end of warm-up. "cosine" reaches `final_factor` at `num_steps`. "step"
+    counts its steps from the start of the run, including warm-up, as in training recipes.
     """
     after_warmup = _make_shape(settings, max(num_steps - settings.warmup_steps, 1))
 
@@ -39,9 +40,9 @@ def make_schedule(settings: ScheduleSettings, num_steps: int) -> Schedule:
 
 def _ramp(step: Array, start: float, length: int) -> Array:
     if start:
-        # As in mmcv: the first update has `start`, the first one after the warm-up has 1.
+        # As in mmcv, the first update has `start` and the first one after the warm-up has 1.
         return start + (1.0 - start) * step / length
-    # Update 0 already moves: the ramp reaches 1 with the last warm-up update.
+    # Update 0 has a factor above 0, and the last warm-up update has 1.
     return (step + 1.0) / length
 
 
@@ -59,7 +60,7 @@ def _half_cosine(fraction: Array) -> Array:
 
 
 def _restarts(settings: ScheduleSettings, length: int) -> Callable[[Array], Array]:
-    """Cosine from each cycle's height to `final_factor`; cycles are laid out on the host, exactly."""
+    """Cosine from each cycle's maximum to `final_factor`; cycle boundaries are computed exactly, on the host."""
     starts, periods = [0.0], [float(settings.restart_period or length)]
     while starts[-1] + periods[-1] < length:
         starts.append(starts[-1] + periods[-1])
@@ -78,20 +79,20 @@ def _restarts(settings: ScheduleSettings, length: int) -> Callable[[Array], Arra
 def in_steps(
     train: TrainSettings, optimizer: OptimizerSettings, steps_per_epoch: float, batch_size: int | None = None
 ) -> tuple[TrainSettings, OptimizerSettings]:
-    """The same settings in updates of this run, with the learning rates that belong to its batch.
+    """Convert settings to updates of this run and to the learning rates for its batch size.
 
-    Lengths in epochs (`num_epochs`, `restart_epochs`) become updates where no steps are given: known only when the
-    stream is, because oversampled copies count. With `optimizer.base_batch_size`, steps and learning rates are those
-    of updates of that many images, and both are converted to updates of `batch_size` images (linear scaling, Goyal et
-    al. 2017): as many images between two events of the schedule, and the learning rates `batch_size / base` times as
-    large. `base_batch_size` of the result is None: there is nothing left to convert.
+    Lengths in epochs (`num_epochs`, `restart_epochs`) are converted to updates if no steps are given. This requires the
+    training stream, because oversampled copies count. With `optimizer.base_batch_size`, steps and learning rates are
+    for updates of that many images, and both are converted to updates of `batch_size` images (linear scaling, Goyal et
+    al. 2017): the number of images between two events of the schedule is preserved, and learning rates are multiplied
+    by `batch_size / base`. In the result, `base_batch_size` is None.
 
     Args:
-      steps_per_epoch: updates of `batch_size` images in one epoch of the stream.
+      steps_per_epoch: updates of `batch_size` images in one epoch of the training stream.
 
     Raises:
-      ValueError: `steps_per_epoch` is not above 0; `base_batch_size` is given and `batch_size` is not; or two steps
-        of `step_at` fall on one update.
+      ValueError: `steps_per_epoch` is not above 0; `base_batch_size` is given without `batch_size`; or two steps of
+        `step_at` become the same update.
     """
     if not steps_per_epoch > 0:
         raise ValueError(f"steps_per_epoch is {steps_per_epoch}, expected a number above 0")
@@ -113,10 +114,10 @@ def _for_batch(
     if base is None:
         return train, optimizer
     if batch_size is None:
-        raise ValueError(f"base_batch_size is {base}: the images per update of this run must be known to convert it")
+        raise ValueError(f"base_batch_size is {base}, but batch_size is not given, so steps cannot be converted")
 
     def updates(steps: int) -> int:
-        # Half a step and more is one; what was asked for never becomes nothing.
+        # Rounded, halves up, and at least 1 for any number above 0.
         return max((2 * steps * base + batch_size) // (2 * batch_size), 1) if steps else 0
 
     def rate(value: float) -> float:
@@ -146,11 +147,12 @@ def describe_schedule(
     batch_size: int,
     frozen: Sequence[str] = (),
 ) -> str:
-    """Summary of a run, printed at its start: images per update, updates, learning rates, where they change.
+    """Summary printed at the start of a run: images per update, updates, learning rates and their changes.
 
     Args:
-      written: the optimiser's settings of the config. train, optimizer: what `in_steps` made of them.
-      frozen: patterns of parameters that the system freezes whatever the rules say.
+      written: optimizer settings of the config.
+      train, optimizer: results of `in_steps`.
+      frozen: patterns of parameters that the system freezes regardless of the rules.
     """
     base = written.base_batch_size
     factor = "" if base in (None, batch_size) else f" x {batch_size / base:g}"
@@ -180,8 +182,8 @@ def _shape(schedule: ScheduleSettings) -> str:
         "constant": "constant",
         "cosine": f"cosine to {schedule.final_factor:g} of it",
         "step": f"x {schedule.step_factor:g} after {_few(schedule.step_at)} updates",
-        "cosine_restarts": f"cosine, restarting after {schedule.restart_period or 0:,} updates, then every "
-        f"{schedule.restart_growth:g} times as many",
+        "cosine_restarts": f"cosine, restarting after {schedule.restart_period or 0:,} updates, then after "
+        f"{schedule.restart_growth:g} times as many each time",
     }[schedule.kind]
     return text + (f", warm-up of {schedule.warmup_steps:,} updates" if schedule.warmup_steps else "")
 

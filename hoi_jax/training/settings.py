@@ -12,7 +12,7 @@ def _patterns(name: str, patterns: tuple[str, ...]) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{name} has {pattern!r}, not a regular expression ({error})") from error
+            raise ValueError(f"{name} has {pattern!r}, which is not a regular expression ({error})") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +21,12 @@ class ScheduleSettings:
 
     Attributes:
       kind: "constant"; "cosine" (to `final_factor` at the last step); "step" (times `step_factor` at each of
-        `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017: period `restart_period`, each next one
-        `restart_growth` times longer and starting `restart_factor` times lower).
-      restart_epochs: the period in epochs of the stream, oversampled copies counted, where no steps are given.
-      delay: updates by which the shape lags, as where a scheduler is told the number of the update that it follows (1).
+        `step_at`); "cosine_restarts" (Loshchilov & Hutter 2017), with first period `restart_period` and each further
+        one `restart_growth` times as long and with a maximum of `restart_factor` times the previous one.
+      restart_epochs: the first period in epochs of the training stream, including oversampled copies, instead of steps.
+      delay: number of updates by which the schedule lags (1 for schedulers that use the number of the last update).
       warmup_steps: length of the linear warm-up that precedes every kind.
-      warmup_start: factor of its first update (mmdetection: 1/3); 0: the first update has 1 / warmup_steps already.
+      warmup_start: factor of its first update (mmdetection: 1/3); 0 = the first update has 1 / warmup_steps.
     """
 
     kind: Literal["constant", "cosine", "step", "cosine_restarts"] = "constant"
@@ -49,11 +49,11 @@ class ScheduleSettings:
             step_factor=self.step_factor, restart_period=self.restart_period, restart_epochs=self.restart_epochs
         )
         if self.kind == "step" and not self.step_at:
-            raise ValueError("step_at is empty, kind 'step' needs at least one step")
+            raise ValueError("step_at is empty, but kind 'step' needs at least one step")
         if list(self.step_at) != sorted(set(self.step_at)):
-            raise ValueError(f"step_at is {self.step_at}, expected rising steps")
+            raise ValueError(f"step_at is {self.step_at}, expected increasing steps")
         if self.kind == "cosine_restarts" and self.restart_period is None and self.restart_epochs is None:
-            raise ValueError("restart_period is None, kind 'cosine_restarts' needs it, or restart_epochs")
+            raise ValueError("kind 'cosine_restarts' needs restart_period or restart_epochs")
         if self.restart_growth < 1 or not 0 < self.restart_factor <= 1:
             raise ValueError(
                 f"restart_growth is {self.restart_growth} (expected >= 1), "
@@ -66,10 +66,10 @@ class ParameterRule:
     """Update rule of the parameters whose full path ("backbone/conv1/kernel") matches `pattern`.
 
     Attributes:
-      pattern: regular expression, matched in full.
-      frozen: the parameters never change and cost no backward pass.
-      learning_rate: replaces the optimiser's one; `multiplier` multiplies whichever holds.
-      weight_decay: replaces the optimiser's one.
+      pattern: regular expression for the whole path.
+      frozen: never change the parameters, and compute no gradients for them.
+      learning_rate: replaces that of the optimizer, if given; `multiplier` multiplies the result.
+      weight_decay: replaces that of the optimizer, if given.
     """
 
     pattern: str
@@ -88,15 +88,16 @@ class OptimizerSettings:
     """The update rule and its parameter groups.
 
     Attributes:
-      name: "sgd", "momentum" (both with weight decay added to the gradient, as Caffe and PyTorch do), or "adamw"
+      name: "sgd", "momentum" (both with weight decay added to the gradient, as in Caffe and PyTorch), or "adamw"
         (decoupled weight decay, Loshchilov & Hutter 2019).
-      rules: the first matching rule wins. A parameter without a rule and a rule without a parameter are errors.
-      clip: "none"; "global" scales all gradients by one factor to norm at most `clip_norm`; "leaf" each by its own.
-      ema_decay: keeps an exponential moving average of the parameters, used by evaluation; None = off.
-      base_batch_size: images per update for which all learning rates (also those of `rules`), all steps of `schedule`
-        and `train.num_steps` are written, such as 1 for a paper that updates after every image. With another
-        `batch_size` the rates are multiplied by batch_size / base and the steps divided by it (`schedules.in_steps`).
-        None: all are as written, whatever the batch.
+      rules: the first matching rule applies. A parameter without a rule and a rule without a parameter are errors.
+      clip: "none"; "global", scale all gradients by one factor to a norm of at most `clip_norm`; "leaf", scale each
+        gradient by its own factor.
+      ema_decay: decay of an exponential moving average of the parameters, used in evaluation; None = off.
+      base_batch_size: images per update for which the learning rates (including those of `rules`), the steps of
+        `schedule` and `train.num_steps` are given, such as 1 for a paper with one image per update. If `batch_size`
+        differs, the rates are multiplied by batch_size / base and the steps divided by it (`schedules.in_steps`).
+        None = no conversion.
     """
 
     name: Literal["sgd", "momentum", "adamw"] = "adamw"
@@ -123,20 +124,20 @@ class OptimizerSettings:
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}, expected a number in [0, 1)")
         if not self.rules:
-            raise ValueError("rules is empty, every parameter needs a rule")
+            raise ValueError("rules is empty, but every parameter needs a rule")
 
 
 @dataclasses.dataclass(frozen=True)
 class InitFromSettings:
-    """Parameters to start from, taken from another run by name.
+    """Initial parameters from another run, selected by name.
 
     Attributes:
       path: a workdir with checkpoints, an exported checkpoint or its name, or an npz file with keys such as
         "params/backbone/conv1/kernel".
       which: "best", "last" or a step number, for a workdir.
-      include: only names of *this* model matching one of these patterns in full are loaded.
-      rename: (pattern, replacement) pairs for `re.sub` on the source's names, all applied in order.
-      strict: a missing or ill-fitting included parameter is an error instead of a line in the report.
+      include: patterns; parameters of *this* model are loaded if one matches the whole name.
+      rename: (pattern, replacement) pairs for `re.sub` on the source's names, applied in order.
+      strict: raise an error, rather than report, if an included parameter is missing or has a different shape.
     """
 
     path: str
@@ -147,7 +148,7 @@ class InitFromSettings:
 
     @classmethod
     def from_text(cls, text: str) -> "InitFromSettings":
-        """A path alone, as command lines give it: everything that fits is taken from there."""
+        """Settings for a path from the command line: load everything that fits."""
         return cls(text)
 
     def __post_init__(self) -> None:
@@ -160,17 +161,17 @@ class TrainSettings:
     """Length, devices, initialisation, logging and checkpoints of a run.
 
     Attributes:
-      num_steps: optimiser updates of the whole run; 0 = as many as `num_epochs` have. With
-        `optimizer.base_batch_size`, updates of that many images.
-      num_epochs: length in epochs of the stream, oversampled copies counted (`schedules.in_steps`).
-      seed: of the first parameters and of every random draw.
+      num_steps: number of updates of the whole run; 0 = determined by `num_epochs`. With `optimizer.base_batch_size`,
+        updates of that many images.
+      num_epochs: length in epochs of the training stream, including oversampled copies (`schedules.in_steps`).
+      seed: seed of the initial parameters and of all random draws.
       parallel: "pmap" or "shard_map"; `num_devices` None = all.
-      accumulate: micro-batches per update on each device; must divide its share of the batch. Their mean gradient is
-        that of the whole batch: images per update, learning rates and steps are the same with any number of them.
-      log_every, evaluate_every, checkpoint_every: in updates of this run; 0 = never (a checkpoint is always written at
-        the end and after an evaluation).
-      keep_last, keep_best: how many checkpoints stay; best by `best_metric` of the evaluation.
-      init_from: applied in order to a fresh run, not to a resumed one.
+      accumulate: micro-batches per update on each device, a divisor of its share of the batch. The gradient is that of
+        the whole batch, so images per update, learning rates and steps do not depend on it.
+      log_every, evaluate_every, checkpoint_every: intervals in updates of this run; 0 = never (a checkpoint is always
+        written at the end and after an evaluation).
+      keep_last, keep_best: numbers of checkpoints to keep; the best by `best_metric` of the evaluation.
+      init_from: sources, applied in order to a new run, not to a resumed one.
       profile_steps: (first, last) step of a profiler trace under `workdir/profile`.
     """
 
@@ -194,7 +195,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_not_negative(num_steps=self.num_steps, num_epochs=self.num_epochs)
         if not self.num_steps and not self.num_epochs:
-            raise ValueError("num_steps is 0, expected a number above 0, or num_epochs")
+            raise ValueError("num_steps is 0 and num_epochs is not given; one of them must be above 0")
         check_positive(num_devices=self.num_devices, accumulate=self.accumulate)
         check_positive(keep_last=self.keep_last, log_every=self.log_every)
         check_not_negative(

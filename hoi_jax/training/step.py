@@ -19,24 +19,25 @@ from hoi_jax.training.optimizer import Optimizer, path_name
 AXIS = "batch"
 
 Params = Mapping[str, Any]
-"""Nested mappings of arrays by name, as linen makes them."""
+"""Nested mappings of arrays by name, as in linen."""
 
 
 @no_type_check
 class TrainState(flax.struct.PyTreeNode):
     """Contents of a checkpoint, and the input and output of a step.
 
-    On the host its arrays are NumPy's, and tree functions put other objects in their place: run-time checks are off.
+    Fields are not checked at run time, because on the host they are NumPy arrays and tree functions may replace them by
+    other objects.
 
     Attributes:
       step: int32[], completed updates; also the position in the data.
       params: nested dict, float32.
       model_state: the mutable collections, e.g. {"batch_stats": ...}; {} for models without any.
-      opt_state: of the optax transformation.
-      ema_params: like params, or None when no average is kept.
+      opt_state: state of the optax transformation.
+      ema_params: averaged parameters, like params, or None if no average is kept.
       key: uint32[2], key data of the run's root key; step s draws from fold_in(root, s).
-      healthy: bool[]; False once a loss, gradient or parameter was not finite. From then on steps change nothing,
-        so the other fields stay those of the last good step.
+      healthy: bool[]; False once a loss, gradient or parameter was not finite. From then on steps change no other
+        field, so that they keep the values of the last good step.
     """
 
     step: Array
@@ -49,13 +50,13 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_variables(system: System, seed: int, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """First variables, on one device from the seed alone, so that they do not depend on the device count."""
+    """Initial variables, made on one device from the seed alone, so that they do not depend on the device count."""
     key = jax.random.fold_in(jax.random.key(seed), 0x1217)
     return dict(jax.jit(system.init)(key, {name: jnp.asarray(value) for name, value in batch.items()}))
 
 
 def make_state(variables: dict[str, Any], tx: optax.GradientTransformation, seed: int, ema: bool) -> TrainState:
-    """The state before the first step. Raises ValueError when a parameter is not float32."""
+    """The state before the first step. Raises ValueError if a parameter is not float32."""
     params = variables["params"]
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if leaf.dtype != jnp.float32:
@@ -72,7 +73,7 @@ def make_state(variables: dict[str, Any], tx: optax.GradientTransformation, seed
 
 
 def evaluation_variables(state: TrainState) -> dict[str, Any]:
-    """Variables to predict with: the averaged parameters where they are kept."""
+    """Variables for prediction, with the averaged parameters if they are kept."""
     params = state.params if state.ema_params is None else state.ema_params
     return {"params": params, **state.model_state}
 
@@ -83,7 +84,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
 
 
 def step_key(root_key_data: Array, step: Array) -> Array:
-    """The typed key of one step; systems fold the example's number into it."""
+    """The typed key of one step; systems fold `example_id` into it."""
     return jax.random.fold_in(jax.random.wrap_key_data(root_key_data), step)
 
 
@@ -98,9 +99,9 @@ def _nonfinite_groups(tree: Any, depth: int = 2) -> dict[str, Array]:
 
 
 def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., LossOutput]:
-    """(params, model state, batch, axis name, sums) -> LossOutput with all of the state, no gradient to `frozen`.
+    """Return (params, model state, batch, axis name, sums) -> LossOutput, with all of the state.
 
-    Raises TypeError where a term is not float32.
+    Gradients to `frozen` parameters are stopped. The function raises TypeError if a term is not float32.
     """
 
     def loss(params: Any, model_state: Any, batch: Batch, axis_name: Any, sums: Any = None) -> LossOutput:
@@ -118,7 +119,7 @@ def make_loss(system: System, frozen: Any, key: Array) -> Callable[..., LossOutp
 def make_gradients(
     system: System, optimizer: Optimizer, accumulate: int = 1, axis_name: str = AXIS
 ) -> Callable[[TrainState, Batch], tuple[Array, dict[str, Array], Any, Any]]:
-    """(state, the device's batch) -> (loss, terms' values, new model state, gradients) of all devices' batches."""
+    """Return (state, batch of this device) -> (loss, values of terms, new model state, gradients) of all devices."""
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array], Any, Any]:
         key = step_key(state.key, state.step)
@@ -145,10 +146,10 @@ def make_gradients(
 
 
 def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, axis_name: str = AXIS) -> TrainStep:
-    """The per-device step; `Parallel.compile_step` runs it over devices with the named axis bound.
+    """Return the per-device step, which `Parallel.compile_step` runs on all devices with the named axis bound.
 
-    A step whose loss, gradients or new parameters are not finite leaves everything but `healthy` as it was, and so do
-    all steps after it: the host may look one step late and still finds the last good state.
+    A step with a non-finite loss, gradient or new parameter changes nothing but `healthy`, and so do all later steps,
+    so that the host can check one step late and still has the last good state.
     """
     gradients = make_gradients(system, optimizer, accumulate, axis_name)
 
@@ -162,8 +163,7 @@ def make_train_step(system: System, optimizer: Optimizer, accumulate: int = 1, a
             "updated parameter": _nonfinite_groups(params),
             "model state": _nonfinite_groups(model_state),
         }
-        # Counted, not chained with "or": XLA would repeat the chain in the update of every parameter, and compile three
-        # times as long.
+        # A sum, because XLA would repeat a chain of "or" in the update of every parameter, which triples compile time.
         flags = jnp.stack(jax.tree.leaves(nonfinite)).astype(jnp.float32)
         healthy = state.healthy & (jnp.dot(flags, jnp.ones_like(flags)) == 0)
         metrics = {f"loss/{name}": value for name, value in terms.items()}
@@ -190,5 +190,5 @@ def _average(ema: Any, params: Any, optimizer: Optimizer) -> Any:
     decay = optimizer.ema_decay
     if decay is None:
         return ema
-    # The average of what never changes is that itself, to the last bit.
+    # Frozen parameters are copied, so that their average is bit-identical.
     return jax.tree.map(lambda e, p, stop: p if stop else decay * e + (1.0 - decay) * p, ema, params, optimizer.frozen)

@@ -6,11 +6,14 @@ __all__ = ["Vocabulary", "get_vocabulary"]
 
 
 def get_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary called `name`: hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, or "file:PATH"
-    (`custom`); or a view (`tables`): interactive_coco, interactive_scenes, objects_coco, objects_scenes.
+    """Return a vocabulary by name.
+
+    Names: hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, or "file:PATH" (`custom`); or a view (`tables`):
+    interactive_coco, interactive_scenes, objects_coco, objects_scenes.
 
     Raises:
-      ValueError: for another name, listing these; DataError for a file that is not there or is damaged.
+      ValueError: unknown name; the message lists the known ones.
+      DataError: the file is missing or damaged.
 
     >>> hico_det = get_vocabulary("hico_det")
     >>> len(hico_det.verbs), len(hico_det.objects), len(hico_det.hois)
@@ -43,5 +46,5 @@ def get_vocabulary(name: str) -> Vocabulary:
         from hoi_jax.vocab.scenes import SCENES_ACTIONS as table
     else:
         known = "hico_det, vcoco, hoi_w, pic, hoi_scenes, hoi_scenes_actions, (interactive|objects)_(coco|scenes)"
-        raise ValueError(f"unknown vocabulary {name!r}; there are {known}")
+        raise ValueError(f"unknown vocabulary {name!r}; known are {known}")
     return table

@@ -3,9 +3,9 @@
     {"objects": ["person", "cup"], "verbs": ["hold", "drink_from"], "human": "person",
      "hois": [["hold", "cup"], ["drink_from", "cup"]], "train_counts": [120, 4]}
 
-`hois` (the classes) and `train_counts` may be left out. A config names the file as "file:data/mine.json". A label file
-of a custom dataset will do as well: its `categories` are the objects. A dataset of activities, whose file the builder
-writes, is named in the same way ("file:data/mpii_activities.json").
+`hois` (the classes) and `train_counts` are optional. In a config the vocabulary is "file:data/mine.json". A label file
+of a custom dataset can be used as well: its `categories` are the objects. For a dataset of activities, the file written
+by the builder is given in the same way ("file:data/mpii_activities.json").
 """
 
 import os
@@ -17,10 +17,11 @@ from hoi_jax.vocab.tables import Vocabulary
 
 
 def custom_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
-    """The table that the parsed file describes.
+    """Vocabulary from the parsed content of a file.
 
     Raises:
-      ValueError: naming the field that is absent, no list of distinct texts, or names something unknown.
+      ValueError: a field is missing, is not a list of distinct strings, or contains an unknown name; the message gives
+        the field.
     """
     if isinstance(content.get("categories"), list):
         rows = content["categories"]
@@ -31,14 +32,14 @@ def custom_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
         raise ValueError(f"{name}: field 'human' is {human!r}, which is not among the objects")
     hois = content.get("hois", [])
     if not isinstance(hois, list) or not all(isinstance(row, list) and len(row) == 2 for row in hois):
-        raise ValueError(f"{name}: field 'hois' is no list of [verb, object]")
+        raise ValueError(f"{name}: field 'hois' is not a list of [verb, object] pairs")
     rows = [(_place(name, verbs, verb), _place(name, objects, obj)) for verb, obj in hois]
     if len(set(rows)) != len(rows):
-        raise ValueError(f"{name}: field 'hois' holds a class twice")
+        raise ValueError(f"{name}: field 'hois' contains a class twice")
     counts = content.get("train_counts", [])
     if not isinstance(counts, list) or (counts and len(counts) != len(rows)) or not all(map(_is_count, counts)):
-        raise ValueError(f"{name}: field 'train_counts' is no list of {len(rows)} whole numbers")
-    # Without counts no class is called rare.
+        raise ValueError(f"{name}: field 'train_counts' is not a list of {len(rows)} integers >= 0")
+    # Without counts no class is rare.
     return Vocabulary(
         name, objects, verbs, objects.index(human), tuple(rows), tuple(counts) or (10,) * len(rows),
         verbs.index("no_interaction") if "no_interaction" in verbs else -1,
@@ -46,7 +47,7 @@ def custom_vocabulary(name: str, content: Mapping[str, Any]) -> Vocabulary:
 
 
 def custom_table(vocabulary: Vocabulary) -> dict[str, Any]:
-    """JSON form of the table, which `custom_vocabulary` reads back."""
+    """JSON content for a vocabulary, the inverse of `custom_vocabulary`."""
     return {
         "objects": list(vocabulary.objects),
         "verbs": list(vocabulary.verbs),
@@ -63,15 +64,15 @@ def _is_count(value: object) -> bool:
 def _texts(name: str, content: Mapping[str, Any], field: str) -> tuple[str, ...]:
     values = content.get(field)
     if not isinstance(values, list) or not values or not all(isinstance(text, str) and text for text in values):
-        raise ValueError(f"{name}: field {field!r} is no list of names")
+        raise ValueError(f"{name}: field {field!r} is not a list of names")
     if len(set(values)) != len(values):
-        raise ValueError(f"{name}: field {field!r} holds a name twice")
+        raise ValueError(f"{name}: field {field!r} contains a name twice")
     return tuple(values)
 
 
 def _place(name: str, known: Sequence[str], value: object) -> int:
     if value not in known:
-        raise ValueError(f"{name}: field 'hois' names {value!r}, which is not in {list(known[:9])}")
+        raise ValueError(f"{name}: field 'hois' contains {value!r}, which is not in {list(known[:9])}")
     return known.index(str(value))
 
 
@@ -79,33 +80,33 @@ PREFIX = "file:"
 
 
 def activity_vocabulary(name: str, activities: tuple[str, ...]) -> Vocabulary:
-    """One class per activity: what a person does, without an object of its own.
+    """Vocabulary with one class per activity of a person, without objects.
 
     Raises:
-      ValueError: none, or one of them twice.
+      ValueError: there are no activities, or one occurs twice.
     """
     if not activities or len(set(activities)) != len(activities):
-        raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} different ones")
+        raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} of them distinct; expected one or more, all distinct")
     hois = tuple((verb, 0) for verb in range(len(activities)))
     return Vocabulary(name, ("person",), activities, human_class=0, hois=hois, whole_image=True)
 
 
 def read_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary in the file behind `PREFIX`, activities or a custom table; its name is `name`.
+    """Read the vocabulary `name`, which is `PREFIX` and a file with activities or a custom table.
 
     Raises:
-      DataError: naming the file.
+      DataError: the file is missing or malformed; the message names it.
     """
     path = name.removeprefix(PREFIX)
     if not os.path.isfile(path):
-        raise io.MissingFileError(f"{path}: no such list of classes; `python -m data_prep.build` writes it")
+        raise io.MissingFileError(f"{path}: no such list of classes; write it with `python -m data_prep.build`")
     content = io.read_json(path)
     try:
         if isinstance(content, dict) and "verbs" in content:
             return custom_vocabulary(name, content)
         activities = content.get("activities") if isinstance(content, dict) else None
         if not isinstance(activities, list) or not all(isinstance(text, str) for text in activities):
-            raise io.CorruptFileError(f"{path}: field 'activities' is no list of texts")
+            raise io.CorruptFileError(f"{path}: field 'activities' is not a list of strings")
         return activity_vocabulary(name, tuple(activities))
     except io.DataError:
         raise

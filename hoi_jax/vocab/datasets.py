@@ -11,19 +11,19 @@ COCO_CATEGORY_IDS: tuple[int, ...] = (
     46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65,
     67, 70, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90,
 )  # fmt: skip
-"""The number in COCO files of each class, by index 0 to 79 in COCO order (person 0, toothbrush 79)."""
+"""Category number in COCO files of each class, by index 0 to 79 in COCO order (person 0, toothbrush 79)."""
 
 
 _HICO_TABLE = io.read_json(Path(__file__).with_name("hico.json"), max_bytes=1 << 20)
 
 TEST_COUNTS: tuple[int, ...] = tuple(row[3] for row in _HICO_TABLE["verb_object_train_test"])
-"""Visible test pairs per HOI class; 33,405 in all."""
+"""Visible test pairs per HOI class; 33,405 in total."""
 
 TRAIN_IMAGES_VISIBLE: tuple[int, ...] = tuple(_HICO_TABLE["train_images_visible"])
-"""Training images per HOI class that hold a visible pair of it: never more than the image-level positives of HICO."""
+"""Training images with a visible pair per HOI class; never more than the image-level positives of HICO."""
 
 OBJECTS_ALPHABETICAL: tuple[str, ...] = tuple(sorted(_HICO_TABLE["objects"]))
-"""The other object order in circulation (`object` column of instances_*2015.json)."""
+"""The other order of objects in use (`object` column of instances_*2015.json)."""
 
 HICO = Vocabulary(
     name="hico_det",
@@ -36,8 +36,8 @@ HICO = Vocabulary(
 )
 """HICO-DET: 80 objects in COCO order, 117 verbs, 600 HOI classes in the order of the official `list_action`.
 
-Train counts are those of the paper's 117,871 pairs; they define the 138 rare classes and are never recounted from a
-training file, since the files in circulation differ in up to 37 classes (all with the same rare set).
+Train counts are those of the paper's 117,871 pairs, which define the 138 rare classes. They are never recounted from a
+training file, because published files differ in up to 37 classes (all with the same rare set).
 """
 
 
@@ -54,7 +54,7 @@ def _action_and_slot(verb: str) -> tuple[int, int]:
 
 
 HEADLINE_EXCLUDES: tuple[str, ...] = ("point_instr",)
-"""Verbs that papers leave out of the mean role AP."""
+"""Verbs excluded from the mean role AP in papers."""
 
 VCOCO = Vocabulary(
     name="vcoco",
@@ -65,7 +65,7 @@ VCOCO = Vocabulary(
     action_roles=tuple(tuple(roles) for roles in _VCOCO_TABLE["roles"]),
     verb_action=tuple(_action_and_slot(verb)[0] for verb in _VCOCO_TABLE["verbs"]),
     verb_role=tuple(_action_and_slot(verb)[1] for verb in _VCOCO_TABLE["verbs"]),
-    # An empty list in the file stands for "any object": the prior is 1 everywhere for that verb.
+    # An empty list in the file means "any object": the prior of that verb is 1 for all objects.
     valid_verb_object=tuple(
         (verb, obj)
         for verb, objects in enumerate(_VCOCO_TABLE["objects_of_verb"])
@@ -74,8 +74,8 @@ VCOCO = Vocabulary(
 )
 """V-COCO: 80 objects in COCO order, 26 actions, 29 verbs = 25 (action, role) classes and 4 actions without object.
 
-Verbs are in the order of the QPIC family. Two averages over role classes are in use: all 25, as the official script
-prints, and 24 without `point_instr`, as papers report; `HEADLINE_EXCLUDES` says which class falls out.
+Verbs are in the order of the QPIC family. Two averages over role classes are in use: all 25, as in the official script,
+and 24 without `point_instr` (`HEADLINE_EXCLUDES`), as in papers.
 """
 
 
@@ -90,8 +90,8 @@ HOI_W = Vocabulary(
 )  # fmt: skip
 """HOI-W (PIC challenge 2019): 11 objects and ten verbs, numbered from 1 in its files.
 
-Some published code lists document and computer the other way round; the verbs that go with the boxes decide: number 10
-is played with as a computer, number 11 is held and read.
+Some published code exchanges document and computer. The annotated verbs show the right order: objects of number 10 are
+played with, like a computer, and those of number 11 are held and read.
 """
 
 
@@ -123,6 +123,6 @@ PIC = Vocabulary(
 )  # fmt: skip
 """PIC v2.0 (PIC challenge 2019): 143 object classes and 30 relations of people to them.
 
-Its files number both from 1. The classes number the semantic maps; 0 there is "nothing". (The first version of PIC
-orders its relations otherwise.)
+Its files number both from 1. Semantic maps use the class numbers, and 0 for "nothing". (The first version of PIC has
+its relations in a different order.)
 """

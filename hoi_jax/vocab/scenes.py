@@ -1,9 +1,9 @@
-"""The two vocabularies of the embedded dataset `hoi_scenes`.
+"""The two vocabularies of the procedural dataset `hoi_scenes`.
 
 `SCENES` is in the style of HICO-DET: (verb, object) classes with one `no_interaction` per object. `SCENES_ACTIONS`
-is in the style of V-COCO: actions with roles. The two share objects but not verbs: the first has verbs that the
-second lacks (wear, stand_on, compete_for, talk_to, push_together), the second has actions without an object
-(stand, walk, raise_arm) and splits `eat` by role. Meaning of every verb: `hoi_jax/scenes/verbs.py`.
+is in the style of V-COCO: actions with roles. They have the same objects but different verbs: only the first has wear,
+stand_on, compete_for, talk_to and push_together; the second has actions without an object (stand, walk, raise_arm) and
+splits `eat` by role. Verbs are defined in `hoi_jax/scenes/verbs.py`.
 """
 
 from hoi_jax.vocab.tables import Vocabulary
@@ -35,7 +35,7 @@ VERBS_OF_OBJECT = {
     "skateboard": ("stand_on", "carry", "hold", "kick", "sit_on", "look_at"),
     "cart": ("push", "push_together", "sit_on", "look_at", "stand_on", "ride"),
 }
-"""Verbs that an object can have beside `no_interaction`."""
+"""Verbs that each object can have, in addition to `no_interaction`."""
 
 _HOIS = tuple(
     (VERBS.index(verb), index)
@@ -60,8 +60,10 @@ TRAIN_COUNTS = (
     363, 103, 35, 41, 18, 14, 11,  # skateboard
     156, 85, 50, 21, 16, 4, 2,  # cart
 )  # fmt: skip
-"""Annotated pairs per HOI class in the train split of size `small` at the default settings, in the order of `_HOIS`:
-a frozen table, so that what is rare does not depend on which scenes somebody generated."""
+"""Annotated pairs per HOI class in the train split of size `small` at the default settings, in the order of `_HOIS`.
+
+The table is fixed, so that the set of rare classes does not depend on the generated scenes.
+"""
 
 SCENES = Vocabulary(
     name="hoi_scenes",
@@ -95,11 +97,11 @@ SCENE_ACTION_OF_VERB = {
     "ride": ("ride", 0), "look_at": ("look", 0), "point_at": ("point", 0), "talk_on": ("talk_on_phone", 0),
     "hug": ("hug", 0), "eat": ("eat", 0),
 }  # fmt: skip
-"""Verb of the first view -> (action, role slot) of the second; `eat` of a cup takes slot 1 (instrument)."""
+"""(action, role slot) of `SCENES_ACTIONS` by verb of `SCENES`; `eat` of a cup uses slot 1 (instrument)."""
 
 
 def _combinations() -> tuple[tuple[str, int, int], ...]:
-    """(name, action, role slot) of every verb of the action view; slot -1 for actions without object."""
+    """(name, action, role slot) of every verb in action style; slot -1 for actions without object."""
     rows = []
     for action, (name, roles) in enumerate(_ACTION_ROLES.items()):
         rows += [(f"{name} {role}", action, slot) for slot, role in enumerate(roles)] or [(name, action, -1)]

@@ -1,8 +1,8 @@
-"""The `Vocabulary` type of every dataset's class table, and coarser views of one.
+"""The `Vocabulary` type for class tables of datasets, and coarser views of vocabularies.
 
-Views tell what interacts at all, or which object a pair is about. Interactiveness (TIN) needs no verb, so that datasets
-with different verbs can be learned from together: their labels are read in the vocabulary they were written in and then
-collapsed by `verb_map`.
+A view reduces verbs to whether a pair interacts at all, or to its object. As interactiveness (TIN) needs no verbs, a
+model of it can be trained on datasets with different verbs: labels are read in their own vocabulary and then mapped to
+the view by `verb_map`.
 """
 
 import dataclasses
@@ -16,22 +16,22 @@ from jaxtyping import Int
 class Vocabulary:
     """Objects, verbs and their valid combinations.
 
-    Two styles share this type. *HOI style* (HICO-DET): `hois` lists the evaluated (verb, object) classes.
-    *Action style* (V-COCO): a verb is an (action, role) combination or an action without object, `actions` is not
-    empty, and `verb_action[v]`, `verb_role[v]` lead from the verb back to the action and the slot of its role
-    (-1: the verb has no object).
+    There are two styles. *HOI style* (HICO-DET): `hois` lists the evaluated (verb, object) classes. *Action style*
+    (V-COCO): a verb is an (action, role) combination or an action without object, `actions` is not empty, and
+    `verb_action[v]` and `verb_role[v]` are the action of the verb and the slot of its role (-1: the verb has no
+    object).
 
     Attributes:
-      name: as in `get_vocabulary`.
+      name: name for `get_vocabulary`.
       objects, verbs: names by index.
       human_class: index of `person` in `objects`.
       hois: (verb, object) per HOI class; empty in action style.
       train_counts: training instances per HOI class (from a fixed table, never recounted); rare means < 10.
-      no_interaction: index of the verb that says "does not interact", or -1.
+      no_interaction: index of the verb for "no interaction", or -1.
       actions: action names; action_roles: role names of each action (one or two, or none).
       verb_action, verb_role: see above.
-      valid_verb_object: pairs (verb, object) allowed in action style; empty means "all".
-      whole_image: classes are activities of whole images (MPII): one verb each, the object means nothing.
+      valid_verb_object: pairs (verb, object) allowed in action style; empty = all.
+      whole_image: classes are activities of whole images (MPII), with one verb each and a meaningless object.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Vocabulary:
 
     @functools.cached_property
     def hoi_table(self) -> np.ndarray:
-        """[V, objects] int32: the HOI class of a verb and an object, -1 where the combination does not exist."""
+        """HOI class of each verb and object, [V, objects] int32; -1 for combinations that do not exist."""
         table = np.full((len(self.verbs), len(self.objects)), -1, np.int32)
         for hoi, (verb, obj) in enumerate(self.hois):
             table[verb, obj] = hoi
@@ -58,7 +58,7 @@ class Vocabulary:
 
     @functools.cached_property
     def verb_object_mask(self) -> np.ndarray:
-        """[V, objects] bool: combinations that can occur."""
+        """Combinations that can occur, [V, objects] bool."""
         if self.hois:
             return self.hoi_table >= 0
         mask = np.zeros((len(self.verbs), len(self.objects)), bool)
@@ -68,22 +68,22 @@ class Vocabulary:
 
     @functools.cached_property
     def rare(self) -> np.ndarray:
-        """[C] bool: fewer than 10 training instances."""
+        """HOI classes with fewer than 10 training instances, [C] bool."""
         return np.asarray(self.train_counts) < 10
 
     def verb_words(self, verb: int) -> str:
-        """A verb as people read it: "talk on phone", without the role that its name may end with."""
+        """A verb in readable form, such as "talk on phone", without the role at the end of its name."""
         name = self.actions[self.verb_action[verb]] if self.actions else self.verbs[verb]
         return name.replace("_", " ")
 
     def hoi_name(self, hoi: int) -> str:
-        """ "verb object" of a HOI class, or the activity."""
+        """Name of an HOI class, "verb object", or the activity."""
         verb, obj = self.hois[hoi]
         return self.verbs[verb] if self.whole_image else f"{self.verbs[verb]} {self.objects[obj]}"
 
 
 def interactive_view(name: str, base: Vocabulary) -> Vocabulary:
-    """Verbs "no_interaction" and "interact" with every object of `base`."""
+    """View with verbs "no_interaction" and "interact" for every object of `base`."""
     objects = range(len(base.objects))
     return Vocabulary(
         name=name,
@@ -96,7 +96,7 @@ def interactive_view(name: str, base: Vocabulary) -> Vocabulary:
 
 
 def object_view(name: str, base: Vocabulary) -> Vocabulary:
-    """One verb, so that a class is an object: teaches a network to tell objects, and nothing of what is done."""
+    """View with a single verb, so that classes are objects, for training on object classes without verbs."""
     return Vocabulary(
         name=name,
         objects=base.objects,
@@ -107,7 +107,7 @@ def object_view(name: str, base: Vocabulary) -> Vocabulary:
 
 
 def verb_map(source: Vocabulary, view: Vocabulary) -> Int[np.ndarray, " verbs"]:
-    """The view's verb of every verb of `source`.
+    """Verb of the view for every verb of `source`.
 
     Raises:
       ValueError: `view` is not a view, or its objects are not those of `source`.
@@ -118,4 +118,4 @@ def verb_map(source: Vocabulary, view: Vocabulary) -> Int[np.ndarray, " verbs"]:
         return np.zeros(len(source.verbs), np.int32)
     if view.verbs == ("no_interaction", "interact"):
         return (np.arange(len(source.verbs)) != source.no_interaction).astype(np.int32)
-    raise ValueError(f"{view.name!r} is no view that labels of {source.name!r} could be collapsed to")
+    raise ValueError(f"{view.name!r} is not a view to which labels of {source.name!r} can be mapped")

@@ -2,7 +2,7 @@
 
 RF-UC and NF-UC (rare / non-rare first, unseen combinations; VCL, Hou et al. 2020) are lists of 120 classes. UO
 (unseen objects; Bansal et al. 2020), UV (unseen verbs; GEN-VLKT, Liao et al. 2022) and UA (unseen actions; ConsNet,
-Liu et al. 2020) hold every class of the objects or verbs named here.
+Liu et al. 2020) consist of all classes of the objects or verbs listed here.
 """
 
 import numpy as np
@@ -54,11 +54,11 @@ ZERO_SHOT_UNSEEN: dict[str, tuple[int, ...]] = {
     "uv": _of_verbs(UNSEEN_VERBS_UV),
     "ua": _of_verbs(UNSEEN_VERBS_UA),
 }
-"""Split name to the sorted unseen HOI classes (0-based); the others are seen."""
+"""Sorted unseen HOI classes (0-based) by split name; the others are seen."""
 
 
 def unseen_mask(split: str) -> np.ndarray:
-    """[600] bool: classes that `split` leaves out of training. Raises ValueError for an unknown split."""
+    """Classes that `split` excludes from training, [600] bool. Raises ValueError for an unknown split."""
     if split not in ZERO_SHOT_UNSEEN:
-        raise ValueError(f"unknown zero-shot split {split!r}; there are {sorted(ZERO_SHOT_UNSEEN)}")
+        raise ValueError(f"unknown zero-shot split {split!r}; known are {sorted(ZERO_SHOT_UNSEEN)}")
     return np.isin(np.arange(len(HICO.hois)), ZERO_SHOT_UNSEEN[split])

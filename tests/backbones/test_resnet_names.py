@@ -133,7 +133,7 @@ def test_tensors_lie_one_after_another_across_the_shards(tmp_path):
 @pytest.mark.parametrize(
     ("change", "shards", "message"),
     [
-        ({"shape": [9]}, ("a.bin", "b.bin"), "outside the 24 bytes"),
+        ({"shape": [9]}, ("a.bin", "b.bin"), "exceeds the 24 bytes"),
         ({"shape": [5]}, ("a.bin", "b.bin"), "take 20 bytes"),
         ({"dtype": "string"}, ("a.bin", "b.bin"), "'x' is stored as string"),
         ({"quantization": {"scale": 1}}, ("a.bin", "b.bin"), "not read"),

@@ -273,7 +273,7 @@ def test_people_without_a_face_lose_nothing(literal):
         ({"relation": {"streams": ("x",)}}, "streams"),
         ({"relation": {"streams": ("s",)}}, "ranking"),
         ({"loss": {"ranking_reduce": "drawn"}}, "relation.rank_width"),
-        ({"detector": "external", "loss": {"parts": "detector"}}, "nothing to train"),
+        ({"detector": "external", "loss": {"parts": "detector"}}, "no trainable parts"),
         ({"relation": {"visual": "mean3"}}, "face=False"),
         ({"boxes": {"merge": "mean_logit"}}, "did you mean"),
     ],

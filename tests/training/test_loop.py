@@ -223,7 +223,7 @@ def test_init_from_an_npz_names_what_does_not_fit_and_strict_refuses(tmp_path):
     with pytest.raises(InitFromError, match="strict"):
         run(tmp_path / "b", dataclasses.replace(SETTINGS, num_steps=1, init_from=(strict,)))
     nothing = dataclasses.replace(init, include=("params/foot/.*",))
-    with pytest.raises(InitFromError, match="nothing was loaded"):
+    with pytest.raises(InitFromError, match="no parameter was loaded"):
         run(tmp_path / "c", dataclasses.replace(SETTINGS, num_steps=1, init_from=(nothing,)))
 
 

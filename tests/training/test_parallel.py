@@ -137,7 +137,7 @@ def test_the_source_of_a_replica_survives_donation(kind):
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
-    with pytest.raises(ValueError, match="9 examples does not divide over 8"):
+    with pytest.raises(ValueError, match="9 examples cannot be divided evenly over 8"):
         Parallel("pmap", 8).shard_batch(make_batch(0, 9))
 
 
@@ -154,5 +154,5 @@ def test_a_batch_that_does_not_divide_is_an_error_of_the_settings(batch_size, ac
 
 
 def test_the_error_names_batches_that_divide():
-    with pytest.raises(SettingsError, match="batch_size 10 does not divide over 8 devices: take 8 or 16"):
+    with pytest.raises(SettingsError, match="batch_size 10 cannot be divided evenly over 8 devices: use 8 or 16"):
         check_batch(10, 1)
