@@ -91,7 +91,7 @@ def test_a_damaged_annotation_file_is_refused_with_file_and_field(annotations, t
     content = io.read_npz(path)
     without = {name: array for name, array in content.items() if name != "pairs_verb"}
     np.savez(tmp_path / "b.npz", **without)
-    with pytest.raises(io.DataError, match="b.npz: field 'pairs_verb' is absent"):
+    with pytest.raises(io.DataError, match="b.npz: field 'pairs_verb' is missing"):
         Annotations.load(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", **{**content, "pairs_verb": content["pairs_verb"][:-1]})
     with pytest.raises(io.DataError, match="c.npz: field 'pairs_"):
@@ -233,7 +233,7 @@ def test_predictions_that_break_the_schema_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
-        ("triplet_pair", lambda a: a + 100, "'triplet_pair' points outside"),
+        ("triplet_pair", lambda a: a + 100, "'triplet_pair' has an index outside"),
         ("pair_image", lambda a: a[:-1], "size"),
         ("triplet_score", lambda a: a.astype(np.int64), "'triplet_score' holds int64, expected floats"),
         ("pair_human_xyxy_px", lambda a: a[:, :3], "'pair_human_xyxy_px' has size 3"),

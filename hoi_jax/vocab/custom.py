@@ -86,7 +86,7 @@ def activity_vocabulary(name: str, activities: tuple[str, ...]) -> Vocabulary:
       ValueError: there are no activities, or one occurs twice.
     """
     if not activities or len(set(activities)) != len(activities):
-        raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} of them distinct; expected one or more, all distinct")
+        raise ValueError(f"{name}: {len(activities)} activities, {len(set(activities))} distinct; all must be distinct")
     hois = tuple((verb, 0) for verb in range(len(activities)))
     return Vocabulary(name, ("person",), activities, human_class=0, hois=hois, whole_image=True)
 

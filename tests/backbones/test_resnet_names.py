@@ -134,9 +134,9 @@ def test_tensors_lie_one_after_another_across_the_shards(tmp_path):
     ("change", "shards", "message"),
     [
         ({"shape": [9]}, ("a.bin", "b.bin"), "exceeds the 24 bytes"),
-        ({"shape": [5]}, ("a.bin", "b.bin"), "take 20 bytes"),
+        ({"shape": [5]}, ("a.bin", "b.bin"), "the tensors have 20 bytes"),
         ({"dtype": "string"}, ("a.bin", "b.bin"), "'x' is stored as string"),
-        ({"quantization": {"scale": 1}}, ("a.bin", "b.bin"), "not read"),
+        ({"quantization": {"scale": 1}}, ("a.bin", "b.bin"), "not supported"),
         ({}, ("../a.bin",), "not a file in the same folder"),
         ({"shape": "two"}, ("a.bin", "b.bin"), "not the manifest"),
     ],

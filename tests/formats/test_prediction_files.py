@@ -253,7 +253,7 @@ def read_flat(folder, content, labels):
         ("pair_object", 80, "field 'pair_object' row 0 is 80, expected 0..79"),
         ("trip_verb", 117, "field 'trip_verb' row 0 is 117, expected 0..116"),
         ("pair_image", -1, "field 'pair_image' row 0 is -1"),
-        ("trip_pair", 10**6, "field 'triplet_pair' points outside"),
+        ("trip_pair", 10**6, "field 'triplet_pair' has an index outside"),
     ],
 )
 def test_flat_rows_that_point_nowhere_are_refused(field, value, message, flat, hico_labels, tmp_path):

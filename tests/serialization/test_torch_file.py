@@ -159,7 +159,7 @@ def test_dicts_inside_themselves_end(tmp_path):
 def test_compressed_archives_and_ambiguous_checkpoints_are_refused(tmp_path):
     with pytest.raises(CorruptFileError, match="compressed"):
         read_torch(zipped(tmp_path / "c.pth", tensor(), {"0": bytes(16)}, zipfile.ZIP_DEFLATED))
-    with pytest.raises(DataError, match="holds no tensors"):
+    with pytest.raises(DataError, match="contains no tensors"):
         read_torch(zipped(tmp_path / "n.pth", pickle.dumps({"epoch": 3}, 2)))
 
 
