@@ -5,11 +5,12 @@ Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
          (neither detections nor poses are needed)
 Start:   python -m hoi_jax.systems.body_part.convert detr-r50-e632da11.pth detr.npz --detr-queries 64
 Run:     python train.py --config configs/body_part_hico_det_cdn.py --workdir runs/cdn --config.train.init_from=detr.npz
-         behind a colon: S (3 + 3 decoder layers) or B (6 + 6)
+         Option after a colon: S (3 + 3 decoder layers) or B (6 + 6)
 Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper with its second stage; ours: not yet measured.
 
-Its second stage is `body_part_hico_det_cdn_stage2.py`. Its numbers are with its suppression of repeated triplets
-(`--use_nms_filter` of its code; here `predict.product_nms`). `commands.adopt` scores the authors' weights, as for QPIC.
+The second stage is `body_part_hico_det_cdn_stage2.py`. Published results use suppression of repeated triplets
+(`--use_nms_filter` in the authors' code; here `predict.product_nms`). The authors' weights can be scored with
+`commands.adopt`, as for QPIC.
 """
 
 from configs import body_part_hico_det

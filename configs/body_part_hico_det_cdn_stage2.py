@@ -1,8 +1,8 @@
-"""CDN on HICO-DET, second stage: decoders and heads learn on with re-weighted classes, everything before is frozen.
+"""CDN on HICO-DET, second stage: decoders and heads are fine-tuned with re-weighted classes, the rest is frozen.
 
-Build:   as `body_part_hico_det_cdn.py` has it
+Build:   as for `body_part_hico_det_cdn.py`
 Run:     python train.py --config configs/body_part_hico_det_cdn_stage2.py:runs/cdn --workdir runs/cdn2
-         (behind the colon the workdir of stage 1; "B,runs/cdn" if that was CDN-B)
+         (after the colon: the workdir of stage 1; "B,runs/cdn" for CDN-B)
 Expect:  HOI mAP 31.44 (S) and 31.78 (B) in its paper; ours: not yet measured.
 """
 

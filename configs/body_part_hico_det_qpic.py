@@ -1,4 +1,4 @@
-"""QPIC (Tamura et al., CVPR 2021) on HICO-DET as settings of the body-part system; takes the authors' weights.
+"""QPIC (Tamura et al., CVPR 2021) on HICO-DET as settings of the body-part system; fits the authors' weights.
 
 Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
              --annotations train=trainval_hico.json test=test_hico.json
@@ -8,7 +8,7 @@ Run:     python train.py --config configs/body_part_hico_det_qpic.py \\
              --workdir runs/qpic --config.train.init_from=detr.npz
 Expect:  HOI mAP 29.07 in its paper; ours: not yet measured.
 
-The authors' weights are scored without training: convert them (without --detr-queries), then
+To score the authors' weights without training, convert them (without --detr-queries), then run
 `python -m hoi_jax.commands.adopt configs/body_part_hico_det_qpic.py qpic.npz runs/qpic_authors` and
 `python evaluate.py --workdir runs/qpic_authors`.
 """

@@ -1,14 +1,13 @@
 """Body-part interactiveness on HICO-DET, stage 2: detector and verbs, from the weights of stage 1.
 
-Build:   as `body_part_hico_det.py` has it (stage 1 looks at body parts, this network does not)
+Build:   as for `body_part_hico_det.py` (stage 1 uses body parts, this network does not)
 Run:     python train.py --config configs/body_part_hico_det_stage2.py:runs/bp1 --workdir runs/bp2
-         (the part behind the colon is the workdir of stage 1)
+         (after the colon: the workdir of stage 1)
 Expect:  HOI mAP 34.09 before and 35.15 after suppression in the paper; ours: not yet measured.
 
-Interactiveness comes from the network of stage 1: its stored predictions are joined to these
-(`hoi_jax.evaluation.postprocess.transfer`). The paper gives 60 epochs;
- the learning rate and its drop at 40 are ours. It
-follows QPIC, so that the assignment looks at verbs too, with QPIC's weight.
+Interactiveness comes from the network of stage 1: it is transferred from that network's predictions to these
+(`hoi_jax.evaluation.postprocess.transfer`). The paper gives 60 epochs; the learning rate and its drop at epoch 40 are
+our choice. As in QPIC, the assignment includes verbs, with QPIC's weight.
 """
 
 from configs import body_part_hico_det

@@ -1,17 +1,18 @@
-"""Body-part interactiveness on the embedded scenes, stage 1 (detector and interactiveness), for two CPU cores.
+"""Body-part interactiveness on the hoi_scenes dataset, stage 1 (detector and interactiveness), for two CPU cores.
 
 Run:     python train.py --config configs/body_part_hoi_scenes.py --workdir runs/body1
 Expect:  interactiveness AP 47.9, max recall 81.9 (seed 0; an hour on two cores). On all pairs of the simulated
-         detector, box distance reaches 36.7 and class frequency 14.8. The run is kept in
+         detector, box distance reaches 36.7 and class frequency 14.8. The run is exported to
          checkpoints/body_part_hoi_scenes, in two parts: 2,286 updates at 1e-3, and 2,750 more that end at 0.
 
-Options after a colon: `ablation` (Table 5), `start=FOLDER` (all weights of another run), `detector=FOLDER` (everything
-but its interactiveness decoder), for example configs/body_part_hoi_scenes.py:ablation=intuitive,detector=runs/body1.
+Options after a colon: `ablation` (Table 5), `start=FOLDER` (all weights of another run), `detector=FOLDER` (its weights
+except the interactiveness decoder), for example
+configs/body_part_hoi_scenes.py:ablation=intuitive,detector=runs/body1.
 
-Rules are the paper's; sizes are small. From scratch, DETR's free query vectors learn nothing here in an hour (max
-recall 2.6 after 1,500 updates), so queries start at places in the image (`query="point"`). Cells are 8 pixels wide,
-and a cell counts as covered where a box touches it (`cell_rule="floor"`): by the paper's corner test small parts would
-have no cell at all.
+Rules are the paper's; sizes are small. From scratch, DETR's learned query vectors make no progress here in an hour (max
+recall 2.6 after 1,500 updates), so queries have reference points in the image (`query="point"`). Cells are 8 pixels
+wide, and a cell is covered if a box touches it (`cell_rule="floor"`), because by the paper's corner test small parts
+would have no cell.
 """
 
 from configs import common

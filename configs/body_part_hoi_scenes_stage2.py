@@ -1,8 +1,8 @@
-"""Body-part interactiveness on the embedded scenes, stage 2: detector and verbs, from the weights of stage 1.
+"""Body-part interactiveness on the hoi_scenes dataset, stage 2: detector and verbs, from the weights of stage 1.
 
 Run:     python train.py --config configs/body_part_hoi_scenes_stage2.py:runs/body1 --workdir runs/body2
-         (the part behind the colon is the workdir of stage 1)
-Expect:  not yet measured; class frequency is at 9.3.
+         (after the colon: the workdir of stage 1)
+Expect:  not yet measured; class frequency 9.3.
 """
 
 from configs import body_part_hoi_scenes

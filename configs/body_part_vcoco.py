@@ -1,11 +1,11 @@
-"""Body-part interactiveness on V-COCO as the paper has it, stage 1: 100 queries, 120 epochs.
+"""Body-part interactiveness on V-COCO as in the paper, stage 1: 100 queries, 120 epochs.
 
 Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json \\
              --detections trainval=trainval/alphapose-results.json test=test/alphapose-results.json --detections-top 64
-         People and their poses, as for HICO-DET: see docs/body_part.md.
+         Detections are people with poses, as for HICO-DET: see docs/body_part.md.
 Start:   python -m hoi_jax.systems.body_part.convert detr.pth detr.npz --detr-queries 100 --absent-class
-         (a DETR that never saw V-COCO's test images, as QPIC asks for: COCO's public one has)
+         (a DETR trained without V-COCO's test images, as QPIC requires; COCO's public one includes them)
 Run:     python train.py --config configs/body_part_vcoco.py --workdir runs/bp1v --config.train.init_from=detr.npz
 Expect:  interactiveness AP 43.61 in the paper; ours: not yet measured.
 """

@@ -1,13 +1,13 @@
 """CDN-S (Zhang et al., NeurIPS 2021) on V-COCO, first training stage: its HICO-DET recipe with 100 queries.
 
-Build:   as `body_part_vcoco_qpic.py` has it: neither detections nor poses are needed
+Build:   as for `body_part_vcoco_qpic.py`, without detections and poses
 Start:   python -m hoi_jax.systems.body_part.convert detr.pth detr.npz --detr-queries 100 --absent-class
          (a DETR trained without V-COCO's test images)
 Run:     python train.py --config configs/body_part_vcoco_cdn.py --workdir runs/cdnv --config.train.init_from=detr.npz
-         behind a colon: S (3 + 3 decoder layers) or B (6 + 6)
+         Option after a colon: S (3 + 3 decoder layers) or B (6 + 6)
 Expect:  role AP 61.68 / 63.77 (S) and 62.29 / 64.42 (B) in its paper with its second stage; ours: not yet measured.
 
-Repeated pairs of an object class are suppressed by their best verb, among all queries, as its script for V-COCO does.
+Repeated pairs of an object class are suppressed by their best verb, among all queries, as in the authors' script.
 """
 
 from configs import body_part_hico_det_cdn

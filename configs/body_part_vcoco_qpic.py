@@ -4,7 +4,7 @@ Build:   python -m data_prep.build vcoco --images coco/images --coco-instances i
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json
          (neither detections nor poses are needed)
 Start:   python -m hoi_jax.systems.body_part.convert detr.pth detr.npz --detr-queries 100 --absent-class
-         (a DETR trained without V-COCO's test images, as its authors ask for: COCO's public one has seen them)
+         (a DETR trained without V-COCO's test images, as the authors require; COCO's public one includes them)
 Run:     python train.py --config configs/body_part_vcoco_qpic.py --workdir runs/qpicv --config.train.init_from=detr.npz
 Expect:  role AP 58.8 (scenario 1) and 61.0 (scenario 2) in its paper; ours: not yet measured.
 """
@@ -19,7 +19,7 @@ def get_config():
 
 
 def on_vcoco(config, epochs, drop):
-    """A HICO-DET recipe with V-COCO's records, length and metric; `drop` = 0: its own schedule stays."""
+    """Convert a HICO-DET recipe to V-COCO's records, length and metric; with `drop` = 0 its schedule is kept."""
     vcoco = body_part_vcoco.get_config()
     config.dataset, config.sizes = vcoco.dataset, vcoco.sizes
     per_epoch = body_part_vcoco.IMAGES / config.batch_size

@@ -1,12 +1,12 @@
 """Body-part interactiveness on V-COCO, stage 2: detector and verbs, from the weights of stage 1.
 
-Build:   as `body_part_vcoco.py` has it
+Build:   as for `body_part_vcoco.py`
 Run:     python train.py --config configs/body_part_vcoco_stage2.py:runs/bp1v --workdir runs/bp2v
-         (the part behind the colon is the workdir of stage 1)
+         (after the colon: the workdir of stage 1)
 Expect:  role AP 63.0 (scenario 1) and 65.1 (scenario 2) after suppression in the paper; ours: not yet measured.
 
-Interactiveness comes from the network of stage 1, as on HICO-DET. The paper gives HICO-DET's 60 epochs; that V-COCO has
-as many, the learning rate and its drop at 40 are ours. No sampling by sparsity is published for it.
+Interactiveness comes from the network of stage 1, as on HICO-DET. The paper gives 60 epochs for HICO-DET only; the same
+number here, the learning rate and its drop at epoch 40 are our choice. No sampling by sparsity is published for V-COCO.
 """
 
 from configs import body_part_vcoco

@@ -3,8 +3,8 @@
 Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
              --annotations train=trainval_hico.json test=test_hico.json \\
              --detections train=detections/train2015 test=detections/test2015 --detections-top 100
-         Boxes of a COCO detector on both splits: they are read in the test and clean the labels in training. The
-         paper's are Faster R-CNN R50 and X101 of detectron2; fredzzhang/hicodet has R50's as folders, train2015 and
+         Boxes of a COCO detector on both splits: they replace labelled boxes in training and are scored in prediction.
+         The paper uses Faster R-CNN R50 and X101 of detectron2; fredzzhang/hicodet has R50's in folders train2015 and
          test2015: see docs/calipso.md.
 Start:   python -m hoi_jax.systems.calipso.convert retinanet_resnet50_fpn_coco.pth retinanet.npz
 Run:     python train.py --config configs/calipso_hico_det.py --workdir runs/calipso_hico
@@ -21,7 +21,7 @@ def get_config():
         name="hico_det", vocabulary="hico_det", train_split="train", eval_split="test", detections="stored",
         clean_labels="detections",
     )  # fmt: skip
-    # Raw files have up to hundreds of boxes for a few objects; what cleaning leaves beyond these sizes is dropped.
+    # Raw files have up to hundreds of boxes for a few objects; rows beyond these sizes are dropped after cleaning.
     config.sizes = dict(**calipso_vcoco.SIZES, instances=64, detections=100, pairs=128, truncate=True)
     config.train.best_metric = "default/full"
     config.evaluation.metrics = ("hoi",)

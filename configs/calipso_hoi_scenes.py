@@ -1,4 +1,4 @@
-"""CALIPSO on the embedded scenes, small enough for two CPU cores.
+"""CALIPSO on the hoi_scenes dataset, small enough for two CPU cores.
 
 Run:     python train.py --config configs/calipso_hoi_scenes.py --workdir runs/calipso
          python train.py --config configs/calipso_hoi_scenes.py:without=passive --workdir runs/calipso-active
@@ -6,8 +6,8 @@ Run:     python train.py --config configs/calipso_hoi_scenes.py --workdir runs/c
 Expect:  HOI mAP 26.9 (rare 18.2, non-rare 29.7; ours: 800 steps, seed 0, two CPU cores), 21.5 with keep=best, the
          paper's rule; class frequency 9.3.
 
-Everything starts from scratch, where the paper starts from a RetinaNet trained on COCO: AdamW instead of SGD, narrow
-maps, one level finer and smaller anchors (96 % of the boxes own one).
+Training is from scratch, whereas the paper starts from a RetinaNet trained on COCO: AdamW instead of SGD, narrow maps,
+one level finer and smaller anchors (96 % of the boxes have one assigned).
 """
 
 from configs import common
@@ -45,9 +45,9 @@ def get_config(options=""):
             passive=chosen["without"] != "passive", target_presence=chosen["without"] != "presence",
             embedding_dim=8, statistics="per_level",
         ),
-        # The terms as Eq. 9 adds them. An image has 39 foreground anchors on average and never more than 107.
+        # The weights of terms in Eq. 9. An image has 39 foreground anchors on average and never more than 107.
         loss=dict(max_foreground=128),
-        # All triplets: one person may do a verb to several objects here (33.4 against 27.5 on train:held_out).
+        # All triplets, as a person may perform a verb on several objects here (33.4 against 27.5 on train:held_out).
         predict=dict(human_threshold=0.3, object_threshold=0.3, keep=chosen["keep"]),
         max_humans=8, max_objects=14,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""CALIPSO on V-COCO as the paper has it: ResNet-50 FPN, eight shared blocks, SGD 0.016 for 10 images, flips.
+"""CALIPSO on V-COCO as in the paper: ResNet-50 FPN, eight shared blocks, SGD 0.016 for 10 images, flips.
 
 Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json \\
@@ -11,15 +11,15 @@ Expect:  the paper's AP_role (scenario 1, 24 roles) is 46.36 with Faster R-CNN R
          annotated boxes (--config.dataset.detections=ground_truth); ours: not yet measured.
 
 Table 1: --config.model.subnet.share_levels=False (43.86), .passive=False (36.86), .target_presence=False (25.51),
-.blocks=5 (44.35), .blocks=11 (45.05). `retinanet.npz` has to come from a detector that never saw V-COCO's images.
-Batches of 8 divide over 8 devices; rate and steps, written for the paper's 10, are converted (0.0128, 37,500 updates).
-Exactly the paper's: --config.batch_size=10 --config.train.num_devices=5.
+.blocks=5 (44.35), .blocks=11 (45.05). `retinanet.npz` must come from a detector trained without V-COCO's images.
+Batches of 8 fit 8 devices; learning rate and steps, given for the paper's 10, are converted (0.0128, 37,500 updates).
+For exactly the paper's: --config.batch_size=10 --config.train.num_devices=5.
 """
 
 from configs import common
 
 STEPS = 30000
-# Multiples of 128 a side, so that strides do not depend on padding; a 4:3 image becomes 768 x 1024.
+# Sides are multiples of 128, so that strides do not depend on padding; a 4:3 image becomes 768 x 1024.
 SIZES = dict(
     image_hw=(1280, 1280), short_side=768, long_side=1280,
     buckets=((768, 1024), (1024, 768), (768, 1280), (1280, 768)),
@@ -39,7 +39,7 @@ def get_config():
             blocks=8, share_levels=True, passive=True, target_presence=True, embedding_dim=8, statistics="per_level",
             remat=False,
         ),
-        # Eq. 9 adds the terms without weights; cross-entropies are sums over the outputs of an anchor, as RetinaNet's.
+        # Eq. 9 adds the terms without weights; cross-entropies are summed over an anchor's outputs, as in RetinaNet.
         loss=dict(
             target_mask="performed_only", per="anchor", verb=1.0, target=1.0, embedding=1.0, pull_weight=10.0,
             push_weight=100.0,

@@ -1,22 +1,23 @@
-"""What the cascade's configs on real datasets share: sizes, schedules, switches of Tables 4 to 8, and the release.
+"""Shared parts of the cascade's configs on real datasets: sizes, schedules, switches of Tables 4 to 8, the release.
 
-`preset=release` takes the values of the authors' code (C-HOI, branch pytorch-1.5, its HOI-W detector with relations; on
+`preset=release` sets the values of the authors' code (C-HOI, branch pytorch-1.5, its HOI-W detector with relations; on
 PIC the same with features of 14 x 14):
 
-    one relation network, after the last stage, without the features of an earlier one; weight 1
-    all pairs of annotated boxes to learn from, none of detected ones; an IoU of 0.5 makes two boxes the same
+    one relation network, after the last stage, without features of an earlier one; weight 1
+    training on all pairs of annotated boxes and none of detected ones; boxes match with an IoU of 0.5
     28 numbers instead of maps, through two layers of 64; the table of frequencies instead of a learned semantic stream
     a non-local block instead of Eqs. 5 to 7; no faces, no ranking; a column for "no relation"
-    the mean of three visual classifiers' probabilities, which has one loss; every image weighs the same
-    the mean of the stages' class logits, best 100 boxes of at least 0.05; all pairs of boxes of 0.4 get verbs
-    SGD of 0.02 for 8 images with a warm-up from a third, falls after epochs 3 and 5 of 7, gradients cut at a norm of 35
+    the mean probability of three visual classifiers, with one loss; every image has the same weight
+    the mean of the stages' class logits, the best 100 boxes of at least 0.05; verbs for all pairs of boxes of 0.4
+    SGD of 0.02 for 8 images with a warm-up from a third, drops after epochs 3 and 5 of 7, gradients clipped at norm 35
 
-It is not the release in these rows, which are faults of it or have no value here: its non-local block multiplies where
-it should divide (`relation.mining="nonlocal_inverted"` does), and is left out at test; test boxes are pooled in pixels
-of the original image from maps of the resized one; in a batch of several images all features come from the first;
-boxes are a pixel wider (x2 - x1 + 1) and RoIAlign samples half a cell off; hidden layers start as PyTorch's do instead
-of by He's rule; class layers of the detector learn 100 times as fast in its phase 1; verbs of at most 0.01 are left out
-(and on PIC all but the five best of a pair). PIC's semantic branch and deformable convolutions do not exist here.
+It differs from the release in the following, which are defects there or have no setting here. The release's non-local
+block multiplies instead of dividing (as `relation.mining="nonlocal_inverted"` does) and is omitted in prediction; in
+prediction, boxes in pixels of the original image are pooled from maps of the resized one; in a batch of several images
+all features come from the first; boxes are a pixel wider (x2 - x1 + 1) and RoIAlign samples are shifted by half a cell;
+hidden layers have PyTorch's initialisation instead of He's; class layers of the detector have 100 times the learning
+rate in its phase 1; verbs of at most 0.01 are dropped (and on PIC all but the five best of a pair). PIC's semantic
+branch and deformable convolutions do not exist here.
 """
 
 from collections.abc import Mapping
@@ -35,36 +36,36 @@ SIZES = dict(
 )  # fmt: skip
 """mmdetection's (1333, 800), keeping the aspect ratio; sides are multiples of the pyramid's coarsest stride, 64."""
 EPOCHS = {"detector": (12, (8, 11), 16), "joint": (7, (3, 5), 8), "relations": (7, (3, 5), 8)}
-"""Epochs, where the learning rate falls, and batch size of both phases of the paper.
+"""Epochs, drops of the learning rate, and batch size of both phases of the paper.
 
-Where it falls in phase 2, and the warm-up of both from a third of the learning rate, are the authors' code's: the paper
-gives 7 epochs at 0.02.
+The drops of phase 2, and the warm-up of both from a third of the learning rate, are from the authors' code; the paper
+gives only 7 epochs at 0.02.
 """
 
 FROZEN_DETECTOR = (dict(pattern="relations_.*"), dict(pattern=".*", frozen=True))
-"""Optimiser rules of phase=relations: what gets no gradient must not decay either."""
+"""Optimizer rules of phase=relations; parameters without gradient must have no weight decay either."""
 
 FROZEN_STEM = (dict(pattern="backbone/(stem|stage0)/.*", frozen=True), dict(pattern=".*"))
-"""Rules of the other phases: mmdetection, with which the authors trained, never moves the stem and the first stage."""
+"""Optimizer rules of the other phases; mmdetection, used by the authors, freezes the stem and the first stage."""
 
 DETECTOR = ("(params|batch_stats)/(?!relations_).*",)
-"""Variables that phase 1 trains and phase 2 starts from."""
+"""Variables that phase 1 trains and phase 2 loads."""
 
 
 def first_weights(phase: str, phase1: str) -> dict:
-    """Where a run takes its first weights from: `train.init_from`.
+    """Sources of the initial weights, for `train.init_from`.
 
-    Phase 1 starts from a converted COCO detector, whatever of it fits: class layers do if the converter was given the
-    vocabulary. Phase 2 starts from the last checkpoint of a phase 1, all of it. Without one, a joint training starts as
-    phase 1 does, and a frozen detector has to find everything in the converted file.
+    Phase 1 loads all fitting parts of a converted COCO detector; class layers fit if the converter was given the
+    vocabulary. Phase 2 loads the whole last checkpoint of phase 1. Without one, joint training starts like phase 1, and
+    a frozen detector must be loaded completely from the converted file.
 
     Raises:
-      ValueError: phase 1 is given a phase 1.
+      ValueError: phase is "detector" and phase1 is given.
     """
     if not phase1:
         return dict(path="detector.npz", include=DETECTOR, strict=phase == "relations")
     if phase == "detector":
-        raise ValueError("phase=detector is phase 1 itself: phase1=WORKDIR is for phase=joint and phase=relations")
+        raise ValueError("phase=detector is phase 1 itself; phase1=WORKDIR is for phase=joint and phase=relations")
     return dict(path=phase1, which="last", include=DETECTOR, strict=True)
 
 
@@ -80,15 +81,15 @@ RELEASE = dict(
     boxes=dict(merge="mean_logits", score=0.05),
     predict=dict(top_pairs=3200, human_score=0.4, object_score=0.4),
 )  # fmt: skip
-"""What `preset=release` changes in the model."""
+"""Changes of the model by `preset=release`."""
 
 
 def experiment(options: str, images: Mapping[str, int], **defaults: str):
     """(config without dataset and sizes, chosen options).
 
     Args:
-      images: of the training split, by its name for the option "split", if there are several.
-      defaults: options whose first choice is another one here.
+      images: number of images of the training split, by name for the option "split" if there are several.
+      defaults: options with a different default.
     """
     allowed = dict(
         stages=("3", "1", "2", "4", "5"),
@@ -146,7 +147,7 @@ def experiment(options: str, images: Mapping[str, int], **defaults: str):
 
 
 def phase_without_scores(config):
-    """A detector alone has no HOI score to keep the best of."""
+    """Disable selection of the best checkpoint, because a detector alone has no HOI metric."""
     if config.model.loss.parts == "detector":
         config.train.update(evaluate_every=0, best_metric=None)
     return config

@@ -1,4 +1,4 @@
-"""The cascade on the embedded scenes, small enough for two CPU cores.
+"""The cascade on the hoi_scenes dataset, small enough for two CPU cores.
 
 Run:     python train.py --config configs/cascade_hoi_scenes.py --workdir runs/cascade
          python train.py --config configs/cascade_hoi_scenes.py:stages=1 --workdir runs/cascade-1
@@ -9,18 +9,18 @@ Expect:  HOI mAP 28.4 with the own detector (ours: 1,200 steps, seed 0, two CPU 
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm (Table 4), region=box|mask|max|sum (Table 8),
 detector=own|external (the simulated detector's boxes; `ground_truth`: the annotated ones, with their masks), and
-phase=joint|detector|relations: phase 1 and phase 2 of the paper, where the second starts from the first's last
-checkpoint with phase1=WORKDIR. A frozen detector (phase=relations) cannot do without.
+phase=joint|detector|relations: phase 1 and phase 2 of the paper. Phase 2 starts from the last checkpoint of phase 1
+with phase1=WORKDIR, which is required if the detector is frozen (phase=relations).
 
-Everything starts from scratch, where the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three
-levels of RoIs, anchors of two cells (8 to 64 pixels: a quarter of the objects are smaller than 15 pixels).
+Training is from scratch, whereas the paper starts from a COCO detector: AdamW instead of SGD, narrow maps, three levels
+of RoIs, anchors of two cells (8 to 64 pixels; a quarter of the objects are smaller than 15 pixels).
 """
 
 from configs import cascade_common, common
 
 STEPS = 1200
 REGIONS = cascade_common.REGIONS
-# One layer on probabilities has to grow large weights; at AdamW's pace it would stay near sigmoid(0) for the whole run.
+# A layer on probabilities needs large weights; at AdamW's usual rate its outputs would stay near sigmoid(0).
 SEMANTIC = dict(pattern="relations_[0-9]/verb_s/.*", multiplier=20.0)
 
 
@@ -36,7 +36,7 @@ def get_config(options=""):
     )
     own, masks = chosen["detector"] == "own", chosen["region"] != "box"
     if masks and chosen["detector"] == "external":
-        raise ValueError("the simulated detector gives no masks: region needs detector=own or ground_truth")
+        raise ValueError("the simulated detector has no masks; region needs detector=own or ground_truth")
     config = common.base(system="cascade", batch_size=8)
     config.dataset = dict(
         name="hoi_scenes/small", vocabulary="hoi_scenes", train_split="train", eval_split="test",

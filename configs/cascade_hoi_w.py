@@ -1,4 +1,4 @@
-"""The cascade on HOI-W as the paper has it: three stages, ResNet-50, ten verbs, eleven object classes.
+"""The cascade on HOI-W as in the paper: three stages, ResNet-50, ten verbs, eleven object classes.
 
 Build:   python -m data_prep.build hoi_w --images hoi_w/images --annotations train=trainval.json test=test_hoiw.json \\
              --faces faces.json
@@ -10,11 +10,11 @@ Run:     python train.py --config configs/cascade_hoi_w.py:phase=detector --work
 Expect:  the paper's mAP_rel on its validation split (9,999 of the training images) is 43.7 with three stages, 38.6 with
          one, 48.2 with ResNeXt-101; ours: not yet measured. The 66.04 of the challenge is an ensemble.
 
-Options as in `cascade_vcoco.py`, and split=ablation|challenge: training on 19,843 of the 29,842 images and scores on
-the other 9,999 (the paper drew them at random and never published which: `data.records` has a rule of ours, the list
-is `hoi_jax/vocab/hoi_w_split.json`), or training on all and scores on the test images. Neither paper nor release
-multiplies by detector scores here. Without a counted prior, X_s is the table that the authors ship, which counts all
-29,842. Face boxes of any detector (COCO results JSON) will do; without=efra needs none.
+Options as in `cascade_vcoco.py`, and split=ablation|challenge: training on 19,843 of the 29,842 images and evaluation
+on the other 9,999 (drawn at random in the paper and not published; our list is `hoi_jax/vocab/hoi_w_split.json`, by the
+rule in `data.records`), or training on all and evaluation on the test images. Neither paper nor release multiplies by
+detector scores. Without a counted prior, X_s is the authors' table, which counts all 29,842 images. Face boxes may come
+from any detector (COCO results JSON); without=efra needs none.
 """
 
 from configs import cascade_common, common

@@ -1,4 +1,4 @@
-"""The cascade on HOI-W with the values of the authors' code (`preset=release`: `cascade_common.py` says row by row).
+"""The cascade on HOI-W with the values of the authors' code (`preset=release`, listed in `cascade_common.py`).
 
 Build:   python -m data_prep.build hoi_w --images hoi_w/images --annotations train=trainval.json test=test_hoiw.json
 Start:   python -m hoi_jax.systems.cascade.convert cascade_rcnn_r50_fpn_coco.pth detector.npz --vocabulary hoi_w
@@ -7,8 +7,8 @@ Run:     python train.py --config configs/cascade_hoi_w_release.py:phase=detecto
              --config configs/cascade_hoi_w_release.py:phase=relations,phase1=runs/cascade_hoi_w_release_1
 Expect:  users report a mAP_rel of 51 to 57 on the test split at 1200 x 700; ours: not yet measured.
 
-Trains on all 29,842 images and scores the test images. Both members of a pair need a detection score of 0.4, and the
-detector is frozen in phase 2. No faces are needed: the release has none.
+Training uses all 29,842 images, and evaluation the test images. Both boxes of a pair need a detection score of 0.4, and
+the detector is frozen in phase 2. Faces are not needed, as the release does not use them.
 """
 
 from configs import cascade_hoi_w

@@ -1,4 +1,4 @@
-"""Relation segmentation on PIC 2.0 as the paper has it: masks for instances, features and geometry.
+"""Relation segmentation on PIC 2.0 as in the paper: masks for instances, features and geometry.
 
 Build:   python -m data_prep.build pic --images pic \\
              --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json \\
@@ -12,9 +12,9 @@ Expect:  the paper's recall on its validation split is 27.8 / 38.3 / 45.3 at 20 
          0.75); ours: not yet measured.
 
 Options as in `cascade_vcoco.py`; region=mask is the default here (Table 8: box 27.1, mask 27.8, max 27.6, sum 27.7).
-The PNG files lie below folders `semantic` and `instance` beside the annotations. The release does not mirror PIC's
-images, though none of its relations has a side. As in the release, "in front of" between two people is also "behind"
-the other way round, and "next to" holds both ways.
+The PNG files are in folders `semantic` and `instance` beside the annotations. The release does not mirror PIC's images,
+although none of its relations distinguishes left from right. As in the release, "in front of" between two people
+implies "behind" with exchanged roles, and "next to" is symmetric.
 
 Score:   python -m hoi_jax.commands.segment_relations --workdir runs/cascade_pic_2 --out results --images 0
          python evaluate.py --dataset pic --predictions results --annotations pic/relation/relations_val.json
@@ -29,7 +29,7 @@ def get_config(options=""):
     config.sizes = dict(
         **cascade_common.SIZES, instances=96, detections=100, pairs=256, mask_hw=(336, 336), truncate=True
     )
-    # Recall is of masks: there are mask heads even where relation features are boxes.
+    # Recall is evaluated on masks, so mask heads are needed even if relation features are of boxes.
     config.model.masks.enabled = True
     config.model.loss.reversed_verbs = (("in front of", "behind"), ("next to", "next to"))
     config.train.update(evaluate_every=0, best_metric=None)

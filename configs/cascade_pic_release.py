@@ -1,4 +1,4 @@
-"""The cascade on PIC 2.0 with the values of the authors' code (`preset=release`: `cascade_common.py` says row by row).
+"""The cascade on PIC 2.0 with the values of the authors' code (`preset=release`, listed in `cascade_common.py`).
 
 Build:   python -m data_prep.build pic --images pic \\
              --annotations train=pic/relation/relations_train.json val=pic/relation/relations_val.json
@@ -9,8 +9,8 @@ Run:     python train.py --config configs/cascade_pic_release.py:phase=detector 
              --config.model.relation.prior=data/pic/priors_train.npz --workdir runs/cascade_pic_release_2
 Expect:  not yet measured.
 
-Relations are those of boxes with masks as a detector's output: the release pools boxes at 14 x 14 and never multiplies
-by the mask. Both members of a pair need a detection score of 0.3, and images are not mirrored.
+Relation features are of boxes, and masks are only an output of the detector: the release pools boxes at 14 x 14 without
+multiplying by the mask. Both boxes of a pair need a detection score of 0.3, and images are not mirrored.
 """
 
 from configs import cascade_pic

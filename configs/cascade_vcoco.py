@@ -1,4 +1,4 @@
-"""The cascade on V-COCO as the paper has it: three stages, ResNet-50, COCO detector, phase 2 (relations).
+"""The cascade on V-COCO as in the paper: three stages, ResNet-50, COCO detector, phase 2 (relations).
 
 Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json --faces faces.json
@@ -10,10 +10,10 @@ Run:     python train.py --config configs/cascade_vcoco.py:phase=detector --work
 Expect:  the paper's role AP is 48.3 with boxes and 48.9 with masks; ours: not yet measured.
 
 Options after a colon: stages=3|1|2|4|5, without=nothing|ihsm|efra|rrm, region=box|mask|max|sum, fusion=vgs|sum|product,
-backbone=r50|r101|x101, phase=joint|detector|relations, phase1=WORKDIR (the run of phase=detector that the others start
-from), preset=paper|release (the authors' code, `cascade_common.py` row by row). FILEs are COCO's instances of training
-and validation; masks come from them. Face boxes of any detector (COCO results JSON) will do; without=efra needs none.
-The vocabulary has no counts for X_s: without a counted prior every allowed combination is as likely.
+backbone=r50|r101|x101, phase=joint|detector|relations, phase1=WORKDIR (the run of phase=detector from which the others
+start), preset=paper|release (the authors' code, listed in `cascade_common.py`). Masks come from the COCO instances.
+Face boxes may come from any detector (COCO results JSON); without=efra needs none. The vocabulary has no counts for
+X_s, so without a counted prior all allowed combinations are equally likely.
 """
 
 from configs import cascade_common, common

@@ -1,4 +1,4 @@
-"""Values that several configs share. Plain values only: nothing here imports the library."""
+"""Values shared by several configs, as plain values without imports of the library."""
 
 from ml_collections import ConfigDict
 
@@ -8,8 +8,11 @@ DETR_SIZES = dict(
         (800, 1088), (1088, 800), (800, 1216), (1216, 800), (800, 1344), (1344, 800), (640, 960), (960, 640),
     ),
 )  # fmt: skip
-"""DETR's evaluation size for every image, in static shapes whose sides are multiples of 32. On HICO-DET's sizes 96 % of
-their cells are image in evaluation, 73 % in training, where small scales are drawn too (`docs/training.md`)."""
+"""DETR's evaluation size for every image, in static shapes with sides that are multiples of 32.
+
+On HICO-DET, 96 % of their cells are image in evaluation, and 73 % in training, which also draws small scales
+(`docs/training.md`).
+"""
 
 TRAIN_IMAGES = {
     "hico_det": 37633,  # with at least one annotated pair
@@ -18,11 +21,11 @@ TRAIN_IMAGES = {
     "hoi_w": {"ablation": 19_843, "challenge": 29_842},
     "mpii": 8218,
 }
-"""Training images of every dataset: an epoch, where schedules are written in epochs."""
+"""Number of training images per dataset, for schedules in epochs."""
 
 
 def adamw(learning_rate: float = 2e-3, clip_norm: float = 10.0) -> dict:
-    """The optimizer of small networks trained from scratch: warm-up of 100 updates, then half a cosine to 0."""
+    """Optimizer for small networks trained from scratch: warm-up of 100 updates, then half a cosine to 0."""
     return dict(
         name="adamw", learning_rate=learning_rate, weight_decay=1e-4, clip="global", clip_norm=clip_norm,
         schedule=dict(kind="cosine", warmup_steps=100),
@@ -30,7 +33,7 @@ def adamw(learning_rate: float = 2e-3, clip_norm: float = 10.0) -> dict:
 
 
 def base(**values) -> ConfigDict:
-    """A config with the groups that every experiment has; keys that a config adds later are checked on loading."""
+    """A config with the groups of every experiment; keys that a config adds later are checked on loading."""
     config = ConfigDict()
     config.train = ConfigDict({"seed": 0})
     config.optimizer = ConfigDict()
@@ -42,10 +45,12 @@ def base(**values) -> ConfigDict:
 
 
 def choices(text: str, free: tuple[str, ...] = (), **allowed: tuple[str, ...]) -> dict[str, str]:
-    """Options after the colon of a config's name, "key=value,key=value": the chosen value of every key.
+    """Parse the options after the colon of a config's name, "key=value,key=value".
 
-    The first allowed value is the default. Keys in `free` take any text, "" by default: names and folders. An unknown
-    key or value is an error that lists what is allowed.
+    The first allowed value is the default. Keys in `free` accept any text (names and folders), "" by default.
+
+    Raises:
+      ValueError: a key or value is unknown; the message lists the allowed ones.
     """
     chosen = {key: values[0] for key, values in allowed.items()} | dict.fromkeys(free, "")
     for part in filter(None, text.split(",")):

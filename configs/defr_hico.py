@@ -10,23 +10,23 @@ Expect:  the paper's mAP is 65.6 (B/16), 60.5 (b32), 49.7 (rn50), 53.6 (rn101); 
 
 Options, comma separated, for the paper's tables:
   backbone=b16|b32|imagenet_b32|rn50|rn101   Tables 1, 4, 5, 6, 8 (imagenet_b32 starts from an ImageNet ViT)
-  init=language|random                       Tables 4 and 5; which text encoder is what weights/classifier.npz came from
+  init=language|random                       Tables 4 and 5; the text encoder is that of weights/classifier.npz
   head=cosine|linear                         linear: plain logits with a bias
-  loss=lse_sign|bce|focal|weighted_bce       Tables 4, 6 and 7; the weights of weighted_bce are counted before:
+  loss=lse_sign|bce|focal|weighted_bce       Tables 4, 6 and 7; for weighted_bce, count the weights first:
       python -m hoi_jax.commands.count_labels --annotations data/hico/annotations_train.npz --oversample-to 40 \\
           --out weights/positive_weights.npz
   gamma=50|100|150|300|500                   the temperature study
-The dataset `hico` has image-level labels; boxes and pairs are those of HICO-DET: see configs/defr_hico_det.py.
-Images are stretched to the square as the authors do, by Pillow; colours and windows are drawn on the device. A ViT's
-batch goes through in four parts and B/16 recomputes its blocks, so that one device of 80 GB holds it; on eight of them
---config.model.backbone.remat=False saves the recomputation.
+The dataset `hico` has image-level labels; for boxes and pairs, which are HICO-DET's, see configs/defr_hico_det.py.
+Images are stretched to a square by Pillow, as in the authors' code; colours and crops are applied on the device. A
+ViT's batch is processed in four parts, and B/16 recomputes its blocks, so that it fits on one device with 80 GB; with
+eight of them, use --config.model.backbone.remat=False to avoid recomputation.
 """
 
 from configs import common
 
 IMAGES = common.TRAIN_IMAGES["hico"]
 BATCH = 128
-EPOCH = IMAGES // BATCH  # without the copies of oversampling: how often is evaluated, not how long is trained
+EPOCH = IMAGES // BATCH  # without oversampled copies; the interval of evaluations, not the length of training
 BACKBONES = {
     "b16": dict(kind="clip_vit", patch=16, remat=True),
     "b32": dict(kind="clip_vit", patch=32),
@@ -73,7 +73,7 @@ def get_config(options=""):
         schedule=dict(kind="cosine_restarts", restart_epochs=5.0, restart_growth=1.0),
     )  # fmt: skip
     epochs = {"lse_sign": 10, "weighted_bce": 40}.get(chosen["loss"], 20)
-    # A CLIP ResNet trains its normalisation, whose statistics are those of the whole batch: no parts.
+    # A CLIP ResNet trains its batch normalisation, which needs the whole batch at once.
     parts = 1 if chosen["backbone"].startswith("rn") else 4
     config.train = dict(
         seed=0, num_steps=0, num_epochs=float(epochs), accumulate=parts, log_every=20, evaluate_every=5 * EPOCH,

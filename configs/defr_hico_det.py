@@ -1,15 +1,16 @@
-"""DEFR on the images of HICO-DET: trained on the classes that its annotated pairs imply, and detection without
-further training from the boxes of a detector (Table 11).
+"""DEFR on HICO-DET, trained on image-level classes of annotated pairs, with detection from given boxes (Table 11).
+
+Detection needs no further training.
 
 Build:   python -m data_prep.build hico_det --images hico_20160224_det/images \\
              --annotations train=trainval_hico.json test=test_hico.json \\
              --detections train=detections/train2015 test=detections/test2015 --detections-top 64
-         The paper's boxes of the test split are those of DRG's detector, fine-tuned on HICO-DET: folder
-         test2015_finetuned_drg of fredzzhang/hicodet in the place of detections/test2015 (docs/defr.md).
+         The paper's test boxes are those of DRG's detector, fine-tuned on HICO-DET: use folder test2015_finetuned_drg
+         of fredzzhang/hicodet instead of detections/test2015 (docs/defr.md).
 Run:     python train.py --config configs/defr_hico_det.py --workdir runs/defr_hico_det
          python evaluate.py --workdir runs/defr_hico --config configs/defr_hico_det.py     # trained on HICO
 Expect:  not yet measured. The paper multiplies sigmoid, human and object score (prior_power 1, the default here); its
-         32.35 Full / 33.45 Rare / 32.02 Non-Rare came from code that takes the scores to the power 2.8: expect them of
+         32.35 Full / 33.45 Rare / 32.02 Non-Rare came from code that takes the scores to the power 2.8, as does
          configs/defr_hico_det_release.py. Table 11 is config.model.detection: blocks 1 to 6, or rule "average".
 
 Options are those of configs/defr_hico.py, and region=mask-1 ... mask-6 or ave-pool.

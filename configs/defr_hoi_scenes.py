@@ -1,11 +1,11 @@
-"""DEFR on the embedded scenes, image-level labels only, small enough for two CPU cores.
+"""DEFR on the hoi_scenes dataset, with image-level labels only, small enough for two CPU cores.
 
 Run:     python train.py --config configs/defr_hoi_scenes.py --workdir runs/defr
          python train.py --config configs/defr_hoi_scenes.py:loss=bce --workdir runs/defr-bce
 Expect:  image mAP 15.7, HOI mAP 11.1 (init=random, 2,000 steps, seed 0); 18.7 and 11.3 with init=language after 1,000.
 
-Everything starts from scratch, so that the learning rate is larger and the schedule longer than in the paper.
-Evaluation scores images (image/*) and, with the same weights and no further training, pairs of detections (HOI mAP).
+Training is from scratch, so the learning rate is larger and the schedule longer than in the paper. Evaluation scores
+images (image/*) and, with the same weights and no further training, pairs of detections (HOI mAP).
 """
 
 from configs import common

@@ -8,10 +8,9 @@ Prepare: python -m hoi_jax.systems.defr.convert --weights ViT-B-16.safetensors -
 Run:     python train.py --config configs/defr_mpii.py --workdir runs/defr_mpii
 Expect:  the paper's mAP on the 6,987 validation images is 55.3 (B/16) and 43.6 (rn101); ours: not yet measured.
 
-Options are those of configs/defr_hico.py without `loss`. The authors apply a softmax before loss and metric; whether
-their loss was LSE-Sign on probabilities is not recorded, so that this is cross-entropy. train.txt and val.txt: names of
-images, one a line (8,218 for training); the label file alone divides into train and a test part whose labels are
-withheld.
+Options are those of configs/defr_hico.py without `loss`. The authors apply a softmax before loss and metric; it is not
+known whether their loss is LSE-Sign on probabilities, so cross-entropy is used. train.txt and val.txt contain one image
+name per line (8,218 for training). The label file itself has only a training part and a test part without labels.
 """
 
 from configs import common, defr_hico

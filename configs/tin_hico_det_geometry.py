@@ -6,8 +6,8 @@ Run:     python train.py --config configs/tin_hico_det_geometry.py --workdir run
          python evaluate.py --predictions runs/geometry/predictions_test.npz --bootstrap 1000 \\
              --annotations data/hico_det/labels/annotations_test.npz \\
              --train-annotations data/hico_det/labels/annotations_train.npz
-Expect:  Default 28.4 Full / 16.1 Rare / 32.1 Non-Rare; class frequencies 17.7 / 12.6 / 19.2 (seed 0,
-         2,400 steps). Annotated boxes stand in for detections, so figures are not comparable with published ones.
+Expect:  Default 28.4 Full / 16.1 Rare / 32.1 Non-Rare; class frequencies 17.7 / 12.6 / 19.2 (seed 0, 2,400 steps).
+         Annotated boxes are used as detections, so results are not comparable with published ones.
 """
 
 from configs import common
@@ -18,19 +18,19 @@ def get_config():
     config.dataset = dict(
         name="hico_det/labels", vocabulary="hico_det", merge_pairs=0.25, train_split="train", eval_split="test"
     )
-    # No image is made; boxes are scaled so that the longest side is at most 640. The most crowded images lose rows.
+    # Images are not read; boxes are scaled so that the longest side is at most 640. The most crowded images lose rows.
     config.sizes = dict(image_hw=(640, 640), instances=128, detections=96, pairs=64, truncate=True)
     config.augment = dict(flip=0.5)
     config.model = dict(
-        # One small convolution of the maps for C and P: two CPU cores see the whole split twice in ten minutes.
+        # One small convolution of the maps for C and P: on two CPU cores, two epochs take ten minutes.
         maps=dict(size=32, features=(8, 16), kernel=3),
         classifier=dict(streams=("spatial",), spatial_layers=(256, 256), dropout=0.2, prior=0.01, object_class=True),
         interactiveness=dict(streams=("spatial",), layout="joined", stream_layers=(64,), pair_layers=(64,)),
-        # Annotated boxes are exact, at training and at test: no jittered copies. Half the images have one pair.
+        # No jittered copies, because boxes are annotated ones in prediction too. Half the images have one pair.
         sampling=dict(group=3, augment=0, negatives=4, human_score=0.5, object_score=0.5, overlap=0.5),
         score=dict(human_threshold=0.5, object_threshold=0.5, lis="none"),
-        loss=dict(spatial=30.0, mean="batch"),  # a mean over 600 mostly absent classes
-        # Scores are multiplied by f_P already, and no detection is false: suppression would cost true pairs only.
+        loss=dict(spatial=30.0, mean="batch"),  # large, because the mean is over 600 mostly absent classes
+        # Scores are already multiplied by f_P and no detection is false, so suppression could only remove true pairs.
         nis=dict(enabled=False),
         max_humans=32, max_objects=64, max_pairs=1024, pair_chunk=64,
     )  # fmt: skip

@@ -25,7 +25,7 @@ def get_config():
     config.optimizer = dict(
         name="momentum", learning_rate=1e-2, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
         schedule=dict(kind="step", step_at=tuple(range(100_000, 1_800_001, 100_000)), step_factor=0.96),
-        base_batch_size=1,  # one image per update there
+        base_batch_size=1,  # the authors use one image per update
         rules=tin_hico_det_release.FROZEN_STEM,
     )  # fmt: skip
     config.train.num_steps = 1_800_000

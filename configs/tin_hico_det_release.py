@@ -6,9 +6,9 @@ Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt w
 Run:     python train.py --config configs/tin_hico_det_release.py --workdir runs/tin_hico_release \\
              --config.train.init_from=slim.npz
 Expect:  the authors' 17.54 Full / 13.80 Rare / 18.65 Non-Rare, with P's scores from a second, stored network; ours: not
-         yet measured. R is TF-slim's ResNet-50 of tf-faster-rcnn; block 2 and 3 are trained, the rest is frozen.
+         yet measured. R is TF-slim's ResNet-50 of tf-faster-rcnn; blocks 2 and 3 are trained, the rest is frozen.
 
-Every difference from the paper is one value here: classifier.context, .spatial_human, .unit_norm; score.fusion;
+Every difference from the paper is a value here: classifier.context, .spatial_human, .unit_norm; score.fusion;
 optimizer.rules; interactiveness.layout, .context, .logits; score.lis_*; nis.*; score.times_interactiveness,
 .weighted_logits; sampling.*; loss.*; optimizer.schedule, .weight_decay; score.*_threshold; maps.pose_min_score.
 """
@@ -24,7 +24,7 @@ def get_config(options=""):
     config = tin_hico_det.get_config(options)
     config.unlock()
     config.model.update(
-        # One image is one step there, so that nothing is padded; here padding is masked, and the map is the same.
+        # The authors use one image per step without padding; here padding is masked, which gives the same map.
         backbone=dict(
             layout="slim", frozen=False, image_mean=(122.7717, 115.9465, 102.9801), image_std=(1.0, 1.0, 1.0)
         ),
@@ -50,7 +50,7 @@ def get_config(options=""):
     config.optimizer = dict(
         name="momentum", learning_rate=1e-3, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
         schedule=dict(kind="cosine_restarts", restart_period=80_000, restart_growth=2.0),
-        base_batch_size=1,  # one image per update there; batch_size=1 is their run to the letter
+        base_batch_size=1,  # the authors use one image per update; batch_size=1 reproduces their run exactly
         rules=FROZEN_STEM,
     )  # fmt: skip
     config.train.num_steps = 2_000_000

@@ -1,11 +1,11 @@
-"""TIN (paper form) on the embedded scenes, small enough for two CPU cores.
+"""TIN (paper form) on the hoi_scenes dataset, small enough for two CPU cores.
 
 Run:     python train.py --config configs/tin_hoi_scenes.py --workdir runs/tin
 Expect:  HOI mAP 53.1, with suppression (nis=on) 51.6 (ours: 1,500 steps, seed 0, two CPU cores); class frequency 9.3.
 
-Options after a colon: view=hoi|actions (which labels), and the modes of `tin_modes.py`, whose transfer is between the
-two views; or one of the probes below. The paper starts from a detector's frozen ResNet-50; here R is small and, unless
-its maps come from a cache, learned together with the rest.
+Options after a colon: view=hoi|actions (labels), and the modes of `tin_modes.py`, with transfer between the two views;
+or one of the probes below. The paper starts from a detector's frozen ResNet-50; here R is small and, unless its maps
+come from a cache, trained together with the rest.
 """
 
 from configs import common, tin_modes
@@ -13,7 +13,7 @@ from configs import common, tin_modes
 STEPS = 1500
 EPOCH = 200
 
-# Networks with one kind of evidence only: --config configs/tin_hoi_scenes.py:geometry
+# Networks with only one kind of input: --config configs/tin_hoi_scenes.py:geometry
 PROBES = {
     "geometry": dict(classifier=("spatial",), interactiveness=("spatial",)),
     "geometry_pose": dict(classifier=("spatial",), interactiveness=("spatial", "pose")),
@@ -37,12 +37,12 @@ def get_config(options=""):
         classifier=dict(appearance_layers=(128, 128), spatial_layers=(128, 128), dropout=0.2, prior=0.05),
         interactiveness=dict(stream_layers=(128, 128), pair_layers=(128, 128)),
         # The simulated detector's true boxes score 0.73 to 0.96 (5 to 95 %), its false ones 0.16 to 0.48; the paper's
-        # thresholds and LIS constants are Faster R-CNN's, whose confidences crowd close to 1.
+        # thresholds and LIS constants are for Faster R-CNN, whose confidences are close to 1.
         sampling=dict(augment=3, copies="detected", negatives=10, human_score=0.3, object_score=0.3, overlap=0.5),
         score=dict(fusion="product", human_threshold=0.3, object_threshold=0.3, lis_scale=1.0, lis_offset=6.0),
         # C's terms are means over 99 mostly absent classes, a tenth of P's.
         loss=dict(human=10.0, object=10.0, spatial=10.0, mean="batch"),
-        # Scores are multiplied by f_P already (Eq. 6): deleting pairs as well costs true ones. nis=on deletes them.
+        # Scores are already multiplied by f_P (Eq. 6), and suppression would also remove true pairs; nis=on enables it.
         nis=dict(enabled=False),
         max_humans=8, max_objects=14, max_pairs=96,
     )  # fmt: skip
@@ -65,7 +65,7 @@ def get_config(options=""):
     if arg.mode == "p":
         config.sizes.persons = 16
     if arg.mode == "r":
-        # What a detector gives the paper: features that tell objects, learned without any verb.
+        # Features for object classes, trained without verbs, replace the paper's pretrained detector.
         config.dataset.update(vocabulary="objects_scenes", labels="hoi_scenes")
         config.model.classifier.streams = ("human", "object")
         config.model.interactiveness.streams = ()

@@ -3,22 +3,22 @@
     --config configs/tin_hico_det.py:mode=c
     --config configs/tin_hoi_scenes.py:mode=join,p=runs/p_actions,c=runs/c_hoi
 
-mode   what is trained                                                        the paper's name
+mode   trained parts                                                          the paper's name
 joint  C and P together on this dataset D                                     R P_D C_D
 c      C alone                                                                R C_D
-p      P alone, with residual stages of its own; `on=own|other|both` says     P_D, P_T1, P_T2
-       whose labels: this dataset's, the other one's, or both at once
-join   nothing: P of the run `p`, C of the run `c`, put together (one idle    R P_T1 C_D, R P_T2 C_D
-       step writes the checkpoint)
-tune   C of the run `c` on the other dataset, its last layers replaced,       R C_T
+p      P alone, with its own residual stages, on labels of this dataset,      P_D, P_T1, P_T2
+       of the other one, or of both (`on=own|other|both`)
+join   none: P of the run `p` and C of the run `c` are combined (one step     R P_T1 C_D, R P_T2 C_D
+       without changes writes the checkpoint)
+tune   C of the run `c` on the other dataset, with new last layers,           R C_T
        for one epoch
-r      the extractor alone, to tell the objects of pairs (scenes only)        R
+r      the extractor alone, for the object classes of pairs (scenes only)     R
 
-`p_streams=human|object|spatial`: what P sees. `nis=on|off`: whether pairs below the threshold are deleted, whatever
-the config says. `without=nis|lis|both`: a rule of inference left out (Table 5; without LIS, L = 1), `without=product`:
-the product of the confidences in its place (section 4.3). No training differs, so one checkpoint serves (`evaluate.py
---workdir W --config FILE:OPTIONS`). `features=NAME`: R's maps come from a cache. `r=WORKDIR`: residual stages, and R
-where it is not cached, start as copies of that run's (or file's: `r=resnet50.npz`).
+`p_streams=human|object|spatial`: inputs of P. `nis=on|off`: suppress pairs below the threshold or not, overriding the
+config. `without=nis|lis|both`: omit a rule of inference (Table 5; without LIS, L = 1); `without=product`: use the
+product of the confidences instead of LIS (section 4.3). These do not affect training, so that one checkpoint can be
+evaluated with each (`evaluate.py --workdir W --config FILE:OPTIONS`). `features=NAME`: read R's maps from a cache.
+`r=WORKDIR`: initialise residual stages, and R if it is not cached, from that run (or file: `r=resnet50.npz`).
 """
 
 from ml_collections import ConfigDict
@@ -35,7 +35,7 @@ P_STREAMS = {
 
 
 def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...]) -> ConfigDict:
-    """The options in `text`; `more` are those of one dataset."""
+    """Parse the options in `text`; `more` are those of one dataset."""
     options = common.choices(
         text,
         free=("r", "p", "c", "features"),
@@ -52,20 +52,20 @@ def parse(text: str, modes: tuple[str, ...] = MODES[:-1], **more: tuple[str, ...
 def apply(
     config: ConfigDict, arg: ConfigDict, *, view: str, own: tuple[str, str], other: tuple[str, str], epoch: int
 ) -> ConfigDict:
-    """`config`, changed as the options say.
+    """Apply options to `config`.
 
     Args:
-      arg: of `parse`.
-      view: vocabulary in which interactiveness is learned (`interactive_coco`, `interactive_scenes`).
+      arg: options from `parse`.
+      view: vocabulary for training interactiveness (`interactive_coco`, `interactive_scenes`).
       own, other: (dataset, vocabulary) of the labels of this dataset and of the one to transfer from.
-      epoch: steps of one epoch, written as `train.num_steps` is; `tune` trains one and is scored at its end.
+      epoch: steps of one epoch, in the unit of `train.num_steps`; `tune` trains for one and is evaluated at its end.
     """
     model, train = config.model, config.train
-    model.update(backbone={}, classifier={}, interactiveness={})  # adds what is absent, and empties nothing
+    model.update(backbone={}, classifier={}, interactiveness={})  # adds missing groups without emptying existing ones
     train.init_from = ()
     if arg.features:
         config.dataset.features = arg.features
-        config.sizes.buckets = ()  # stored maps have one shape
+        config.sizes.buckets = ()  # cached maps have one shape
         model.backbone.update(cached=True, frozen=True)
     if arg.p_streams != "all":
         model.interactiveness.streams = P_STREAMS[arg.p_streams]
@@ -87,7 +87,7 @@ def apply(
         model.classifier.streams = ()
         model.interactiveness.own_stages = True
         train.update(evaluate_every=0, best_metric=None)
-        if arg.r:  # P's own stages start as copies of the extractor run's.
+        if arg.r:  # P's own stages are initialised from the extractor run.
             stages = (r"(params|batch_stats)/interactiveness_stages/.*",)
             rename = (("/appearance/", "/interactiveness_stages/"),)
             train.init_from = (dict(path=arg.r, include=stages, rename=rename),)
@@ -98,7 +98,7 @@ def apply(
         p = (r"(params|batch_stats)/(interactiveness|interactiveness_stages)/.*",)
         train.init_from = (dict(path=arg.c, include=c), dict(path=arg.p, include=p))
         train.update(num_steps=1, evaluate_every=1, log_every=1)
-        # Nothing moves: every parameter is frozen.
+        # All parameters are frozen.
         config.optimizer = dict(name="sgd", learning_rate=1.0, rules=(dict(pattern=".*", frozen=True),))
 
     if arg.nis != "config":

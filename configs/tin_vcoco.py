@@ -1,12 +1,12 @@
-"""TIN on V-COCO as the paper has it: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
+"""TIN on V-COCO as in the paper: frozen ResNet-50, SGD 1e-4, 25 epochs, LIS and NIS at 0.1.
 
 Build:   python -m data_prep.build vcoco --images coco/images --coco-instances instances_vcoco_all_2014.json \\
              --annotations trainval=vcoco_trainval.json test=vcoco_test.json \\
              --detections Trainval_Neg_VCOCO_with_pose.pkl Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl \\
              --poses Trainval_GT_VCOCO_with_pose.pkl Trainval_Neg_VCOCO_with_pose.pkl \\
              Test_Faster_RCNN_R-50-PFN_2x_VCOCO_with_pose.pkl
-         The pickles are those that TIN's authors link from their repository: detections of iCAN's Faster R-CNN, and
-         AlphaPose's poses. Other boxes and poses do as well: see docs/tin.md.
+         The pickles are linked from the repository of TIN's authors: detections of iCAN's Faster R-CNN, and poses of
+         AlphaPose. Other boxes and poses can be used as well: see docs/tin.md.
 Start:   python -m hoi_jax.systems.tin.convert resnet50.pth resnet50.npz
 Run:     python train.py --config configs/tin_vcoco.py --workdir runs/tin_vcoco --config.train.init_from=resnet50.npz
          Options after a colon (mode=c, p_streams=human, ...): see `tin_modes.py`; transfer is from HICO-DET.
@@ -23,7 +23,7 @@ def get_config(options=""):
     config = common.base(system="tin", batch_size=8)
     config.dataset = dict(name="vcoco", vocabulary="vcoco", train_split="trainval", eval_split="test")
     config.sizes = dict(**tin_hico_det.SIZES, instances=96, detections=64, pairs=96, persons=32)
-    # The authors count the human stream twice on V-COCO. The vocabulary has no counts: nothing is weighted by class.
+    # The authors double the human stream's weight on V-COCO. The vocabulary has no counts, so classes are not weighted.
     config.model = dict(loss=dict(human=2.0))
     config.optimizer = tin_hico_det.OPTIMIZER
     config.train = dict(
@@ -40,7 +40,7 @@ def get_config(options=""):
         other=("hico_det", "hico_det"),
         epoch=IMAGES,
     )
-    if arg.mode == "p":  # HICO-DET's tables are longer, and its rows are merged.
+    if arg.mode == "p":  # HICO-DET has longer tables with rows to be merged.
         config.sizes = dict(**tin_hico_det.SIZES, instances=512, detections=64, pairs=256, persons=32)
         config.dataset.merge_pairs = 0.25 if arg.on == "other" else None
         config.dataset.train_split = "train" if arg.on == "other" else "trainval"

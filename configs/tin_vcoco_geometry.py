@@ -7,9 +7,9 @@ Run:     python train.py --config configs/tin_vcoco_geometry.py --workdir runs/g
              --annotations data/vcoco/labels/annotations_test.npz \\
              --train-annotations data/vcoco/labels/annotations_trainval.npz
 Expect:  role AP over annotated pairs 79.0 (95 % interval 77.8 to 80.1), agent AP 82.8 (81.8 to 83.8); class frequencies
-         of the same pairs 53.4 and 69.5 (seed 0, 1,000 steps). Over the annotated pairs of the test images (people
-         without an object are in no public test file), annotated boxes as detections: neither AP_role nor comparable
-         with published figures.
+         of the same pairs 53.4 and 69.5 (seed 0, 1,000 steps). These are over the annotated pairs of the test images
+         (people without an object are in no public test file) with annotated boxes as detections; they are not AP_role
+         and not comparable with published results.
 """
 
 from configs import tin_hico_det_geometry

@@ -1,4 +1,4 @@
-"""iCAN (Gao et al., BMVC 2018) on V-COCO, late fusion, or early: --config configs/tin_vcoco_ican.py:fusion=early
+"""iCAN (Gao et al., BMVC 2018) on V-COCO with late fusion, or early: --config configs/tin_vcoco_ican.py:fusion=early
 
 Build:   as for `tin_vcoco.py`; poses are not needed.
 Start:   python -m data_prep.tf_checkpoint res50_faster_rcnn_iter_1190000.ckpt weights.npz

@@ -1,9 +1,9 @@
-"""TIN over-fitted to 30 real photographs with V-COCO labels: does the whole path work on real images?
+"""TIN overfitted to 30 photographs with V-COCO labels, as an end-to-end test on real images.
 
 Build:   python -m data_prep.build vcoco/mini --images DIR/images --annotations DIR/vcoco_mini.json
 Run:     python train.py --config configs/tin_vcoco_mini.py --workdir runs/mini
-Expect:  role AP over the annotated pairs 100.0 on the same images (ours, 240 steps; 90 was wanted). This is not
-         AP_role, and no benchmark.
+Expect:  role AP over the annotated pairs 100.0 on the same images (ours, 240 steps; the target was 90). This is not
+         AP_role and not a benchmark.
 """
 
 from configs import tin_hoi_scenes

@@ -3,10 +3,10 @@
 Build:   as for `tin_vcoco.py`.
 Run:     python train.py --config configs/tin_vcoco_release.py --workdir runs/tin_vcoco_release \\
              --config.train.init_from=runs/ican_vcoco
-Expect:  the authors' AP_role 49.0; ours: not yet measured. At 2e-6 a start from the detector alone gives about 30.
+Expect:  the authors' AP_role 49.0; ours: not yet measured. At 2e-6, starting from the detector alone gives about 30.
 
-Its `prior_mask.pkl` is not public; score.prior=("vocabulary", "released") takes the co-occurrence table of the
-vocabulary in its place.
+The authors' `prior_mask.pkl` is not public; score.prior=("vocabulary", "released") uses the vocabulary's co-occurrence
+table instead.
 """
 
 import math
@@ -32,7 +32,7 @@ def get_config(options=""):
     config.optimizer = dict(
         name="momentum", learning_rate=2e-6, momentum=0.9, weight_decay=0.0, clip="leaf", clip_norm=1.0,
         schedule=dict(kind="step", step_at=(20_000,), step_factor=0.96),
-        base_batch_size=1,  # one image per update there
+        base_batch_size=1,  # the authors use one image per update
         rules=tin_hico_det_release.FROZEN_STEM,
     )  # fmt: skip
     config.train.num_steps = 20_000

@@ -1,4 +1,4 @@
-"""The two-boxes baseline on the embedded scenes: no pixels, no poses.
+"""The two-boxes baseline on the hoi_scenes dataset: no pixels, no poses.
 
 Run:     python train.py --config configs/two_boxes_hoi_scenes.py --workdir runs/two_boxes
 Expect:  HOI mAP 63.1 at step 1,000 (ours, seed 0); class frequency 9.3.

@@ -31,7 +31,7 @@ def test_the_longest_object_at_the_end_is_taken():
 def test_phrases_share_verbs_and_must_differ():
     table = phrase_vocabulary(["feeding a dog", "feeding a hot dog", "petting a dog"], get_vocabulary("hico_det"))
     assert table.verbs == ("feeding", "petting") and [v for v, _ in table.hois] == [0, 0, 1]
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="must be distinct"):
         phrase_vocabulary(["feeding a dog", "feeding the dog"], get_vocabulary("hico_det"))
 
 
