@@ -23,13 +23,13 @@ def _pairwise_iou(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "rows colum
 
 def group_boxes(
     boxes_xyxy: Float[np.ndarray, "boxes 4"],
-    classes: Int[np.ndarray, "boxes"],
+    classes: Int[np.ndarray, " boxes"],
     found_xyxy: Float[np.ndarray, "found 4"],
-    found_class: Int[np.ndarray, "found"],
+    found_class: Int[np.ndarray, " found"],
     *,
     overlap: float = 0.5,
     keep_unmatched: bool = True,
-) -> tuple[Float[np.ndarray, "groups 4"], Int[np.ndarray, "boxes"]]:
+) -> tuple[Float[np.ndarray, "groups 4"], Int[np.ndarray, " boxes"]]:
     """Group annotated boxes into instances.
 
     A box takes the detection of its class with the largest IoU, if that is above `overlap`; boxes of one detection are

@@ -38,7 +38,7 @@ def log_frequency_weights(counts: np.ndarray) -> np.ndarray:
 def weighted_binary_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Bool[ArrayLike, "*batch classes"],
-    positive_weight: Float[ArrayLike, "classes"],
+    positive_weight: Float[ArrayLike, " classes"],
 ) -> Float[Array, "*batch classes"]:
     """Binary cross-entropy with the loss of positive entries multiplied by `positive_weight`."""
     weight = positive_weight.reshape((1,) * (logits.ndim - 1) + (-1,))

@@ -74,14 +74,14 @@ def separated_ranking_loss(
 class PullPush(NamedTuple):
     """Pull and push losses of one image per verb, and the number of classes E_v."""
 
-    pull: Float[Array, "verbs"]
-    push: Float[Array, "verbs"]
-    num_classes: Int[Array, "verbs"]
+    pull: Float[Array, " verbs"]
+    push: Float[Array, " verbs"]
+    num_classes: Int[Array, " verbs"]
 
 
 def pull_push_loss(
     embedding: Float[ArrayLike, "anchors verbs dim"],
-    instance: Int[ArrayLike, "anchors"],
+    instance: Int[ArrayLike, " anchors"],
     class_of_instance: Int[ArrayLike, "verbs instances"],
     target_like: Bool[ArrayLike, "verbs instances"],
     *,

@@ -119,7 +119,7 @@ class PreNormBlock(nn.Module):
 
     def read(
         self,
-        reader: Float[Array, "batch #pairs dim"],
+        reader: Float[Array, " batch #pairs dim"],
         keys: Float[Array, "batch tokens heads channels"],
         values: Float[Array, "batch tokens heads channels"],
         visible: Bool[Array, "batch pairs tokens"] | None = None,
@@ -144,7 +144,7 @@ class PreNormBlock(nn.Module):
 
     def average(
         self,
-        reader: Float[Array, "batch #pairs dim"],
+        reader: Float[Array, " batch #pairs dim"],
         values: Float[Array, "batch tokens heads channels"],
         visible: Bool[Array, "batch pairs tokens"],
     ) -> Float[Array, "batch pairs dim"]:

@@ -37,7 +37,7 @@ class MultiHeadAttention(nn.Module):
         query: Float[Array, "batch queries dim"],
         key: Float[Array, "batch keys dim"],
         value: Float[Array, "batch keys dim"],
-        allowed: Bool[Array, "batch #queries keys"] | None = None,
+        allowed: Bool[Array, " batch #queries keys"] | None = None,
         dropout_keys: Array | None = None,
         bias: Float[Array, "batch heads queries keys"] | None = None,
     ) -> Float[Array, "batch queries dim"]:
@@ -108,7 +108,7 @@ class EncoderLayer(_Residuals):
         self,
         x: Float[Array, "batch tokens dim"],
         position: Float[Array, "batch tokens dim"],
-        allowed: Bool[Array, "batch #tokens tokens"] | None = None,
+        allowed: Bool[Array, " batch #tokens tokens"] | None = None,
         dropout_keys: Array | None = None,
     ) -> Float[Array, "batch tokens dim"]:
         """Apply the layer; `position` is added to queries and keys, not to values."""
@@ -128,7 +128,7 @@ class DecoderLayer(_Residuals):
         query_position: Float[Array, "batch queries dim"],
         memory: Float[Array, "batch tokens dim"],
         placed_memory: Float[Array, "batch tokens dim"],
-        allowed: Bool[Array, "batch #queries tokens"] | None = None,
+        allowed: Bool[Array, " batch #queries tokens"] | None = None,
         dropout_keys: Array | None = None,
         focus: Focus | None = None,
     ) -> Float[Array, "batch queries dim"]:
@@ -184,7 +184,7 @@ class Decoder(nn.Module):
         query_position: Float[Array, "batch queries dim"],
         memory: Float[Array, "batch tokens dim"],
         placed_memory: Float[Array, "batch tokens dim"],
-        allowed: Bool[Array, "batch #queries tokens"] | None = None,
+        allowed: Bool[Array, " batch #queries tokens"] | None = None,
         dropout_keys: Array | None = None,
         focus: Focus | None = None,
     ) -> Float[Array, "layers batch queries dim"]:

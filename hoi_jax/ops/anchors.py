@@ -60,12 +60,12 @@ def make_anchors(
 def assign_anchors(
     anchors_xyxy: Float[ArrayLike, "total 4"],
     boxes_xyxy: Float[ArrayLike, "boxes 4"],
-    anchor_valid: Bool[ArrayLike, "total"],
-    box_valid: Bool[ArrayLike, "boxes"],
+    anchor_valid: Bool[ArrayLike, " total"],
+    box_valid: Bool[ArrayLike, " boxes"],
     *,
     overlap: float = 0.5,
     force_best: bool = False,
-) -> tuple[Int[Array, "total"], Float[Array, "total"]]:
+) -> tuple[Int[Array, " total"], Float[Array, " total"]]:
     """Assign to each anchor the box with the largest IoU, if that is above `overlap`.
 
     Args:
@@ -90,16 +90,16 @@ def assign_anchors(
 def nearest_anchor(
     anchors_xyxy: Float[ArrayLike, "total 4"],
     boxes_xyxy: Float[ArrayLike, "boxes 4"],
-    anchor_valid: Bool[ArrayLike, "total"],
-) -> Int[Array, "boxes"]:
+    anchor_valid: Bool[ArrayLike, " total"],
+) -> Int[Array, " boxes"]:
     """The valid anchor with the largest IoU with each box, the first of equal ones."""
     shared = pairwise_iou(boxes_xyxy, anchors_xyxy)
     return jnp.argmax(jnp.where(anchor_valid[None], shared, -1.0), axis=1)
 
 
 def choose_foreground(
-    row: Int[ArrayLike, "total"], overlap: Float[ArrayLike, "total"], limit: int
-) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
+    row: Int[ArrayLike, " total"], overlap: Float[ArrayLike, " total"], limit: int
+) -> tuple[Int[Array, " chosen"], Bool[Array, " chosen"]]:
     """Select at most `limit` assigned anchors, evenly over boxes: the best of every box, then the second best, ...
 
     The selection is deterministic.

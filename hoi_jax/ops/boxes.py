@@ -163,12 +163,12 @@ def decode_boxes(
 
 def class_nms(
     boxes_xyxy: Float[ArrayLike, "rows 4"],
-    score: Float[ArrayLike, "rows"],
-    label: Int[ArrayLike, "rows"],
-    valid: Bool[ArrayLike, "rows"],
+    score: Float[ArrayLike, " rows"],
+    label: Int[ArrayLike, " rows"],
+    valid: Bool[ArrayLike, " rows"],
     *,
     overlap: float = 0.5,
-) -> Bool[Array, "rows"]:
+) -> Bool[Array, " rows"]:
     """Mask of the boxes kept by non-maximum suppression per class with IoU threshold `overlap`.
 
     Of equal scores the earlier row ranks first.

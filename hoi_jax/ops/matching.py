@@ -83,13 +83,13 @@ NEGATIVE, IGNORED = -1, -2
 
 def match_truth(
     overlap: Float[ArrayLike, "rows truth"],
-    row_valid: Bool[ArrayLike, "rows"],
-    truth_valid: Bool[ArrayLike, "truth"],
+    row_valid: Bool[ArrayLike, " rows"],
+    truth_valid: Bool[ArrayLike, " truth"],
     *,
     positive: float,
     negative: float | None = None,
     best_of_truth: float | None = None,
-) -> Int[Array, "rows"]:
+) -> Int[Array, " rows"]:
     """Match each candidate to the annotated row with the largest IoU, if that is at least `positive`.
 
     Args:
@@ -112,13 +112,13 @@ def match_truth(
 
 def quota_sample(
     key: Array,
-    positive: Bool[ArrayLike, "rows"],
-    negative: Bool[ArrayLike, "rows"],
+    positive: Bool[ArrayLike, " rows"],
+    negative: Bool[ArrayLike, " rows"],
     total: int,
     quota: int,
     *,
     fill: bool = True,
-) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"], Bool[Array, "chosen"]]:
+) -> tuple[Int[Array, " chosen"], Bool[Array, " chosen"], Bool[Array, " chosen"]]:
     """Draw at most `quota` positives and, after them, negatives at random; the size is min(total, rows).
 
     Args:

@@ -12,8 +12,8 @@ from hoi_jax.ops.boxes import pairwise_iou
 
 
 def top_rows(
-    score: Float[ArrayLike, "rows"], valid: Bool[ArrayLike, "rows"], limit: int
-) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
+    score: Float[ArrayLike, " rows"], valid: Bool[ArrayLike, " rows"], limit: int
+) -> tuple[Int[Array, " chosen"], Bool[Array, " chosen"]]:
     """Select at most `limit` valid rows with the best scores, best first, ties in table order.
 
     Returns:
@@ -25,8 +25,8 @@ def top_rows(
 
 
 def random_rows(
-    key: Array, valid: Bool[ArrayLike, "rows"], limit: int
-) -> tuple[Int[Array, "chosen"], Bool[Array, "chosen"]]:
+    key: Array, valid: Bool[ArrayLike, " rows"], limit: int
+) -> tuple[Int[Array, " chosen"], Bool[Array, " chosen"]]:
     """Draw at most `limit` valid rows uniformly without replacement (all of them if there are fewer)."""
     return top_rows(jax.random.uniform(key, valid.shape), valid, limit)
 
@@ -57,8 +57,8 @@ def gather_rows(
 def enumerate_pairs(
     human_xyxy: Float[ArrayLike, "humans 4"],
     object_xyxy: Float[ArrayLike, "objects 4"],
-    human_used: Bool[ArrayLike, "humans"],
-    object_used: Bool[ArrayLike, "objects"],
+    human_used: Bool[ArrayLike, " humans"],
+    object_used: Bool[ArrayLike, " objects"],
 ) -> Bool[Array, "humans objects"]:
     """Mask of all pairs of a person and an object with a different box (people can be objects)."""
     same = jnp.all(human_xyxy[:, None, :] == object_xyxy[None, :, :], axis=-1)
@@ -113,7 +113,7 @@ def unannotated_pairs(
     object_xyxy: Float[ArrayLike, "objects 4"],
     truth_human_xyxy: Float[ArrayLike, "pairs 4"],
     truth_object_xyxy: Float[ArrayLike, "pairs 4"],
-    truth_valid: Bool[ArrayLike, "pairs"],
+    truth_valid: Bool[ArrayLike, " pairs"],
     *,
     overlap: float = 0.8,
 ) -> Bool[Array, "humans objects"]:

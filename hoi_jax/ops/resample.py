@@ -55,15 +55,15 @@ def resize_positions(
 
 
 def window_matrix(
-    start: Float[ArrayLike, "batch"],
-    length: Float[ArrayLike, "batch"],
-    valid: Float[ArrayLike, "batch"],
+    start: Float[ArrayLike, " batch"],
+    length: Float[ArrayLike, " batch"],
+    valid: Float[ArrayLike, " batch"],
     size_in: int,
     size_out: int,
     *,
     kernel: str = "bicubic",
     antialias: bool = True,
-    first: Float[ArrayLike, "batch"] | None = None,
+    first: Float[ArrayLike, " batch"] | None = None,
 ) -> Float[Array, "batch {size_out} {size_in}"]:
     """Weights that resample the window start ... start + length of each example's axis to `size_out` cells.
 

@@ -11,7 +11,11 @@ from hoi_jax.arrays import ArrayLike
 
 
 def _sample_weights(
-    start: Float[ArrayLike, "boxes"], stop: Float[ArrayLike, "boxes"], limit: Int[ArrayLike, ""], cells: int, size: int
+    start: Float[ArrayLike, " boxes"],
+    stop: Float[ArrayLike, " boxes"],
+    limit: Int[ArrayLike, ""],
+    cells: int,
+    size: int,
 ) -> Float[Array, "boxes size cells"]:
     """Bilinear weights of `size` evenly spaced samples on one axis; all zero for samples outside of the map."""
     step = (stop - start) / (size - 1)
@@ -105,7 +109,7 @@ def _axis_samples(
 def roi_align(
     levels: Sequence[ArrayLike],
     boxes_xyxy_px: Float[ArrayLike, "boxes 4"],
-    level: Int[ArrayLike, "boxes"],
+    level: Int[ArrayLike, " boxes"],
     valid_hw: Int[ArrayLike, "levels 2"],
     *,
     strides: Sequence[float],

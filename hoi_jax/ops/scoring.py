@@ -71,7 +71,10 @@ def fuse_scores(
 
 
 def agent_scores(
-    scores: Float[ArrayLike, "pairs verbs"], human: Int[ArrayLike, "pairs"], used: Bool[ArrayLike, "pairs"], humans: int
+    scores: Float[ArrayLike, "pairs verbs"],
+    human: Int[ArrayLike, " pairs"],
+    used: Bool[ArrayLike, " pairs"],
+    humans: int,
 ) -> Float[Array, "humans verbs"]:
     """Each person's best pair score per verb; 0 for a person without pairs (one image).
 
@@ -86,11 +89,11 @@ def agent_scores(
 def pair_nms(
     human_xyxy: Float[ArrayLike, "pairs 4"],
     object_xyxy: Float[ArrayLike, "pairs 4"],
-    object_class: Int[ArrayLike, "pairs"],
-    score: Float[ArrayLike, "pairs"],
+    object_class: Int[ArrayLike, " pairs"],
+    score: Float[ArrayLike, " pairs"],
     *,
     threshold: float,
-) -> Bool[Array, "pairs"]:
+) -> Bool[Array, " pairs"]:
     """Mask of the pairs of one image that non-maximum suppression keeps (body-part paper, section 5.2).
 
     In order of score (ties: lower row first), each remaining pair removes every other of its object class whose human
@@ -103,7 +106,7 @@ def pair_nms(
 def product_nms(
     human_xyxy_px: Float[ArrayLike, "pairs 4"],
     object_xyxy_px: Float[ArrayLike, "pairs 4"],
-    object_class: Int[ArrayLike, "pairs"],
+    object_class: Int[ArrayLike, " pairs"],
     scores: Float[ArrayLike, "pairs columns"],
     *,
     threshold: float,
@@ -131,7 +134,7 @@ def product_nms(
     return jax.vmap(lambda column: _greedy(repeated, column), in_axes=1, out_axes=1)(ranked) & chosen
 
 
-def _greedy(repeated: Bool[ArrayLike, "pairs pairs"], score: Float[ArrayLike, "pairs"]) -> Bool[Array, "pairs"]:
+def _greedy(repeated: Bool[ArrayLike, "pairs pairs"], score: Float[ArrayLike, " pairs"]) -> Bool[Array, " pairs"]:
     """Mask of remaining rows if, in order of score (ties: lower row first), each one removes those that it repeats."""
     order = jnp.argsort(-score, stable=True)
     repeated = repeated[order][:, order]

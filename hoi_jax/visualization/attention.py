@@ -274,7 +274,7 @@ STOPS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [25
 
 
 def closeness_map(
-    distance: Float[np.ndarray, "total"], level_hw: Sequence[tuple[int, int]], anchors: int, strides: Sequence[int]
+    distance: Float[np.ndarray, " total"], level_hw: Sequence[tuple[int, int]], anchors: int, strides: Sequence[int]
 ) -> Float[np.ndarray, "height width"]:
     """exp(-distance) per pixel, for the closest of all anchors of the nearest cells, over all levels.
 
@@ -295,7 +295,7 @@ def closeness_map(
     return np.exp(-nearest)
 
 
-def _nearest(pixels: int, stride: int, cells: int) -> Int[np.ndarray, "pixels"]:
+def _nearest(pixels: int, stride: int, cells: int) -> Int[np.ndarray, " pixels"]:
     """The cell with its centre nearest to the centre of each pixel."""
     return np.minimum(((np.arange(pixels) + 0.5) / stride + 0.5).astype(int), cells - 1)
 

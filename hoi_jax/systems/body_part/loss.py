@@ -64,7 +64,7 @@ def detection_terms(
     targets: Targets,
     query: ArrayLike,
     of_query: ArrayLike,
-    used: Bool[ArrayLike, "batch"],
+    used: Bool[ArrayLike, " batch"],
     config: LossConfig,
     class_weight: Float[ArrayLike, "layers classes"] | None = None,
 ) -> dict[str, Term]:
@@ -163,7 +163,7 @@ def terms_of_matched(
     targets: Targets,
     query: ArrayLike,
     of_query: ArrayLike,
-    used: Bool[ArrayLike, "batch"],
+    used: Bool[ArrayLike, " batch"],
     config: BodyPartConfig,
     weights: ClassWeights = NO_WEIGHTS,
 ) -> dict[str, Term]:
@@ -185,7 +185,7 @@ def terms_of_matched(
 
 
 def loss_terms(
-    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, "batch"], config: BodyPartConfig
+    outputs: Mapping[str, Array], targets: Targets, used: Bool[Array, " batch"], config: BodyPartConfig
 ) -> dict[str, Term]:  # fmt: skip
     """`terms_of_matched` with the assignment of `matched_queries` and no class weights."""
     query, of_query = matched_queries(paired_layers(outputs), targets, config)

@@ -40,7 +40,7 @@ def empty_queue(entries: int, classes: int) -> CountQueue:
     return CountQueue(jnp.zeros((entries, classes + 1), jnp.float32), jnp.zeros((), jnp.float32))
 
 
-def weights_from_counts(counts: Float[Array, "classes_1"], power: float) -> Float[Array, "classes_1"]:
+def weights_from_counts(counts: Float[Array, " classes_1"], power: float) -> Float[Array, " classes_1"]:
     """(N / count)^power, where N is the sum of counts without background; 0 for a class with count 0.
 
     The weights of classes, but not that of the background, are divided by the mean of the positive ones.
@@ -53,7 +53,7 @@ def weights_from_counts(counts: Float[Array, "classes_1"], power: float) -> Floa
 
 
 def queue_weights(
-    queue: CountQueue, counts: Float[Array, "calls classes_1"], static: Float[Array, "classes_1"], power: float
+    queue: CountQueue, counts: Float[Array, "calls classes_1"], static: Float[Array, " classes_1"], power: float
 ) -> tuple[Float[Array, "calls classes_1"], CountQueue]:
     """(weights, new queue) after several calls of a loss, each of which first adds its counts to the queue.
 
@@ -127,7 +127,7 @@ def class_weights(
     state: Mapping[str, Any],
     of_query: Int[ArrayLike, "layers batch queries"],
     targets: Targets,
-    used: Bool[ArrayLike, "batch"],
+    used: Bool[ArrayLike, " batch"],
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
     axis_name: str | None = None,
@@ -169,7 +169,7 @@ def class_weights(
 def batch_counts(
     of_query: Int[ArrayLike, "layers batch queries"],
     targets: Targets,
-    used: Bool[ArrayLike, "batch"],
+    used: Bool[ArrayLike, " batch"],
     config: ReweightConfig,
     tables: Mapping[str, np.ndarray],
 ) -> dict[str, Float[Array, "layers classes_1"]]:

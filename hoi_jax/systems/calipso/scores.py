@@ -37,9 +37,9 @@ def embedding_distance(
 
 
 def triplet_scores(
-    human_score: Float[Array, "humans"],
+    human_score: Float[Array, " humans"],
     active: Float[Array, "humans verbs"],
-    object_score: Float[Array, "objects"],
+    object_score: Float[Array, " objects"],
     passive: Float[Array, "objects verbs"] | None,
     target: Float[Array, "humans verbs"] | None,
     distance: Float[Array, "humans verbs objects"],
@@ -59,7 +59,7 @@ def triplet_scores(
 
 
 def pair_scores(
-    human_score: Float[ArrayLike, "humans"],
+    human_score: Float[ArrayLike, " humans"],
     active: Float[ArrayLike, "humans verbs"],
     target: Float[ArrayLike, "humans verbs"] | None,
 ) -> Float[Array, "humans verbs"]:
@@ -77,7 +77,7 @@ def select(
     triplet: Float[Array, "humans verbs objects"],
     pair: Float[Array, "humans verbs"],
     candidate: Bool[Array, "humans verbs objects"],
-    pair_allowed: Bool[Array, "verbs"],
+    pair_allowed: Bool[Array, " verbs"],
 ) -> Selection:
     """Select the best of all candidate triplets and the pair score per person and verb; (-1, 0) if none is allowed."""
     scores = jnp.where(candidate, triplet, -1.0)

@@ -65,16 +65,16 @@ class Targets(NamedTuple):
       row: [total] instance of every anchor, -1 = background.
     """
 
-    anchor: Int[Array, "chosen"]
-    used: Bool[Array, "chosen"]
-    instance: Int[Array, "chosen"]
+    anchor: Int[Array, " chosen"]
+    used: Bool[Array, " chosen"]
+    instance: Int[Array, " chosen"]
     verbs: Bool[Array, "chosen halves verbs"]
     verbs_known: Bool[Array, "chosen halves verbs"]
     present: Bool[Array, "chosen halves verbs"]
     present_known: Bool[Array, "chosen halves verbs"]
     class_of_instance: Int[Array, "verbs instances"]
     target_like: Bool[Array, "verbs instances"]
-    row: Int[Array, "total"]
+    row: Int[Array, " total"]
 
 
 def usual_targets(vocabulary: Vocabulary, min_count: int) -> Bool[np.ndarray, "verbs objects"]:

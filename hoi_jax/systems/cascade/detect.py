@@ -71,21 +71,21 @@ def usable_anchors(
     return jnp.repeat(jnp.concatenate(flat, axis=1), len(config.rpn.ratios), axis=1)
 
 
-def inside_image(anchors: Float[Array, "total 4"], image_hw_px: Int[Array, "2"]) -> Bool[Array, "total"]:
+def inside_image(anchors: Float[Array, "total 4"], image_hw_px: Int[Array, "2"]) -> Bool[Array, " total"]:
     """Mask of the anchors that do not cross the image border; only these are trained."""
     limit = image_hw_px[::-1].astype(jnp.float32)[None]
     return jnp.all((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limit), axis=1)
 
 
 def choose_proposals(
-    score: Float[Array, "total"],
+    score: Float[Array, " total"],
     deltas: Float[Array, "total 4"],
     anchors: Float[Array, "total 4"],
-    usable: Bool[Array, "total"],
+    usable: Bool[Array, " total"],
     image_hw_px: Int[Array, "2"],
     per_level: Sequence[int],
     config: RpnConfig,
-) -> tuple[Float[Array, "rows 4"], Bool[Array, "rows"]]:
+) -> tuple[Float[Array, "rows 4"], Bool[Array, " rows"]]:
     """Select the proposals of one image, best first: the best of every level, suppression per level, the best of all.
 
     Args:
@@ -133,7 +133,7 @@ def stage_stds(stage: int, config: BoxConfig) -> tuple[float, float, float, floa
 def merge_stages(
     boxes: Float[Array, "stages rows 4"],
     logits: Float[Array, "stages rows classes_1"],
-    valid: Bool[Array, "rows"],
+    valid: Bool[Array, " rows"],
     config: BoxConfig,
 ) -> tuple[Array, Array, Array, Array]:
     """Detections of one image from its proposals' boxes and logits after every stage.
@@ -174,7 +174,7 @@ def merge_stages(
 
 
 def assign_faces(
-    boxes: Float[ArrayLike, "rows 4"], is_person: Bool[ArrayLike, "rows"], faces: Float[ArrayLike, "faces 4"]
+    boxes: Float[ArrayLike, "rows 4"], is_person: Bool[ArrayLike, " rows"], faces: Float[ArrayLike, "faces 4"]
 ) -> Float[Array, "rows 4"]:
     """The face of every person: one with its centre and at least half of its area in the person's box; zeros if none.
 

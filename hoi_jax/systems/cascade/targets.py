@@ -18,19 +18,19 @@ class PairLabels(NamedTuple):
 
     verbs: Bool[Array, "pairs verbs"]
     known: Bool[Array, "pairs verbs"]
-    annotated: Bool[Array, "pairs"]
+    annotated: Bool[Array, " pairs"]
 
 
 def pair_labels(
     human_xyxy: Float[ArrayLike, "pairs 4"],
     object_xyxy: Float[ArrayLike, "pairs 4"],
-    human_class: Int[ArrayLike, "pairs"],
-    object_class: Int[ArrayLike, "pairs"],
+    human_class: Int[ArrayLike, " pairs"],
+    object_class: Int[ArrayLike, " pairs"],
     truth_human_xyxy: Float[ArrayLike, "truth 4"],
     truth_object_xyxy: Float[ArrayLike, "truth 4"],
-    truth_human_class: Int[ArrayLike, "truth"],
-    truth_object_class: Int[ArrayLike, "truth"],
-    truth_valid: Bool[ArrayLike, "truth"],
+    truth_human_class: Int[ArrayLike, " truth"],
+    truth_object_class: Int[ArrayLike, " truth"],
+    truth_valid: Bool[ArrayLike, " truth"],
     truth_verbs: Bool[ArrayLike, "truth verbs"],
     truth_known: Bool[ArrayLike, "truth verbs"],
     *,
@@ -93,7 +93,7 @@ def labels_of_image(
     example: Batch,
     human_xyxy: Float[Array, "pairs 4"],
     object_xyxy: Float[Array, "pairs 4"],
-    object_class: Int[Array, "pairs"],
+    object_class: Int[Array, " pairs"],
     vocabulary: Vocabulary,
     *,
     overlap: float,

@@ -26,7 +26,7 @@ def classification_loss(
     logits: Float[ArrayLike, "batch classes"],
     positive: Bool[ArrayLike, "batch classes"],
     settled: Bool[ArrayLike, "batch classes"],
-    valid: Bool[ArrayLike, "batch"],
+    valid: Bool[ArrayLike, " batch"],
     config: LossConfig,
 ) -> Term:
     """The configured loss: a mean over images ("lse_sign", "softmax"), or over images and classes (other kinds)."""

@@ -134,7 +134,7 @@ def from_clip(
 
 
 def ranked_phrases(
-    logits: Float[np.ndarray, "phrases"], vocabulary: Vocabulary, top: int
+    logits: Float[np.ndarray, " phrases"], vocabulary: Vocabulary, top: int
 ) -> list[dict[str, str | float]]:
     """The phrases of one image, best first, with logit and softmax probability over all phrases."""
     share = np.exp(logits - logits.max())

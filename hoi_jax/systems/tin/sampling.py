@@ -55,7 +55,7 @@ def group_size(pair_count: Array | int, group: Array | int, limit: int) -> Array
 
 def copies_layout(
     group_pairs: Int[Array, ""], places: int, augment: int
-) -> tuple[Int[Array, "places"], Bool[Array, "places"], Bool[Array, "places"]]:
+) -> tuple[Int[Array, " places"], Bool[Array, " places"], Bool[Array, " places"]]:
     """Assign pairs of the group to places: every pair once as annotated, and `augment` copies in total.
 
     Of G pairs, each of the first G - 1 gets floor(augment / G) copies and the last one the rest; G + augment places are
@@ -105,9 +105,9 @@ def jitter_boxes(
 def detection_of(
     boxes_xyxy_px: Float[Array, "rows 4"],
     found_xyxy_px: Float[Array, "found 4"],
-    found_used: Bool[Array, "found"],
+    found_used: Bool[Array, " found"],
     overlap: float,
-) -> tuple[Int[Array, "rows"], Bool[Array, "rows"]]:
+) -> tuple[Int[Array, " rows"], Bool[Array, " rows"]]:
     """(row of the detection with the largest IoU, whether that IoU exceeds `overlap`) for each box."""
     shared = jnp.where(found_used[None], pairwise_iou(boxes_xyxy_px, found_xyxy_px), 0.0)
     return jnp.argmax(shared, axis=-1), jnp.max(shared, axis=-1) > overlap

@@ -113,7 +113,7 @@ def kept_pairs(
 
 
 def best_objects(
-    scores: Float[Array, "pairs verbs"], human_index: Int[Array, "pairs"], valid: Bool[Array, "pairs"], humans: int
+    scores: Float[Array, "pairs verbs"], human_index: Int[Array, " pairs"], valid: Bool[Array, " pairs"], humans: int
 ) -> Bool[Array, "pairs verbs"]:
     """Mask of each person's best pair per verb in one image (the first of equal ones), without scores of 0."""
     usable = valid[:, None] & (scores > 0)

@@ -70,7 +70,7 @@ def action_targets(sample: Sample, example: Batch, vocabulary: Vocabulary, confi
 
 def _interactive(
     verbs: Array, known: Array, sample: Sample, vocabulary: Vocabulary, config: TinConfig
-) -> tuple[Bool[Array, "pairs"], Bool[Array, "pairs"]]:
+) -> tuple[Bool[Array, " pairs"], Bool[Array, " pairs"]]:
     """(interactive, known): a pair interacts iff it has a verb other than "no interaction".
 
     With `no_interaction_positive`, any verb counts.
