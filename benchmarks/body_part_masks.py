@@ -1,9 +1,9 @@
-"""What body-part masks cost: CPU seconds of the mask step and of the whole forward pass, ResNet-50, 800 x 1333.
+"""Cost of body-part masks: CPU seconds of the mask step and of the whole forward pass, ResNet-50, 800 x 1333.
 
     python benchmarks/body_part_masks.py [--image-hw 800 1333] [--repeats 5]
 
-The mask step is all that makes masks of boxes: cells of queries and of parts, filter, merge, three layers, guard. CPU
-time of the process is compared, not wall time, so that other programs on the machine do not matter much.
+The mask step covers everything from boxes to masks: cells of queries and of parts, filter, merge, three layers, guard.
+It compares CPU time of the process instead of wall-clock time, which depends less on other programs on the machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ STRIDE, PEOPLE = 32, 10
 
 
 def cpu_seconds(function, arguments, repeats: int) -> float:
-    """Least CPU time of `repeats` calls after the first, which compiles."""
+    """Shortest CPU time of `repeats` calls after a first one that compiles."""
     jax.block_until_ready(function(*arguments))
     times = []
     for _ in range(repeats):

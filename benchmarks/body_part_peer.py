@@ -1,11 +1,10 @@
-"""The authors' PyTorch model on random images: seconds of a forward pass, a training step and the box masks, as JSON.
+"""Timing of the authors' PyTorch model on random images: forward pass, training step and box masks, as JSON.
 
     OTHER_ENV/bin/python benchmarks/body_part_peer.py CHECKOUT --image-hw 800 1333 --batch 1 --repeats 3 --people 10
 
 Run by `body_part_speed.py --peer`. CHECKOUT is a copy of the authors' repository (enlighten0707's
-Body-Part-Map-for-Interactiveness), brought by whoever measures; torch and torchvision are never needed by this project.
-Their calls of .cuda() are made to do nothing; nothing else is changed. Values are those of their training
-configuration for HICO-DET.
+Body-Part-Map-for-Interactiveness), which the user has to provide together with torch and torchvision. Calls of .cuda()
+are disabled; nothing else is changed. Settings are those of the authors' training configuration for HICO-DET.
 """
 
 import argparse
@@ -32,7 +31,7 @@ ARGUMENTS = dict(
 
 
 def best_of(run, repeats: int) -> float:
-    """Seconds of the fastest of `repeats` calls after one that is not counted."""
+    """Seconds of the fastest of `repeats` calls after an uncounted one."""
     run()
     times = []
     for _ in range(repeats):
@@ -84,7 +83,7 @@ def main() -> None:
         query, mask = torch.rand(batch, 64, 4) * 0.3 + 0.3, torch.zeros(batch, -(-height // 32), -(-width // 32))
 
         def masks():
-            # By value: their function changes the boxes that it is given.
+            # A copy, since the authors' function modifies its boxes.
             return [model.get_mask_from_query(query.clone(), size, mask.bool()) for _ in range(2)]
 
         found["box_masks"] = best_of(masks, options.repeats)

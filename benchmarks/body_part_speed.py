@@ -1,15 +1,15 @@
-"""Seconds of the body-part network: forward pass, training step, masks of boxes; beside the authors' PyTorch code.
+"""Timing of the body-part network (forward pass, training step, box masks), optionally beside the authors' code.
 
     python benchmarks/body_part_speed.py --note "idle machine"
     python benchmarks/body_part_speed.py --peer CHECKOUT --torch-python OTHER_ENV/bin/python --note "idle machine"
     python benchmarks/body_part_speed.py --schemes one_pass six_pass --note "idle machine"
 
-The released settings with random weights: ResNet-50, 6 encoder and 6 box layers, 64 queries, 1 + 3 layers of the
+Uses the released settings with random weights: ResNet-50, 6 encoder and 6 box layers, 64 queries, 1 + 3 layers of the
 interactiveness decoder; one image of 800 x 1333. A training step is loss with matching, gradient, clipping and AdamW.
-CHECKOUT is a copy of the authors' repository, brought by whoever measures (see `body_part_peer.py`); it runs after ours
-in the same command. With several schemes, the paper's one-time passing is compared with a pass per body part (Table 5:
-28 against 33 minutes per epoch). Writes benchmarks/results/body_part_speed.json, or body_part_passes.json for several
-schemes, unless --no-write is given.
+CHECKOUT is a copy of the authors' repository, provided by the user (see `body_part_peer.py`); it runs after this
+library in the same command. With several schemes, the paper's one-time passing is compared with one pass per body part
+(Table 5: 28 against 33 minutes per epoch). Writes benchmarks/results/body_part_speed.json, or body_part_passes.json for
+several schemes, unless --no-write is given.
 """
 
 import argparse
@@ -43,13 +43,13 @@ PEOPLE, PAIRS, STRIDE = 10, 4, 32
 
 
 def system_of(scheme: str) -> System:
-    """The released network; several passes only differ in their scheme."""
+    """The released network with the given scheme of passes."""
     parts = {**RELEASE, "scheme": scheme}
     return build({"parts": parts, "backbone": {"mask_padding": False}}, get_vocabulary("hico_det"))
 
 
 def random_variables(system: System) -> dict[str, Any]:
-    """Weights of the right shapes without running an initialisation; variances and scales are one."""
+    """Random variables of the system's shapes, without running its initialisation; variances and scales are one."""
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -63,7 +63,7 @@ def random_variables(system: System) -> dict[str, Any]:
 
 
 def random_batch(image_hw: tuple[int, int], batch: int) -> dict[str, np.ndarray]:
-    """Images full of noise with people, poses and pairs."""
+    """Noise images with people, poses and pairs."""
     rng = np.random.default_rng(0)
     height, width = image_hw
     corner = rng.uniform(0, 0.5, (batch, PEOPLE, 2)) * (width, height)
@@ -98,7 +98,7 @@ def best_of(run: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(scheme: str, image_hw: tuple[int, int], batch_size: int, repeats: int, train: bool) -> dict[str, float]:
-    """Seconds of "eval", "box_masks" and, if asked, "train"."""
+    """Seconds of "eval", "box_masks" and, with `train`, of "train"."""
     system = system_of(scheme)
     variables = random_variables(system)
     batch = {name: jnp.asarray(value) for name, value in random_batch(image_hw, batch_size).items()}
@@ -142,7 +142,7 @@ def measure(scheme: str, image_hw: tuple[int, int], batch_size: int, repeats: in
 
 
 def peer_seconds(options: argparse.Namespace) -> dict[str, Any]:
-    """What the authors' code takes, run by an interpreter that has torch."""
+    """Timing of the authors' code, run by an interpreter with torch."""
     command = [options.torch_python, str(PEER), str(options.peer), "--image-hw", *map(str, options.image_hw)]
     command += ["--batch", str(options.batch), "--repeats", str(options.repeats), "--pairs", str(PAIRS)]
     command += ["--eval-only"] if options.eval_only else []
@@ -158,10 +158,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--schemes", nargs="+", default=["one_pass"], choices=("one_pass", "six_pass", "instance"))
-    parser.add_argument("--peer", type=Path, metavar="CHECKOUT", help="the authors' repository")
+    parser.add_argument("--peer", type=Path, metavar="CHECKOUT", help="copy of the authors' repository")
     parser.add_argument("--torch-python", default="python3", help="interpreter with torch and torchvision")
-    parser.add_argument("--eval-only", action="store_true", help="no training step")
-    parser.add_argument("--note", default="", help="about the machine, kept with the result")
+    parser.add_argument("--eval-only", action="store_true", help="leave out the training step")
+    parser.add_argument("--note", default="", help="note about the machine, saved with the result")
     parser.add_argument("--no-write", action="store_true")
     options = parser.parse_args()
     size = tuple(options.image_hw)

@@ -1,17 +1,18 @@
-"""How often 95 % bootstrap intervals cover the truth, in a simulated world of the size of HICO-DET's test set.
+"""Coverage of 95 % bootstrap intervals in simulated test sets of HICO-DET's size.
 
     python benchmarks/bootstrap_coverage.py --sets 400 --draws 200
 
-The world (fixed; seed 99 makes the classes): 600 classes as frequent as in the HICO-DET test labels, 9,658 images a
-set. A class is in an image with the probability that its count asks for, with 1 + Poisson(0.5) pairs. Each image has a
-difficulty N(0, 1) and each class one N(0.3, 1): a pair is found with the logistic of their sum + 0.5, and its score is
-higher where both are. On average three false positives come with each pair: half in images that hold the class, half
-anywhere. So detections of one image are correlated, as real ones are. Rare classes are those of HICO-DET.
+The simulation is fixed (seed 99 for the classes): 600 classes as frequent as in the HICO-DET test labels, 9,658 images
+per set. A class is in an image with the probability that its count implies, with 1 + Poisson(0.5) pairs. Each image has
+a difficulty N(0, 1) and each class one N(0.3, 1): a pair is found with probability logistic(their sum + 0.5), and its
+score is higher where both are. There are three false positives per pair on average, half of them in images with the
+class and half in any image. Detections of one image are therefore correlated, as in reality. Rare classes are those of
+HICO-DET.
 
-Each simulated set is scored and given its intervals. The truth is the mean score over all simulated sets: what the
-protocol gives on average to a set of this size. Beside it, the score on a set sixty times larger: the 11-point AP of
-few positives lies above it, which no interval around the estimate can repair. Percentile intervals of the same draws
-are counted too, to show why they are not used.
+Each simulated set is scored and gets its intervals. The true value is the mean score over all simulated sets, that is,
+the mean result of the protocol for sets of this size. The output also has the score on a set sixty times larger: the
+11-point AP of few positives is above it, which no interval around the estimate can correct. Coverage is also counted
+for percentile intervals of the same draws, to show why they are not used.
 """
 
 import argparse
@@ -36,7 +37,7 @@ LARGER = 60
 
 
 def simulate(generator: np.random.Generator, num_images: int = NUM_IMAGES) -> ClassRanking:
-    """One test set with predictions, as a ranking: matching is not simulated, since the bootstrap never repeats it."""
+    """One test set with predictions, as a ranking; matching is not simulated, as the bootstrap does not repeat it."""
     classes = np.arange(len(COUNTS))
     present = generator.binomial(num_images, COUNTS / NUM_IMAGES / MULTIPLE)
     label = np.repeat(classes, present)
@@ -75,7 +76,7 @@ def simulate(generator: np.random.Generator, num_images: int = NUM_IMAGES) -> Cl
 
 
 def percentile_ends(ranking: ClassRanking, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """2.5 and 97.5 percentile of the plain draws of every mean."""
+    """2.5th and 97.5th percentiles of the plain draws of every mean."""
     ap = resampled_ap(ranking, image_draws(ranking.num_images, draws, seed))
     return {name: np.quantile(mean_over_classes(ap, mask), [0.025, 0.975]) for name, mask in MEANS.items()}
 
@@ -114,9 +115,9 @@ def measure(sets: int, draws: int, seed: int) -> dict[str, dict[str, float]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=400, help="simulated test sets (default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=200, help="bootstrap draws of each (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=7, help="of the simulated sets (default: %(default)s)")
+    parser.add_argument("--sets", type=int, default=400, help="number of simulated test sets (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=200, help="bootstrap draws per set (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the simulated sets (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bootstrap_coverage.json")
     options = parser.parse_args(arguments)
     start = time.perf_counter()

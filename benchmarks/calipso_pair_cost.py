@@ -5,12 +5,12 @@
     python benchmarks/calipso_pair_cost.py --plot pairs.html                         # curves of all pair benchmarks
 
 Random weights and boxes, one image, V-COCO's verbs. Tables have one padded size for all numbers of pairs, so that
-everything is compiled once; the numbers of pairs take turns in an order drawn anew in every repeat, boxes and image
-differ each time. Kept are the shortest and the median repeat, of the clock and of the processor time of all threads.
-Whatever else the machine does only ever adds time, by up to a tenth here from one repeat to the next: the shortest is
-the program's own cost (as `timeit` says), and the variation between numbers of pairs is that of the shortest.
-`network`: image -> the three tasks at the detections' anchors; `pipeline`: also reading, scoring and ranking all
-pairs. The result goes to benchmarks/results/calipso_pair_cost.json.
+everything is compiled once. The numbers of pairs are measured in a random order in every repeat, with new boxes and a
+new image each time. The result has the shortest and the median repeat, in wall-clock time and in processor time of all
+threads. Other load on the machine only adds time, by up to a tenth between repeats, so the shortest repeat is the cost
+of the program (as recommended by `timeit`), and the variation between numbers of pairs refers to it. `network`: from
+the image to the three tasks at the detections' anchors; `pipeline`: also reading, scoring and ranking of all pairs. The
+result goes to benchmarks/results/calipso_pair_cost.json.
 """
 
 import argparse
@@ -27,12 +27,12 @@ import numpy as np
 FOLDER = Path(__file__).parent / "results"
 RESULT = FOLDER / "calipso_pair_cost.json"
 PEOPLE_AND_OBJECTS = {1: (1, 1), 10: (2, 4), 100: (5, 16), 1000: (20, 31), 10000: (50, 151)}
-"""Pairs -> people and objects: every person with every other detection."""
+"""Number of pairs -> (people, objects), where every person is paired with every other detection."""
 HUMANS, DETECTIONS = 50, 201
 
 
 def detections(pairs: int, height: int, width: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One image's table with exactly so many pairs, in random boxes."""
+    """Table of random boxes in one image with exactly `pairs` pairs."""
     humans, objects = PEOPLE_AND_OBJECTS[pairs]
     used = humans + objects
     corner = rng.uniform(0, 0.7, (used, 2)) * (width, height)
@@ -49,7 +49,7 @@ def detections(pairs: int, height: int, width: int, rng: np.random.Generator) ->
 
 
 def programs(options: argparse.Namespace) -> tuple[dict[str, Callable[[dict[str, np.ndarray]], Any]], int]:
-    """Compiled functions of a batch, by curve; and the number of parameters."""
+    """(compiled functions of a batch by curve, number of parameters)."""
     import jax
     import jax.numpy as jnp
 
@@ -76,7 +76,7 @@ def programs(options: argparse.Namespace) -> tuple[dict[str, Callable[[dict[str,
     predict = make_predict(net, config, vocabulary)
 
     def network(v: Any, batch: Any) -> Any:
-        """Without pairs: the tasks at the anchor of every row of the table."""
+        """The tasks at the anchor of every row of the table, without pairs."""
         hw = batch["image"].shape[1:3]
         usable = usable_anchors(config, hw, batch["image_hw_px"])
         index = nearest_anchor(jnp.asarray(anchors_of(config, hw)), batch["detections_xyxy_px"][0], usable[0])[None]
@@ -91,7 +91,7 @@ def programs(options: argparse.Namespace) -> tuple[dict[str, Callable[[dict[str,
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds per curve and number of pairs: shortest and median repeat, by clock and by processor time."""
+    """Seconds by curve and number of pairs: shortest and median repeat, in wall-clock and processor time."""
     curves, parameters = programs(options)
     rng = np.random.default_rng(1)
     hw = (options.height, options.width)
@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def curves_of(name: str, content: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Label -> {pairs: seconds} of a result: its "curves", or "rows" with "pairs" and columns that end with "_s"."""
+    """Label -> {pairs: seconds}, from "curves" of a result or its "rows" with "pairs" and columns ending in "_s"."""
     found = {label: {int(p): s for p, s in rows.items()} for label, rows in (content.get("curves") or {}).items()}
     for row in content.get("rows") or []:
         for key, value in row.items():
@@ -135,7 +135,7 @@ def curves_of(name: str, content: dict[str, Any]) -> dict[str, dict[int, float]]
 
 
 def plot(path: Path) -> None:
-    """One chart of the curves of every result file beside ours; both axes by their logarithm."""
+    """Write one chart with the curves of all pair benchmarks, on logarithmic axes."""
     from hoi_jax.io import write_bytes_atomic
     from hoi_jax.report.charts import Chart, Series, line_chart
 
@@ -162,8 +162,8 @@ def main() -> None:
     parser.add_argument("--dense", action="store_true", help="compute the three maps everywhere")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON to write (default: %(default)s)")
-    parser.add_argument("--note", default="", help="kept with the result: what else the machine was doing")
-    parser.add_argument("--plot", type=Path, help="measure nothing; draw the results that are there")
+    parser.add_argument("--note", default="", help="note about other load on the machine, saved with the result")
+    parser.add_argument("--plot", type=Path, help="only draw existing results")
     options = parser.parse_args()
     if options.plot:
         plot(options.plot)

@@ -1,12 +1,12 @@
-"""Time per image of the cascade for T = 1 to 5 stages (Table 5), and what the ranking module saves.
+"""Time per image of the cascade for T = 1 to 5 stages (Table 5), with and without the ranking module.
 
     python benchmarks/cascade_stages.py --out benchmarks/results/cascade_stages.json
     python benchmarks/cascade_stages.py --small --detections 16 --people 4       # a laptop's minute
 
-One image, constant weights. Detections are given, so that every T has the same pairs to look at; "own_detector" is
-the whole network with its proposals and box heads. "ranked": features of all pairs, then verbs of the best 64;
-"not ranked": features and verbs of the 64 pairs whose detection scores are highest; "all pairs": features and verbs of
-every pair. Medians after one run to compile.
+One image, constant weights. Detections are given, so that every T has the same pairs; "own_detector" is the whole
+network with its proposals and box heads. "ranked": features of all pairs, then verbs of the best 64; "not ranked":
+features and verbs of the 64 pairs with the highest detection scores; "all pairs": features and verbs of every pair.
+Times are medians after a first run that compiles.
 """
 
 import argparse
@@ -29,7 +29,7 @@ STAGES = (1, 2, 3, 4, 5)
 
 
 def make_image(side: int, detections: int, people: int) -> dict[str, np.ndarray]:
-    """One batch of one image: sure detections at random places, the first ones people with faces."""
+    """Batch of one image with confident detections at random positions, the first of which are people with faces."""
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, side / 2, (detections, 2))
     size = rng.uniform(side / 8, side / 2, (detections, 2))
@@ -58,7 +58,7 @@ def time_of(model: dict[str, Any], vocabulary: str, batch: dict[str, np.ndarray]
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All rows and where they were measured."""
+    """All rows and a description of the machine."""
     module, vocabulary = (cascade_hoi_scenes, "hoi_scenes") if options.small else (cascade_hoi_w, "hoi_w")
     side = 128 if options.small else options.side
     batch = make_image(side, options.detections, options.people)
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--small", action="store_true", help="the scenes' network instead of ResNet-50")
+    parser.add_argument("--small", action="store_true", help="network of the scenes instead of ResNet-50")
     parser.add_argument("--side", type=int, default=832, help="side of the image, a multiple of 64")
     parser.add_argument("--detections", type=int, default=50)
     parser.add_argument("--people", type=int, default=10)

@@ -1,11 +1,11 @@
-"""What pairs cost DEFR beside its backbone, and how many images of 672 pixels it encodes, on this machine.
+"""Cost of pairs in DEFR relative to its backbone, and throughput for images of 672 pixels, on this machine.
 
     python benchmarks/defr_pair_cost.py --patch 32 --note "idle machine"
     python benchmarks/defr_pair_cost.py --patch 32 --torch-python OTHER_ENV/bin/python    # PyTorch in the same run
 
 Random weights, one image, mask-1 in one pass over all pairs; best of several repeats. The goal is under 10 % of the
-backbone at 1,000 pairs. PyTorch's side is a plain ViT of the same size (TransformerEncoder with scaled dot product
-attention) run by an interpreter that has torch; this project never needs it.
+backbone at 1,000 pairs. The PyTorch comparison is a plain ViT of the same size (TransformerEncoder with scaled dot
+product attention), run by another interpreter with torch.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def best_of(run, repeats: int) -> float:
 
 
 def measure(patch: int, repeats: int) -> dict:
-    """Seconds of the backbone and of the pairs."""
+    """Seconds of the backbone and of pairs by their number."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -81,8 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patch", type=int, default=32, choices=(16, 32))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--torch-python", metavar="PATH", help="interpreter that has torch")
-    parser.add_argument("--note", default="", help="kept with the result: what else the machine was doing")
+    parser.add_argument("--torch-python", metavar="PATH", help="interpreter with torch")
+    parser.add_argument("--note", default="", help="note about other load on the machine, saved with the result")
     options = parser.parse_args()
     result = measure(options.patch, options.repeats)
     backbone = result["backbone_seconds"]

@@ -1,11 +1,11 @@
-"""How long evaluation takes on the real test labels, and what part is reading, matching and AP.
+"""Time of evaluation on the real test labels, split into reading, matching and AP.
 
     python benchmarks/evaluation.py --data DIR --note "idle machine"
 
 HICO-DET: 9,658 images with simulated pairs (half of them jittered annotations, half anywhere) and three scored verbs
-each, from 10 to 1,000 pairs an image, scored in both settings under the official protocol. The goal is 10 s and 2 GB
+each, from 10 to 1,000 pairs per image, scored in both settings under the official protocol. The goal is 10 s and 2 GB
 at 100 pairs. V-COCO test: simulated detections of the golden file against its labels; the goal is 5 s. Every row is
-measured in a process of its own, so that memory is its own.
+measured in a separate process, so that its peak memory can be told.
 """
 
 import argparse
@@ -46,7 +46,7 @@ GOAL = {"pairs_per_image": 100, "seconds": 10.0, "gigabytes": 2.0, "vcoco_second
 
 
 def simulate(truth: PairTruth, pairs_per_image: int, seed: int = 0) -> PairDetections:
-    """Predicted pairs on the real labels, with scores of all values distinct or nearly so."""
+    """Predicted pairs for the real labels, with (nearly) distinct scores."""
     generator = np.random.default_rng(seed)
     count = truth.num_images * pairs_per_image
     image = np.repeat(np.arange(truth.num_images), pairs_per_image)
@@ -108,7 +108,7 @@ def read_flat(path: Path) -> PairDetections:
 
 
 def measure_hico(data: Path, pairs_per_image: int, repeats: int) -> dict[str, Any]:
-    """Best of `repeats` for each part; `evaluation_s` is the evaluation call, without reading."""
+    """Shortest times of `repeats` for each part; `evaluation_s` is the evaluation call without reading."""
     protocol = hoi_protocol("official")
     truth, reading_labels = timed(read_labels, data / HICO_LABELS)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +143,7 @@ def measure_hico(data: Path, pairs_per_image: int, repeats: int) -> dict[str, An
 
 
 def measure_vcoco(golden: Path, repeats: int) -> dict[str, Any]:
-    """Reading and scoring of the golden V-COCO test detections."""
+    """Times of reading and scoring the golden V-COCO test detections."""
 
     def read() -> tuple[Any, Any]:
         labels = io.read_npz(golden / "vcoco_eval_test_gt.npz")
@@ -175,7 +175,7 @@ def _in_own_process(options: argparse.Namespace, part: str) -> dict[str, Any]:
 
 
 def report(content: Mapping[str, Any]) -> None:
-    """One line per row."""
+    """Print one line per row."""
     for row in content["hico_det"]:
         print(
             f"HICO-DET {row['pairs_per_image']:>5} pairs x {VERBS} verbs: {row['evaluation_s']:>7.2f} s "
@@ -194,8 +194,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help=f"folder of {HICO_LABELS}")
     parser.add_argument("--golden", type=Path, default=ROOT / "tests" / "golden", help="folder of V-COCO files")
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS_PER_IMAGE, help="pairs per image to measure")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, the best counts (default: %(default)s)")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="number of runs, of which the best counts (default: %(default)s)"
+    )
+    parser.add_argument("--note", default="", help="note about other load on the machine")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "evaluation.json")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure_hico(options.data, int(options.part), options.repeats)))
         return
     if not (options.data / HICO_LABELS).exists():
-        parser.error(f"{options.data / HICO_LABELS} does not exist: give --data")
+        parser.error(f"{options.data / HICO_LABELS} does not exist; give its folder with --data")
     has_vcoco = (options.golden / "vcoco_eval_test_gt.npz").exists()
     content = {
         "goal": GOAL,

@@ -1,12 +1,12 @@
-"""Time of an image against its number of pairs, all exported checkpoints of the scenes side by side, on this machine.
+"""Time per image against its number of pairs, for all exported checkpoints of the scenes, on this machine.
 
     python -m benchmarks.league_time --about "two cores, idle"
 
-One random image of 128 x 128 with random boxes: people, each with every other box. Tables of people, objects and
-pairs are made just as large as that number of pairs asks, all weights are the kept ones. A system that finds its own
-boxes gets room for as many; one with a fixed number of queries has one program for all. Programs take turns in an order
-drawn anew in every repeat, and the shortest call counts: other work on the machine only ever adds time. The result,
-for `python -m studies.league`, goes to benchmarks/results/league_time.json.
+One random image of 128 x 128 with random boxes, where every person is paired with every other box. The tables of
+people, objects and pairs are just large enough for that number of pairs; all weights are those of the checkpoints. A
+system with its own detector gets tables of the same size; one with a fixed number of queries has one program for all
+numbers. Programs are called in a random order in every repeat, and the shortest call counts, since other load on the
+machine only adds time. The result, for `python -m studies.league`, goes to benchmarks/results/league_time.json.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from studies.league import TIMES
 from studies.league_rules import DATASET
 
 PEOPLE_AND_OBJECTS = {10: (2, 4), 100: (5, 16), 400: (10, 31)}
-"""Pairs -> people and other objects."""
+"""Number of pairs -> (people, other objects)."""
 SIDE_PX = 128
 BASE = "tin_hoi_scenes"
 
 
 def with_room(config: Mapping[str, Any], pairs: int) -> dict[str, Any] | None:
-    """Settings of the system with tables for so many pairs; None where queries are fixed. Parameters stay the same."""
+    """Config with tables for `pairs` pairs and unchanged parameters; None for a fixed number of queries."""
     people, objects = PEOPLE_AND_OBJECTS[pairs]
     model = copy.deepcopy(dict(config["model"]))
     changes: dict[str, Any] = {
@@ -59,7 +59,7 @@ def with_room(config: Mapping[str, Any], pairs: int) -> dict[str, Any] | None:
 
 
 def random_batch(pairs: int, vocabulary: Vocabulary, seed: int) -> dict[str, np.ndarray]:
-    """One image with just so many pairs of boxes, all scored above every threshold."""
+    """Batch of one image with exactly `pairs` pairs of boxes, all scored above every threshold."""
     people, objects = PEOPLE_AND_OBJECTS[pairs]
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 0.7 * SIDE_PX, (people + objects, 2))
@@ -78,7 +78,7 @@ def random_batch(pairs: int, vocabulary: Vocabulary, seed: int) -> dict[str, np.
 
 
 def programs(name: str) -> dict[int, tuple[Callable[[dict[str, np.ndarray]], Any], int]]:
-    """Number of pairs -> (compiled prediction of a batch, rows that it fills) of an exported checkpoint."""
+    """Number of pairs -> (compiled prediction of a batch, number of valid rows) of an exported checkpoint."""
     model = zoo.load(name)
     variables = jax.device_put(model.variables)
     needs = sorted(model.system.needs_predict | schema.ALWAYS_PRESENT)
@@ -124,18 +124,20 @@ def measure(names: list[str], repeats: int) -> dict[str, dict[str, dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these checkpoints (default: all of the scenes)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="checkpoints to measure (default: all of the scenes)")
     parser.add_argument("--out", type=Path, default=TIMES, help="JSON to write (default: %(default)s)")
-    parser.add_argument("--about", default=f"{os.cpu_count()} cores", help="of the machine, printed with the table")
+    parser.add_argument(
+        "--about", default=f"{os.cpu_count()} cores", help="description of the machine, printed with the table"
+    )
     options = parser.parse_args()
     names = options.only or [e.name for e in zoo.entries() if e.trained_on == DATASET]
     if BASE not in names:
-        parser.error(f"times are told as multiples of {BASE}: it must be among the checkpoints")
+        parser.error(f"times are multiples of {BASE}'s, so it must be among the checkpoints")
     result = {"base": BASE, "pairs": list(PEOPLE_AND_OBJECTS), "repeats": options.repeats, "about": options.about}
     result |= {"load": os.getloadavg()[0], **measure(names, options.repeats)}
     for clock in ("milliseconds", "processor_milliseconds"):
         base = result[clock][BASE][str(min(PEOPLE_AND_OBJECTS))]
-        print(f"{clock}; in brackets over {BASE} at {min(PEOPLE_AND_OBJECTS)} pairs")
+        print(f"{clock}; in brackets relative to {BASE} at {min(PEOPLE_AND_OBJECTS)} pairs")
         for name, row in result[clock].items():
             print(f"  {name:<30}" + "".join(f"{p:>6}: {ms:7.2f} ({ms / base:.2f})" for p, ms in row.items()))
     options.out.parent.mkdir(exist_ok=True)

@@ -1,18 +1,17 @@
-"""How many images a second the training pipeline gives, what limits it, and what a PyTorch DataLoader gives.
+"""Throughput of the training pipeline, its bottlenecks, and the throughput of a PyTorch DataLoader.
 
     python benchmarks/pipeline.py --data DIR --note "idle machine" [--cores 1] [--peer OTHER_ENV/bin/python]
 
-The 100 photographs of COCO in `coco_tiny` (about 640 x 480, JPEG), built as own data with all their boxes, are read
-over and over. Two rows: "detr" is DETR's training (mirror, random crop, 11 scales, at most 800 x 1333) and "square"
-ViT's (mirror, as large as fits into 672 x 672; the network stretches on its device where its config says so). The peer
-is a PyTorch DataLoader over the same files with the same transforms, as DETR's own code has them (`pipeline_peer.py`);
-each side runs in a process of its own, bound to the same `--cores` cores, with as many threads or workers. Ours ends in
-padded batches of uint8 (the network normalises them on its device), the peer in padded batches of float32. Images of
-both sides have the same number of pixels on average, but for padding: ours to the bucket, the peer's to the largest
-image of a batch.
+The 100 photographs of COCO in `coco_tiny` (about 640 x 480, JPEG), built as custom data with all their boxes, are read
+repeatedly. Two settings are measured: "detr" is DETR's training (mirror, random crop, 11 scales, at most 800 x 1333)
+and "square" that of ViTs (mirror, fitted into 672 x 672; some configs stretch images on the device). The peer is a
+PyTorch DataLoader over the same files with the transforms of DETR's code (`pipeline_peer.py`); each side runs in a
+separate process, bound to the same `--cores` cores, with as many threads or workers. This library's batches are padded
+uint8 (the network normalises them on the device), the peer's are padded float32. Images of both sides have the same
+number of pixels on average before padding, which is to the bucket here and to the largest image of a batch there.
 
-Two figures each: images per second of wall clock, which needs an idle machine, and CPU milliseconds per image,
-which does not. Stages are measured by leaving out what comes after them.
+Two numbers are measured: images per second of wall-clock time, which needs an idle machine, and CPU milliseconds per
+image, which does not. Stages are measured by leaving out the later ones.
 """
 
 import argparse
@@ -49,7 +48,7 @@ STAGES = ("read", "decode", "all")
 
 
 def build(data: Path, folder: Path) -> None:
-    """The photographs as own data, and for the peer the list of files with their boxes."""
+    """Build the photographs as custom data, and write the list of files with boxes for the peer."""
     from data_prep import build as builder
     from data_prep import from_coco
 
@@ -70,7 +69,7 @@ def build(data: Path, folder: Path) -> None:
 
 
 def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
-    """Endless batches of our pipeline, up to a stage."""
+    """Endless batches of this library's pipeline, up to a stage."""
     import tensorflow as tf
 
     from hoi_jax.data.pipeline import Pipeline
@@ -105,7 +104,7 @@ def batches(folder: Path, name: str, stage: str, threads: int) -> Iterator[Any]:
 
 
 def measure(stream: Iterator[Any], count: int) -> dict[str, float]:
-    """Images per second and CPU milliseconds per image of `count` images, after two batches that do not count."""
+    """Images per second and CPU milliseconds per image over `count` images, after two uncounted batches."""
 
     def cpu() -> float:
         use = resource.getrusage(resource.RUSAGE_SELF)
@@ -126,12 +125,12 @@ def measure(stream: Iterator[Any], count: int) -> dict[str, float]:
 
 
 def bind(cores: int) -> None:
-    """This process and its children stay on the first `cores` cores that it may use."""
+    """Bind this process and its children to the first `cores` of its available cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def child(arguments: Sequence[str], python: str = sys.executable) -> dict[str, Any]:
-    """The JSON that a process of its own prints last."""
+    """JSON in the last output line of a child process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([python, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -140,7 +139,7 @@ def child(arguments: Sequence[str], python: str = sys.executable) -> dict[str, A
 
 
 def row(folder: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one setting."""
+    """All measurements of one setting."""
     common = [str(folder), name, str(options.cores), str(options.images)]
     found: dict[str, Any] = {
         stage: child([__file__, "--stage", stage, *common]) for stage in STAGES if stage == "all" or name == "detr"
@@ -171,11 +170,11 @@ def report(found: dict[str, dict[str, Any]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder that holds coco_tiny/")
+    parser.add_argument("--data", type=Path, help="folder with coco_tiny/")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pipeline.json")
-    parser.add_argument("--note", default="", help="about the machine, kept in the result")
+    parser.add_argument("--note", default="", help="note about the machine, saved with the result")
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--images", type=int, default=400, help="measured per row (default: 400)")
+    parser.add_argument("--images", type=int, default=400, help="images measured per row (default: 400)")
     parser.add_argument("--peer", help="a Python with torch and Pillow")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("child", nargs="*", help=argparse.SUPPRESS)

@@ -2,9 +2,9 @@
 
     OTHER_ENV/bin/python pipeline_peer.py FOLDER detr|square CORES IMAGES BATCH
 
-Transforms are those of DETR's and QPIC's code (datasets/transforms.py there): resizing by Pillow, crops of 384 to 600
-pixels after a first resize, boxes that follow, ToTensor and Normalize, and batches padded to their largest image.
-Written anew, since neither project is a package; torch is never needed by this library.
+Transforms are those of DETR's and QPIC's code (their datasets/transforms.py): resizing by Pillow, crops of 384 to 600
+pixels after a first resize, also of boxes, then ToTensor and Normalize, and batches padded to their largest image. They
+are reimplemented here, since neither project is a package.
 """
 
 import json
@@ -23,13 +23,13 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def to_tensor(image):
-    """What torchvision's to_tensor and normalize do with an image of Pillow (no compiled code of it is needed)."""
+    """Tensor of a Pillow image as from torchvision's to_tensor and normalize, without torchvision."""
     pixels = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255)
     return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
 def short_side(image, boxes, size, limit=None):
-    """DETR's resize: the short side becomes `size`, the long one stays below `limit`."""
+    """DETR's resize to short side `size`, with the long side at most `limit`."""
     width, height = image.size
     low, high = min(width, height), max(width, height)
     if limit is not None and high / low * size > limit:

@@ -1,4 +1,4 @@
-"""How the benchmarks time a call."""
+"""Timing of a call, for the benchmarks."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import jax
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median time of a call that has run once before."""
+    """Median time of a call, after a first uncounted one."""
     jax.block_until_ready(function())
     times = []
     for _ in range(repeats):

@@ -1,11 +1,11 @@
-"""Time of TIN's head against the number of pairs: one pass with shared features, and literally one pair at a time.
+"""Time of TIN's head against the number of pairs, in one pass with shared features and one pair at a time.
 
     python benchmarks/tin_pair_curve.py --out benchmarks/results/tin_pair_curve.json
 
-One image, the config's network with random weights. "factorised" looks at the image once, at 16 people and 64
-objects once (tables of fixed size, as in prediction), and at pairs in chunks; "per pair" runs the whole network for
-every pair with one person and one object, as the authors' code does (the time of one, times their number). Medians
-after one run to compile.
+One image, the config's network with random weights. "factorised" computes features of the image once, of 16 people and
+64 objects once (tables of fixed size, as in prediction), and of pairs in chunks; "per pair" runs the whole network for
+every pair with one person and one object, as the authors' code does (the time of one pair, times their number). Times
+are medians after a first run that compiles.
 """
 
 import argparse
@@ -29,7 +29,7 @@ HUMANS, OBJECTS = 16, 64
 
 
 def boxes_of(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tables of people and objects at random places, of the same size for any number of pairs."""
+    """Tables of people and objects at random positions, of the same size for any number of pairs."""
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, side / 2, (HUMANS + OBJECTS, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(side / 8, side / 2, corner.shape)], axis=1).astype(np.float32)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS)
     parser.add_argument("--side", type=int, default=640, help="pixels of the square image")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--chunk", type=int, default=128, help="pairs held at a time")
+    parser.add_argument("--chunk", type=int, default=128, help="pairs per chunk")
     options = parser.parse_args()
     model = tin_hico_det.get_config().model.to_dict()
     config = from_config(TinConfig, {**model, "pair_chunk": options.chunk}, "model")

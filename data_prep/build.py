@@ -102,7 +102,6 @@ def source_of(options: argparse.Namespace):
     files = dict(_split_and_file(text) for text in options.annotations)
     if len(files) < len(options.annotations):
         raise ValueError("--annotations has two files for one split, expected one")
-
     if dataset in ("hico", "mpii"):
         if "" not in files:
             raise ValueError(f"{dataset} needs its .mat file among --annotations")

@@ -1,10 +1,10 @@
-"""Table 5 of the body-part paper on the scenes: interactiveness with one idea taken out at a time.
+"""Table 5 of the body-part paper on the scenes: interactiveness with one component removed at a time.
 
 python -m studies.run body_part_ablations
 
-All runs start from the detector of the shipped stage 1 (backbone, encoder, box decoder and its heads), with a new
-interactiveness decoder, and train everything for 600 updates: a detector from scratch would take half an hour each.
-Three seeds: of the new decoder, of the order of images and of dropout; the detector is the same one.
+All runs start from the detector of the exported stage 1 (backbone, encoder, box decoder and its heads) with a new
+interactiveness decoder, and train all parameters for 600 updates; a detector from scratch would take half an hour per
+run. The three seeds change the new decoder, the order of images and dropout, but not the detector.
 """
 
 from studies.runs import Run

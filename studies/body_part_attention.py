@@ -1,10 +1,10 @@
-"""Attention maps of the body-part system (Figure 4): an image per pair with masks and attention of three layers.
+"""Draw attention maps of the body-part system (Figure 4): an image per pair with masks and attention of three layers.
 
     python -m studies.body_part_attention --workdir runs/body1 --out attention --count 2
     python -m studies.body_part_attention --workdir runs/body1 --out attention --image a.jpg --detections boxes.json
 
-Without --image, images of the evaluation split are taken (--image_ids, or the first ones). Detections are needed for
-the poses that body parts are taken from, in the format of predict.py. Writes OUT/NAME-RANK.png.
+Without --image, images are from the evaluation split (--image_ids, or the first ones). Detections, in the format of
+predict.py, are needed for the poses that define body parts. Writes OUT/NAME-RANK.png.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from hoi_jax.training import load_for_evaluation
 from hoi_jax.visualization.attention import attention_of_pairs, draw_attention
 
 Named = tuple[str, Mapping[str, np.ndarray], int]
-"""Name of an image, the batch it is in, its row there."""
+"""(name of an image, its batch, its row in the batch)."""
 
 
 def of_files(experiment: ex.Experiment, paths: Sequence[Path], detections: Path) -> Iterator[Named]:
-    """Image files, one batch each."""
+    """Image files, each in a batch of its own."""
     boxes, sizes = DetectionFile(detections, experiment.vocabulary), experiment.sizes
     for path in paths:
         batch = batch_from_images([read_image(path)], [boxes.of(path)], sizes, image_ids=[0])
@@ -44,7 +44,7 @@ def of_files(experiment: ex.Experiment, paths: Sequence[Path], detections: Path)
 def of_dataset(
     experiment: ex.Experiment, system: System, data_dir: Path, image_ids: Sequence[int], count: int
 ) -> Iterator[Named]:
-    """Images of the evaluation split: those with the numbers given, or the first `count`."""
+    """Images of the evaluation split: those of `image_ids`, or the first `count`."""
     split, directory = experiment.dataset.eval_split, data_dir / experiment.dataset.name
     wanted, shown = set(image_ids), 0
     for batch in ex.eval_pipeline(experiment, directory, split, system.needs_predict).eval_batches():
@@ -65,11 +65,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a training run")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--pairs", type=int, default=2, help="pairs per image (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=2, help="number of pairs per image (default: %(default)s)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
-    parser.add_argument("--count", type=int, default=2, help="images of the split (default: %(default)s)")
-    parser.add_argument("--image_ids", type=int, nargs="+", default=(), help="these images of the split")
-    parser.add_argument("--image", type=Path, nargs="+", default=(), help="image files instead")
+    parser.add_argument("--count", type=int, default=2, help="number of images from the split (default: %(default)s)")
+    parser.add_argument("--image_ids", type=int, nargs="+", default=(), help="images of the split, by number")
+    parser.add_argument("--image", type=Path, nargs="+", default=(), help="image files, instead of the split")
     parser.add_argument("--detections", type=Path, metavar="JSON", help="with --image: boxes and poses")
     options = parser.parse_args(arguments)
     if options.image and not options.detections:
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         system = experiment.build_system()
         attention = system.attention
         if attention is None:
-            raise ValueError(f"a {experiment.system} with this config has no attention maps")
+            raise ValueError(f"system {experiment.system} with this config has no attention maps")
         run = jax.jit(lambda variables, batch: (system.predict(variables, batch), attention.explain(variables, batch)))
         images = of_dataset(experiment, system, options.data_dir, options.image_ids, options.count)
         if options.image:

@@ -3,13 +3,13 @@
 python -m data_prep.build hoi_scenes/small --noise 0.5        # and 2, and 3: the same scenes, other simulated detectors
 python -m studies.run calipso_ablations
 
-Fixed before it was run: settings of the config (its weights chosen on a held-out tenth of the training images), three
-seeds, 800 steps each. Detectors score the whole model's own checkpoint: nothing is trained again, as in the paper. So
-does the paper's rule of selection (at most one object per person and verb, Eq. 12 competing), which the config leaves
-out; what target presence is worth under that rule is asked of both networks.
+Fixed before the runs: settings of the config (its weights chosen on a held-out tenth of the training images), three
+seeds, 800 steps each. As in the paper, other detectors are scored with the checkpoint of the whole model, without
+further training. So is the paper's selection rule (at most one object per person and verb, Eq. 12 competing), which the
+config leaves out; the effect of target presence under that rule is measured for both networks.
 
-The results are those of the loss as it was then (`LOSS`): target presence of all verbs, not of performed ones, so that
-Eq. 12 loses by it what docs/calipso.md says, and cross-entropies over all outputs, with weights.
+The results were made with an earlier loss (`LOSS`): target presence of all verbs instead of performed ones, which costs
+Eq. 12 as described in docs/calipso.md, and weighted cross-entropies over all outputs.
 """
 
 from studies.runs import Run

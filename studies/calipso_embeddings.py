@@ -1,11 +1,10 @@
-"""CALIPSO's embedding of one verb as an image: how far every place lies from one person's embedding, and the links.
+"""Draw CALIPSO's embedding of one verb: distances of all positions from one person's embedding, and the links.
 
     python -m studies.calipso_embeddings --workdir runs/calipso --verb hold --out embeddings.png --count 6
 
-One row per image: the image with the links that the model finds for the verb, then the image with a colour per
-place: bright where the embedding is close to that of the chosen person (white frame). A place takes the anchor of its
-cells that is closest. Without --person the person with the best score for the verb is chosen, else number N by falling
-detector confidence.
+One row per image: the image with the predicted links of the verb, then a heat map that is bright where the embedding is
+close to that of the chosen person (white frame). Each position has the value of the closest anchor of its cells.
+Without --person the person with the best score for the verb is chosen, else number N by falling detector confidence.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from hoi_jax.vocab import Vocabulary
 
 
 def links_of(out: dict[str, np.ndarray], verb: int, least: float, vocabulary: Vocabulary) -> list[Interaction]:
-    """The model's triplets of one verb in one image, best first."""
+    """Predicted triplets of one verb in one image, best first."""
     rows = np.flatnonzero(out["pair_valid"] & (out["verb_scores"][:, verb] >= max(least, 1e-9)))
     rows = rows[np.argsort(-out["verb_scores"][rows, verb], kind="stable")]
     found = []
@@ -52,7 +51,7 @@ def links_of(out: dict[str, np.ndarray], verb: int, least: float, vocabulary: Vo
 
 
 def embeddings_program(net: CalipsoNet, config: CalipsoConfig, variables: Any, verb: int) -> Any:
-    """(image, hw, boxes [B, N, 4]) -> distance of every anchor's embedding from that at each box, [B, N, total]."""
+    """Function (image, hw, boxes [B, N, 4]) -> distance [B, N, total] of every anchor's embedding from each box's."""
 
     @jax.jit
     def distances(image: Any, hw: Any, boxes: Any) -> Any:
@@ -68,7 +67,7 @@ def embeddings_program(net: CalipsoNet, config: CalipsoConfig, variables: Any, v
 
 
 def chosen_person(out: dict[str, np.ndarray], batch: dict[str, np.ndarray], verb: int, human: int, number: int | None):
-    """Box of the person to start from, or None where nobody was detected."""
+    """Box of the chosen person, or None if nobody was detected."""
     people = np.flatnonzero(batch["detections_valid"] & (batch["detections_class"] == human))
     if number is not None:
         return batch["detections_xyxy_px"][people[number]] if number < len(people) else None
@@ -84,15 +83,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--verb", required=True, help="name of a verb of the vocabulary")
     parser.add_argument("--person", type=int, help="number of the person, by falling confidence")
-    parser.add_argument("--count", type=int, default=6, help="images (default: %(default)s)")
-    parser.add_argument("--min-score", type=float, default=0.3, help="links below it are not drawn")
+    parser.add_argument("--count", type=int, default=6, help="number of images (default: %(default)s)")
+    parser.add_argument("--min-score", type=float, default=0.3, help="smallest score of drawn links")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     options = parser.parse_args()
     variables, text, _ = load_for_evaluation(options.workdir, options.checkpoint)
     experiment = ex.load_experiment(json.loads(text))
     vocabulary = experiment.vocabulary
     if options.verb not in vocabulary.verbs:
-        parser.error(f"no verb {options.verb!r}; there are {', '.join(vocabulary.verbs)}")
+        parser.error(f"unknown verb {options.verb!r}; known are {', '.join(vocabulary.verbs)}")
     verb, config = vocabulary.verbs.index(options.verb), from_config(CalipsoConfig, experiment.model, "model")
     net = CalipsoNet(config, len(vocabulary.verbs))
     directory = Path(options.data_dir) / experiment.dataset.name

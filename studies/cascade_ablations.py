@@ -1,12 +1,12 @@
-"""The cascade on the scenes: Tables 4, 5 and 8 of the paper, and what faces are good for (Figure 7).
+"""The cascade on the scenes: Tables 4, 5 and 8 of the paper, and the effect of faces (Figure 7).
 
 python -m studies.run cascade_ablations
 python -m studies.cascade_faces                # Figure 7: verbs with and without facial attention, from its results
 
-Fixed before it was run: settings of the config (chosen on train:held_out), three seeds, 1,200 steps each. Stages are
-compared with the own detector, as in the paper, and with the simulated detector's boxes ("fixed"): the paper's gain
-from stages is in part the detector's. "on_given_boxes" scores the checkpoint of `stages_3` on the simulated detector's
-boxes, without training: what the relations know, apart from how well their boxes lie.
+Fixed before the runs: settings of the config (chosen on train:held_out), three seeds, 1,200 steps each. Numbers of
+stages are compared with the cascade's own detector, as in the paper, and with the boxes of the simulated detector
+("fixed"), because part of the paper's gain comes from the detector. "on_given_boxes" scores the checkpoint of
+`stages_3` on the boxes of the simulated detector, without training, to separate relations from box quality.
 """
 
 from studies.runs import Run

@@ -1,9 +1,9 @@
-"""AP per verb with and without facial attention (Figure 7 of the cascade's paper), from the study's results.
+"""Print AP per verb with and without facial attention (Figure 7 of the cascade paper), from the study's results.
 
     python -m studies.cascade_faces
 
-AP of a verb is the mean over its HOI classes with test pairs. Verbs of the face come first; the paper names no list, so
-these are the verbs of the scenes that are drawn at the head.
+The AP of a verb is the mean over its HOI classes with test pairs. Verbs of the face come first; the paper does not list
+them, so they are those verbs of the scenes that involve the head.
 """
 
 import json
@@ -20,7 +20,7 @@ WITH, WITHOUT = "stages_3", "without_efra"
 
 
 def verb_ap(run: str, seed: int) -> dict[str, float] | None:
-    """Verb to mean AP over its classes; None where the run is not there."""
+    """Verb -> mean AP over its classes; None if the run does not exist."""
     path = RESULTS / f"{run}_seed{seed}.json"
     if not path.is_file():
         return None
@@ -33,7 +33,7 @@ def verb_ap(run: str, seed: int) -> dict[str, float] | None:
 
 
 def table() -> list[tuple[str, list[float], list[float]]]:
-    """(verb, AP with faces by seed, AP without by seed) of the seeds that have both, verbs of the face first."""
+    """(verb, AP with faces by seed, AP without by seed) for seeds with both, verbs of the face first."""
     seeds = [(a, b) for seed in SEEDS if (a := verb_ap(WITH, seed)) and (b := verb_ap(WITHOUT, seed))]
     if not seeds:
         return []
@@ -54,7 +54,7 @@ def main() -> None:
         if chosen:
             print(f"{title}: {100 * np.mean(chosen):.2f}")
     if not rows:
-        print(f"no results of {WITH} and {WITHOUT} with one seed")
+        print(f"there are no results of {WITH} and {WITHOUT} with the same seed")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The claims of the five papers, tested on the scenes: one list, fixed before the runs, and one table.
+"""Claims of the five papers, tested on the scenes: a list fixed before the runs, and a table of results.
 
     python -m studies.claims                 # writes docs/claims.md from the existing results
     python -m studies.claims --run           # first computes missing results (hours on two cores)
 
 A claim names two runs of a study, the first of which is better according to the paper, and a metric. Runs are paired
 by seed; the effect is the mean difference, and its interval is Student's t over the seeds. Runs are shared between
-claims and made by `studies.run`, which keeps all results and repeats none.
+claims and executed by `studies.run`, which skips runs with a result.
 """
 
 import argparse
@@ -117,7 +117,7 @@ CLAIMS = (
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """Differences in percent points by seed, their mean and the ends of its 95 % interval (NaN with one seed)."""
+    """Differences in percentage points by seed, their mean and the ends of its 95 % interval (NaN with one seed)."""
 
     by_seed: dict[int, float]
     mean: float

@@ -1,9 +1,9 @@
-"""Attention maps of DEFR (Figure 5): the attention of the last block, mean over heads, over test images.
+"""Draw attention maps of DEFR (Figure 5): the attention of the last block, averaged over heads, on test images.
 
     python -m studies.defr_attention --workdir runs/defr --data_dir data --out attention.png --count 8
 
-One row per image: the image, then the image brightened by that attention, with the three best classes
-printed on standard output.
+One row per image: the image, then the image brightened by that attention. The three best classes are printed on
+standard output.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from hoi_jax.training import load_for_evaluation
 
 
 def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """[H, W, 3] uint8 darkened where a grid of attention is weak; the strongest cell keeps its brightness."""
+    """Image [H, W, 3] uint8, darkened where the attention is weak; the strongest cell keeps its brightness."""
     grid = Image.fromarray((255 * attention / attention.max()).astype(np.uint8))
     light = np.asarray(grid.resize(image.shape[1::-1], Image.Resampling.BICUBIC), np.float32) / 255
     return (image * (0.2 + 0.8 * light[..., None])).astype(np.uint8)
@@ -40,14 +40,14 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a training run of DEFR with a ViT")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--checkpoint", default="best")
-    parser.add_argument("--count", type=int, default=8, help="images (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="number of images (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     options = parser.parse_args()
     variables, text, _ = load_for_evaluation(options.workdir, options.checkpoint)
     experiment = ex.load_experiment(json.loads(text))
     config = from_config(DefrConfig, experiment.model, "model")
     if not config.backbone.is_vit:
-        parser.error("only a ViT has a class token")
+        parser.error("attention maps need a ViT with a class token")
     net = DefrNet(config, len(experiment.vocabulary.hois) or len(experiment.vocabulary.verbs))
     directory = Path(options.data_dir) / experiment.dataset.name
     needs = frozenset({"image", "image_hw_px"})

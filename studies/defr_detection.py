@@ -1,12 +1,12 @@
-"""Detection from trained DEFRs without further training: regional features (Table 11) and noisy boxes (Eq. 7).
+"""Score detection by trained DEFRs without further training: regional features (Table 11) and noisy boxes (Eq. 7).
 
     python -m studies.run defr_detection                                # every run of `defr_losses`, all regions
     python -m studies.defr_detection --workdir runs/defr --data_dir data    # one run: two-stream, prior and noise too
 
 Scores the same weights with mask-1 to mask-n and ave-pool; for a single run also with mask-n's two-stream
 approximation, the release's prior, and mask-1 with boxes moved by growing noise. Every row is written to
-`studies/results/defr_detection/<run>_<row>.json` as it ends, with the fingerprint of the training config and the step;
-rows that are there are skipped.
+`studies/results/defr_detection/<run>_<row>.json` when it is finished, with the fingerprint of the training config and
+the step; existing rows are skipped.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NOISE = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def regions(layers: int) -> dict[str, dict[str, Any]]:
-    """Row names, and what changes in `model.detection`: Table 11 for a ViT of so many blocks."""
+    """Row name -> changes of `model.detection`, as in Table 11, for a ViT with `layers` blocks."""
     masks = {f"mask-{blocks}": {"blocks": blocks} for blocks in range(2, layers + 1)}
     return {"mask-1": {}, **masks, "ave-pool": {"rule": "average"}}
 
@@ -51,8 +51,8 @@ def all_rows(layers: int) -> dict[str, dict[str, Any]]:
 
 
 def score_workdir(workdir: Path, data_dir: str, checkpoint: str, *, only_regions: bool) -> None:
-    """Scores one trained run with every row that has no result yet."""
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that opening a checkpoint to read does not write
+    """Score one trained run with every row that has no result yet."""
+    logging.set_verbosity(logging.ERROR)  # hides Orbax's warnings about reading checkpoints
     variables, text, metadata = load_for_evaluation(workdir, checkpoint)
     config = json.loads(text)
     scenes = config["dataset"]["name"].startswith("hoi_scenes")
@@ -87,7 +87,7 @@ def score_workdir(workdir: Path, data_dir: str, checkpoint: str, *, only_regions
 def _score(
     experiment: ex.Experiment, predictions_path: Path, data_dir: str, variables: Mapping[str, Any]
 ) -> tuple[Mapping[str, float], str]:
-    """Metrics of one row on the evaluation split, and the fingerprint of its labels."""
+    """(metrics of one row on the evaluation split, fingerprint of its labels)."""
     directory, split = Path(data_dir) / experiment.dataset.name, experiment.dataset.eval_split
     system = experiment.build_system()
     batches = ex.eval_pipeline(experiment, directory, split, system.needs_predict).eval_batches()
@@ -101,7 +101,7 @@ def _score(
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Scores the runs of `defr_losses` that are trained; names the others."""
+    """Score the trained runs of `defr_losses`; print the names of the others."""
     for name in options.only or RUNS:
         workdir = Path(options.workdir) / "defr_losses" / name
         if (workdir / "scores.json").is_file():

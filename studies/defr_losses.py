@@ -1,4 +1,4 @@
-"""LSE-Sign against BCE and focal, language against random rows: DEFR on the scenes, from image-level labels.
+"""DEFR's losses (LSE-Sign, BCE, focal) and classifiers (language, random) on the scenes, from image-level labels.
 
 python -m studies.run defr_losses
 python -m studies.run defr_detection      # then: HOI detection from the same weights, mask-1 against ave-pool
@@ -10,7 +10,7 @@ CLAIM = (
 )
 METRICS = ("image/default", "image/few_1", "image/few_5", "image/few_10", "default/full", "default/rare")
 STEPS = 800
-"""Of 2,000 in the config: sixteen passes over the images, four minutes on two quiet cores."""
+"""Steps, instead of 2,000 in the config: sixteen epochs, four minutes on two idle cores."""
 RUNS = {
     f"{loss}_{init}_seed{seed}": (
         f"configs/defr_hoi_scenes.py:loss={loss},init={init}",

@@ -69,7 +69,7 @@ def read_results() -> dict[str, dict[str, Any]]:
     known = contestants()
     for name, result in found.items():
         if name not in known or result["fingerprint"] != fingerprint(name):
-            raise ValueError(f"{name}.json is of another checkpoint: remove it, and python -m studies.league --run")
+            raise ValueError(f"{name}.json is of another checkpoint; remove it and run python -m studies.league --run")
     return dict(sorted(found.items(), key=lambda item: -item[1]["metrics"]["model"].get(FULL, -1.0)))
 
 
@@ -183,7 +183,7 @@ def run_missing(data_dir: Path, workdir: Path) -> None:
     for name in contestants():
         path = FOLDER / f"{name}.json"
         if path.is_file() and json.loads(path.read_text())["fingerprint"] == fingerprint(name):
-            print(f"{name}: there already")
+            print(f"{name}: has a result already")
             continue
         result = {"fingerprint": fingerprint(name), **league_measure.measure(name, data_dir, workdir)}
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One line of the league table, made: predictions of the test scenes, their scores, and what an image costs."""
+"""Measurement of one row of the league table: predictions of the test scenes, scores, and cost per image."""
 
 import os
 import time
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 SETTINGS = EvaluationSettings(metrics=METRICS, subsets=SUBSETS)
 GIVEN = {"detections_xyxy_px": "boxes", "detections_keypoints_px": "poses", "faces_xyxy_px": "faces"}
-"""Fields that the simulated detector fills -> what the table calls them."""
+"""Field of the simulated detector -> its name in the table."""
 
 
 def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, int]:
-    """Operations of one batch's prediction, and bytes of its compiled program."""
+    """Operations of the prediction of one batch, and bytes of its compiled program."""
     memory = jax.jit(system.predict).lower(variables, dict(batch)).compile().memory_analysis()
     if memory is None:
-        raise RuntimeError("this backend does not say what memory a program needs")
+        raise RuntimeError("this backend does not report the memory of a program")
     parts = {
         "arguments": memory.argument_size_in_bytes,
         "results": memory.output_size_in_bytes,
@@ -50,12 +50,12 @@ def cost_of(system: "System", variables: Any, batch: "HostBatch") -> dict[str, i
 
 
 def given_to(needs: Collection[str]) -> list[str]:
-    """What a system takes from the simulated detector, beside the image."""
+    """Names of a system's inputs from the simulated detector."""
     return [name for field, name in GIVEN.items() if field in needs]
 
 
 def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[Predictions, list[str], dict[str, int]]:
-    """(all test scenes predicted, what was given, cost of one image) of an exported checkpoint."""
+    """(predictions of all test scenes, inputs from the detector, cost of one image) of an exported checkpoint."""
     model = zoo.load(name)
     experiment = ex.load_experiment(model.config)
     needs = model.system.needs_predict
@@ -70,10 +70,10 @@ def predicted(name: str, data_dir: Path, workdir: Path) -> tuple[Predictions, li
 
 
 def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
-    """The result file of one contestant, without its fingerprint.
+    """Content of the result file of one checkpoint or baseline, without its fingerprint.
 
     Raises:
-      io.DataError: the dataset is not built, or a file of the checkpoint is damaged.
+      io.DataError: the dataset is not built, or a file of the checkpoint is malformed.
     """
     started = time.process_time()
     test = ex.load_annotations(data_dir / DATASET, "test")
@@ -102,7 +102,7 @@ def measure(name: str, data_dir: Path, workdir: Path) -> dict[str, Any]:
 
 
 def _plain(result: EvaluationResult, *, verbs: bool) -> dict[str, float]:
-    """The metrics that say something: without verbs (a first stage) interactiveness alone."""
+    """The meaningful metrics: only interactiveness for a first stage, which has no verbs."""
     return {
         name: float(value)
         for name, value in result.metrics.items()

@@ -1,4 +1,4 @@
-"""What every line of the league table has in common."""
+"""Dataset, metrics and subsets of the league table."""
 
 DATASET = "hoi_scenes/small"
 FREQUENCY = "class_frequency"

@@ -1,13 +1,12 @@
-"""Runs a study: a fixed list of trainings, each scored once and never again.
+"""Run a study: a fixed list of training runs, each of which is scored once.
 
-    python -m studies.run tin_probes                 # what is not there yet
-    python -m studies.run tin_probes --show          # the table of what is there
+    python -m studies.run tin_probes                 # runs without a result
+    python -m studies.run tin_probes --show          # table of existing results
 
 A study is a file `studies/<name>.py` with `CLAIM` (text) and `RUNS`, {run name: (config, {key: value})}, or, if it
-scores what other studies trained, `run_all(options)`; `METRICS` are the columns of its table, `PER_CLASS` the arrays of
-classes that results keep. The scores of
-a run go to `studies/results/<study>/<run>.json` as it ends, with the fingerprints of its config and of the annotations,
-and the commit of the code. A run is skipped when its file is there for the same config.
+scores the runs of other studies, `run_all(options)`; `METRICS` are the columns of its table, `PER_CLASS` the per-class
+arrays in its results. The scores of a finished run go to `studies/results/<study>/<run>.json`, with the fingerprints of
+its config and of the annotations, and the commit of the code. A run is skipped if its file exists for the same config.
 """
 
 import argparse
@@ -42,12 +41,12 @@ def _call(*command: str) -> None:
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
-    """The workdir of "study/run"."""
+    """Workdir of "study/run"."""
     return Path(options.workdir).absolute() / name
 
 
 def train_run(study: str, name: str, run: Run, options: argparse.Namespace) -> None:
-    """Trains what the run needs and the run itself; what is whole already costs the reading of a checkpoint."""
+    """Train the runs that this run needs and the run itself; finished runs only have their checkpoints read."""
     for other in needed(study, run):
         first, short = other.split("/")
         train_run(first, short, find(other), options)
@@ -67,11 +66,11 @@ def train_run(study: str, name: str, run: Run, options: argparse.Namespace) -> N
 
 
 def run_one(study: str, name: str, run: Run, options: argparse.Namespace) -> None:
-    """Trains and scores one run unless its result is there."""
+    """Train and score one run unless its result exists."""
     path = RESULTS / study / f"{name}.json"
     expected = fingerprint(study, run)
     if path.is_file() and json.loads(path.read_text())["config_fingerprint"] == expected:
-        print(f"{study}/{name}: there already")
+        print(f"{study}/{name}: has a result already")
         return
     started = time.monotonic()
     train_run(study, name, run, options)
@@ -100,7 +99,7 @@ def run_one(study: str, name: str, run: Run, options: argparse.Namespace) -> Non
 
 
 def show(study: str, metrics: Sequence[str]) -> None:
-    """The results that are there, one line per run and kind, in percent."""
+    """Print existing results in percent, one line per run and kind."""
     paths = sorted((RESULTS / study).glob("*.json"))
     width = max((len(path.stem) for path in paths), default=0) + 2
     print(f"{'run':<{width}}{'':<18}" + "".join(f"{name:>20}" for name in metrics))
@@ -114,15 +113,15 @@ def show(study: str, metrics: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a file in studies/")
-    parser.add_argument("--only", nargs="+", help="run these runs only")
-    parser.add_argument("--show", action="store_true", help="print what is there and run nothing")
-    parser.add_argument("--metrics", nargs="+", help="columns of the table (default: what the study names)")
+    parser.add_argument("--only", nargs="+", help="names of the runs to run")
+    parser.add_argument("--show", action="store_true", help="only print existing results")
+    parser.add_argument("--metrics", nargs="+", help="columns of the table (default: METRICS of the study)")
     parser.add_argument("--workdir", default="runs/studies", help="folder for checkpoints and logs")
     parser.add_argument("--data-dir", "--data_dir", default="data", help="folder of built datasets")
     options = parser.parse_args(arguments)
     study = importlib.import_module(f"studies.{options.study}")
     if unknown := set(options.only or ()) - set(study.RUNS):
-        parser.error(f"no runs {sorted(unknown)}; there are {sorted(study.RUNS)}")
+        parser.error(f"unknown runs {sorted(unknown)}; there are {sorted(study.RUNS)}")
     if not options.show and hasattr(study, "run_all"):
         study.run_all(options)
     elif not options.show:

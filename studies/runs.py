@@ -1,4 +1,4 @@
-"""What a study consists of: runs that may build on one another."""
+"""Runs of a study, which may depend on one another."""
 
 import dataclasses
 import hashlib
@@ -17,13 +17,13 @@ class Run:
     """One run.
 
     Attributes:
-      config: config file, with options after a colon; "{name}" in it stands for the folder of the run `name`, which is
-        made first, "{study/name}" for that of another study's run.
-      changes: values of the config that are changed.
-      after: runs that come first though the config names no folder of theirs (a feature cache).
-      of: scores the checkpoint of this run under `config`, and trains nothing.
-      stage: a step on the way: trained when a run that is missing needs it, never scored.
-      cache: when trained, its feature maps are stored under this name (`hoi_jax.commands.cache_features`).
+      config: config file, with options after a colon; "{name}" in it is replaced by the folder of the run `name`, which
+        runs first, "{study/name}" by that of another study's run.
+      changes: changed values of the config.
+      after: further runs that have to come first, such as that of a feature cache.
+      of: run whose checkpoint is scored under `config`, instead of training.
+      stage: whether this is only an intermediate stage, trained if a missing run needs it and never scored.
+      cache: name under which its feature maps are cached after training (`hoi_jax.commands.cache_features`).
     """
 
     config: str
@@ -35,35 +35,35 @@ class Run:
 
 
 def runs_of(study: str) -> dict[str, Run]:
-    """The runs of `studies/<study>.py`, whose `RUNS` holds `Run`s or plain (config, changes)."""
+    """The runs of `studies/<study>.py`, whose `RUNS` has `Run` values or plain (config, changes)."""
     runs = importlib.import_module(f"studies.{study}").RUNS
     return {name: run if isinstance(run, Run) else Run(*run) for name, run in runs.items()}
 
 
 def whole_name(study: str, name: str) -> str:
-    """ "study/run" of a name as a run of `study` writes it."""
+    """Full name "study/run" of a run name used within `study`."""
     return name if "/" in name else f"{study}/{name}"
 
 
 def find(name: str) -> Run:
-    """The run "study/run". Raises KeyError where there is none."""
+    """The run "study/run". Raises KeyError if it does not exist."""
     study, run = name.split("/")
     return runs_of(study)[run]
 
 
 def needed(study: str, run: Run) -> list[str]:
-    """ "study/run" names of the runs that must be made before, without those that they need in turn."""
+    """Full names of the runs that this run directly depends on."""
     names = [*run.after, *_NAME.findall(run.config), *([run.of] if run.of else [])]
     return list(dict.fromkeys(whole_name(study, name) for name in names))
 
 
 def config_of(study: str, run: Run, folder: Callable[[str], str | Path] = str) -> str:
-    """The config as a flag, with folders in place of names; by default the names themselves stand there."""
+    """The value of `--config`, with run names replaced by `folder(name)`; by default they remain names."""
     return _NAME.sub(lambda match: str(folder(whole_name(study, match[1]))), run.config)
 
 
 def values_of(study: str, run: Run) -> dict[str, Any]:
-    """The values that the run trains with, names in place of folders."""
+    """Config values of the run, with run names instead of folders."""
     path, _, argument = config_of(study, run).partition(":")
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     values = module.get_config(argument) if argument else module.get_config()
@@ -73,7 +73,7 @@ def values_of(study: str, run: Run) -> dict[str, Any]:
 
 
 def fingerprint(study: str, run: Run) -> str:
-    """Of these values, and of those of all runs that it builds on."""
+    """Fingerprint of the values of the run and of all runs that it depends on."""
     parts = [values_of(study, run)]
     names = needed(study, run)
     if names:

@@ -1,11 +1,11 @@
-"""Pairs that one system found, scored by another (Table 4 of body-part: iCAN fed with its pairs).
+"""Score the pairs of one system with another (Table 4 of body-part: iCAN on its pairs).
 
     python -m studies.score_pairs --pairs runs/body1/predictions_test.npz --argument runs/tin \\
         --dataset data/hoi_scenes/small --split test --out joined.npz
     python evaluate.py --predictions joined.npz --annotations data/hoi_scenes/small/annotations_test.npz
 
-The scorer is TIN or iCAN from a workdir, or any other MODULE:FUNCTION, which is called with --argument and returns
-score_pairs(image, human_boxes, object_boxes, object_labels) -> [pairs, verbs]
+The scorer is TIN or iCAN from a workdir, or any other MODULE:FUNCTION, which is called with --argument and returns a
+function score_pairs(image, human_boxes, object_boxes, object_labels) -> [pairs, verbs]
 (`hoi_jax.evaluation.postprocess.rescore`).
 """
 
@@ -39,26 +39,26 @@ def images_of(dataset: Path, split: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def tin(workdir: str) -> ScorePairs:
-    """The scorer of a training run of TIN or iCAN, its best checkpoint."""
+    """Scorer from the best checkpoint of a training run of TIN or iCAN."""
     from hoi_jax.systems.tin.score_pairs import pair_scorer
     from hoi_jax.training import load_for_evaluation
 
     variables, text, _ = load_for_evaluation(Path(workdir), "best")
     config = json.loads(text)
     if config["system"] != "tin":
-        raise ValueError(f"{workdir}: a run of {config['system']!r}, expected 'tin'")
+        raise ValueError(f"{workdir}: is a run of {config['system']!r}, expected 'tin'")
     return pair_scorer(config["model"], get_vocabulary(config["dataset"]["vocabulary"]), variables)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, required=True, help="predictions (npz) whose pairs are scored")
+    parser.add_argument("--pairs", type=Path, required=True, help="predictions (npz) with the pairs to score")
     parser.add_argument("--scorer", default="studies.score_pairs:tin", metavar="MODULE:FUNCTION")
-    parser.add_argument("--argument", default="", help="what FUNCTION is called with, for example a workdir")
+    parser.add_argument("--argument", default="", help="argument of FUNCTION, for example a workdir")
     parser.add_argument("--dataset", type=Path, required=True, help="folder of the built dataset")
     parser.add_argument("--split", default="test", help="(default: %(default)s)")
     parser.add_argument("--min-interactiveness", type=float, default=0.0, help="leave out pairs below it")
-    parser.add_argument("--max-per-image", type=int, help="hand on only so many, the most interactive ones")
+    parser.add_argument("--max-per-image", type=int, help="maximum number of pairs per image, most interactive first")
     parser.add_argument("--factors", nargs="*", choices=FACTORS, default=["object_score"], help="multiplied in")
     parser.add_argument("--out", type=Path, required=True, help="npz to write")
     options = parser.parse_args(arguments)

@@ -1,15 +1,14 @@
-"""TIN's ablations on the scenes (Tables 2 to 5): C with and without P, rules of inference, one stream of P alone.
+"""TIN's ablations on the scenes (Tables 2 to 5): C with and without P, inference rules, single streams of P.
 
 python -m studies.run tin_ablations
 
-R is trained once per seed to tell the objects of pairs (no verbs), frozen, and its maps are stored; every run then
-trains heads only, 1,500 steps in a minute or two. Eight settings: those of Table 5 that say what P is made of and what
-its scores are for, and C alone as the base. The rules of inference score the joint run's own checkpoint: Table 5's
-(without LIS, L = 1), and the product of the confidences, which section 4.3 puts LIS against. Pairs are suppressed here
-(`nis=on`), as in the paper, which the config leaves off.
+R is trained once per seed to classify the objects of pairs (without verbs) and frozen, and its maps are cached; every
+run then trains only heads, 1,500 steps in a minute or two. The eight settings are C alone and those of Table 5 that
+concern the streams of P and the use of its scores. Inference rules are scored with the checkpoint of the joint run:
+those of Table 5 (without LIS, L = 1) and the product of the confidences, with which section 4.3 compares LIS. Pairs are
+suppressed (`nis=on`) as in the paper, unlike in the config.
 
-The results that are there are of the time when class weights were left out at test (see docs/tin.md, "Scores"); a new
-run replaces them.
+The existing results were made without class weights at test (see docs/tin.md, "Scores"); new runs replace them.
 """
 
 from studies.runs import Run

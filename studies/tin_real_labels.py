@@ -1,12 +1,12 @@
-"""TIN on real labels without any image: the map of the two boxes and the class of the object.
+"""TIN on real labels without images, from only the maps of the two boxes and the class of the object.
 
     python -m studies.run tin_real_labels
 
 HICO-DET: HAKE's training pairs, scored on the real test pairs under the official protocol. V-COCO: train and val,
-scored on the pairs of the test images (`hoi_jax.evaluation.metrics.annotated_pairs` says what that leaves out; the
-official test labels are in no file that lists pairs). Annotated boxes stand in for detections, so that every person of
-an image with every other box is a candidate, and published figures are not comparable. Both networks are scored beside
-the class frequencies of the training labels on exactly the same pairs, with intervals of the paired bootstrap over
+scored on the pairs of the test images (files of pairs lack part of the official test labels, see
+`hoi_jax.evaluation.metrics.annotated_pairs`). Annotated boxes replace detections, so every person of an image with
+every other box is a candidate pair, and the scores are not comparable with published ones. Both networks are compared
+with the class frequencies of the training labels on exactly the same pairs, with intervals of the paired bootstrap over
 images.
 """
 
@@ -43,7 +43,7 @@ REPLICATES = 1000
 def scored(
     predictions: Predictions, labels: Annotations, train: Annotations, metrics: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Metrics of a store and of class frequencies on its pairs, intervals, and paired differences.
+    """Metrics of predictions and of class frequencies on the same pairs, with intervals and paired differences.
 
     "class_frequency" is P(verb | object) among annotated pairs, "class rate" annotated pairs per candidate pair.
     """
@@ -78,10 +78,10 @@ def scored(
 
 
 def score_run(name: str, run: Run, options: argparse.Namespace) -> None:
-    """Trains one run if it is not trained, and scores the predictions of its last step."""
+    """Train one run unless it is trained, and score the predictions of its last step."""
     path, expected = RESULTS / STUDY / f"{name}.json", fingerprint(STUDY, run)
     if path.is_file() and json.loads(path.read_text())["config_fingerprint"] == expected:
-        print(f"{STUDY}/{name}: there already")
+        print(f"{STUDY}/{name}: has a result already")
         return
     started = time.monotonic()
     train_run(STUDY, name, run, options)
@@ -107,7 +107,7 @@ def score_run(name: str, run: Run, options: argparse.Namespace) -> None:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Every run that has no result for its config yet."""
+    """Train and score every run without a result for its config."""
     for name, run in runs_of(STUDY).items():
         if name in (options.only or RUNS):
             score_run(name, run, options)

@@ -1,13 +1,13 @@
-"""Interactiveness carried over between datasets (TIN, Tables 2 to 4): the two label views of the scenes.
+"""Transfer of interactiveness between datasets (TIN, Tables 2 to 4), here the two label views of the scenes.
 
 python -m studies.run tin_transfer
 
-The views share images and differ in what counts as an interaction: HOI classes (with wear, stand_on, talk_to, ...)
-and actions with roles. In both directions: P from the other labels (T1), from both (T2), from the same labels but
-trained apart (TD, so that transfer is not confused with residual stages of its own), and C from the other labels,
-fine-tuned for an epoch (CT). P_D and C of the HOI view are `joint` and `c_alone` of `tin_ablations`; here are those of
-the action view. P and C of a T row come from finished runs: putting them together takes seconds. Pairs are suppressed
-(`nis=on`) as in `tin_ablations`, which says of what time the results are.
+The views share images but define interactions differently: HOI classes (with wear, stand_on, talk_to, ...) and actions
+with roles. In both directions the runs are: P from the other labels (T1), from both (T2), from the same labels but
+trained separately (TD, which separates transfer from the effect of P's own residual stages), and C from the other
+labels, fine-tuned for an epoch (CT). P_D and C of the HOI view are `joint` and `c_alone` of `tin_ablations`; those of
+the action view are here. P and C of a T row come from finished runs, and combining them takes seconds. Pairs are
+suppressed (`nis=on`) and results made without class weights at test, as in `tin_ablations`.
 """
 
 from studies.runs import Run

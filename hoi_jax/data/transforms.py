@@ -74,7 +74,6 @@ def crop(example: Example, window_xyxy_px: Tensor, *, min_visible: float) -> Exa
 
     Sets `instances_inside` and `detections_inside` [n] bool: a share of at least `min_visible`, above 0, of the box
     area is left. Rows are not removed, because pairs refer to them by index.
-
     """
     window = tf.cast(window_xyxy_px, tf.float32)
     offset = window[:2]

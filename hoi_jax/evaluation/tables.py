@@ -83,7 +83,6 @@ def print_classes(result: EvaluationResult, vocabulary: Vocabulary) -> None:
 
 def to_json(results: Mapping[str, EvaluationResult]) -> dict[str, Any]:
     """The model's numbers as in `EvaluationResult.to_json`, the others under `compared`; null instead of NaN."""
-
     others = {name: result.to_json()["metrics"] for name, result in results.items() if name != "model"}
     differences = {
         name: {metric: {k: v if math.isfinite(v) else None for k, v in i.items()} for metric, i in metrics.items()}

@@ -175,7 +175,6 @@ def main_play(index: int, rng: Rng) -> tuple[str, str]:
 
 def sample_world(settings: SceneSettings, index: int) -> tuple[World, Rng]:
     """(entities of scene `index`, generator for later draws such as the background)."""
-
     rng = Rng(settings.seed, index, 0)
     crowded = rng.chance(settings.crowded_fraction)
     verb, obj = main_play(index, rng)

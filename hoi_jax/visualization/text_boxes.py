@@ -87,7 +87,6 @@ def place_label(
     It is inside the image of size `image` (width, height) if it fits at all. Positions around the box are tried first,
     then a grid over the image from near to far; the first that overlaps no rectangle of `taken` wins, else the one
     with the least overlap.
-
     """
     width, height = size
     right, bottom = max(0, image[0] - width), max(0, image[1] - height)

@@ -1,1 +1,1 @@
-"""What several tests share: small systems, synthetic batches and datasets, plain implementations to compare with."""
+"""Helpers of several tests: small systems, synthetic batches and datasets, and plain reference implementations."""

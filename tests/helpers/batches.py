@@ -1,4 +1,4 @@
-"""Small vocabularies of both styles of labels, and random batches."""
+"""Small vocabularies of both label styles, and random batches."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def random_batch(
     vocabulary: Vocabulary, batch: int = 2, instances: int = 5, detections: int = 6, pairs: int = 4,
     size: int = 48, seed: int = 0,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Random images, boxes and labels with every field that TIN reads; rows 0 and 1 are people."""
+    """Random images, boxes and labels with all fields of TIN; rows 0 and 1 are people."""
     rng = np.random.default_rng(seed)
     verbs, objects = len(vocabulary.verbs), len(vocabulary.objects)
     actions = max(len(vocabulary.actions), 1)
@@ -81,7 +81,7 @@ def random_batch(
 def with_every_field(
     made: dict[str, np.ndarray], vocabulary: Vocabulary, size: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """A `random_batch` with the remaining fields of the schema that are made of records.
+    """A `random_batch` with the remaining fields of the schema that come from records.
 
     The first person of every image has no face; masks are ellipses in the boxes, on a grid of half the resolution.
     """
@@ -117,9 +117,9 @@ STYLES = {"hoi": HOI_STYLE, "action": ACTION_STYLE}
 
 
 def uneven_batch(vocabulary: Vocabulary, seed: int = 0, size: int = 64) -> dict[str, np.ndarray]:
-    """Four images of different sizes inside of their padding, with 4, 1, 3 and no pairs, and every field of the schema.
+    """Four images of different sizes within their padding, with 4, 1, 3 and no pairs, and every field of the schema.
 
-    Uneven counts are what a mean over one device alone gets wrong.
+    With uneven counts, a mean per device would be wrong.
     """
     made = random_batch(vocabulary, batch=4, size=size, seed=seed)
     hw = np.array([[size, size], [50, 57], [40, size], [size, 33]], np.int32)
@@ -140,7 +140,7 @@ _TABLE_AXES = ("G", "D", "P", "N", "U", "E")
 
 
 def padded(batch: dict[str, np.ndarray], rows: int = 2, factor: int = 2) -> dict[str, np.ndarray]:
-    """The same examples in larger arrays: unused rows in every table, `factor` times the sides of the image."""
+    """The same examples in larger arrays, with unused rows in every table and `factor` times the image sides."""
     found = {}
     for name, value in batch.items():
         axes = BATCH_FIELDS[name].axes
@@ -156,7 +156,7 @@ def padded(batch: dict[str, np.ndarray], rows: int = 2, factor: int = 2) -> dict
 
 
 def reordered(batch: dict[str, np.ndarray], axis: str, order: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows of the tables with the given axis letter in another order."""
+    """The batch with reordered rows in the tables with the given axis letter."""
     return {
         name: np.take(value, order, axis=1) if BATCH_FIELDS[name].axes[:1] == (axis,) else value
         for name, value in batch.items()
@@ -164,7 +164,7 @@ def reordered(batch: dict[str, np.ndarray], axis: str, order: np.ndarray) -> dic
 
 
 def emptied(batch: dict[str, np.ndarray], axes: tuple[str, ...] = _TABLE_AXES) -> dict[str, np.ndarray]:
-    """The same images with no row used in the tables with these axis letters."""
+    """The same images without valid rows in the tables with these axis letters."""
     return {
         name: np.zeros_like(value)
         if name.endswith("_valid") and BATCH_FIELDS[name].axes[:1] in [(a,) for a in axes]

@@ -1,7 +1,7 @@
-"""A real browser for tests: pages are opened, clicked and typed into as a person would, over the DevTools protocol.
+"""A real browser for tests, controlled over the DevTools protocol: opens pages, clicks and types.
 
-The protocol runs over two pipes (`--remote-debugging-pipe`), so that nothing listens and nothing is to be installed but
-the browser: the one that HOI_JAX_BROWSER names, else Chromium or Chrome on the PATH.
+The protocol runs over two pipes (`--remote-debugging-pipe`), so that no port is opened and nothing but the browser has
+to be installed: that of HOI_JAX_BROWSER, else Chromium or Chrome on the PATH.
 """
 
 import base64
@@ -28,9 +28,9 @@ KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, "")}
 
 
 def program(variable: str, names: tuple[str, ...]) -> str:
-    """The program that an environment variable names, or the first of `names` on the PATH.
+    """The program in an environment variable, or the first of `names` on the PATH.
 
-    Where there is none the test is skipped; in CI, where it should be, it fails.
+    Without any the test is skipped, or fails in CI, where the program is expected.
     """
     found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
     if found:
@@ -42,7 +42,7 @@ def program(variable: str, names: tuple[str, ...]) -> str:
 
 
 class Browser:
-    """One page in a browser without a window; to be used in a `with` statement."""
+    """One page in a headless browser, for use in a `with` statement."""
 
     def __init__(self, folder: Path, address: str, size: tuple[int, int] = (1200, 900)):
         to_browser, from_browser = os.pipe(), os.pipe()
@@ -61,7 +61,7 @@ class Browser:
             pass
 
     def ask(self, method: str, **values):
-        """The result of one command of the protocol; events are passed over."""
+        """Result of one protocol command; events are skipped."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": values}
         if self._session:
@@ -83,13 +83,13 @@ class Browser:
         return message
 
     def run(self, expression: str):
-        """The value of a JavaScript expression."""
+        """Value of a JavaScript expression."""
         result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """A press of the left mouse button in the middle of the first element that a CSS selector finds."""
+        """Click on the centre of the first element that matches a CSS selector."""
         box = self.run(
             f"(() => {{ const one = document.querySelector({json.dumps(selector)}); "
             "one.scrollIntoView({block: 'center'}); const r = one.getBoundingClientRect(); "
@@ -99,19 +99,19 @@ class Browser:
             self.ask("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def press(self, key: str) -> None:
-        """A key: one character, or a name of `KEYS`."""
+        """Press a key: one character, or a name of `KEYS`."""
         code, text = KEYS.get(key, (ord(key.upper()[0]), key))
         values = {"key": key, "windowsVirtualKeyCode": code}
         self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **values)
         self.ask("Input.dispatchKeyEvent", type="keyUp", **values)
 
     def type(self, text: str) -> None:
-        """Characters one after the other, into what has the focus."""
+        """Type characters into the focused element."""
         for character in text:
             self.press(character)
 
     def image(self, path: Path) -> None:
-        """Writes the whole page, also what is out of view, as a PNG."""
+        """Write the whole page, including parts out of view, as a PNG."""
         self.run("for (const one of document.images) one.loading = 'eager'")
         while not self.run("[...document.images].every((one) => one.complete)"):
             pass
@@ -121,7 +121,7 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def close(self) -> None:
-        """Ends the browser."""
+        """Close the browser."""
         self._session = None
         self._number += 1
         self._out.write(json.dumps({"id": self._number, "method": "Browser.close"}).encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Names, shapes and values of a CLIP state dict, as the notes of defr.npz say."""
+"""Names, shapes and values of a CLIP state dict, by the rules in the notes of defr.npz."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def weight(name: str, shape, prefix: str = "") -> np.ndarray:
-    """Float64 values of one tensor from its name; the first rule that fits wins."""
+    """Float64 values of one tensor from its name, by the first rule that fits."""
     z = np.random.default_rng(zlib.crc32((prefix + name).encode())).standard_normal(shape)
     last = name.rsplit(".", 1)[-1]
     if last == "logit_scale":

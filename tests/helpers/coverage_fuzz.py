@@ -1,10 +1,10 @@
-"""A small coverage-guided fuzzer for the parsers: inputs that reach new code are kept and changed further.
+"""A small coverage-guided fuzzer for the parsers: inputs that reach new code are kept and mutated further.
 
     python -m tests.helpers.coverage_fuzz [--inputs N] [--seconds S] [--seed K] [TARGET …]
 
-Each target reads one file. An input is a fault if it ends in anything but a result or a DataError, or takes longer
-than `SLOW_S`. Coverage is pairs of successive lines within our own packages (sys.settrace), so that no further package
-is needed. Faults are written to the folder `--faults`, one file each.
+Each target reads one file. An input is a fault if reading it gives neither a result nor a DataError, or takes longer
+than `SLOW_S`. Coverage counts pairs of successive lines in this project's packages (sys.settrace), so that no other
+package is needed. Faults are written to the folder `--faults`, one file each.
 """
 
 import argparse
@@ -42,7 +42,7 @@ VALUES = [None, True, -1, 0, 2**31, 2**63, 10**400, float("nan"), float("inf"), 
 
 
 class Coverage:
-    """Pairs of successive lines of our code that were run since `start`."""
+    """Pairs of successive lines of the project's code executed since `start`."""
 
     def __init__(self):
         self.seen: set[tuple[str, int, int]] = set()
@@ -74,7 +74,7 @@ class Coverage:
 
 
 def labels_reader(path: Path) -> object:
-    """A label file of any layout, read whole."""
+    """Read a label file of any layout completely."""
     labels = open_labels(path)
     found = labels.annotations()
     boxes = found["instances_xyxy_px"]
@@ -128,7 +128,7 @@ def targets(folder: Path) -> dict[str, tuple[str, Reader, list[bytes]]]:
 
 
 def changed_json(data: bytes, dice: random.Random) -> bytes | None:
-    """One value of parsed JSON replaced, removed or doubled; None for what does not parse."""
+    """JSON with one value replaced, removed or doubled; None if it does not parse."""
     try:
         table = json.loads(data)
     except (ValueError, RecursionError):
@@ -155,7 +155,7 @@ def changed_json(data: bytes, dice: random.Random) -> bytes | None:
 
 
 def changed_bytes(data: bytes, other: bytes, dice: random.Random) -> bytes:
-    """One to four bytes or stretches replaced, removed, doubled, or taken from another input."""
+    """Data with one to four bytes or ranges replaced, removed, doubled, or taken from another input."""
     out = bytearray(data or b"\0")
     for _ in range(dice.choice((1, 1, 2, 4))):
         at = dice.randrange(len(out) + 1)
@@ -184,7 +184,7 @@ def changed_bytes(data: bytes, other: bytes, dice: random.Random) -> bytes:
 def fuzz(
     title: str, ending: str, read: Reader, first: list[bytes], inputs: int, seconds: float, seed: int, faults: Path
 ) -> dict[str, float]:
-    """Counts of one target: inputs tried, kept, refused, faults, and line pairs reached by the first inputs and all."""
+    """Fuzz one target; return counts of inputs tried, kept, refused, of faults, and of line pairs at start and end."""
     dice, coverage = random.Random(seed), Coverage()
     kept, counts = [], dict.fromkeys(("inputs", "kept", "refused", "faults", "first_pairs"), 0)
     begin = time.perf_counter()
@@ -227,8 +227,8 @@ def fuzz(
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="TARGET")
-    parser.add_argument("--inputs", type=int, default=2000, help="per target (default: 2000)")
-    parser.add_argument("--seconds", type=float, default=1e9, help="at most so long per target")
+    parser.add_argument("--inputs", type=int, default=2000, help="inputs per target (default: 2000)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="maximum seconds per target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", type=Path, default=Path("fuzz_faults"))
     options = parser.parse_args(arguments)

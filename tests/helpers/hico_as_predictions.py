@@ -1,4 +1,4 @@
-"""The HICO-DET goldens in the frame of stores and annotations."""
+"""The HICO-DET goldens as predictions and annotations."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from hoi_jax.vocab.datasets import HICO
 
 
 def annotations_of(truth):
-    """Annotations in continuous corners; every pair has two boxes of its own."""
+    """Annotations in continuous corners, with two separate boxes for every pair."""
     count = np.bincount(truth.image, minlength=truth.num_images)
     boxes = np.stack([truth.human_xyxy_px, truth.object_xyxy_px], 1) - [1, 1, 0, 0]
     verb, obj = np.array(HICO.hois)[truth.label].T
@@ -31,7 +31,7 @@ def annotations_of(truth):
 
 
 def predictions_of(golden_dir, num_images):
-    """The flat predictions as a store; the quarter-pixel grid of their boxes is exact in float32."""
+    """The flat predictions as `Predictions`; the quarter-pixel grid of their boxes is exact in float32."""
     flat = io.read_npz(golden_dir / "hico_eval_preds.npz")
     count, nothing = len(flat["pair_image"]), np.float32(np.nan)
     return Predictions(

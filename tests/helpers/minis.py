@@ -1,4 +1,4 @@
-"""Small copies of every dataset in exactly its layout on disk: images of noise, a handful of labels."""
+"""Small copies of every dataset in its exact layout on disk, with noise images and a few labels."""
 
 import json
 from io import BytesIO
@@ -36,7 +36,7 @@ def struct(rows, column=False):
 
 
 def hico_det(folder):
-    """anno_bbox.mat and images; the last test image has no pair, every image an invisible entry."""
+    """anno_bbox.mat and images; the last test image has no pair, and every image has an invisible entry."""
     names = {s: [f"HICO_{s}2015_{n:08d}.jpg" for n in range(1, 2 * COUNT, 2)] for s in ("train", "test")}
     variables = {}
     for split, listed in names.items():
@@ -62,7 +62,7 @@ def hico_det(folder):
 
 
 def hico_json(path, count=COUNT):
-    """fredzzhang's file for the test images of `hico_det`."""
+    """fredzzhang's label file for the test images of `hico_det`."""
     vocabulary = get_vocabulary("hico_det")
     alphabetical = [OBJECTS_ALPHABETICAL.index(name) for name in vocabulary.objects]
     rows = [
@@ -136,7 +136,7 @@ def hico(folder):
 
 
 def mpii(folder):
-    """RELEASE with two activities; the test part is not labelled."""
+    """RELEASE with two activities and an unlabelled test part."""
     rows = [(f"{n:09d}.jpg", n < COUNT, ("curling", "golf")[n % 2], n % 2 + 3) for n in range(COUNT + 1)]
     for place, (name, *_) in enumerate(rows):
         jpeg(folder / "images" / name, place)
@@ -152,7 +152,7 @@ def mpii(folder):
 
 
 def hoi_w(folder):
-    """Numbers as texts with blanks, one verb 0 and one box that does not exist."""
+    """Labels with numbers as strings with blanks, one verb 0 and one missing box."""
     files = {}
     for split in ("train", "test"):
         table = []
@@ -173,7 +173,7 @@ def hoi_w(folder):
 
 
 def pic(folder):
-    """Label maps of two instances; one relation names an instance that is not there."""
+    """Label maps of two instances; one relation refers to a missing instance."""
     files = {}
     for split in ("train", "val"):
         table = []

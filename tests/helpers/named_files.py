@@ -1,4 +1,4 @@
-"""Golden files and the datasets' own files by name, and whether a test skips or fails where one is absent."""
+"""Golden files and dataset files by name; tests with missing files are skipped or fail."""
 
 import os
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class NamedFiles:
     """The files of one folder: `files / "tin.npz"` is the path of a file that exists.
 
     Attributes:
-      folder: where the files are; it need not exist.
-      absent: what an absent file does to its test, "skip" or "fail".
-      advice: what to do about it, the end of the reason.
+      folder: folder of the files, which need not exist.
+      absent: effect of a missing file on its test, "skip" or "fail".
+      advice: end of the message about a missing file.
     """
 
     folder: Path
@@ -38,9 +38,9 @@ def _in_ci() -> bool:
 
 
 def golden_files(given: str | None) -> NamedFiles:
-    """Golden files: the committed ones, which must all be there, or those of the folder that `--golden-dir` names.
+    """Golden files: the committed ones, all of which must exist, or those in the folder of `--golden-dir`.
 
-    A folder that is named may hold a few files only; what it lacks is skipped, but fails in CI (CI=true).
+    That folder may have only some of the files; tests of the others are skipped, or fail in CI (CI=true).
     """
     if given:
         return NamedFiles(Path(given), "fail" if _in_ci() else "skip", f"it is not in {given}")
@@ -51,9 +51,9 @@ def dataset_files(given: str | None, beside: Path) -> NamedFiles:
     """Annotations and photographs of the datasets, which are not part of the repository.
 
     Args:
-      given: the folder that `--data-dir` names, if any.
-      beside: the folder that is read otherwise. A machine that has its parent promises the files, and CI fails without
-        them; elsewhere the tests that need them are skipped, in CI too.
+      given: folder of `--data-dir`, if any.
+      beside: default folder. If its parent exists, the files are expected and CI fails without them; elsewhere tests
+        that need them are skipped, also in CI.
     """
     promised = given is not None or beside.parent.exists()
     folder = Path(given) if given else beside

@@ -23,7 +23,7 @@ def thresholds(name):
 
 
 def preset(thresholds, cap=None, skip=False, strict=False, plus=1, single=False):
-    """Options of one published evaluator. All count 0-based predictions against 1-based annotations."""
+    """Options of one published evaluator. All compare 0-based predictions with 1-based annotations."""
     return SimpleNamespace(
         thresholds=thresholds, max_per_image=cap, skip_images_without_gt=skip, strict_iou=strict, plus_one=plus,
         ap="11pt", prediction_shift=1, precision="float32" if single else "float64",
@@ -160,7 +160,7 @@ def role_ap(people, detections, roles, action, slot, scenario):
 def error_kind(truth, object_of_class, row, passes_same_class, protocol):
     """Kind of one false positive, by the definitions; row: (image, label, human, object).
 
-    passes_same_class: whether its best pair of the same class fits (then a better detection has it).
+    passes_same_class: whether its best pair of the same class fits (and a better detection has found it).
     """
     image, label, human, obj = row
     human = [c + protocol.prediction_shift for c in human]

@@ -1,4 +1,4 @@
-"""Small annotated images and stores made row by row, for tests of pair metrics."""
+"""Small annotations and predictions made row by row, for tests of pair metrics."""
 
 import numpy as np
 
@@ -34,7 +34,10 @@ def world(images, vocabulary="hico_det"):
 
 
 def predictions(image_id, pairs, vocabulary="hico_det", trips=(), hoi_scores=None):
-    """pairs: dicts with image (row), human, object, perhaps class, score, parts, kept; trips: (pair, verb, score)."""
+    """Predictions from pairs (dicts of image row, human, object; optional class, score, parts, kept) and triplets.
+
+    trips: (pair, verb, score).
+    """
     count = len(pairs)
 
     def column(name, missing, dtype):

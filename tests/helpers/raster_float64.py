@@ -5,13 +5,13 @@ import numpy as np
 from hoi_jax.ops.raster import MAP_SIZE
 
 FARTHEST = 16_384
-"""Joints further away are pulled in, as `pose_joints` does."""
+"""Largest distance of joints, which are clipped to it as in `pose_joints`."""
 
 
 def letterbox_float64(
     human_xyxy: np.ndarray, object_xyxy: np.ndarray, size: int = MAP_SIZE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Grid boxes [N, 4] (int64) of pairs of boxes [N, 4] on the host, by the authors' order of operations."""
+    """Grid boxes [N, 4] (int64) of pairs of boxes [N, 4] on the host, with the authors' order of operations."""
     human, obj = (np.array(box, np.float64) for box in (human_xyxy, object_xyxy))
     low = np.minimum(human[:, :2], obj[:, :2])
     extent = np.maximum(human[:, 2:], obj[:, 2:]) - low

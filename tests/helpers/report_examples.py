@@ -1,4 +1,4 @@
-"""A man, a ball and a cup: annotated images of the scenes and predictions for them, row by row."""
+"""Annotated images of a man, a ball and a cup, and predictions for them, row by row."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ MAN, OBJECT, FAR = (10.0, 10.0, 50.0, 90.0), (60.0, 60.0, 80.0, 80.0), (5.0, 92.
 
 
 def record(image_id, pairs):
-    """An image of a man, a ball, a cup further on; `pairs` are (instance, verb) of the man."""
+    """Record of an image with a man, a ball and a cup further away; `pairs` are (instance, verb) of the man."""
     row = empty_record(0)
     row |= {
         "image_id": np.int64(image_id),
@@ -44,7 +44,7 @@ def annotations(*images):
 
 
 def predictions(rows, image_ids, kept=None):
-    """Rows (image row, human, object, class, verb, score), one pair each."""
+    """Predictions from rows (image row, human, object, class, verb, score), one pair each."""
     image, human, obj, cls, verb, score = zip(*rows, strict=True)
     p, i = len(rows), len(image_ids)
     nan = np.full(p, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""A report with every part filled in, and a parser that checks what a page holds."""
+"""A report with all parts, and a parser that checks the content of a page."""
 
 import math
 from html.parser import HTMLParser
@@ -25,7 +25,7 @@ METRICS = [
 
 
 class Page(HTMLParser):
-    """Checks nesting and collects elements and text."""
+    """Parser that checks nesting and collects elements and text."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

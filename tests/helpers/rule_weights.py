@@ -1,4 +1,4 @@
-"""Weights and images made from their names, as the notes of bodypart and qpic_cdn say, and our trees made of them."""
+"""Weights and images from their names, by the rules of the bodypart and qpic_cdn goldens, and variables from them."""
 
 import zlib
 
@@ -48,7 +48,7 @@ def weight(name: str, shape, prefix: str = "") -> np.ndarray:
 
 
 def image(name: str, height: int, width: int, prefix: str = "") -> np.ndarray:
-    """[h, w, 3]."""
+    """Image [h, w, 3] from its name."""
     rng = np.random.default_rng(zlib.crc32((prefix + name).encode()))
     a = rng.standard_normal((3, height, width))
     b = rng.standard_normal((3, -(-height // 32), -(-width // 32)))
@@ -62,7 +62,7 @@ def padded(images: list[np.ndarray]) -> np.ndarray:
 
 
 def changed(name: str, values: np.ndarray, extra: list) -> np.ndarray:
-    """`values` after every rule of `extra` (as in `meta_json.extra_rules`) whose ending fits the name, in float32."""
+    """`values` in float32 after every rule of `extra` (`meta_json.extra_rules`) whose suffix matches the name."""
     values = values.copy()
     for rule in extra:
         if name.endswith(rule["name_ends_with"]):
@@ -87,14 +87,14 @@ def tree_of(flat: dict[str, np.ndarray]) -> dict:
 
 
 def variables_of(params: list, prefix: str = "", extra: list | None = None) -> dict:
-    """Our variables; every tensor of the list must find its place."""
+    """Variables of this library; every tensor of the list must be used."""
     flat, unknown = convert_state(state_dict(params, prefix, extra), checkpoint_rule)
     assert not unknown
     return tree_of(flat)
 
 
 def same_structure(variables: dict, shapes) -> None:
-    """Fails unless both trees have the same leaves with the same shapes."""
+    """Assert that both trees have the same leaves with the same shapes."""
     ours = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(variables)}
     wanted = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(shapes)}
     assert ours == wanted

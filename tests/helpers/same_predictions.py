@@ -1,4 +1,4 @@
-"""Whether two tables of predictions hold the same rows, in whatever order."""
+"""Comparison of two tables of predictions up to the order of rows."""
 
 from collections.abc import Mapping
 
@@ -23,10 +23,10 @@ def _rows(predictions: Mapping[str, np.ndarray], axis: str, image: int, used: np
 def assert_same_predictions(
     found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], atol: float = 1e-5, box_atol: float = 1e-3
 ) -> int:
-    """Compares the used rows of every table, paired so that they differ least, and scores of whole images.
+    """Compare the valid rows of every table, paired with minimal difference, and image-level scores.
 
-    Returns the number of rows that were compared. Boxes may differ by `box_atol` pixels, everything else by `atol`;
-    masks are not compared, since their grid follows the padding.
+    Returns the number of compared rows. Boxes may differ by `box_atol` pixels, everything else by `atol`; masks are not
+    compared, since their grid depends on the padding.
     """
     assert found.keys() == wanted.keys()
     total = 0

@@ -8,7 +8,7 @@ from hoi_jax.schema import RECORD_FIELDS
 
 
 def digest(record: dict) -> str:
-    """Hash of every field of a record."""
+    """Hash of all fields of a record."""
     total = hashlib.sha256()
     for name in RECORD_FIELDS:
         value = record[name]

@@ -1,4 +1,4 @@
-"""Small annotated splits in the styles of HICO-DET and V-COCO, and predictions that copy them."""
+"""Small annotated splits in the styles of HICO-DET and V-COCO, and predictions made from them."""
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def predictions_of(annotations, jitter=0, kept=True):
     fields["pair_valid"][image, slot] = True
     score = np.linspace(0.9, 0.1, len(image))
     fields["verb_scores"][image, slot, annotations["pairs_verb"]] = score
-    fields["verb_scores"][image, slot, 3] = score / 2  # a verb that forms no class with most objects
+    fields["verb_scores"][image, slot, 3] = score / 2  # a verb without a class for most objects
     batch = {
         "image_id": annotations.image_id.astype(np.int32),
         "batch_valid": np.ones(count, bool),
@@ -85,7 +85,7 @@ def predictions_of(annotations, jitter=0, kept=True):
 
 
 def vcoco_split():
-    """One image: a person who holds an object, one who stands, one without labels, one cutting unseen."""
+    """One image with a person who holds an object, one who stands, one without labels, one with an unseen object."""
     record = record_of(1, num_actions=26)
     boxes = [[0, 0, 40, 80], [30, 30, 50, 60], [100, 0, 140, 80], [200, 0, 240, 80], [300, 0, 340, 80]]
     fill_instances(record, boxes, [0, 39, 0, 0, 0])
@@ -101,7 +101,7 @@ def vcoco_split():
 
 
 def vcoco_predictions(rows, agents=()):
-    """Rows: human box, object box, verb name, score. Agents: box, verb name, score."""
+    """Predictions from rows (human box, object box, verb name, score) and agents (box, verb name, score)."""
     writer = PredictionWriter("unused.npz", "vcoco")
     batch = {
         "image_id": np.array([1], np.int32),

@@ -1,4 +1,4 @@
-"""Targets of the golden files in this project's tables, and gradients back under the authors' names."""
+"""Targets of the golden files as tables of this project, and gradients under the authors' parameter names."""
 
 import re
 
@@ -9,7 +9,7 @@ from hoi_jax.systems.body_part.targets import Targets
 
 
 def targets_of(golden, case: str, verbs: int, num_images: int) -> Targets:
-    """Of both layouts: unique boxes with pair lists (body-part), and one row per pair (QPIC, CDN)."""
+    """Targets of both layouts: unique boxes with pair lists (body-part), and one row per pair (QPIC, CDN)."""
     rows = [_rows(golden, f"{case}/target{i}_") for i in range(num_images)]
     pairs = max(1, *(len(row["obj_labels"]) for row in rows))
 
@@ -47,7 +47,7 @@ def _rows(golden, prefix: str) -> dict[str, np.ndarray]:
 
 
 def assert_same_matching(golden, case: str, infix: str, query: np.ndarray) -> None:
-    """`query` [B, T] against the stored pairs of (prediction, target)."""
+    """Assert that `query` [B, T] has the golden pairs of (prediction, target)."""
     for image, row in enumerate(query):
         wanted = golden[f"{case}/match{image}_{infix}pred"], golden[f"{case}/match{image}_{infix}tgt"]
         order = np.argsort(wanted[1])
@@ -56,7 +56,7 @@ def assert_same_matching(golden, case: str, infix: str, query: np.ndarray) -> No
 
 
 def by_official_name(flat: dict[str, np.ndarray], name: str, shape) -> np.ndarray:
-    """What our arrays hold at the places of one official tensor, in its shape (for gradients)."""
+    """Values of this library's arrays for one official tensor, in its shape (for gradients)."""
     numbers = np.arange(int(np.prod(shape))).reshape(shape)
     entries = checkpoint_rule(name, numbers)
     assert entries, name
@@ -67,7 +67,7 @@ def by_official_name(flat: dict[str, np.ndarray], name: str, shape) -> np.ndarra
 
 
 def cut_to_layers(params: list, layers: dict[str, int]) -> list:
-    """A list of names and shapes without the layers that a shallower model lacks; stacks by their official names."""
+    """List of names and shapes without the layers missing in a shallower model; stacks have their official names."""
 
     def exists(entry):
         match = re.match(r"transformer\.(\w+)\.layers\.(\d+)\.", entry["name"])
@@ -77,11 +77,11 @@ def cut_to_layers(params: list, layers: dict[str, int]) -> list:
 
 
 PART_NUMBERS = 40
-"""Ten boxes of four numbers, given in the 51 numbers of a pose."""
+"""Numbers of ten part boxes, stored in the 51 numbers of a pose."""
 
 
 def detections_with_parts(parts: np.ndarray, human_class: int) -> dict[str, np.ndarray]:
-    """Rows of detected people whose poses hold ten part boxes [P, 10, 4] (`parts_in_poses` takes them out again)."""
+    """Rows of detected people with ten part boxes [P, 10, 4] stored as poses (`parts_in_poses` extracts them)."""
     poses = np.ones((len(parts), 17 * 3), np.float32)
     poses[:, :PART_NUMBERS] = parts.reshape(len(parts), PART_NUMBERS)
     return {
@@ -94,6 +94,6 @@ def detections_with_parts(parts: np.ndarray, human_class: int) -> dict[str, np.n
 
 
 def parts_in_poses(keypoints_px, person_xyxy_px):
-    """In place of `part_boxes_from_pose`, whose own goldens are elsewhere: the file gives part boxes, not poses."""
+    """Replacement of `part_boxes_from_pose`, since these golden files have part boxes instead of poses."""
     flat = keypoints_px.reshape((*keypoints_px.shape[:-2], -1))[..., :PART_NUMBERS]
     return flat.reshape((*flat.shape[:-1], 10, 4))

@@ -1,4 +1,4 @@
-"""An absent file skips or fails its test by who promised it."""
+"""Tests with missing files are skipped, or fail where the files are expected."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.helpers.paths import GOLDEN
 
 
 def outcome(files, name):
-    """ "path", "skip" or "fail": what asking for a file does."""
+    """Effect of requesting a file: "path", "skip" or "fail"."""
     try:
         path = files / name
     except pytest.skip.Exception as error:
@@ -42,8 +42,8 @@ def test_a_named_folder_is_the_only_one_and_may_lack_goldens_outside_ci(ci, tmp_
 @pytest.mark.parametrize(
     ("named", "neighbour", "in_ci"),
     [
-        (False, False, "skip"),  # A clone alone.
-        (False, True, "fail"),  # A machine that has the datasets beside the clone.
+        (False, False, "skip"),  # only a clone
+        (False, True, "fail"),  # a machine with the datasets beside the clone
         (True, False, "fail"),
         (True, True, "fail"),
     ],

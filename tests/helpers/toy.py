@@ -1,4 +1,4 @@
-"""A small system with everything that can go wrong over devices: uneven valid counts, dropout, running statistics."""
+"""A small system with the difficulties of several devices: uneven valid counts, dropout, running statistics."""
 
 import flax.linen as nn
 import jax
@@ -61,7 +61,7 @@ def make_system(scale_at_nan: float = 1.0, poisoned: bool = False) -> System:
 
 
 def make_batch(step: int, size: int = 8, part: slice = slice(None)) -> dict[str, np.ndarray]:
-    """Batch number `step`, a function of it alone. Examples hold 0 to 6 valid items, so devices hold unequal counts."""
+    """Batch of `step`, a function of it alone. Examples have 0 to 6 valid items, so devices have unequal counts."""
     draw = np.random.default_rng((7, step))
     features = draw.normal(size=(size, ITEMS, WIDTH)).astype(np.float32)
     counts = np.arange(size) * ITEMS // max(size - 1, 1)
@@ -75,7 +75,7 @@ def make_batch(step: int, size: int = 8, part: slice = slice(None)) -> dict[str,
 
 
 def batches(start: int, size: int = 8):
-    """The endless stream of batches from step `start` on."""
+    """Endless stream of batches from step `start` on."""
     while True:
         yield make_batch(start, size)
         start += 1

@@ -1,9 +1,9 @@
-"""Trains one step on built mini copies and scores them, all in one process.
+"""Train one step on built mini copies and score them, all in one process.
 
     python -m tests.helpers.train_minis DATA_DIR WORKDIR NAME …
 
-Prints one line of JSON per name, {name: metrics}. Networks are as small as their systems allow, so that compiling is
-most of it.
+Prints one line of JSON per name, {name: metrics}. Networks are as small as their systems allow, so that most of the
+time goes into compiling.
 """
 
 import json
@@ -30,7 +30,7 @@ from hoi_jax.training import load_for_evaluation, make_predictor
 
 
 def base(config, name, vocabulary, eval_split, metric, **evaluation):
-    """One step on images of 64 x 64, and a checkpoint."""
+    """Config for one step on images of 64 x 64, and a checkpoint."""
     config.batch_size = 2
     config.dataset = dict(name=name, vocabulary=vocabulary, eval_split=eval_split, detections="ground_truth")
     config.sizes.update(image_hw=(64, 64), instances=8, detections=8, pairs=12, persons=8, mask_hw=(16, 16))
@@ -67,7 +67,7 @@ def cascade(name, split):
 
 
 def predictions(config, workdir, data):
-    """(store, annotations) of the evaluation split, by the last checkpoint."""
+    """(predictions, annotations) of the evaluation split, by the last checkpoint."""
     experiment = ex.load_experiment(config.to_dict())
     directory, split = data / experiment.dataset.name, experiment.dataset.eval_split
     system = experiment.build_system()
@@ -78,13 +78,13 @@ def predictions(config, workdir, data):
 
 
 def scores_of_hoi_w(config, workdir, data, labels):
-    """By HOI-W's own files."""
+    """Scores through HOI-W's own files."""
     io.write_json_atomic(workdir / "results.json", hoi_w_results(*predictions(config, workdir, data)))
     return evaluate_hoi_w_files(workdir / "results.json", labels).metrics
 
 
 def scores_of_pic(config, workdir, data, folder):
-    """By PIC's own files: maps and relations."""
+    """Scores through PIC's own files of maps and relations."""
     split = config.dataset.eval_split
     segment(workdir, data, workdir / "out", images=1, checkpoint="last")
 

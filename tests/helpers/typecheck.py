@@ -1,6 +1,6 @@
-"""How annotations are checked at run time: by beartype, with Python's numeric tower."""
+"""Run-time checking of type annotations by beartype, with Python's numeric tower."""
 
 from beartype import BeartypeConf, beartype
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
-"""An int does for `float`, as for static checkers. Of a container one item is looked at: calls stay cheap."""
+"""Accepts an int for `float`, as static checkers do, and checks one item per container, so that calls stay cheap."""

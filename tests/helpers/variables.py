@@ -1,13 +1,13 @@
-"""Variables of networks that are never initialised by their own code, which takes long to compile."""
+"""Random variables of networks without running their initialisation, which takes long to compile."""
 
 import jax
 import numpy as np
 
 
 def random_variables(init, *args):
-    """Random variables of the shapes that `init(key, *args)` gives, drawn on the host.
+    """Random variables with the shapes of `init(key, *args)`, drawn on the host.
 
-    Kernels are scaled by the square root of 2 / fan-in, scales of norms lie around 1, variances above 0.
+    Kernels are scaled by the square root of 2 / fan-in, scales of norms are around 1, variances above 0.
     """
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""What the tests read of a ViT beside its feature."""
+"""Intermediate values of a ViT for tests."""
 
 from jaxtyping import Array
 

@@ -24,7 +24,7 @@ def random_boxes(random, count):
 
 
 def random_world(seed):
-    """A few images with coarse boxes and coarse scores, so that ties, duplicates and exact halves are common."""
+    """A few images with coarse boxes and scores, so that ties, duplicates and exact halves are common."""
     random = np.random.default_rng(seed)
     num_images, count = random.integers(1, 4), random.integers(0, 7)
     truth = PairTruth(

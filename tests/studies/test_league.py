@@ -46,7 +46,7 @@ def test_a_result_of_another_checkpoint_is_not_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(league, "FOLDER", tmp_path)
     for there in (name, "nowhere_kept"):
         (tmp_path / f"{there}.json").write_text(json.dumps(stale))
-        with pytest.raises(ValueError, match=rf"{there}.json is of another checkpoint: .* --run"):
+        with pytest.raises(ValueError, match=rf"{there}.json is of another checkpoint; .* --run"):
             league.read_results()
         (tmp_path / f"{there}.json").unlink()
 

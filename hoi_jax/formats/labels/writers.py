@@ -310,7 +310,6 @@ LAYOUTS: Mapping[str, Layout] = {
         (
             "V-COCO: which people were labelled, and actions labelled as absent",
             "COCO's annotation numbers (boxes are renumbered)", "masks (read, not written)", "detections",
-
             "image-level labels",
         ),
     ),

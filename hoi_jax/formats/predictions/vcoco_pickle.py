@@ -189,7 +189,6 @@ def dumps(value: Any) -> bytes:
 
     Raises:
       TypeError: a value has any other type.
-
     """
     parts = [b"\x80\x02"]
     _emit(value, parts)

@@ -1,21 +1,21 @@
 """Small systems for the contract suite (`tests/systems/test_contract.py`), one module per registered system.
 
 A module defines `small_config(**groups)`: a configuration that compiles and runs in seconds, with `groups` merged in.
-Where the defaults below do not fit a system, it also says why and how:
+Where the defaults below do not fit a system, the module also defines, with the reason:
 
-- `VARIANTS`: name -> groups for `small_config`. The first has the whole suite, the others what needs no second training
-  program. Default: one, without changes.
-- `BFLOAT16`: groups that make the system compute in bfloat16, or None where it only computes in float32.
+- `VARIANTS`: name -> groups for `small_config`. The first has the whole suite, the others only tests without a second
+  training program. Default: one, without changes.
+- `BFLOAT16`: groups that make the system compute in bfloat16, or None if it only computes in float32.
 - `adjust(variables)`: changes the random variables, for example so that a detector finds something.
-- `UNREAD`: style -> fields of `needs_train` that this style of labels does not read.
+- `UNREAD`: style -> fields of `needs_train` that are unused with this label style.
 - `PAIRS_WITHOUT_DETECTIONS`: True if pairs do not come from the batch's detections.
-- `PADDED_LOSS`: what padding must leave alone: "train", the training loss (default); "evaluated", the loss without
-  training's randomness, where dropout is drawn over the padded image; "image", the training loss where only the image
-  is padded, if numbers are drawn over the rows of padded tables.
-- `AGENTS`: False if labels in the style of V-COCO bring no table of people.
-- `LOSS_RTOL`: how close the losses of padded batches are, relatively (default 1e-4).
+- `PADDED_LOSS`: loss that must be invariant to padding: "train", the training loss (default); "evaluated", the loss
+  without randomness, if dropout is drawn over the padded image; "image", the training loss with only the image padded,
+  if random numbers are drawn over the rows of padded tables.
+- `AGENTS`: False if labels in the style of V-COCO do not lead to a table of people.
+- `LOSS_RTOL`: relative tolerance of the losses of padded batches (default 1e-4).
 - `ACCUMULATES`: False if gradient accumulation is refused.
-- `PLAIN`: groups for running without jit, where every operation is compiled by itself; default: none.
+- `PLAIN`: groups for running without jit, where every operation is compiled separately; default: none.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from tests.helpers.losses import value_and_output
 from tests.helpers.variables import random_variables
 
 KEY = 3
-"""Seed of the key that losses draw from."""
+"""Seed of the random key of losses."""
 FOLDER = "tests/helpers/systems"
 
 
@@ -52,7 +52,7 @@ class Case:
 
 
 def small_module(name: str) -> ModuleType | None:
-    """The module that makes a system small; None where nobody has written it."""
+    """Module with the small configuration of a system; None if there is none."""
     try:
         return importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
@@ -63,9 +63,9 @@ def small_module(name: str) -> ModuleType | None:
 
 def missing_message(name: str) -> str:
     return (
-        f"system {name!r} is registered and has no small configuration: add {FOLDER}/{name}.py with a function "
-        f"small_config(**groups) that returns a `model` section which compiles in seconds ({FOLDER}/__init__.py says "
-        f"what else it can define, {FOLDER}/two_boxes.py is the shortest)"
+        f"system {name!r} is registered but has no small configuration; add {FOLDER}/{name}.py with a function "
+        f"small_config(**groups) that returns a `model` section which compiles in seconds ({FOLDER}/__init__.py lists "
+        f"further definitions, {FOLDER}/two_boxes.py is the shortest example)"
     )
 
 
@@ -87,7 +87,7 @@ def further_cases() -> list[Case]:
 class Small:
     """A small system with a batch, random variables and its programs, each compiled once per shape of the batch.
 
-    Programs get the fields that the system says it needs and those that every batch has, nothing else.
+    Programs get only the fields that the system needs and those that every batch has.
     """
 
     def __init__(self, case: Case, **groups: Any):
@@ -107,7 +107,7 @@ class Small:
         )
 
     def setting(self, name: str, default: Any) -> Any:
-        """What the system's module says, or the default."""
+        """Value of a name in the system's module, or the default."""
         return getattr(self.module, name, default)
 
     def build(self, **groups: Any) -> System:
@@ -126,7 +126,7 @@ class Small:
         return variants(self.case.name)[self.case.variant]
 
     def fields(self, batch: Mapping[str, np.ndarray], train: bool) -> dict[str, np.ndarray]:
-        """The part of a batch that the pipeline would build."""
+        """The fields of a batch that the pipeline would build."""
         needs = (self.system.needs_train if train else self.system.needs_predict) | ALWAYS_PRESENT
         return {name: batch[name] for name in needs}
 
@@ -155,5 +155,5 @@ class Small:
         return float(loss), terms, *jax.tree.map(np.asarray, (dict(output.state), slope))
 
     def evaluated_loss(self, batch: Mapping[str, np.ndarray]) -> float:
-        """The loss without training's randomness."""
+        """The loss without randomness of training."""
         return float(self._evaluated(self.variables, self.fields(batch, True)))

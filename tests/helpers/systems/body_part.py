@@ -27,6 +27,6 @@ VARIANTS = {"": {}, "point": {"query": "point"}}
 PADDED_LOSS = "evaluated"
 """Dropout is drawn over the tokens of the padded image."""
 LOSS_RTOL = 5e-4
-"""Random networks predict boxes so thin that their GIoU keeps few digits."""
+"""Random networks predict such thin boxes that their GIoU has few accurate digits."""
 PAIRS_WITHOUT_DETECTIONS = True
-"""Pairs are decoded from queries; detections only tell where body parts are."""
+"""Pairs are decoded from queries; detections are used only for body parts."""

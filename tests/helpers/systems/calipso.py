@@ -5,7 +5,7 @@ SIZE = 64
 
 
 def small_config(**groups) -> dict:
-    """A configuration that runs in a blink; `groups` are merged in, group by group."""
+    """A configuration that runs in seconds; `groups` are merged in, group by group."""
     config = {
         "backbone": {
             "stage_sizes": (1, 1, 1), "stage_strides": (1, 2, 2), "width": 8, "kind": "basic", "norm": "group",
@@ -23,4 +23,4 @@ def small_config(**groups) -> dict:
 
 
 ACCUMULATES = False
-"""Statistics of batch normalisation are those of the whole batch."""
+"""Batch normalisation uses the statistics of the whole batch."""

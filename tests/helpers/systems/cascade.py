@@ -8,7 +8,7 @@ SIZE = 64
 
 
 def small_config(**groups) -> dict:
-    """Two levels, two stages, eight channels; `groups` are merged in, group by group."""
+    """A configuration of two levels, two stages and eight channels; `groups` are merged in, group by group."""
     config = {
         "stages": 2, "max_humans": 4,
         "backbone": {
@@ -40,11 +40,11 @@ VARIANTS = {
 }
 
 PADDED_LOSS = "image"
-"""Pairs to mine and to rank are drawn over the rows of the table of annotated boxes."""
+"""Pairs for mining and ranking are drawn over the rows of the table of annotated boxes."""
 
 
 def adjust(variables):
-    """The own detector's heads like people."""
+    """Variables with biases that make the cascade's detector find people."""
     for stage in range(2):
         if f"box_heads_{stage}" in variables["params"]:
             variables["params"][f"box_heads_{stage}"]["score"]["bias"] = np.array([0, 4, 2, 2], np.float32)

@@ -2,7 +2,7 @@
 
 
 def small_config(**groups) -> dict:
-    """A configuration that runs in a blink; `groups` are merged in, group by group."""
+    """A configuration that runs in seconds; `groups` are merged in, group by group."""
     config = {
         "backbone": {
             "stage_sizes": (1, 1), "stage_strides": (1, 2), "width": 8, "kind": "basic", "norm": "group",
@@ -20,6 +20,6 @@ def small_config(**groups) -> dict:
 
 
 UNREAD = {"action": {"instances_class"}}
-"""Only HOI classes ask for the class of an annotated object; verbs do not."""
+"""The class of an annotated object is used only for HOI classes, not for verbs."""
 PLAIN = {"classifier": {"streams": ("spatial",)}, "interactiveness": {"streams": ("spatial", "pose")}}
-"""The streams that need no image."""
+"""Streams without image input."""

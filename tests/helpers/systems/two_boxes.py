@@ -1,7 +1,7 @@
 """A small two-boxes baseline for tests."""
 
 BFLOAT16 = None
-"""A few dense layers over boxes: computed in float32 alone."""
+"""A few dense layers over boxes, computed only in float32."""
 AGENTS = False
 """Scores of people without objects are those of their pairs."""
 
