@@ -133,7 +133,7 @@ def test_predictions_that_do_not_give_the_stated_numbers_are_refused(pair, capsy
 def test_labels_other_than_those_of_the_results_are_refused(pair, capsys):
     hico_split(2).save(pair / "labels.npz")
     assert run(pair, *predictions(pair)) == 2
-    assert "labels.npz has others" in capsys.readouterr().err
+    assert "labels.npz differ" in capsys.readouterr().err
 
 
 def test_a_protocol_of_another_version_is_refused(pair, capsys):

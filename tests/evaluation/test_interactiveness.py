@@ -243,7 +243,7 @@ def test_systems_without_interactiveness_are_ranked_by_their_mean_interactive_sc
 def test_annotations_in_another_vocabulary_have_no_truth():
     annotations = world([make_image(1, [])], "vcoco")
     for evaluate in (evaluate_interactiveness_predictions, evaluate_part_interactiveness):
-        with pytest.raises(ValueError, match="'vcoco', not 'hico_det'"):
+        with pytest.raises(ValueError, match="'vcoco', expected 'hico_det'"):
             evaluate(predictions([1], []), annotations, HICO)
 
 

@@ -65,5 +65,5 @@ def test_without_candidates_nothing_can_be_said():
 
 
 def test_annotations_in_another_vocabulary_are_refused():
-    with pytest.raises(ValueError, match="'hico_det', not 'vcoco'"):
+    with pytest.raises(ValueError, match="'hico_det', expected 'vcoco'"):
         nis_reduction(predictions([1], [], "vcoco"), split(), VCOCO)

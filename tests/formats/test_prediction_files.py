@@ -106,7 +106,7 @@ def test_a_prediction_file_survives_and_another_vocabulary_is_refused(
 ):
     flat_predictions.save(tmp_path / "s.npz")
     assert_same_scores(read_predictions(tmp_path / "s.npz", HICO, hico_labels), hico_labels, expected)
-    with pytest.raises(io.DataError, match="in 'hico_det', expected 'vcoco'"):
+    with pytest.raises(io.DataError, match="use vocabulary 'hico_det', expected 'vcoco'"):
         read_predictions(tmp_path / "s.npz", VCOCO, hico_labels)
 
 

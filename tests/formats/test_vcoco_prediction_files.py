@@ -23,7 +23,7 @@ from hoi_jax.vocab.datasets import VCOCO
         ("role_label", [81], "field 'role_label' row 0 is 81"),
         ("role_box", [[0.0, 0, 1]], "'role_box' has 3 numbers per row"),
         ("role_box", [[0.0, 0, 1, 1]] * 2, "different lengths"),
-        ("det_agent_score", [[0.0] * 25], "not 26 actions"),
+        ("det_agent_score", [[0.0] * 25], "expected 26 actions"),
     ],
 )
 def test_flat_vcoco_rows_that_do_not_fit_are_refused(field, value, message, tmp_path):

@@ -185,7 +185,7 @@ def test_a_dataset_without_images_shows_grey(viewer):
     [
         ("/thumb/4", 404, "row 4 of 4"),
         ("/details/99", 404, "row 99 of 4"),
-        ("/thumb/3", 400, "of image 999, not 103"),
+        ("/thumb/3", 400, "has image 999, expected 103"),
         ("/thumb/-1", 400, "not an image number"),
         ("/thumb/%2e%2e", 400, "not an image number"),
         ("/thumb/٣", 400, "not an image number"),
