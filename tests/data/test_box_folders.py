@@ -118,7 +118,7 @@ def test_files_of_other_images_are_an_error_that_shows_names():
     with pytest.raises(DataError) as error:
         table(5, "x.jpg", "y").join({"train": ["a_1.jpg", "b_2.jpg", "c_3.jpg"], "val": []}, "boxes.json")
     assert str(error.value) == (
-        "boxes.json: none of its 3 images is in train or val: the file has 5, 'x.jpg', the dataset 'a_1.jpg', 'b_2.jpg'"
+        "boxes.json: none of its 3 images is in train or val; the file has 5, 'x.jpg', the dataset 'a_1.jpg', 'b_2.jpg'"
     )
     with pytest.raises(DataError, match="boxes.json: has no rows"):
         table().join({"train": ["a.jpg"]}, "boxes.json")

@@ -225,7 +225,7 @@ def test_a_corrupt_record_names_itself(directory, tmp_path):
 
 
 def test_labels_of_another_vocabulary_are_refused(directory):
-    with pytest.raises(DataError, match="not in 'hico_det'"):
+    with pytest.raises(DataError, match="expected 'hico_det'"):
         pipeline(directory, vocabulary="hico_det")
 
 
