@@ -147,7 +147,10 @@ def test_hoi_w_and_own_data_come_back(tmp_path):
     table = io.read_json(minis.hoi_w(tmp_path)["train"])
     labels = open_table(table, "train.json")
     assert labels.vocabulary_name == "hoi_w"
-    assert labels.notes(0) == ["relation 1: boxes 0, 7 of 2", "relation 2: verb 0 does not exist"]
+    assert labels.notes(0) == [
+        "relation 1: boxes 0, 7 do not both exist; there are 2",
+        "relation 2: verb 0 does not exist",
+    ]
     first = labels.annotations()
     assert pairs_of(again(first, "hoi_a", tmp_path)) == pairs_of(first)
     assert pairs_of(again(first, "own", tmp_path)) == pairs_of(first)

@@ -98,7 +98,7 @@ def test_a_folder_of_detections_needs_no_split(disk, tmp_path, capsys):
     [
         (
             ("--detections", "DISK/Test_Faster_RCNN_R-50-PFN_2x_HICO_DET_with_pose.pkl"),
-            "its image 1 is 'HICO_train2015_00000001.jpg' as well as 'HICO_test2015_00000001.jpg'; say which split",
+            "its image 1 is 'HICO_train2015_00000001.jpg' as well as 'HICO_test2015_00000001.jpg'; give the split",
         ),
         (
             ("--detections", "val=DISK/Trainval_Neg_HICO_with_pose.pkl"),
@@ -119,7 +119,7 @@ def test_files_of_another_dataset_stop_the_build(disk, tmp_path, capsys):
     (tmp_path / "coco.json").write_text(json.dumps(rows))
     assert run(disk, tmp_path, "--detections", str(tmp_path / "coco.json")) == 2
     assert (
-        "coco.json: none of its 3 images is in train or test: the file has 328, 338, the dataset "
+        "coco.json: none of its 3 images is in train or test; the file has 328, 338, the dataset "
         "'HICO_train2015_00000001.jpg', 'HICO_train2015_00000003.jpg'" in capsys.readouterr().err
     )
 
@@ -128,7 +128,7 @@ def test_side_inputs_that_a_build_has_no_use_for_are_refused(disk, tmp_path, cap
     folder, annotations = disk
     options = ["--labels-only", "--detections", "boxes.json", "--annotations", *annotations]
     assert build.main(["hico_det/labels", "--data-dir", str(tmp_path), *options]) == 2
-    assert "--labels-only makes detections of the labels: --detections cannot be used" in capsys.readouterr().err
+    assert "--labels-only makes detections of the labels, so --detections cannot be used" in capsys.readouterr().err
     twice = ["--annotations", annotations[0], annotations[0], "--images", str(folder)]
     assert build.main(["hico_det", "--data-dir", str(tmp_path), *twice]) == 2
     assert "has two files for one split" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_old_files_have_a_shorter_head(tmp_path):
         ("[net]", "[convolutional]", r"expected \[net\]"),
         ("[yolo]", "[region]", r"layer 1 is \[region\]"),
         ("linear", "mish", "layer 0 .* only leaky or linear"),
-        ("filters=7", "filters=8", r"layer 1 \[yolo\] gets 8 channels for 2 classes"),
+        ("filters=7", "filters=8", r"layer 1 \[yolo\] has 8 channels, unfit for 2 classes"),
         ("filters=7", "", r"\[convolutional\] has no 'filters'"),
         ("filters=7", "filters=many", "many"),
         ("mask=1", "mask=9", "net.cfg"),

@@ -44,7 +44,7 @@ def test_a_file_of_a_package_is_found_without_running_the_package(package):
 
 def test_another_file_than_the_expected_one_is_refused(package):
     with pytest.raises(
-        io.CorruptFileError, match=r"net\.bin: SHA-256 is .* not of some-weights 2\.0 \(installed is 1\.0"
+        io.CorruptFileError, match=r"net\.bin: SHA-256 is .* not from some-weights 2\.0 \(version 1\.0 is"
     ):
         packaged.packaged_file("some-weights", "2.0", "some_weights/net.bin", "0" * 64)
     with pytest.raises(io.MissingFileError, match="other.bin"):
