@@ -127,7 +127,7 @@ def _load_model(args: argparse.Namespace) -> _Model:
 
 @dataclasses.dataclass(frozen=True)
 class _BoxesAndMore:
-    """Boxes with poses of people and faces of images from files of their own."""
+    """Boxes, with poses and faces from separate files."""
 
     boxes: Boxes
     human_class: int

@@ -47,7 +47,7 @@ def take(
         raise io.DataError(f"{path}: field {name!r} is missing; the file has {sorted(content)}")
     array = content[name]
     if array.dtype.kind not in _KINDS[kind]:
-        raise io.DataError(f"{path}: field {name!r} holds {array.dtype}, expected {_KIND_NAMES[kind]}")
+        raise io.DataError(f"{path}: field {name!r} has dtype {array.dtype}, expected {_KIND_NAMES[kind]}")
     if array.ndim != ndim:
         raise io.DataError(f"{path}: field {name!r} has shape {array.shape}, expected {ndim} axes")
     return array

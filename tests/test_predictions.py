@@ -235,7 +235,7 @@ def test_predictions_that_break_the_schema_are_refused(tmp_path):
     [
         ("triplet_pair", lambda a: a + 100, "'triplet_pair' has an index outside"),
         ("pair_image", lambda a: a[:-1], "size"),
-        ("triplet_score", lambda a: a.astype(np.int64), "'triplet_score' holds int64, expected floats"),
+        ("triplet_score", lambda a: a.astype(np.int64), "'triplet_score' has dtype int64, expected floats"),
         ("pair_human_xyxy_px", lambda a: a[:, :3], "'pair_human_xyxy_px' has size 3"),
         ("triplet_verb", lambda a: a - 5, "negative"),
         ("manifest_json", lambda a: np.array("{"), "not valid JSON"),

@@ -266,7 +266,7 @@ def test_flat_rows_that_point_nowhere_are_refused(field, value, message, flat, h
 def test_flat_fields_of_unlike_length_or_kind_are_refused(flat, hico_labels, tmp_path):
     with pytest.raises(io.DataError, match="different lengths"):
         read_flat(tmp_path, flat | {"pair_object": flat["pair_object"][1:]}, hico_labels)
-    with pytest.raises(io.DataError, match="'trip_score' holds int64"):
+    with pytest.raises(io.DataError, match="'trip_score' has dtype int64"):
         read_flat(tmp_path, flat | {"trip_score": flat["trip_verb"].astype(np.int64)}, hico_labels)
     with pytest.raises(io.CorruptFileError, match="no flat predictions for hico_det"):
         read_flat(tmp_path, {"pair_image": flat["pair_image"]}, hico_labels)

@@ -104,7 +104,7 @@ def test_flat_vcoco_keeps_unlabelled_people_and_empty_images(tmp_path):
         ("ann_xyxy", np.zeros((3, 3)), "'ann_xyxy'"),
         ("label", np.zeros((1, 25), np.int8), "'label'"),
         ("label", np.zeros((2, 26), np.int8), "different lengths"),
-        ("ann_id", np.array([1.5, 2, 3]), "'ann_id' holds float64"),
+        ("ann_id", np.array([1.5, 2, 3]), "'ann_id' has dtype float64"),
     ],
 )
 def test_broken_flat_vcoco_names_file_and_field(tmp_path, field, value, message):

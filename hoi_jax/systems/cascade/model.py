@@ -210,7 +210,7 @@ class CascadeNet(nn.Module):
         return out
 
     def __call__(self, image: Array, image_hw_px: Int[Array, "batch 2"]) -> Array:
-        """Initialise all parameters; used for nothing else."""
+        """Use every parameter once, for initialisation only."""
         c = self.config
         levels = self.pyramid(image, image_hw_px)
         pyramid = self.rois(levels, image_hw_px)

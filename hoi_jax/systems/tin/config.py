@@ -63,8 +63,8 @@ class LossConfig:
     """Weights of the loss terms and of the classes.
 
     Attributes:
-      weighting: what ln(N / n) multiplies: "logit_scale" the logit (released; in prediction too, see
-        `ScoreConfig.weighted_logits`), "loss_scale" the loss of positives, or "none".
+      weighting: use of ln(N / n): "logit_scale", as factor of the logit (released; in prediction too, see
+        `ScoreConfig.weighted_logits`), "loss_scale", as factor of the loss of positives, or "none".
       counts: "vocabulary" or "released" (`release_tables.json`, which counts negatives as no_interaction).
       weighted: streams that are weighted (V-COCO as released: human and object).
       human, object, spatial, joint, interactiveness: weights of the terms; the authors double `human` on V-COCO.
