@@ -95,7 +95,7 @@ def test_thresholds_are_fitted_on_the_held_out_images_and_used(trained, capsys):
         ("--config.train.nun_steps=3", "num_steps"),
         ("--config.train.num_steps=many", "num_steps"),
         ("--config.dataset.name=hoi_scene/tiny", "hoi_scene"),
-        ("--config.model.maps.size=33", "size 33 is odd"),
+        ("--config.model.maps.size=33", "size is 33, which is odd"),
         ("--config.model.loss.humann=1", "unknown key 'model.loss.humann': did you mean 'model.loss.human'?"),
         ("--config.train.num_steps.x=1", "key 'train.num_steps' is 6, expected a group"),
     ],
@@ -112,7 +112,7 @@ def test_an_unknown_key_a_wrong_type_and_an_impossible_value_are_named(flag, mes
     [
         (["--config.batch_size=10"], "batch_size 10 cannot be divided evenly over 8 devices: use 8 or 16"),
         (["--config.batch_size=8", "--config.train.accumulate=2"], "8 devices with 2 micro-batches on each: use 16"),
-        (["--config.train.num_devices=9"], "num_devices is 9, there are 8"),
+        (["--config.train.num_devices=9"], "num_devices is 9, expected 1 to 8"),
     ],
 )
 def test_a_batch_that_does_not_divide_is_refused_before_data_are_built(flags, message, tmp_path, capsys):

@@ -204,7 +204,7 @@ def test_detr_keeps_the_first_queries_and_its_classes_turn_round(golden):
     np.testing.assert_array_equal(np.delete(head[1], -2), [*bias[1:], bias[0]])
     np.testing.assert_array_equal(np.delete(head[0], -2, axis=1), np.roll(kernel, -1, axis=1))
     assert 0 < np.abs(head[0][:, -2]).max() <= len(kernel) ** -0.5
-    with pytest.raises(ValueError, match="5 queries, expected 6"):
+    with pytest.raises(ValueError, match="5 queries, expected at least 6"):
         scenic_weights.convert_scenic(state, 6)
     with pytest.raises(ValueError, match="normalize_before"):
         scenic_weights.convert_scenic({**state, "params/DETRTransformer_0/LayerNorm_1/scale": np.ones(16)})
@@ -215,7 +215,7 @@ def test_networks_that_ours_cannot_be_are_refused(golden, tmp_path, capsys):
     basic = {name: x for name, x in resnet.items() if "conv1" not in name}
     for state, text in (
         ({name: x for name, x in vit.items() if name != "params/cls"}, "without class token"),
-        ({name: x for name, x in vit.items() if "embedding/" not in name}, "not read"),
+        ({name: x for name, x in vit.items() if "embedding/" not in name}, "not supported"),
         (basic, "only bottlenecks"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -54,7 +54,7 @@ def test_without_a_metric_the_last_ones_stay_and_best_means_last(tmp_path):
     assert load_for_evaluation(tmp_path, "best")[2].step == 5
     assert load_for_evaluation(tmp_path, 4)[2].step == 4
     assert load_for_evaluation(tmp_path, "4")[2].step == 4
-    with pytest.raises(CheckpointError, match=r"no checkpoint '2'; there are \[3, 4, 5\]"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint '2'; available are \[3, 4, 5\]"):
         load_for_evaluation(tmp_path, "2")
 
 

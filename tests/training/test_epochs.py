@@ -99,7 +99,7 @@ def test_what_cannot_be_converted_is_an_error():
     with pytest.raises(ValueError, match="base_batch_size is 2"):
         in_steps(TrainSettings(num_steps=3), PAPER, 1.0)
     close = OptimizerSettings(base_batch_size=1, schedule=ScheduleSettings("step", step_at=(10, 11)))
-    with pytest.raises(ValueError, match="rising"):
+    with pytest.raises(ValueError, match="increasing"):
         converted(8, close)
     with pytest.raises(ValueError, match="base_batch_size"):
         OptimizerSettings(base_batch_size=0)
