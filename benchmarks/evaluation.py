@@ -5,7 +5,7 @@
 HICO-DET: 9,658 images with simulated pairs (half of them jittered annotations, half anywhere) and three scored verbs
 each, from 10 to 1,000 pairs per image, scored in both settings under the official protocol. The goal is 10 s and 2 GB
 at 100 pairs. V-COCO test: simulated detections of the golden file against its labels; the goal is 5 s. Every row is
-measured in a separate process, so that its peak memory can be told.
+measured in a separate process, which gives its peak memory.
 """
 
 import argparse

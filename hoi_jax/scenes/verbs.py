@@ -264,7 +264,7 @@ def postures(person: Person, verbs: frozenset[str]) -> set[str]:
 
 
 def part_states(person: Person, target: Entity, verb: str) -> tuple[int, ...]:
-    """Which of the ten body parts (HAKE order) act in a verb: 1 acts, 0 does not.
+    """State of each of the ten body parts (HAKE order) for a verb: 1 = acts, 0 = does not.
 
     For contact verbs these are the touching parts and their limbs; for looking and talking, the head.
     """

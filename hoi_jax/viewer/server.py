@@ -53,7 +53,7 @@ class Viewer:
         self.drawing: Callable[[int, str], bytes] = functools.lru_cache(_KEPT_IMAGES)(self._drawing)
 
     def facets(self) -> dict[str, Any]:
-        """See `index.facets`."""
+        """Filter values of the index (`index.facets`)."""
         return {"title": self._title, **facets(self._index)}
 
     def rows(self, values: dict[str, str]) -> list[int]:
@@ -66,7 +66,7 @@ class Viewer:
         return select(self._index, query).tolist()
 
     def details(self, row: int) -> Any:
-        """See `index.details`."""
+        """Description of the image at a row (`index.details`)."""
         return details(self._index, row)
 
     def _read(self, row: int) -> np.ndarray:

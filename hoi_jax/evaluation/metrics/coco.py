@@ -54,7 +54,7 @@ def mask_iou(found: Instances, truth: Instances) -> Float[np.ndarray, "d g"]:
 
 
 def matches(iou: Float[np.ndarray, "d g"], threshold: float) -> Bool[np.ndarray, " d"]:
-    """Which detections, best first, match an annotation: the unmatched one of largest IoU (on ties the last one)."""
+    """Mask of detections, best first, that match an annotation: the free one of largest IoU (on ties the last one)."""
     free = np.ones(iou.shape[1], bool)
     hit = np.zeros(len(iou), bool)
     for row in range(len(iou)):

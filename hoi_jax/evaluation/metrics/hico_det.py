@@ -175,7 +175,7 @@ def object_images(
     source: str,
     image_labels: Int[np.ndarray, "images classes"] | None,
 ) -> Bool[np.ndarray, "images objects"]:
-    """Which images count for which object in the Known Object setting.
+    """Mask of the images that count for each object in the Known Object setting.
 
     Raises:
       ValueError: `image_labels` is needed and absent, or contradicts the annotated pairs.

@@ -60,7 +60,7 @@ def recalled_triplets(
     thresholds: Sequence[float] = THRESHOLDS,
     resize_wh: tuple[int, int] | None = OFFICIAL_WH,
 ) -> Bool[np.ndarray, "k t r"]:
-    """Which annotated triplets of one image are recalled.
+    """Mask of the recalled annotated triplets of one image.
 
     Args:
       kept: values of K, the number of best-scored predictions that count; earlier rows win ties, NaN never counts.

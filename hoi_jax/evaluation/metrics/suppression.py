@@ -88,7 +88,7 @@ def _matched(
     truth: np.ndarray,
     vocabulary: Vocabulary,
 ) -> np.ndarray:
-    """Which predicted pairs overlap by more than 0.5 with a pair of `truth` of their image and object class."""
+    """Mask of predicted pairs that overlap by more than 0.5 with a pair of `truth` of their image and object class."""
     truth_image, human, obj = truth.T
     boxes, classes = annotations["instances_xyxy_px"].astype(np.float64), annotations["instances_class"]
     num_classes = len(vocabulary.objects) + 1  # the last one is "no object": no annotated pair has it

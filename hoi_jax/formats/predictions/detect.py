@@ -95,7 +95,7 @@ def _read_json(
 ) -> Predictions:
     table = io.read_json(path)
     if not hoi_json.is_json_predictions(table):
-        raise io.CorruptFileError(f"{path}: is no known prediction layout; expected a list with 'hoi_prediction'")
+        raise io.CorruptFileError(f"{path}: is in no known prediction layout; expected a list with 'hoi_prediction'")
     return hoi_json.predictions_from_json(table, path, vocabulary, annotations, dialect)
 
 
