@@ -1,36 +1,15 @@
-"""Fully connected stacks, with dropout that is independent of an example's place in the batch."""
+"""Fully connected stacks on rows or on concatenations of rows."""
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoi_jax.nn.dropout import example_dropout
 from hoi_jax.ops.pairs import gather_rows
-
-
-def example_dropout(
-    x: Float[Array, "batch rows dim"], keys: Array | None, rate: float, tag: str
-) -> Float[Array, "batch rows dim"]:
-    """Set entries to zero with probability `rate` and scale the others by 1 / (1 - rate).
-
-    Args:
-      keys: one random key per example [batch]; None turns dropout off.
-      tag: name of the layer, unique in the network, so that layers have different random draws.
-    """
-    if keys is None or rate == 0.0:
-        return x
-    number = zlib.crc32(tag.encode())
-
-    def mask(key):
-        return jax.random.bernoulli(jax.random.fold_in(key, number), 1.0 - rate, x.shape[1:])
-
-    return jnp.where(jax.vmap(mask)(keys), x / (1.0 - rate), jnp.zeros_like(x))
-
 
 Blocks = Sequence[tuple[Array, Array | None]]
 """Parts of a concatenation [B, P, d1 + d2 + ...]: rows [B, N, d] with the row of every pair [B, P], or with None if the

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from hoi_jax.nn.mlp import example_dropout
+from hoi_jax.nn.dropout import example_dropout
 from hoi_jax.nn.positional import Focus, SpatialFocus
 
 # PyTorch applies Xavier initialisation to one matrix of the three stacked input projections.

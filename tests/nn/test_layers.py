@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoi_jax.nn.mlp import MLP, example_dropout
+from hoi_jax.nn.mlp import MLP
 from hoi_jax.nn.streams import PairMapStream, Rectangles
 
 
@@ -34,21 +34,6 @@ def test_the_stream_equals_convolve_relu_pool_written_out():
     pooled = np.maximum(conv, 0).reshape(3, 2, 3, 2, 3).max(axis=(1, 3))
     got = net.apply(variables, jnp.asarray(maps))
     np.testing.assert_allclose(got[0, 0], pooled.ravel(), rtol=1e-4, atol=1e-5)
-
-
-def test_dropout_depends_on_the_key_of_the_example_not_on_its_place():
-    x, keys = jnp.ones((3, 2, 50)), jax.random.split(jax.random.key(0), 3)
-    here = example_dropout(x, keys, 0.5, "layer")
-    there = example_dropout(x, keys[::-1], 0.5, "layer")
-    np.testing.assert_array_equal(here, there[::-1])
-
-
-def test_dropout_keeps_the_mean_and_differs_between_places():
-    x, keys = jnp.ones((4, 10, 500)), jax.random.split(jax.random.key(0), 4)
-    a, b = (np.asarray(example_dropout(x, keys, 0.2, tag)) for tag in ("a", "b"))
-    np.testing.assert_allclose(a.mean(), 1.0, atol=0.02)
-    np.testing.assert_allclose((a == 0).mean(), 0.2, atol=0.02)
-    assert not np.array_equal(a, b)
 
 
 def test_an_mlp_without_keys_drops_nothing():

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from hoi_jax.arrays import ArrayLike
 from hoi_jax.backbones.resnet import ResidualStage, make_resnet, normalised_pixels
-from hoi_jax.nn.mlp import example_dropout
+from hoi_jax.nn.dropout import example_dropout
 from hoi_jax.ops.roi_align import crop_and_resize
 from hoi_jax.systems.tin.network_config import BackboneConfig, ContextConfig
 

@@ -8,7 +8,7 @@ def small_config(**groups) -> dict:
             "stem": "small",
         },
         "transformer": {
-            "hidden": 16, "heads": 2, "feedforward": 24, "dropout": 0.1, "encoder_layers": 1, "box_layers": 2,
+            "hidden": 16, "heads": 2, "feedforward": 24, "dropout": 0.1, "encoder_layers": 1, "box_layers": 1,
         },
         "verbs": {"source": "decoder", "layers": 1},
         "parts": {"person_score": 0.1},
