@@ -7,20 +7,28 @@ from jaxtyping import Array, Bool, Float
 from hoi_jax.arrays import ArrayLike
 
 # COCO keypoints: 1, 2 eyes; 5, 6 shoulders; 9, 10 wrists; 11, 12 hips; 13, 14 knees; 15, 16 ankles (left, right).
-# Order of the ten parts: right foot, right leg, left leg, left foot, hip, head, right hand, right arm, left arm, left
-# hand.
-_PAIRS = {"pelvis": (11, 12), "neck": (5, 6), "head": (1, 2)}
-_SINGLE = (16, 14, 13, 15, None, None, 10, 6, 5, 9)
-_SIDE = (1.2, 1.0, 1.0, 1.2, 1.2, 1.2, 0.9, 1.0, 1.0, 0.9)
-# If the trunk is not visible: the two ends of a limb whose length replaces it, and the joints that it requires.
-_LIMB = ((16, 12), (16, 12), (15, 11), (15, 11), None, None, (10, 6), (10, 6), (9, 5), (9, 5))
-_RIGHT_LEG, _LEFT_LEG, _RIGHT_ARM, _LEFT_ARM = (12, 14, 16), (11, 13, 15), (6, 8, 10), (5, 7, 9)
-_GROUP = (
-    _RIGHT_LEG, _RIGHT_LEG, _LEFT_LEG, _LEFT_LEG, None, None, _RIGHT_ARM, _RIGHT_ARM, _LEFT_ARM, _LEFT_ARM,
-)  # fmt: skip
-MIN_SCORE = 0.2
 _EYES, _SHOULDERS, _HIPS = (1, 2), (5, 6), (11, 12)
 _LIMB_ENDS = ((16, 12), (15, 11), (10, 6), (9, 5))
+# Points that follow the 17 joints.
+_PELVIS, _NECK, _HEAD, _THORAX = 17, 18, 19, 20
+# Columns: centre; half a side as a share of the trunk; the two ends of a limb whose length replaces an invisible trunk;
+# the three points that have to be seen on average for that. The hip has no limb.
+_RIGHT_LEG, _LEFT_LEG = ((16, 12), (12, 14, 16)), ((15, 11), (11, 13, 15))
+_RIGHT_ARM, _LEFT_ARM = ((10, 6), (6, 8, 10)), ((9, 5), (5, 7, 9))
+_PARTS = (
+    (16, 1.2, *_RIGHT_LEG),  # right foot
+    (14, 1.0, *_RIGHT_LEG),
+    (13, 1.0, *_LEFT_LEG),
+    (15, 1.2, *_LEFT_LEG),  # left foot
+    (_PELVIS, 1.2, (_PELVIS, _PELVIS), (_PELVIS, _PELVIS, _PELVIS)),  # hip
+    (_HEAD, 1.2, (_NECK, _HEAD), (_NECK, _HEAD, _THORAX)),
+    (10, 0.9, *_RIGHT_ARM),  # right hand
+    (6, 1.0, *_RIGHT_ARM),
+    (5, 1.0, *_LEFT_ARM),
+    (9, 0.9, *_LEFT_ARM),  # left hand
+)
+_CENTRE, _SHARE, _LIMB, _GROUP = (np.array(column) for column in zip(*_PARTS, strict=True))
+MIN_SCORE = 0.2
 
 
 def with_stand_ins(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Float[Array, "*batch 17 3"]:
@@ -62,34 +70,21 @@ def part_boxes_from_pose(
     0.2 on average. A part with neither length, or with its own joint below 0.2, gets the box of the whole person.
     Absent joints (score 0) are filled in first (`with_stand_ins`).
     """
-    keypoints_px = with_stand_ins(keypoints_px)
-    mean = {name: keypoints_px[..., np.asarray(pair), :].mean(-2) for name, pair in _PAIRS.items()}
-    thorax = 0.75 * mean["neck"] + 0.25 * mean["head"]
-
-    def distance(a: ArrayLike, b: ArrayLike) -> Array:
-        return jnp.linalg.norm(a[..., :2] - b[..., :2], axis=-1)
-
-    trunk = 0.5 * distance(mean["pelvis"], thorax)
-    trunk_seen = (mean["pelvis"][..., 2] >= MIN_SCORE) & (thorax[..., 2] >= MIN_SCORE)
-    boxes = []
-    for part, joint in enumerate(_SINGLE):
-        limb, group = _LIMB[part], _GROUP[part]
-        if joint is not None and limb is not None and group is not None:
-            centre = keypoints_px[..., joint, :]
-            spare = distance(keypoints_px[..., limb[0], :], keypoints_px[..., limb[1], :])
-            spare_seen = keypoints_px[..., np.asarray(group), 2].mean(-1) > MIN_SCORE
-        elif part == 5:
-            centre = mean["head"]
-            spare = distance(mean["neck"], mean["head"])
-            spare_seen = (mean["neck"][..., 2] + mean["head"][..., 2] + thorax[..., 2]) / 3 > MIN_SCORE
-        else:
-            centre, spare, spare_seen = mean["pelvis"], trunk, jnp.zeros_like(trunk_seen)
-        half = jnp.where(trunk_seen, _SIDE[part] * trunk, spare)[..., None]
-        square = jnp.concatenate([centre[..., :2] - half, centre[..., :2] + half], axis=-1)
-        # A length between a joint and its own substitute is zero and does not count.
-        good = (centre[..., 2] >= MIN_SCORE) & (trunk_seen | spare_seen) & (half[..., 0] > 0)
-        boxes.append(jnp.where(good[..., None], square, person_xyxy_px))
-    return jnp.stack(boxes, axis=-2)
+    points = with_stand_ins(keypoints_px)
+    pelvis, neck, head = (points[..., np.array(pair), :].mean(-2) for pair in (_HIPS, _SHOULDERS, _EYES))
+    thorax = 0.75 * neck + 0.25 * head
+    points = jnp.concatenate([points, jnp.stack([pelvis, neck, head, thorax], axis=-2)], axis=-2)
+    trunk = 0.5 * jnp.linalg.norm(pelvis[..., :2] - thorax[..., :2], axis=-1, keepdims=True)
+    trunk_seen = (pelvis[..., 2:] >= MIN_SCORE) & (thorax[..., 2:] >= MIN_SCORE)
+    ends = points[..., _LIMB, :2]
+    limb = jnp.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
+    limb_seen = points[..., _GROUP, 2].mean(-1) > MIN_SCORE
+    half = jnp.where(trunk_seen, trunk * _SHARE.astype(np.float32), limb)
+    centre = points[..., _CENTRE, :]
+    squares = jnp.concatenate([centre[..., :2] - half[..., None], centre[..., :2] + half[..., None]], axis=-1)
+    # A limb between a joint and its own substitute has length zero, and so has that of the hip: neither counts.
+    good = (centre[..., 2] >= MIN_SCORE) & (trunk_seen | limb_seen) & (half > 0)
+    return jnp.where(good[..., None], squares, person_xyxy_px[..., None, :])
 
 
 def has_pose(keypoints_px: Float[ArrayLike, "*batch 17 3"]) -> Bool[Array, "*batch"]:
