@@ -1,6 +1,5 @@
 """Shared test set-up: eight virtual devices, strict ranks, checked types, and where golden and annotation files are."""
 
-import gc
 import os
 import sys
 
@@ -17,6 +16,7 @@ import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 from tests.helpers import typecheck  # noqa: E402
+from tests.helpers.memory import give_memory_back  # noqa: E402
 from tests.helpers.named_files import NamedFiles, dataset_files, golden_files  # noqa: E402
 from tests.helpers.paths import ROOT  # noqa: E402
 
@@ -59,5 +59,4 @@ def data_dir(request) -> NamedFiles:
 def forget_compiled_programs():
     """A file's programs go when its tests have ended: all of them together need more memory than many laptops have."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    give_memory_back()

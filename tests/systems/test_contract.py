@@ -20,6 +20,7 @@ from hoi_jax.training import Metadata, OptimizerSettings, Parallel, load_for_eva
 from hoi_jax.training.exported import write_exported
 from hoi_jax.training.step import make_gradients, make_state, step_key
 from tests.helpers.batches import emptied, padded, reordered, uneven_batch
+from tests.helpers.memory import give_memory_back
 from tests.helpers.same_predictions import assert_same_predictions
 from tests.helpers.systems import KEY, Case, Small, first_cases, further_cases, missing_message, small_module
 from tests.helpers.variables import random_variables
@@ -48,13 +49,13 @@ def known(cases):
 def small(request):
     """One small system after another, with the programs that its tests have compiled so far."""
     yield Small(request.param)
-    jax.clear_caches()
+    give_memory_back()
 
 
 @pytest.fixture(scope="module", params=known(further_cases()))
 def further(request):
     yield Small(request.param)
-    jax.clear_caches()
+    give_memory_back()
 
 
 def fields_read(program, batch) -> set[str]:
