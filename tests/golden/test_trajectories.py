@@ -3,8 +3,9 @@
 The configs of the library train: their model, matching, loss, optimiser, rules and clipping. Only sizes, dropout, the
 steps of the schedule and the normalisation of pixels (given as the network sees them) are those of the file.
 
-The ordinary suite runs the first update, or the first four, in float32. The slow one runs all of them in float64, beside the authors' own
-float64 run: in float32 rounding grows until a ReLU, a match or a mask flips, from where two correct programs part.
+The ordinary suite runs the first update, or the first four, in float32. The slow one runs all of them in float64,
+beside the authors' own float64 run: in float32 rounding grows until a ReLU, a match or a mask flips, from where two
+correct programs part.
 """
 
 import dataclasses
