@@ -79,7 +79,7 @@ def part_boxes_from_pose(
     ends = points[..., _LIMB, :2]
     limb = jnp.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
     limb_seen = points[..., _GROUP, 2].mean(-1) > MIN_SCORE
-    half = jnp.where(trunk_seen, trunk * _SHARE.astype(np.float32), limb)
+    half = jnp.where(trunk_seen, trunk * jnp.broadcast_to(_SHARE.astype(np.float32), limb.shape), limb)
     centre = points[..., _CENTRE, :]
     squares = jnp.concatenate([centre[..., :2] - half[..., None], centre[..., :2] + half[..., None]], axis=-1)
     # A limb between a joint and its own substitute has length zero, and so has that of the hip: neither counts.
