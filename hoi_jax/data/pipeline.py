@@ -165,7 +165,7 @@ class Pipeline:
         rows = plan.Rows(np.zeros_like(number), number, np.zeros_like(number))
         columns = row_columns((self,), plan.PlannedBatch(rows, 0, np.ones(len(number), bool)), train=False)
         # In graph mode as in the stream, since mapping over an empty table differs in eager mode.
-        prepare = tf.function(self.preparation.prepare, reduce_retracing=True)
+        prepare = self.preparation.traced
         iterator = iter(self.files.serialized())
         while True:
             try:
@@ -267,9 +267,9 @@ def read_batches(
 
     def prepare(row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
         if len(sources) == 1:
-            return one.preparation.prepare(row, record)
+            return one.preparation.traced(row, record)
         return tf.switch_case(
-            row["source"], [lambda source=source: source.preparation.prepare(row, record) for source in sources]
+            row["source"], [lambda source=source: source.preparation.traced(row, record) for source in sources]
         )
 
     stream = stream.map(prepare, threads, deterministic=True)

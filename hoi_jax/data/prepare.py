@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +41,11 @@ class Preparation:
         """Vocabulary of the records' labels: that of the batch, unless the batch has a view of it."""
         return get_vocabulary(self.dataset.labels) if self.dataset.labels else self.vocabulary
 
+    @functools.cached_property
+    def traced(self) -> Callable[[Mapping[str, Tensor], Tensor], dict[str, Tensor]]:
+        """`prepare` as a graph. Tracing it takes longer than a small split, so all streams of a pipeline share it."""
+        return tf.function(self.prepare, reduce_retracing=True)
+
     def prepare(self, row: Mapping[str, Tensor], record: Tensor) -> dict[str, Tensor]:
         """The needed `schema.BATCH_FIELDS` of one example, without a batch axis, from a serialized record.
 
@@ -50,7 +55,7 @@ class Preparation:
         raw = dict(self.files.parse(record))
         if self.dataset.clean_labels != "none":
             raw = self._clean_labels(raw)
-        example = self._moved({**raw, "image_hw_px": raw["original_hw_px"]}, row)
+        example = self._moved({**self._wanted(raw), "image_hw_px": raw["original_hw_px"]}, row)
         if self._uses_masks():
             example["instances_mask"] = self._masks(raw, row)
         built = self._build_tables(example)
@@ -72,13 +77,28 @@ class Preparation:
             raise DataError(f"{self.dataset.name}: fields {missing} cannot be built from the records")
         return {name: built[name] for name in wanted}
 
+    def _wanted(self, raw: tables.Example) -> tables.Example:
+        """The columns that fields are made of, and all that are without positions."""
+        wanted = set(self.needs)
+        if self.uses("faces"):
+            wanted |= {"faces_xyxy_px", "detections_face_xyxy_px"}
+        if self.uses("detections"):
+            wanted.add("detections_xyxy_px")
+        if self.dataset.detections == "ground_truth":
+            wanted |= {name.replace("detections_", "instances_") for name in wanted}
+        optional = {"faces_xyxy_px", "detections_xyxy_px"}
+        for column in ("keypoints_px", "face_xyxy_px", "parts_xyxy_px"):
+            optional |= {f"instances_{column}", f"detections_{column}"}
+        return {name: value for name, value in raw.items() if name in wanted or name not in optional}
+
     def _moved(self, example: tables.Example, row: Mapping[str, Tensor]) -> tables.Example:
         """The tables after the geometric changes of the image."""
-        same = example
-        # One branch runs: most images are not mirrored or cut.
-        example = tf.cond(row["flip"], lambda: transforms.flip_horizontal(same), lambda: dict(same))
-        example = transforms.resize(example, row["first_hw"])
+        if self.augment.flip > 0:
+            same = example
+            # One branch runs: most images are not mirrored or cut.
+            example = tf.cond(row["flip"], lambda: transforms.flip_horizontal(same), lambda: dict(same))
         if self.augment.crop > 0 or self.augment.crop_area is not None:
+            example = transforms.resize(example, row["first_hw"])
             example = transforms.crop(example, row["window"], min_visible=self.augment.crop_min_visible)
         return transforms.resize(example, row["hw"])
 
