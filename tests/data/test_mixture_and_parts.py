@@ -13,12 +13,13 @@ from hoi_jax import vocab
 from hoi_jax.data.feature_cache import META, cache_directory, open_cache
 from hoi_jax.data.pipeline import Mixture, Pipeline
 from hoi_jax.data.plan import source_of
-from hoi_jax.data.records import RecordFiles, base_and_part, part_mask
+from hoi_jax.data.records import base_and_part, part_mask
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError, write_json_atomic
 from hoi_jax.scenes import SceneSettings, make_scene
 from hoi_jax.vocab import get_vocabulary
 from hoi_jax.vocab.tables import verb_map
+from tests.helpers.pipelines import record_files, with_shared_graph
 
 COUNT = 23
 SCENES = SceneSettings(height_px=64, width_px=64)
@@ -39,8 +40,8 @@ def directory(tmp_path_factory):
 
 
 def pipeline(directory, *, vocabulary="hoi_scenes", labels="", split="train", needs=NEEDS, batch=1, **changes):
-    return Pipeline(
-        files=RecordFiles(directory, split),
+    made = Pipeline(
+        files=record_files(directory, split),
         vocabulary=get_vocabulary(vocabulary),
         dataset=DatasetSettings("hoi_scenes/parts", vocabulary, labels=labels),
         sizes=SizeSettings((64, 64), instances=24, detections=24, pairs=64, persons=16),
@@ -51,6 +52,7 @@ def pipeline(directory, *, vocabulary="hoi_scenes", labels="", split="train", ne
         seed=3,
         **changes,
     )
+    return made if made.features else with_shared_graph(made)
 
 
 def ids(pipeline):

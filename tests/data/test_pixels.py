@@ -18,6 +18,7 @@ from hoi_jax.data.records import ImageReader, RecordFiles
 from hoi_jax.data.settings import AugmentSettings, DatasetSettings, PipelineSettings, SizeSettings
 from hoi_jax.io import DataError
 from hoi_jax.vocab import get_vocabulary
+from tests.helpers.pipelines import record_files, with_shared_graph
 
 SIZES = SizeSettings(
     (1344, 1344), instances=4, detections=4, pairs=4, short_side=160, long_side=266,
@@ -70,7 +71,7 @@ def directory(photographs, tmp_path_factory):
 
 def pipeline(directory, **changes):
     settings = {
-        "files": RecordFiles(directory, "train"),
+        "files": record_files(directory),
         "vocabulary": get_vocabulary("hoi_scenes"),
         "dataset": DatasetSettings("own/photos", "hoi_scenes"),
         "sizes": SIZES,
@@ -79,7 +80,7 @@ def pipeline(directory, **changes):
         "needs": frozenset({"image"}),
         "batch_size": 2,
     }
-    return Pipeline(**(settings | changes))
+    return with_shared_graph(Pipeline(**(settings | changes)))
 
 
 def torchvision_size(width, height, short_side, long_side):
