@@ -21,7 +21,8 @@ def test_the_table_has_a_row_per_config_with_its_options(capsys):
 
 
 def test_hours_follow_from_operations_steps_and_what_a_device_sustains():
-    values = ex.read_config(CONFIG)
+    values = ex.read_config("configs/two_boxes_hoi_scenes.py")
+    values["train"]["num_steps"] = 1500
     cost = training_cost(ex.load_experiment(values))
     assert cost.hours(2.0) == pytest.approx(cost.step.flops * 1500 / 2e12 / 3600)
     values["batch_size"] *= 2
@@ -37,7 +38,8 @@ def test_lengths_in_epochs_ask_for_the_images_of_one(capsys):
         "configs/defr_hico.py:backbone=b32: the config trains for 10 epochs; give the images per epoch with --images"
         in capsys.readouterr().err
     )
-    assert main([config, "--images", "1280", "--set", "sizes.image_hw=(224, 224)", "model.inputs.size=224"]) == 0
+    small = ["--set", "sizes.image_hw=(224, 224)", "model.inputs.size=224", "model.backbone.layers=1"]
+    assert main([config, "--images", "1280", *small]) == 0
     assert " | 100 | " in capsys.readouterr().out  # ten batches of 128, ten times
 
 

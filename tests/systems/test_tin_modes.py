@@ -12,6 +12,7 @@ from configs import tin_hoi_scenes
 from data_prep.builder import DatasetSource, build
 from hoi_jax import experiment as ex
 from hoi_jax.scenes import SceneSettings, make_scene
+from tests.helpers.variables import random_variables
 
 COUNTS = {"hoi_scenes/one": 6, "hoi_scenes/two": 18}
 SCENES = SceneSettings(height_px=64, width_px=64)
@@ -61,7 +62,7 @@ def test_p_learns_from_each_of_several_datasets(data):
     system, (read, *_) = experiment.build_system(), batches(experiment, data, 1)
     batch = {name: jnp.asarray(value) for name, value in read.items()}
     assert set(batch["source_id"].tolist()) == {0, 1}
-    variables = system.init(jax.random.key(0), batch)
+    variables = random_variables(system.init, batch)
     assert {name for name in variables["params"]} == {"interactiveness"}
 
     @jax.jit
