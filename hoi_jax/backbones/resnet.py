@@ -101,7 +101,7 @@ class ConvNorm(nn.Module):
     groups: int = 1
 
     @nn.compact
-    def __call__(self, x: Array, valid: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, valid: ArrayLike | None = None) -> Array:
         pad = (self.kernel - 1) // 2
         x = nn.Conv(
             self.features,

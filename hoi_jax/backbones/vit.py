@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.nn.pre_norm import PreNormBlock
 from hoi_jax.ops.resample import resize_positions
 
@@ -30,7 +31,7 @@ class ConvolutionStem(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns dim"]:
+    def __call__(self, image: Float[ArrayLike, "batch height width 3"]) -> Float[Array, "batch rows columns dim"]:
         steps = self.patch.bit_length() - 1
         if self.patch != 2**steps:
             raise ValueError(f"patch is {self.patch}, expected a power of two for the convolutional stem")
@@ -86,7 +87,7 @@ class ViT(nn.Module):
         ]
         self.norm_post = nn.LayerNorm(epsilon=style["epsilon"], use_fast_variance=False, dtype=self.dtype)
 
-    def embed(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch tokens dim"]:
+    def embed(self, image: Float[ArrayLike, "batch height width 3"]) -> Float[Array, "batch tokens dim"]:
         """Input tokens of the first block: the class token, then patches in row-major order."""
         patches = self.patch_embed(image)
         batch, rows, columns = patches.shape[:3]
@@ -96,7 +97,7 @@ class ViT(nn.Module):
         tokens = jnp.concatenate([first, patches], axis=1) + position.astype(patches.dtype)[None]
         return self.norm_pre(tokens) if VIT_KINDS[self.kind]["pre_norm"] else tokens
 
-    def streams(self, image: Float[Array, "batch height width 3"]) -> list[Array]:
+    def streams(self, image: Float[ArrayLike, "batch height width 3"]) -> list[Array]:
         """Input tokens of each block, [B, T, D] per block, for `feature` and `regional`."""
         tokens = [self.embed(image)]
         for block in self.blocks[:-1]:
@@ -109,7 +110,7 @@ class ViT(nn.Module):
         row = last.read(tokens[:, :1], *last.offer(tokens[:, 1:]))
         return self.norm_post(row)[:, 0]
 
-    def __call__(self, image: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
+    def __call__(self, image: Float[ArrayLike, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """Features [B, D] of normalised images with sides that are whole numbers of patches."""
         return self.feature(self.streams(image))
 

@@ -72,7 +72,7 @@ def batch_from_images(
     for row, image in enumerate(images):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image {row} is {image.shape} {image.dtype}, expected [H, W, 3] uint8")
-    original = np.array([image.shape[:2] for image in images]).reshape(-1, 2)
+    original = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
     changes = plain_changes(original, sizes)
     shapes = np.unique(changes.shape)
     if len(shapes) > 1:

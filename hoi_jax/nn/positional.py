@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoi_jax.arrays import ArrayLike
+
 
 def sine_positions(
-    valid: Bool[Array, "batch height width"], dim: int, *, temperature: float = 10000.0
+    valid: Bool[ArrayLike, "batch height width"], dim: int, *, temperature: float = 10000.0
 ) -> Float[Array, "batch height width {dim}"]:
     """DETR's sine code of a padded map: dim / 2 channels for y, then dim / 2 for x.
 

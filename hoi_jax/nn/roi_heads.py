@@ -48,7 +48,7 @@ class BoxHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, rois: Float[Array, "batch rows size size channels"]
+        self, rois: Float[ArrayLike, "batch rows size size channels"]
     ) -> tuple[Float[Array, "batch rows classes_1"], Float[Array, "batch rows deltas"]]:
         x = rois.reshape((*rois.shape[:2], -1))
         init = nn.initializers.xavier_uniform()

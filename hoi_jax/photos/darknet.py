@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoi_jax import io
+from hoi_jax.arrays import ArrayLike
 
 EPSILON = 1e-5
 LEAK = 0.1
@@ -54,7 +55,7 @@ class Head:
     spread: float
 
 
-Weights = list[dict[str, np.ndarray]]
+Weights = Sequence[Mapping[str, Array | np.ndarray]]
 """Kernel [height, width, in, out] and bias [out] of each convolution, in order."""
 
 
@@ -176,7 +177,7 @@ def _folded(numbers: np.ndarray, before: int, after: int, size: int, normalised:
 
 
 def run(
-    network: Network, weights: Weights, images: Float[Array, "batch height width 3"]
+    network: Network, weights: Weights, images: Float[ArrayLike, "batch height width 3"]
 ) -> tuple[Float[Array, "batch boxes 4"], Float[Array, "batch boxes classes"]]:
     """All boxes of all heads, in order of heads, rows, columns and anchors.
 
@@ -207,7 +208,7 @@ def run(
     return jnp.concatenate(boxes, axis=1), jnp.concatenate(scores, axis=1)
 
 
-def _convolve(layer: Layer, weights: Mapping[str, Array | np.ndarray], x: Array) -> Array:
+def _convolve(layer: Layer, weights: Mapping[str, Array | np.ndarray], x: ArrayLike) -> Array:
     size, stride = layer.integer("size"), layer.integer("stride", 1)
     pad = size // 2 if layer.integer("pad", 0) else layer.integer("padding", 0)
     x = jax.lax.conv_general_dilated(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.data.numpy_batch import read_image
 from hoi_jax.data.pixels import resize_image
 from hoi_jax.ops.boxes import class_nms
@@ -77,7 +78,7 @@ class YoloV4Tiny:
         return {name: column[solid] for name, column in table.items()}
 
 
-def best_boxes(network: Network, weights: Weights, image: Float[Array, "height width 3"]) -> dict[str, Array]:
+def best_boxes(network: Network, weights: Weights, image: Float[ArrayLike, "height width 3"]) -> dict[str, Array]:
     """The `MOST` best boxes of one image (values 0 to 255) after suppression per class.
 
     Returns:

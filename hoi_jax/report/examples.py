@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.evaluation.analysis.triplets import Interaction, Triplets, box_of, interactions_of
@@ -90,7 +90,7 @@ def example_images(examples: Iterable[Example], images: Mapping[int, UInt8[np.nd
     return photos
 
 
-def _spread(rows: Iterable[int], triplets: Triplets, limit: int) -> list[int]:
+def _spread(rows: Int[np.ndarray, " rows"], triplets: Triplets, limit: int) -> list[int]:
     """The first `limit` of `rows` that do not repeat an image or class of an earlier one."""
     seen: set[tuple[int, ...]] = set()
     kept: list[int] = []
@@ -143,7 +143,7 @@ class _Choice:
         return self.vocabulary.verbs[triplets.verb[row]].replace("_", " ")
 
     def _name(self, triplets: Triplets, row: int) -> str:
-        return f"{self._verb(triplets, row)} {self._object(triplets.object_class[row]).replace('_', ' ')}"
+        return f"{self._verb(triplets, row)} {self._object(int(triplets.object_class[row])).replace('_', ' ')}"
 
     def _object(self, object_class: int) -> str:
         return self.vocabulary.objects[object_class]
@@ -151,7 +151,7 @@ class _Choice:
     def _drawn(self, row: int) -> Interaction:
         p = self.predicted
         verbs = ((self.vocabulary.verbs[p.verb[row]], float(p.score[row])),)
-        name = self._object(p.object_class[row])
+        name = self._object(int(p.object_class[row]))
         return Interaction(box_of(p.human[row]), box_of(p.obj[row]), name, verbs, bool(self.hit[row]))
 
     def _example(

@@ -27,7 +27,7 @@ def spread_rows(count: int, wanted: int) -> list[int]:
     return [position * count // wanted for position in range(wanted)]
 
 
-def best_rows(triplets: Triplets, images: Sequence[int], counts: Sequence[int]) -> list[Int[np.ndarray, " n"]]:
+def best_rows(triplets: Triplets, images: Sequence[int], counts: Sequence[int]) -> list[Int[np.ndarray, " _"]]:
     """Rows of each image's best-scored triplets, at most `counts` of them; ties in row order."""
     order = np.argsort(-triplets.score, kind="stable")
     owner = triplets.image[order]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.training.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -25,7 +26,7 @@ def make_schedule(settings: ScheduleSettings, num_steps: int) -> Schedule:
     """
     after_warmup = _make_shape(settings, max(num_steps - settings.warmup_steps, 1))
 
-    def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
+    def schedule(step: Int[ArrayLike, ""] | int) -> Float[Array, ""]:
         step = jnp.asarray(step, jnp.float32)
         factor = after_warmup(jnp.maximum(step - settings.warmup_steps - settings.delay, 0.0))
         if settings.kind == "step":

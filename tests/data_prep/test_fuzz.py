@@ -52,7 +52,7 @@ def damaged(data, table):
             target = target[key]
         kind = data.draw(st.sampled_from(["replace", "remove", "double"]))
         if kind == "replace":
-            target[path[-1]] = data.draw(JUNK)
+            target[path[-1]] = copy.deepcopy(data.draw(JUNK))  # Lists of JUNK are the same objects in every example.
         elif kind == "remove":
             del target[path[-1]]
         elif isinstance(target, list):

@@ -66,7 +66,7 @@ def test_a_build_holds_what_the_files_say(mini):
         assert annotations.num_images == minis.COUNT
         assert annotations.original_hw_px.tolist() == [list(minis.HW)] * minis.COUNT
         if pairs is None:
-            labels = annotations.image_labels(annotations.counts["hoi_labels"][0])
+            labels = annotations.image_labels(int(annotations.counts["hoi_labels"][0]))
             assert ((labels == 1).sum(1) == 1).all()
         else:
             assert len(annotations["pairs_verb"]) == pairs

@@ -9,6 +9,7 @@ from hoi_jax.evaluation.metrics.hico_det import PairDetections, PairTruth, evalu
 from hoi_jax.evaluation.metrics.matching import _CHUNK, best_truth, same_group
 from hoi_jax.evaluation.metrics.protocols import HOI_PRESETS, HoiProtocol, hoi_protocol
 from tests.helpers import oracle
+from tests.helpers.typecheck import unchecked
 from tests.helpers.worlds import OBJECT_OF_CLASS, TOY, oracle_rows, random_boxes, random_world
 
 OTHER_OPTIONS = {
@@ -227,7 +228,7 @@ def test_numbers_outside_their_range_are_refused_by_name():
 def test_unknown_presets_and_values_are_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="did you mean 'official'"):
         hoi_protocol("oficial")
-    with pytest.raises(ValueError, match="thresholds"):
+    with unchecked(), pytest.raises(ValueError, match="thresholds"):
         hoi_protocol("official", thresholds="linspace")
     with pytest.raises(ValueError, match="max_per_image"):
         hoi_protocol("official", max_per_image=0)

@@ -182,7 +182,7 @@ def test_malformed_published_truth_is_refused_by_field(change, message):
 
 def test_flat_predictions_without_an_array_are_refused():
     with pytest.raises(io.DataError, match="pair_binary_score"):
-        detections_from_hico_flat({"pair_image": 0, "pair_hbox": 0, "pair_obox": 0})
+        detections_from_hico_flat(dict.fromkeys(("pair_image", "pair_hbox", "pair_obox"), np.zeros(0)))
     with pytest.raises(io.DataError, match="role_label"):
         detections_from_vcoco_flat({}, np.zeros(0, np.int64))
 

@@ -176,14 +176,14 @@ class Method:
         """Outputs of the network, and what the prediction code makes of them, boxes in pixels of the originals."""
         outputs = jax.device_get(self.compiled(self.variables, batch))
 
-        class Ran:
+        class Ran(HoiTransformer):
             """The network, already run."""
 
-            @staticmethod
-            def apply(variables, *inputs):
+            def apply(self, variables, *inputs):
                 return {key: jnp.asarray(value) for key, value in outputs.items()}
 
-        found = {k: np.asarray(v) for k, v in make_predict(Ran, self.config, VOCABULARY)({}, batch).items()}  # type: ignore[arg-type]
+        ran = Ran(self.config, self.net.num_classes, self.net.num_verbs)
+        found = {k: np.asarray(v) for k, v in make_predict(ran, self.config, VOCABULARY)({}, batch).items()}
         scale = np.tile((batch["original_hw_px"] / batch["image_hw_px"])[:, None, ::-1], 2)
         for key in ("human_xyxy_px", "object_xyxy_px"):
             found[key] = found[key] * scale

@@ -324,7 +324,7 @@ REWEIGHTED = {
 @functools.cache
 def reweighted_solver(config: BodyPartConfig, counts: tuple):
     """Compiled (collection, outputs, targets) -> (queries, weights, collection, terms)."""
-    tables = {kind: np.asarray(values) for kind, values in counts}
+    tables = arrays_of(counts)
 
     def solve(state, out, targets):
         used = jnp.ones(len(targets.valid), bool)
@@ -334,6 +334,10 @@ def reweighted_solver(config: BodyPartConfig, counts: tuple):
         return query, weights, state, entries(terms)
 
     return jax.jit(solve)
+
+
+def arrays_of(counts: tuple) -> dict:
+    return {kind: np.asarray(values) for kind, values in counts}
 
 
 def counts_of(golden, dataset: str, kinds=("object", "verb")) -> tuple:
@@ -349,7 +353,7 @@ def test_class_weights_and_losses_of_successive_batches(golden, name):
     loss = {**CDN_LOSS, "reweight": REWEIGHTED[name]}
     config = from_config(BodyPartConfig, {"interactiveness": "none", "matching": QPIC_MATCHING, "loss": loss})
     counts = counts_of(golden, "hico")
-    state = initial_state(config.loss.reweight, dict(counts))
+    state = initial_state(config.loss.reweight, arrays_of(counts))
     for step in steps:
         case, outputs = f"{name}/step{step}", stored_outputs(golden, f"cdn/RW/step{step}")
         images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
@@ -376,7 +380,8 @@ def test_a_first_batch_without_pairs_has_the_losses_of_the_authors(golden, meta)
     counts, outputs = counts_of(golden, "hico"), stored_outputs(golden, "cdn/RW/step0")
     images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
     targets = emptied(targets_of(golden, "cdn/RW/step0", verbs, images), range(images))
-    terms = reweighted_solver(config, counts)(initial_state(config.loss.reweight, dict(counts)), outputs, targets)[-1]
+    state = initial_state(config.loss.reweight, arrays_of(counts))
+    terms = reweighted_solver(config, counts)(state, outputs, targets)[-1]
     got = {"loss_obj_ce": terms["object"][-1], "loss_verb_ce": terms["verb"][-1], "loss_obj_ce_0": terms["object"][0]}
     for name, value in wanted.items():
         np.testing.assert_allclose(got[name], value, rtol=2e-5, err_msg=name)
@@ -405,7 +410,7 @@ def test_verb_weights_of_vcoco_change_only_the_verb_loss(golden):
     del outputs["interactiveness_logits"]
     images, verbs = outputs["verb_logits"].shape[1], outputs["verb_logits"].shape[-1]
     targets, counts = targets_of(golden, "cdn/V", verbs, images), counts_of(golden, "vcoco", ("verb",))
-    state = initial_state(config.loss.reweight, dict(counts))
+    state = initial_state(config.loss.reweight, arrays_of(counts))
     query, _, _, terms = reweighted_solver(config, counts)(state, outputs, targets)
     for layer, rows in enumerate(np.asarray(query)):
         assert_same_matching(golden, "cdn/RWV", "" if layer == len(query) - 1 else f"aux{layer}_", rows)

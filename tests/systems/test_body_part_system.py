@@ -197,10 +197,10 @@ def test_six_passes_at_once_equal_six_passes_one_by_one():
     sizes = TransformerConfig(hidden=16, heads=2, feedforward=24)
     rng = np.random.default_rng(0)
     batch, queries, tokens = 2, 5, 12
-    d, x = (rng.normal(size=(batch, n, 16)).astype(np.float32) for n in (queries, tokens))
-    valid = np.arange(tokens)[None] < np.array([[12], [9]])
+    d, x = (jnp.asarray(rng.normal(size=(batch, n, 16)), jnp.float32) for n in (queries, tokens))
+    valid = jnp.arange(tokens)[None] < jnp.array([[12], [9]])
     memory = Memory(x, x + 0.1, valid, (3, 4))
-    cells = [rng.random((batch, n, tokens)) < 0.4 for n in (queries, queries, 6)]
+    cells = [jnp.asarray(rng.random((batch, n, tokens)) < 0.4) for n in (queries, queries, 6)]
     six = InteractivenessDecoder(PartsConfig(scheme="six_pass", masks="parts"), sizes)
     variables = random_variables(six.init, d, memory, *cells)
     got = six.apply(variables, d, memory, *cells)
@@ -215,9 +215,9 @@ def test_six_passes_at_once_equal_six_passes_one_by_one():
     whole = alone.apply({"params": shared}, d, memory, *cells)["states"][-1]
     for part in range(6):
         allowed = valid & cells[2][:, part]
-        allowed = np.where(allowed.any(-1, keepdims=True), allowed, valid)
+        allowed = jnp.where(allowed.any(-1, keepdims=True), allowed, valid)
         seen = Memory(x, x + 0.1, allowed, (3, 4))
-        state = alone.apply({"params": shared}, query[:, :, part].astype(np.float32), seen, *cells)["states"][-1]
+        state = alone.apply({"params": shared}, jnp.asarray(query[:, :, part], jnp.float32), seen, *cells)["states"][-1]
         logits = np.concatenate([state, whole], axis=-1) @ score["kernel"] + score["bias"]
         np.testing.assert_allclose(got["part_logits"][:, :, part], logits, atol=2e-5)
     probability = jax.nn.softmax(got["part_logits"], axis=-1)[..., 1].max(-1)

@@ -214,7 +214,8 @@ def test_batch_statistics_are_each_levels_own_over_valid_cells():
         sets = 2 if statistics == "per_level" else 1
         old = {"mean": np.full((sets, 4), 0.5, np.float32), "var": np.full((sets, 4), 2.0, np.float32)}
         variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": old}
-        out, state = norm.apply(variables, maps, valid, True, None, mutable=["batch_stats"])
+        given = jax.tree.map(jnp.asarray, (maps, valid))
+        out, state = norm.apply(variables, *given, True, None, mutable=["batch_stats"])
         rows = [
             x[np.broadcast_to(v, x.shape)].reshape(-1, 4).astype(np.float64) for x, v in zip(maps, valid, strict=True)
         ]

@@ -210,7 +210,7 @@ def test_cross_entropies_are_means_over_anchors_written_out(per):
     logits = {name: rng.normal(size=shape).astype(np.float32) for name in ("verb", "target")}
     readout = {**logits, "embedding": np.zeros((*shape[:2], shape[3], 2), np.float32)}
     config = from_config(LossConfig, {"per": per, "verb": 2.0})
-    terms = loss_terms(readout, made, jnp.ones(1, bool), config)
+    terms = loss_terms(jax.tree.map(jnp.asarray, readout), made, jnp.ones(1, bool), config)
 
     def literal(name, labels, known):
         total, count, anchors = 0.0, 0, 0

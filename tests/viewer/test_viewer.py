@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hoi_jax.annotations import Annotations
-from hoi_jax.data.records import ImageReader, read_at, record_places
+from hoi_jax.data.records import ImageReader, RecordFiles, read_at, record_places
 from hoi_jax.io import CorruptFileError
 from hoi_jax.predictions import Predictions
 from hoi_jax.schema import empty_record
@@ -255,8 +255,9 @@ def test_records_are_found_by_their_place(tmp_path):
 
 
 def test_a_reader_that_counts_other_records_than_the_dataset_is_refused(tmp_path):
-    class Files:
-        paths, base_examples, directory, positions = [], 3, tmp_path, None
+    class Files(RecordFiles):
+        def __init__(self):
+            self.paths, self.base_examples, self.directory, self.positions = [], 3, tmp_path, None
 
     with pytest.raises(ValueError, match="0 records, expected 3"):
         ImageReader(Files())

@@ -99,7 +99,7 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _number(value: float | None) -> float:
+def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 

@@ -131,7 +131,7 @@ def paste_mask(
     padded = np.pad(np.asarray(mask, np.float64), 1)
     box = np.asarray(box_xyxy_px, np.float64)
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * (size + 2) / size
-    x1, y1, x2, y2 = np.trunc(np.concatenate([centre - half, centre + half])).astype(int)
+    x1, y1, x2, y2 = np.trunc(np.concatenate([centre - half, centre + half])).astype(int).tolist()
     width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
     image = np.zeros(image_hw)
     left, right, top, bottom = max(x1, 0), min(x2 + 1, image_hw[1]), max(y1, 0), min(y2 + 1, image_hw[0])

@@ -59,7 +59,7 @@ def open_hake(table: Any, path: str | os.PathLike[str]) -> LabelFile:
     except KeyError as error:
         raise CorruptFileError(f"{path}: a file name has no number ({error})") from error
 
-    def rows(row: int) -> list[Mapping[str, Any]]:
+    def rows(row: int) -> list[Any]:
         entry = table[keys[row]]
         if not isinstance(entry, dict) or not isinstance(entry.get("labels"), list):
             raise CorruptFileError(f"{path}: record {row} ({names[row]}): field 'labels' is not a list")
@@ -80,7 +80,7 @@ def open_hake(table: Any, path: str | os.PathLike[str]) -> LabelFile:
     )
 
 
-def _columns(labels: list[Mapping[str, Any]], where: str) -> Columns:
+def _columns(labels: list[Any], where: str) -> Columns:
     boxes = np.array([[row["human_bbox"], row["object_bbox"]] for row in labels], np.float64).reshape(-1, 2, 4)
     boxes[..., 2:] = np.maximum(boxes[..., 2:], boxes[..., :2])  # at least one pixel, as in flat npz
     hoi = whole_numbers([row["hoi_id"] for row in labels]).reshape(-1) - 1

@@ -41,7 +41,7 @@ def checked_instances(table: Any, path: str | os.PathLike[str]) -> dict[str, Any
     return table
 
 
-def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> Columns:
+def pair_rows(annotation: Any, vocabulary: Vocabulary, where: str) -> Columns:
     """Instances and pairs of one image; row r has the human 2r and the object 2r + 1.
 
     Raises:
@@ -57,7 +57,7 @@ def pair_rows(annotation: Mapping[str, Any], vocabulary: Vocabulary, where: str)
 
 
 def columns_of_pairs(
-    boxes_px: Float[np.ndarray, "p 2 4"], hoi: Int[np.ndarray, " p"], vocabulary: Vocabulary, where: str
+    boxes_px: Float[np.ndarray, "p 2 4"], hoi: Int[np.ndarray, "..."], vocabulary: Vocabulary, where: str
 ) -> Columns:
     """Columns from human and object boxes in 1-based inclusive pixels and HOI classes; see `pair_rows`."""
     count = len(boxes_px)

@@ -49,7 +49,7 @@ def pair_annotations(path: str | os.PathLike[str], table: Any) -> list[dict[str,
     return [row for group in groups for row in group]
 
 
-def verbs_of_classes(names: Iterable[str], vocabulary: Vocabulary, path: str | os.PathLike[str]) -> np.ndarray:
+def verbs_of_classes(names: object, vocabulary: Vocabulary, path: str | os.PathLike[str]) -> np.ndarray:
     """Verb of each class of a pair file ("hit instr"). Raises io.CorruptFileError for an unknown class."""
     if not isinstance(names, list | tuple):
         raise CorruptFileError(f"{path}: field 'classes' is not a list")
@@ -107,7 +107,7 @@ def persons_from_pairs(
         action, role = vocabulary.verb_action[verb], vocabulary.verb_role[verb]
         actions[person, action] = 1
         roles[person, action, role] = target
-    return instance_columns(unique[:, 1:], unique[:, 0]) | persons_and_pairs(
+    return instance_columns(unique[:, 1:], unique[:, 0].astype(np.int64)) | persons_and_pairs(
         people.astype(np.int32), actions, roles, vocabulary
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from hoi_jax.annotations import Annotations
 from hoi_jax.predictions import Predictions, check_prediction_arrays
@@ -37,16 +37,16 @@ def build_predictions(
     annotations: Annotations,
     where: str,
     *,
-    listed_images: Int[np.ndarray, " n"],
-    pair_image_id: Int[np.ndarray, " p"],
+    listed_images: Integer[np.ndarray, " n"],
+    pair_image_id: Integer[np.ndarray, " p"],
     pair_boxes_px: tuple[Float[np.ndarray, "p 4"], Float[np.ndarray, "p 4"]],
-    pair_object_class: Int[np.ndarray, " p"],
-    triplet_pair: Int[np.ndarray, " t"],
-    triplet_verb: Int[np.ndarray, " t"],
+    pair_object_class: Integer[np.ndarray, " p"],
+    triplet_pair: Integer[np.ndarray, " t"],
+    triplet_verb: Integer[np.ndarray, " t"],
     triplet_score: Float[np.ndarray, " t"],
     pair_object_score: Float[np.ndarray, " p"] | None = None,
     pair_interactiveness: Float[np.ndarray, " p"] | None = None,
-    agent_image_id: Int[np.ndarray, " m"] | None = None,
+    agent_image_id: Integer[np.ndarray, " m"] | None = None,
     agent_xyxy_px: Float[np.ndarray, "m 4"] | None = None,
     agent_scores: Float[np.ndarray, "m verbs"] | None = None,
 ) -> Predictions:

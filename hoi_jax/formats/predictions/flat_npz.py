@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from hoi_jax import npz as arrays
 from hoi_jax.annotations import Annotations
@@ -49,7 +49,7 @@ def _fields(
     return {name: arrays.take(content, name, kind, ndim, where) for name, (kind, ndim) in {**needed, **present}.items()}
 
 
-def check_index(name: str, values: Int[np.ndarray, " n"], limit: int, where: str | os.PathLike[str]) -> None:
+def check_index(name: str, values: Integer[np.ndarray, " n"], limit: int, where: str | os.PathLike[str]) -> None:
     """Check that values are in 0..limit-1. Raises io.DataError naming file, field and row."""
     wrong = np.flatnonzero((values < 0) | (values >= limit))
     if len(wrong):

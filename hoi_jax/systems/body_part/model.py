@@ -54,7 +54,7 @@ def network_inputs(batch: Batch, config: BodyPartConfig, human_class: int) -> tu
 
 
 def sampled_cells(
-    image_hw_px: Int[Array, "batch 2"], image_shape: tuple[int, int], grid: tuple[int, int]
+    image_hw_px: Int[ArrayLike, "batch 2"], image_shape: tuple[int, int], grid: tuple[int, int]
 ) -> Bool[Array, "batch height width"]:
     """Cells that are not padding by DETR's rule: the pixel mask, sampled at floor(cell * pixels / cells)."""
     axes = [

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from hoi_jax.arrays import ArrayLike
 from hoi_jax.ops.anchors import nearest_anchor
 from hoi_jax.ops.boxes import pairwise_iou
 from hoi_jax.ops.pairs import enumerate_pairs, gather_rows, top_rows
@@ -61,7 +62,9 @@ def choose_candidates(example: Batch, human_class: int, config: CalipsoConfig) -
     )  # fmt: skip
 
 
-def anchors_to_read(boxes: Array, anchors: Array, usable: Array, config: CalipsoConfig) -> tuple[Array, Array]:
+def anchors_to_read(
+    boxes: ArrayLike, anchors: ArrayLike, usable: ArrayLike, config: CalipsoConfig
+) -> tuple[Array, Array]:
     """(anchors [D, R] from which each box is read, their weights, which sum to one)."""
     if config.predict.readout == "best":
         index = nearest_anchor(anchors, boxes, usable)[:, None]

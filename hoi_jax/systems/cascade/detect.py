@@ -131,9 +131,9 @@ def stage_stds(stage: int, config: BoxConfig) -> tuple[float, float, float, floa
 
 
 def merge_stages(
-    boxes: Float[Array, "stages rows 4"],
-    logits: Float[Array, "stages rows classes_1"],
-    valid: Bool[Array, " rows"],
+    boxes: Float[ArrayLike, "stages rows 4"],
+    logits: Float[ArrayLike, "stages rows classes_1"],
+    valid: Bool[ArrayLike, " rows"],
     config: BoxConfig,
 ) -> tuple[Array, Array, Array, Array]:
     """Detections of one image from its proposals' boxes and logits after every stage.
@@ -166,7 +166,7 @@ def merge_stages(
     path = jnp.minimum(jnp.arange(stages)[None], stage[:, None])
     lineage = boxes[path, row[:, None]]
 
-    def table(values: Array) -> Array:
+    def table(values: ArrayLike) -> Array:
         rows = gather_rows(values, *final)
         return jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
 

@@ -32,7 +32,7 @@ class Entities(NamedTuple):
     mask_boxes: ArrayLike | None = None
 
     @property
-    def has_face(self) -> Bool[Array, "batch humans"]:
+    def has_face(self) -> Bool[ArrayLike, "batch humans"]:
         return (self.faces[..., 2] > self.faces[..., 0]) & (self.faces[..., 3] > self.faces[..., 1])
 
 
@@ -45,7 +45,7 @@ class Pyramid(NamedTuple):
     finest_px: float
 
 
-def enlarge_corners(x: Float[Array, "*batch size size channels"], size: int) -> Array:
+def enlarge_corners(x: Float[ArrayLike, "*batch size size channels"], size: int) -> Array:
     """Resize bilinearly to size x size with aligned corners, as in the released code for box features."""
     cells = x.shape[-2]
     at = np.linspace(0, cells - 1, size)

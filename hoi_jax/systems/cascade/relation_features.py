@@ -148,7 +148,7 @@ def count_relations(
 
 
 def count_background(
-    images: Sequence[tuple[Float[np.ndarray, "boxes 4"], Int[np.ndarray, " boxes"]]],
+    images: Sequence[tuple[Float[np.ndarray, "_ 4"], Int[np.ndarray, " _"]]],
     num_classes: int,
     *,
     must_overlap: bool = True,
