@@ -88,6 +88,19 @@ def test_tables_are_the_same_for_a_network_that_looks_at_no_image(directory, cro
         assert_same({name: value for name, value in a.items() if name not in ("image", "instances_mask")}, b)
 
 
+@pytest.mark.parametrize("detections", ["stored", "ground_truth"])
+def test_a_field_is_the_same_whatever_else_is_needed(directory, detections):
+    """Only positions that are needed are moved with the image."""
+    whole = take(pipeline(directory, detections=detections).train_batches(0), 2)
+    for needs in ({"faces_xyxy_px"}, {"instances_keypoints_px", "detections_face_xyxy_px"}, {"pairs_valid"}):
+        for few, all_fields in zip(
+            take(pipeline(directory, detections=detections, needs=frozenset(needs)).train_batches(0), 2),
+            whole, strict=True,
+        ):  # fmt: skip
+            assert needs <= few.keys()
+            assert_same(few, {name: all_fields[name] for name in few})
+
+
 def test_two_hosts_together_read_what_one_reads(directory):
     whole = take(pipeline(directory).train_batches(0), 4)
     parts = [take(pipeline(directory, host=h, num_hosts=2).train_batches(0), 4) for h in range(2)]
