@@ -14,7 +14,8 @@ order), S merged body parts (6), h w mask grid, y x F cells and channels of a fe
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -239,14 +240,20 @@ def check_record(record: Mapping[str, object], num_actions: int, where: str) -> 
 
 def empty_record(num_actions: int) -> dict[str, object]:
     """A record with all tables empty, to be filled by a reader; `image` is empty bytes, `image_id` is -1."""
-    record: dict[str, object] = {}
+    return {name: make() for name, make in _empty_fields(num_actions)}
+
+
+@functools.cache
+def _empty_fields(num_actions: int) -> tuple[tuple[str, Callable[[], object]], ...]:
+    """(name, function that makes the empty value) of every field; label files have tens of thousands of records."""
+    sizes = {-1: 0, "A": num_actions}
+    made: list[tuple[str, Callable[[], object]]] = []
     for name, field in RECORD_FIELDS.items():
         if field.dtype == "bytes":
-            record[name] = b"" if field.axes == () else []
+            made.append((name, bytes if field.axes == () else list))
         elif field.axes == ():
-            record[name] = np.int64(-1)
+            made.append((name, functools.partial(np.int64, -1)))
         else:
-            sizes = {-1: 0, "A": num_actions}
             shape = tuple(int(sizes.get(axis, axis)) for axis in field.axes)
-            record[name] = np.zeros(shape, field.dtype)
-    return record
+            made.append((name, functools.partial(np.zeros, shape, np.dtype(field.dtype))))
+    return tuple(made)

@@ -49,6 +49,11 @@ class Vocabulary:
     whole_image: bool = False
 
     @functools.cached_property
+    def hoi_pairs(self) -> np.ndarray:
+        """`hois` as an array, [C, 2] int32: verb and object of each HOI class."""
+        return np.asarray(self.hois, np.int32).reshape(-1, 2)
+
+    @functools.cached_property
     def hoi_table(self) -> np.ndarray:
         """HOI class of each verb and object, [V, objects] int32; -1 for combinations that do not exist."""
         table = np.full((len(self.verbs), len(self.objects)), -1, np.int32)

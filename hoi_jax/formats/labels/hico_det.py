@@ -65,7 +65,7 @@ def columns_of_pairs(
         raise CorruptFileError(f"{where}: field 'hoi' does not fit {count} pairs and {len(vocabulary.hois)} classes")
     if not np.all(np.isfinite(boxes_px)) or np.any(boxes_px[..., 2:] < boxes_px[..., :2]):
         raise CorruptFileError(f"{where}: a box is not finite or has x2 < x1")
-    verb, obj = np.asarray(vocabulary.hois, np.int32)[hoi].reshape(-1, 2).T
+    verb, obj = vocabulary.hoi_pairs[hoi].T
     classes = np.stack([np.full(count, vocabulary.human_class), obj], 1).reshape(-1)
     rows = np.arange(0, 2 * count, 2)
     boxes = (boxes_px.astype(np.float32) + TO_CORNERS).reshape(-1, 4)
