@@ -165,14 +165,21 @@ def test_hoi_w_is_split_as_in_the_papers_ablations_or_whole():
     assert challenge.train.num_steps == 7 * (29_842 // 8)
 
 
+_SHAPES = {}
+
+
 def shapes_of(config):
-    return jax.eval_shape(load_experiment(config.to_dict()).build_system().init, jax.random.key(0), {})
+    """Shapes of a config's variables; those of one network are traced once, whoever asks for them."""
+    experiment = load_experiment(config.to_dict())
+    key = repr((experiment.model, experiment.sizes, experiment.vocabulary))
+    if key not in _SHAPES:
+        _SHAPES[key] = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})
+    return _SHAPES[key]
 
 
 def test_the_network_has_the_papers_size():
     """FC1 reads [H, O, U] of 256 x 7 x 7 each; ResNet-50, pyramid and box heads are those of COCO detectors."""
-    experiment = load_experiment(cascade_hoi_w.get_config().to_dict())
-    shapes = jax.eval_shape(experiment.build_system().init, jax.random.key(0), {})["params"]
+    shapes = shapes_of(cascade_hoi_w.get_config())["params"]
     assert shapes["relations_0"]["first_kernel"].shape == (3 * 256 * 49, 1024)
     assert shapes["relations_2"]["rank_score"]["kernel"].shape == (1024 + 256, 1)
     assert shapes["box_heads_1"]["fc6"]["kernel"].shape == (256 * 49, 1024)
