@@ -19,6 +19,9 @@ from tests.rehearsals.recipes import RECIPES, experiment_of, page_recipes, recip
 
 BATCH = 4
 """Images of the batches that are looked at; the recipes' own sizes are checked without pixels."""
+LOOKING = (f"--config.batch_size={BATCH}", "--config.evaluation.batch_size=2", "--config.pipeline.prefetch=1",
+           "--config.pipeline.threads=2")  # fmt: skip
+"""Few images are read that nobody looks at: to fill the last batch of a shape, and ahead of a training."""
 ALL = {config: recipe(config) for config in RECIPES} | page_recipes()
 TRAININGS = [(name, words) for name, made in ALL.items() for words in made.trainings]
 SCALES = range(480, 801, 32)
@@ -102,7 +105,7 @@ def look_at(batches):
 
 def first_batch(words, folder, capsys):
     path = folder / "first.npz"
-    assert in_process(["train.py", *words, f"--config.batch_size={BATCH}", "--dump-batch", str(path)]) == 0
+    assert in_process(["train.py", *words, *LOOKING, "--dump-batch", str(path)]) == 0
     assert "fields of the first batch" in capsys.readouterr().out
     batch = read_npz(path)
     assert batch["batch_valid"].all() and len(batch["batch_valid"]) == BATCH
@@ -119,7 +122,7 @@ def test_what_reaches_the_network_is_what_the_paper_feeds_it(training, built, se
     config, words = training
     folder = built(config)
     monkeypatch.chdir(folder)
-    experiment = experiment_of([*words, f"--config.batch_size={BATCH}"])
+    experiment = experiment_of([*words, *LOOKING])
     system = experiment.build_system()
     directory = folder / "data" / experiment.dataset.name
     ex.check_requirements(experiment, directory, system, "train")
@@ -138,7 +141,7 @@ def test_evaluation_sees_every_image_at_the_papers_size(training, built, seen, m
     config, words = training
     folder = built(config)
     monkeypatch.chdir(folder)
-    experiment = experiment_of(words)
+    experiment = experiment_of([*words, *LOOKING])
     system = experiment.build_system()
     directory = folder / "data" / experiment.dataset.name
     ex.check_requirements(experiment, directory, system, "predict")
